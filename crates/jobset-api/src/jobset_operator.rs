@@ -1,0 +1,170 @@
+//! JobSetOperator, `operator.openshift.io/v1`: how the JobSet controller shall run in this cluster.
+//!
+//! There is one, named `cluster`. Its shape is that of every OpenShift operator's configuration.
+
+use crate::open_enum;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// API group of JobSetOperator.
+pub const GROUP: &str = "operator.openshift.io";
+/// Version of JobSetOperator.
+pub const VERSION: &str = "v1";
+/// Kind of JobSetOperator.
+pub const KIND: &str = "JobSetOperator";
+/// Resource name of JobSetOperator.
+pub const PLURAL: &str = "jobsetoperators";
+/// The only name a JobSetOperator may have.
+pub const SINGLETON: &str = "cluster";
+
+/// How the JobSet controller shall run in this cluster. The only one is named `cluster`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobSetOperator {
+    /// Standard object metadata.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// What the administrator wants.
+    #[serde(default)]
+    pub spec: JobSetOperatorSpec,
+    /// What the operator observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<JobSetOperatorStatus>,
+}
+
+impl kube::Resource for JobSetOperator {
+    type DynamicType = ();
+    type Scope = kube::core::ClusterResourceScope;
+    fn kind((): &()) -> Cow<'_, str> {
+        KIND.into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        GROUP.into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        VERSION.into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        PLURAL.into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// What the administrator wants.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSetOperatorSpec {
+    /// Whether the operator looks after the JobSet controller. Absent means Managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub management_state: Option<ManagementState>,
+    /// How much the JobSet controller logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
+    /// How much the operator itself logs. Takes effect at once, without a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_log_level: Option<LogLevel>,
+    /// Configuration that an operator derived from the cluster. This operator writes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_config: Option<serde_json::Value>,
+    /// Settings merged last into the configuration of the JobSet controller. They are not supported, and a
+    /// cluster that uses them cannot be upgraded safely.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported_config_overrides: Option<serde_json::Value>,
+}
+
+open_enum! {
+    /// Whether an operator looks after its operand.
+    ManagementState {
+        /// The operator installs the operand, repairs it and upgrades it.
+        Managed = "Managed",
+        /// The operator touches nothing.
+        Unmanaged = "Unmanaged",
+        /// Like Managed, also where the operator would rather hold back.
+        Force = "Force",
+        /// The operator takes the operand away.
+        Removed = "Removed",
+    }
+}
+
+open_enum! {
+    /// How much a program logs.
+    LogLevel {
+        /// What an administrator needs day by day.
+        Normal = "Normal",
+        /// More, to find out what went wrong.
+        Debug = "Debug",
+        /// Much more: every step.
+        Trace = "Trace",
+        /// Everything, also the content of requests.
+        TraceAll = "TraceAll",
+    }
+}
+
+/// What the operator observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSetOperatorStatus {
+    /// Latest observations, one per type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<OperatorCondition>,
+    /// Generations of the objects that the operator wrote last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<GenerationStatus>,
+    /// Latest revision of the configuration. Only ever grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_available_revision: Option<i32>,
+    /// `metadata.generation` of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pods of the JobSet controller that are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Version of the operator that reached this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// One observation about the operator's work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorCondition {
+    /// What was observed, for example Available.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// When `status` last changed.
+    pub last_transition_time: Time,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Generation of an object that the operator wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationStatus {
+    /// API group of the object.
+    pub group: String,
+    /// Resource name of the object's kind.
+    pub resource: String,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// Its `metadata.generation` after the operator's last write.
+    #[serde(default)]
+    pub last_generation: i64,
+    /// Hash of the content where the object has no generation.
+    #[serde(default)]
+    pub hash: String,
+}

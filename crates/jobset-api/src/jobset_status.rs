@@ -1,0 +1,87 @@
+//! `status` of a JobSet: what the controller observed. Users read it; only the controller writes it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the controller observed of a JobSet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSetStatus {
+    /// Latest observations of the JobSet's state, one per type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// How often all Jobs were recreated because of a failure.
+    #[serde(default)]
+    pub restarts: i32,
+    /// Those of `restarts` that use up `failurePolicy.maxRestarts`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts_count_towards_max: i32,
+    /// `Completed` or `Failed` once the JobSet has finished, empty before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub terminal_state: String,
+    /// Counts of Jobs, one entry per ReplicatedJob, sorted by name in descending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicated_jobs_status: Vec<ReplicatedJobStatus>,
+    /// Pods of this attempt of in-place restart, or an earlier one, have to restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub previous_in_place_restart_attempt: Option<i32>,
+    /// Pods of this attempt of in-place restart may run their workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub current_in_place_restart_attempt: Option<i32>,
+}
+
+/// Counts of the Jobs of one ReplicatedJob in the current attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicatedJobStatus {
+    /// Name of the ReplicatedJob.
+    pub name: String,
+    /// Jobs of which enough pods are ready or have succeeded.
+    pub ready: i32,
+    /// Jobs that completed.
+    pub succeeded: i32,
+    /// Jobs that failed.
+    pub failed: i32,
+    /// Jobs that have at least one pod pending or running.
+    pub active: i32,
+    /// Jobs that are suspended.
+    pub suspended: i32,
+    /// Restarts of each single Job, by Job index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub job_restarts: Vec<i32>,
+    /// Those of `jobRestarts` that use up `failurePolicy.maxRestarts`, by Job index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub job_restarts_count_towards_max: Vec<i32>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(value: &i32) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_counts_are_written() {
+        let status = JobSetStatus {
+            replicated_jobs_status: vec![ReplicatedJobStatus { name: "driver".into(), ..Default::default() }],
+            ..Default::default()
+        };
+        assert_eq!(
+            serde_json::to_value(&status).unwrap(),
+            serde_json::json!({
+                "restarts": 0,
+                "replicatedJobsStatus": [
+                    {"name": "driver", "ready": 0, "succeeded": 0, "failed": 0, "active": 0, "suspended": 0}
+                ],
+            })
+        );
+    }
+}

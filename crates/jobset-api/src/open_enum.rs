@@ -1,0 +1,77 @@
+//! Enums that survive values they do not know.
+//!
+//! The API server enforces the allowed values through the CRD. A stored object may still hold another one
+//! (an older or newer CRD wrote it), and a controller must be able to read it. [`open_enum!`](crate::open_enum)
+//! declares an enum whose last variant keeps the unknown text, with the JSON Schema of the known ones.
+
+/// Declares a string enum with an `Unknown(String)` variant for values this version does not know.
+#[macro_export]
+macro_rules! open_enum {
+    (
+        $(#[$meta:meta])*
+        $name:ident { $( $(#[$variant_meta:meta])* $variant:ident = $text:literal ),+ $(,)? }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(from = "String", into = "String")]
+        pub enum $name {
+            $( $(#[$variant_meta])* $variant, )+
+            /// A value that this version does not know, as it was written.
+            Unknown(String),
+        }
+
+        impl $name {
+            /// The values that the API accepts, in the order of their declaration.
+            pub const KNOWN: &'static [&'static str] = &[$($text),+];
+
+            /// The value as the API spells it.
+            pub fn as_str(&self) -> &str {
+                match self { $( Self::$variant => $text, )+ Self::Unknown(text) => text }
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                match text.as_str() { $( $text => Self::$variant, )+ _ => Self::Unknown(text) }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                match value { $name::Unknown(text) => text, known => known.as_str().to_owned() }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "enum": Self::KNOWN })
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::jobset::RestartStrategy;
+
+    #[test]
+    fn an_unknown_value_survives_a_round_trip() {
+        let value: RestartStrategy = serde_json::from_str("\"Sideways\"").unwrap();
+        assert_eq!(value, RestartStrategy::Unknown("Sideways".into()));
+        assert_eq!(serde_json::to_string(&value).unwrap(), "\"Sideways\"");
+        let value: RestartStrategy = serde_json::from_str("\"BlockingRecreate\"").unwrap();
+        assert_eq!(value, RestartStrategy::BlockingRecreate);
+    }
+}
