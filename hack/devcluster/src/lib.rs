@@ -1,0 +1,29 @@
+//! A real Kubernetes cluster on this machine: for the demo, for tests and for benchmarks alike.
+//!
+//! The control plane is Kubernetes' own: etcd, kube-apiserver, kube-controller-manager and kube-scheduler, as
+//! processes of this machine. Its nodes are none, one real one in a network namespace of its own, or any
+//! number of simulated ones. A cluster is a folder ([`state::Layout`]); everything else follows from it.
+//!
+//! ```no_run
+//! use devcluster::{Cluster, NodeKind, Options, Settings};
+//!
+//! let settings = Settings { node: NodeKind::Kwok(5), ..Settings::default() };
+//! let cluster = Cluster::up(Options { name: "mine".into(), settings, ..Options::default() })?;
+//! println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+//! cluster.down()?;
+//! # anyhow::Ok(())
+//! ```
+
+pub mod binaries;
+pub mod kubectl;
+pub mod options;
+pub mod pki;
+pub mod process;
+pub mod progress;
+pub mod state;
+pub mod wait;
+
+mod context;
+
+pub use context::Context;
+pub use options::{Binaries, Limits, NodeKind, Options, Settings};

@@ -1,0 +1,203 @@
+//! What a cluster is asked to be.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Which nodes the cluster has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeKind {
+    /// None: pods stay Pending.
+    #[default]
+    None,
+    /// One real node, with containers, network and DNS, in a network namespace of its own. Needs root.
+    Real,
+    /// This many simulated nodes, whose pods run as their annotations say.
+    Kwok(u32),
+}
+
+impl NodeKind {
+    /// More simulated nodes than one KWOK process can keep alive.
+    const MOST_KWOK_NODES: u32 = 10_000;
+}
+
+impl fmt::Display for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Real => f.write_str("real"),
+            Self::Kwok(nodes) => write!(f, "kwok:{nodes}"),
+        }
+    }
+}
+
+impl FromStr for NodeKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "real" => Ok(Self::Real),
+            _ => text
+                .strip_prefix("kwok:")
+                .and_then(|nodes| nodes.parse().ok())
+                .filter(|nodes| (1..=Self::MOST_KWOK_NODES).contains(nodes))
+                .map(Self::Kwok)
+                .ok_or_else(|| {
+                    format!(
+                        "\"{text}\" is not a kind of node: use none, real, or kwok:N with N from 1 to {}",
+                        Self::MOST_KWOK_NODES
+                    )
+                }),
+        }
+    }
+}
+
+impl Serialize for NodeKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How much the control plane may do at once. The defaults keep it from being what a test measures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Requests that the API server serves at once, other than writes and watches
+    #[arg(long = "max-requests-inflight", value_name = "N", default_value_t = 800, help_heading = "Limits")]
+    pub max_requests_inflight: u32,
+    /// Writes that the API server serves at once
+    #[arg(
+        long = "max-mutating-requests-inflight",
+        value_name = "N",
+        default_value_t = 400,
+        help_heading = "Limits"
+    )]
+    pub max_mutating_requests_inflight: u32,
+    /// Requests per second of each controller in kube-controller-manager, and of kube-scheduler
+    #[arg(long = "kube-api-qps", value_name = "N", default_value_t = 500, help_heading = "Limits")]
+    pub kube_api_qps: u32,
+    /// Requests that each of them may send in one burst
+    #[arg(long = "kube-api-burst", value_name = "N", default_value_t = 1000, help_heading = "Limits")]
+    pub kube_api_burst: u32,
+    /// Jobs that the Job controller works on at once
+    #[arg(long = "concurrent-job-syncs", value_name = "N", default_value_t = 10, help_heading = "Limits")]
+    pub concurrent_job_syncs: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_requests_inflight: 800,
+            max_mutating_requests_inflight: 400,
+            kube_api_qps: 500,
+            kube_api_burst: 1000,
+            concurrent_job_syncs: 10,
+        }
+    }
+}
+
+/// Programs to use instead of the ones that devcluster builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(rename_all = "camelCase")]
+pub struct Binaries {
+    /// Folder with some or all of the programs below; those not in it are built
+    #[arg(long, value_name = "DIR", env = "KUBEBUILDER_ASSETS", help_heading = "Programs")]
+    pub assets: Option<PathBuf>,
+    /// etcd to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub etcd: Option<PathBuf>,
+    /// kube-apiserver to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kube_apiserver: Option<PathBuf>,
+    /// kube-controller-manager to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kube_controller_manager: Option<PathBuf>,
+    /// kube-scheduler to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kube_scheduler: Option<PathBuf>,
+    /// kubectl to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kubectl: Option<PathBuf>,
+    /// kubelet to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kubelet: Option<PathBuf>,
+    /// kube-proxy to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kube_proxy: Option<PathBuf>,
+    /// kwok to use
+    #[arg(long, value_name = "PATH", help_heading = "Programs")]
+    pub kwok: Option<PathBuf>,
+}
+
+/// What makes one standing cluster differ from another, and is therefore compared by a second `up`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Its nodes.
+    pub node: NodeKind,
+    /// Its limits.
+    pub limits: Limits,
+    /// Where its programs come from.
+    pub binaries: Binaries,
+}
+
+/// Everything that [`crate::Cluster::up`] wants to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the cluster: a DNS label.
+    pub name: String,
+    /// Its folder; none: `devcluster/<name>` under `$XDG_STATE_HOME`, or `~/.local/state`.
+    pub dir: Option<PathBuf>,
+    /// What it shall be.
+    pub settings: Settings,
+    /// Says nothing while it works.
+    pub quiet: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { name: "dev".into(), dir: None, settings: Settings::default(), quiet: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_node_read_as_they_are_written() {
+        for text in ["none", "real", "kwok:1", "kwok:250"] {
+            assert_eq!(text.parse::<NodeKind>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn other_kinds_are_refused_with_the_ones_there_are() {
+        for text in
+            ["", "Real", "kwok", "kwok:", "kwok:0", "kwok:-1", "kwok:10001", "kwok:99999999999", "minikube"]
+        {
+            let message = text.parse::<NodeKind>().unwrap_err();
+            assert!(
+                message.starts_with(&format!("\"{text}\" is not")) && message.contains("kwok:N"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_survive_json() {
+        let settings = Settings { node: NodeKind::Kwok(3), ..Settings::default() };
+        let json = serde_json::to_string(&settings).unwrap();
+        assert!(json.contains("\"kwok:3\""), "{json}");
+        assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
+    }
+}

@@ -1,0 +1,158 @@
+//! What the user sees while something takes long: bars and spinners on a terminal, plain lines in a log.
+//!
+//! Everything goes to standard error, so that `devcluster kubeconfig` and the like can be used in `$(...)`.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Where steps are reported. Cheap to clone; clones share the screen.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    mode: Mode,
+}
+
+#[derive(Clone, Debug)]
+enum Mode {
+    Terminal(MultiProgress),
+    Lines,
+    Quiet,
+}
+
+impl Progress {
+    /// Bars and spinners when standard error is a terminal, lines otherwise.
+    pub fn new() -> Self {
+        let mode =
+            if std::io::stderr().is_terminal() { Mode::Terminal(MultiProgress::new()) } else { Mode::Lines };
+        Self { mode }
+    }
+
+    /// Says nothing at all: for tests that start many clusters.
+    pub fn quiet() -> Self {
+        Self { mode: Mode::Quiet }
+    }
+
+    /// Begins a step that takes noticeable time, such as `Building Kubernetes v1.36.3`.
+    ///
+    /// The step is reported as done by [`Step::done`]; one that is dropped before that counts as failed.
+    pub fn step(&self, title: impl Into<String>) -> Step {
+        let title = title.into();
+        let display = match &self.mode {
+            Mode::Terminal(screen) => {
+                let bar = screen.add(ProgressBar::new_spinner().with_style(spinner_style()));
+                bar.set_prefix(title.clone());
+                bar.enable_steady_tick(Duration::from_millis(120));
+                Display::Bar(bar)
+            }
+            Mode::Lines => {
+                eprintln!("{title} ...");
+                Display::Line
+            }
+            Mode::Quiet => Display::Nothing,
+        };
+        Step { title, display, started: Instant::now(), finished: false }
+    }
+
+    /// One line of news that belongs to no step.
+    pub fn note(&self, line: impl AsRef<str>) {
+        match &self.mode {
+            // A terminal that went away is no reason to stop.
+            Mode::Terminal(screen) => drop(screen.println(line.as_ref())),
+            Mode::Lines => eprintln!("{}", line.as_ref()),
+            Mode::Quiet => {}
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Debug)]
+enum Display {
+    Bar(ProgressBar),
+    Line,
+    Nothing,
+}
+
+/// A step under way; see [`Progress::step`].
+#[derive(Debug)]
+pub struct Step {
+    title: String,
+    display: Display,
+    started: Instant,
+    finished: bool,
+}
+
+impl Step {
+    /// Says what the step is at now; shown on a terminal only.
+    pub fn message(&self, text: impl Into<String>) {
+        if let Display::Bar(bar) = &self.display {
+            bar.set_message(text.into());
+        }
+    }
+
+    /// Turns the spinner into a bar: the step consists of this many parts.
+    pub fn total(&self, parts: u64) {
+        if let Display::Bar(bar) = &self.display {
+            bar.set_length(parts);
+            bar.set_style(bar_style());
+        }
+    }
+
+    /// That many more parts are done.
+    pub fn advance(&self, parts: u64) {
+        if let Display::Bar(bar) = &self.display {
+            bar.inc(parts);
+        }
+    }
+
+    /// The step succeeded.
+    pub fn done(mut self) {
+        self.finish("done");
+    }
+
+    /// The step succeeded, and this is worth saying about it.
+    pub fn done_with(mut self, outcome: impl AsRef<str>) {
+        self.finish(outcome.as_ref());
+    }
+
+    fn finish(&mut self, outcome: &str) {
+        self.finished = true;
+        let line = format!("{}: {outcome} ({:.1}s)", self.title, self.started.elapsed().as_secs_f64());
+        match &self.display {
+            Display::Bar(bar) => {
+                bar.set_style(plain_style());
+                bar.finish_with_message(line);
+            }
+            Display::Line => eprintln!("{line}"),
+            Display::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.finish("failed");
+        }
+    }
+}
+
+// The templates are constants: a template that does not parse falls back to indicatif's own style.
+fn spinner_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {prefix} {bar:30} {pos}/{len} {elapsed:.dim} {wide_msg:.dim}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn plain_style() -> ProgressStyle {
+    ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
