@@ -1,6 +1,6 @@
 //! JobSet, `jobset.x-k8s.io/v1alpha2`: a group of Jobs that runs as one unit.
 
-use crate::{JobSetStatus, open_enum};
+use crate::{JobSetStatus, open_enum, schema};
 use k8s_openapi::{
     api::{batch::v1::JobTemplateSpec, core::v1::PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -60,22 +60,32 @@ impl kube::Resource for JobSet {
 /// What the user wants of a JobSet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::rule(
+    "!(has(self.startupPolicy) && self.startupPolicy.startupPolicyOrder == 'InOrder' \
+     && self.replicatedJobs.exists(x, has(x.dependsOn)))",
+    "StartupPolicy and DependsOn APIs are mutually exclusive",
+)))]
 pub struct JobSetSpec {
     /// The kinds of Job that make up the set. Each becomes `replicas` Jobs named
     /// `<jobset>-<replicatedJob>-<index>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub replicated_jobs: Vec<ReplicatedJob>,
     /// Stable host names of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub network: Option<Network>,
     /// When the JobSet counts as completed. Without it, when every Job has completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub success_policy: Option<SuccessPolicy>,
     /// What happens when a Job fails. Without it, the JobSet fails with its first failed Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub failure_policy: Option<FailurePolicy>,
     /// In which order ReplicatedJobs start. Deprecated: `replicatedJobs[].dependsOn` says more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub startup_policy: Option<StartupPolicy>,
     /// Holds all Jobs back while true. Running Jobs lose their pods; setting it to false resumes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,13 +103,17 @@ pub struct JobSetSpec {
     pub ttl_seconds_after_finished: Option<i32>,
     /// Persistent volume claims that the JobSet's Jobs share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(
+        length(max = 50),
+        extend("x-kubernetes-list-type" = "atomic", "x-kubernetes-validations" = schema::immutable())
+    )]
     pub volume_claim_policies: Vec<VolumeClaimPolicy>,
 }
 
 /// A Job template and how many Jobs to make of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["name", "template"]))]
 pub struct ReplicatedJob {
     /// Name of this entry, part of the names of its Jobs; unique within the JobSet.
     #[serde(default)]
@@ -116,7 +130,14 @@ pub struct ReplicatedJob {
     pub replicas: i32,
     /// Earlier entries that must reach a state before Jobs of this one are created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5))]
+    #[schemars(
+        length(max = 5),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = schema::immutable()
+        )
+    )]
     pub depends_on: Vec<DependsOn>,
 }
 
@@ -131,6 +152,7 @@ fn default_replicas() -> i32 {
 /// A state that another ReplicatedJob must reach first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["name", "status"]))]
 pub struct DependsOn {
     /// Name of the earlier ReplicatedJob.
     #[serde(default)]
@@ -174,12 +196,14 @@ pub struct Network {
 /// When a JobSet counts as completed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["operator"]))]
 pub struct SuccessPolicy {
     /// How many of the targeted Jobs must complete.
     #[serde(default = "Operator::unset")]
     pub operator: Operator,
     /// ReplicatedJobs that count. Empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub target_replicated_jobs: Vec<String>,
 }
 
@@ -235,6 +259,7 @@ impl Default for RestartStrategy {
 /// Which failed Jobs a rule is about, and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["action", "name"]))]
 pub struct FailurePolicyRule {
     /// Name of the rule, unique within the policy. Without it, `failurePolicyRule<index>`.
     #[serde(default)]
@@ -251,6 +276,7 @@ pub struct FailurePolicyRule {
     pub on_job_failure_message_patterns: Vec<String>,
     /// ReplicatedJobs whose Jobs match. Empty matches all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub target_replicated_jobs: Vec<String>,
 }
 
@@ -279,6 +305,7 @@ impl FailurePolicyAction {
 /// In which order ReplicatedJobs start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["startupPolicyOrder"]))]
 pub struct StartupPolicy {
     /// The order.
     #[serde(default = "StartupPolicyOrder::unset")]
@@ -304,25 +331,32 @@ impl StartupPolicyOrder {
 /// The pod whose host name every Job of the set gets to know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["replicatedJob"]))]
 pub struct Coordinator {
     /// ReplicatedJob of the coordinator pod.
     #[serde(default)]
     pub replicated_job: String,
     /// Index of its Job.
     #[serde(default)]
+    #[schemars(schema_with = "schema::integer")]
     pub job_index: i64,
     /// Index of the pod within the Job.
     #[serde(default)]
+    #[schemars(schema_with = "schema::integer")]
     pub pod_index: i64,
 }
 
 /// Claims that are made for the JobSet and mounted by the containers that name them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::rule(
+    "self.templates.all(t, !has(t.metadata.namespace) || size(t.metadata.namespace) == 0)",
+    "namespace cannot be set for VolumeClaimPolicies templates",
+)))]
 pub struct VolumeClaimPolicy {
     /// The claims, named `<template>-<jobset>`. A container that mounts a volume of the template's name gets it.
     #[serde(default)]
-    #[schemars(length(max = 50))]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub templates: Vec<PersistentVolumeClaim>,
     /// What happens to the claims when the JobSet is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 //!
 //! There is one, named `cluster`. Its shape is that of every OpenShift operator's configuration.
 
-use crate::open_enum;
+use crate::{open_enum, schema};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,19 +62,24 @@ impl kube::Resource for JobSetOperator {
 pub struct JobSetOperatorSpec {
     /// Whether the operator looks after the JobSet controller. Absent means Managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^(Managed|Unmanaged|Force|Removed)$"))]
     pub management_state: Option<ManagementState>,
     /// How much the JobSet controller logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Normal", "enum" = ["", "Normal", "Debug", "Trace", "TraceAll"]))]
     pub log_level: Option<LogLevel>,
     /// How much the operator itself logs. Takes effect at once, without a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Normal", "enum" = ["", "Normal", "Debug", "Trace", "TraceAll"]))]
     pub operator_log_level: Option<LogLevel>,
     /// Configuration that an operator derived from the cluster. This operator writes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
     pub observed_config: Option<serde_json::Value>,
     /// Settings merged last into the configuration of the JobSet controller. They are not supported, and a
     /// cluster that uses them cannot be upgraded safely.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
     pub unsupported_config_overrides: Option<serde_json::Value>,
 }
 
@@ -112,12 +117,20 @@ open_enum! {
 pub struct JobSetOperatorStatus {
     /// Latest observations, one per type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<OperatorCondition>,
     /// Generations of the objects that the operator wrote last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["group", "resource", "namespace", "name"]
+    ))]
     pub generations: Vec<GenerationStatus>,
     /// Latest revision of the configuration. Only ever grows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        extend("x-kubernetes-validations" = schema::rule("self >= oldSelf", "must only increase"))
+    )]
     pub latest_available_revision: Option<i32>,
     /// `metadata.generation` of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,8 +149,10 @@ pub struct JobSetOperatorStatus {
 pub struct OperatorCondition {
     /// What was observed, for example Available.
     #[serde(rename = "type")]
+    #[schemars(length(max = 316), regex(pattern = schema::QUALIFIED_NAME))]
     pub type_: String,
     /// True, False or Unknown.
+    #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
     pub status: String,
     /// When `status` last changed.
     pub last_transition_time: Time,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct JobSetStatus {
     /// Latest observations of the JobSet's state, one per type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// How often all Jobs were recreated because of a failure.
     #[serde(default)]
@@ -22,6 +23,7 @@ pub struct JobSetStatus {
     pub terminal_state: String,
     /// Counts of Jobs, one entry per ReplicatedJob, sorted by name in descending order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub replicated_jobs_status: Vec<ReplicatedJobStatus>,
     /// Pods of this attempt of in-place restart, or an earlier one, have to restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,11 +53,11 @@ pub struct ReplicatedJobStatus {
     pub suspended: i32,
     /// Restarts of each single Job, by Job index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "atomic"))]
     pub job_restarts: Vec<i32>,
     /// Those of `jobRestarts` that use up `failurePolicy.maxRestarts`, by Job index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "atomic"))]
     pub job_restarts_count_towards_max: Vec<i32>,
 }
 
