@@ -1,1 +1,27 @@
-//! Under construction.
+//! What any manager process needs, and knows nothing of JobSets.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`logging`] | one subscriber, whose level can change while the process runs |
+//! | [`shutdown`] | a token that SIGTERM or SIGINT cancels; a second signal ends the process |
+//! | [`probes`] | liveness and readiness over plain HTTP |
+//! | [`tls`] | HTTPS with certificates from a folder, followed when they change |
+//! | [`leader`] | a Lease that one replica holds |
+//! | [`queue`] | the keys that wait for a reconcile: each once, never two at a time, failures backed off |
+//! | [`writer`] | requests to the API server, bounded in flight and in rate |
+//! | [`events`] | Kubernetes events, sent beside the reconcile |
+
+pub mod events;
+pub mod leader;
+pub mod logging;
+pub mod probes;
+pub mod queue;
+pub mod shutdown;
+pub mod tls;
+pub mod writer;
+
+/// Chooses the TLS implementation of the whole process. Call it first in `main`.
+pub fn install_crypto_provider() {
+    // A second call finds a provider in place, which is the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,68 @@
+//! Kubernetes events, sent beside the reconcile: a full queue or a refused event never holds it up.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, Recorder, Reporter},
+};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+/// Events that may wait.
+const QUEUE: usize = 1024;
+/// Longest note that the API server takes (Kubernetes: events.k8s.io/v1, `note`).
+const LONGEST_NOTE: usize = 1024;
+
+/// Sends events in the name of one controller.
+#[derive(Clone)]
+pub struct EventSender(mpsc::Sender<(Event, ObjectReference)>);
+
+impl EventSender {
+    /// Starts to send. `controller` is what users see in the column "From".
+    pub fn start(client: Client, controller: &str, instance: String) -> Self {
+        let (sender, mut receiver) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
+        let recorder =
+            Recorder::new(client, Reporter { controller: controller.to_owned(), instance: Some(instance) });
+        tokio::spawn(async move {
+            while let Some((event, regarding)) = receiver.recv().await {
+                if let Err(error) = recorder.publish(&event, &regarding).await {
+                    debug!(%error, reason = event.reason, "event not recorded");
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    /// Queues an event. Its note is cut to what the API server takes.
+    pub fn send(&self, mut event: Event, regarding: ObjectReference) {
+        if let Some(note) = &mut event.note {
+            truncate(note, LONGEST_NOTE);
+        }
+        if let Err(error) = self.0.try_send((event, regarding)) {
+            warn!(%error, "event dropped");
+        }
+    }
+}
+
+/// Cuts `text` to at most `bytes` bytes, at a character's end.
+fn truncate(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_cut_at_a_character() {
+        let mut note = "ä".repeat(600);
+        truncate(&mut note, 1023);
+        assert_eq!(note.len(), 1022);
+        let mut short = "as it is".to_owned();
+        truncate(&mut short, 1024);
+        assert_eq!(short, "as it is");
+    }
+}

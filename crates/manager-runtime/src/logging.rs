@@ -1,0 +1,111 @@
+//! One subscriber for the process, to standard error, whose level can change while it runs.
+
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Console,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Only what failed.
+    Error,
+    /// What happened.
+    Info,
+    /// And why.
+    Debug,
+    /// And every step.
+    Trace,
+    /// Also what libraries do.
+    TraceAll,
+}
+
+impl Level {
+    /// Reads a value of `--zap-log-level`: `debug`, `info`, `error`, `panic`, or a number above 0, where a
+    /// larger one says more.
+    pub fn from_zap(text: &str) -> Result<Self, String> {
+        match text {
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            "error" | "panic" => Ok(Self::Error),
+            number => match number.parse::<u32>() {
+                Ok(1..=2) => Ok(Self::Debug),
+                Ok(3..=6) => Ok(Self::Trace),
+                Ok(7..) => Ok(Self::TraceAll),
+                Ok(0) | Err(_) => {
+                    Err(format!("{text:?} is none of debug, info, error, panic or a number above 0"))
+                }
+            },
+        }
+    }
+
+    fn filter(self) -> EnvFilter {
+        // Libraries speak only when something is wrong, unless everything is asked for.
+        EnvFilter::new(match self {
+            Self::Error => "error",
+            Self::Info => "info,kube=warn,hyper=warn,tower=warn,rustls=warn,kube_lease_manager=warn",
+            Self::Debug => {
+                "debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info,kube_lease_manager=info"
+            }
+            Self::Trace => "trace,kube=debug,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info",
+            Self::TraceAll => "trace",
+        })
+    }
+}
+
+/// Changes the level of a running process.
+#[derive(Clone)]
+pub struct LogHandle(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
+
+impl LogHandle {
+    /// From now on, logs this much.
+    pub fn set(&self, level: Level) {
+        // It fails only when the subscriber is gone, at the process's end.
+        let _ = self.0.reload(level.filter());
+    }
+}
+
+/// Starts logging. Call it once, early; a second call changes nothing that is seen.
+pub fn init(format: Format, level: Level) -> LogHandle {
+    let (filter, handle) = reload::Layer::new(level.filter());
+    let registry = tracing_subscriber::registry().with(filter);
+    let _ = match format {
+        Format::Json => registry
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .try_init(),
+        Format::Console => registry
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
+            .try_init(),
+    };
+    LogHandle(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zap_levels_are_understood() {
+        for (text, level) in [
+            ("info", Level::Info),
+            ("debug", Level::Debug),
+            ("error", Level::Error),
+            ("panic", Level::Error),
+            ("1", Level::Debug),
+            ("2", Level::Debug),
+            ("5", Level::Trace),
+            ("9", Level::TraceAll),
+        ] {
+            assert_eq!(Level::from_zap(text), Ok(level), "{text}");
+        }
+        for text in ["", "0", "-1", "loud"] {
+            assert!(Level::from_zap(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The keys that wait for a reconcile.
+//!
+//! ```text
+//! add ──► ready ──► next() ──► in work ──► done(key)
+//!            ▲                    │ added meanwhile: ready again
+//!            └── delayed ◄────────┘ retry(key): later, longer each time
+//! ```
+//!
+//! A key waits once, however often it is added, and is never handed out twice at a time.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
+    hash::{BuildHasher, Hash},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// First delay after a failure.
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+/// Longest delay after failures.
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+
+/// A queue of keys; see the module.
+pub struct WorkQueue<K> {
+    state: Mutex<State<K>>,
+    changed: Notify,
+}
+
+struct State<K> {
+    ready: VecDeque<K>,
+    waiting: HashSet<K>,
+    in_work: HashSet<K>,
+    again: HashSet<K>,
+    delayed: HashMap<K, Instant>,
+    failures: HashMap<K, u32>,
+    jitter: RandomState,
+}
+
+impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                waiting: HashSet::new(),
+                in_work: HashSet::new(),
+                again: HashSet::new(),
+                delayed: HashMap::new(),
+                failures: HashMap::new(),
+                jitter: RandomState::new(),
+            }),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> State<K> {
+    fn add(&mut self, key: K) {
+        self.delayed.remove(&key);
+        if self.in_work.contains(&key) {
+            self.again.insert(key);
+        } else if self.waiting.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn delay(&mut self, key: K, until: Instant) {
+        let slot = self.delayed.entry(key).or_insert(until);
+        *slot = (*slot).min(until);
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<K> {
+        let due: Vec<K> =
+            self.delayed.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            self.add(key);
+        }
+        let key = self.ready.pop_front()?;
+        self.waiting.remove(&key);
+        self.in_work.insert(key.clone());
+        Some(key)
+    }
+}
+
+impl<K: Clone + Eq + Hash> WorkQueue<K> {
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        // Nothing panics while it holds the lock; were it so, the state would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key needs a look now.
+    pub fn add(&self, key: K) {
+        self.state().add(key);
+        self.changed.notify_one();
+    }
+
+    /// The key needs a look after `delay`, unless something adds it before.
+    pub fn add_after(&self, key: K, delay: Duration) {
+        self.state().delay(key, Instant::now() + delay);
+        self.changed.notify_one();
+    }
+
+    /// The next key to work on. It is not handed out again before [`Self::done`] or [`Self::retry`].
+    pub async fn next(&self) -> K {
+        loop {
+            let wake = {
+                let mut state = self.state();
+                if let Some(key) = state.pop(Instant::now()) {
+                    if !state.ready.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return key;
+                }
+                state.delayed.values().min().copied()
+            };
+            match wake {
+                Some(at) => tokio::select! { () = self.changed.notified() => {} () = sleep_until(at) => {} },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// Work on the key succeeded.
+    pub fn done(&self, key: &K) {
+        let mut state = self.state();
+        state.failures.remove(key);
+        self.leave_work(&mut state, key);
+    }
+
+    /// Work on the key failed. It comes back after a delay that doubles with each failure in a row, from 20 ms
+    /// to five minutes, a quarter of it at random. Returns the delay.
+    pub fn retry(&self, key: &K) -> Duration {
+        let mut state = self.state();
+        let failures = state.failures.entry(key.clone()).or_insert(0);
+        *failures = failures.saturating_add(1);
+        let doublings = (*failures - 1).min(16);
+        let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY);
+        let now = Instant::now();
+        let random = state.jitter.hash_one((now, doublings)) % 256;
+        let delay = delay * 3 / 4 + delay / 4 * u32::try_from(random).unwrap_or(0) / 255;
+        state.delay(key.clone(), now + delay);
+        self.leave_work(&mut state, key);
+        delay
+    }
+
+    fn leave_work(&self, state: &mut State<K>, key: &K) {
+        state.in_work.remove(key);
+        if state.again.remove(key) {
+            state.add(key.clone());
+        }
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state without the waiting: time is what the test says it is.
+    fn pop(queue: &WorkQueue<&'static str>, now: Instant) -> Option<&'static str> {
+        queue.state().pop(now)
+    }
+
+    #[test]
+    fn a_key_waits_once_and_is_worked_on_once() {
+        let (queue, now) = (WorkQueue::default(), Instant::now());
+        queue.add("a");
+        queue.add("a");
+        assert_eq!(pop(&queue, now), Some("a"));
+        assert_eq!(pop(&queue, now), None);
+        queue.add("a");
+        assert_eq!(pop(&queue, now), None, "it is in work");
+        queue.done(&"a");
+        assert_eq!(pop(&queue, now), Some("a"), "it was added meanwhile");
+        queue.done(&"a");
+        assert_eq!(pop(&queue, now), None);
+    }
+
+    #[test]
+    fn a_delayed_key_comes_when_due_or_when_added() {
+        let (queue, now) = (WorkQueue::default(), Instant::now());
+        let later = now + Duration::from_secs(20);
+        queue.add_after("late", Duration::from_secs(10));
+        assert_eq!(pop(&queue, now), None);
+        assert_eq!(pop(&queue, later), Some("late"));
+        queue.done(&"late");
+        queue.add_after("late", Duration::from_secs(10));
+        queue.add("late");
+        assert_eq!(pop(&queue, now), Some("late"));
+        queue.done(&"late");
+        assert_eq!(pop(&queue, later), None, "it came before");
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time() {
+        let (queue, mut now) = (WorkQueue::default(), Instant::now());
+        queue.add("a");
+        let mut last = Duration::ZERO;
+        for _ in 0..6 {
+            now += LONGEST_DELAY;
+            assert_eq!(pop(&queue, now), Some("a"));
+            let delay = queue.retry(&"a");
+            assert!(delay > last, "{delay:?} after {last:?}");
+            last = delay;
+        }
+        assert_eq!(pop(&queue, now + LONGEST_DELAY), Some("a"));
+        queue.done(&"a");
+        queue.add("a");
+        assert_eq!(pop(&queue, now), Some("a"));
+        assert!(queue.retry(&"a") <= FIRST_DELAY, "success forgets failures");
+    }
+
+    #[tokio::test]
+    async fn a_waiting_worker_wakes() {
+        let queue = std::sync::Arc::new(WorkQueue::default());
+        let worker = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.next().await }
+        });
+        tokio::task::yield_now().await;
+        queue.add_after("soon", Duration::from_millis(1));
+        assert_eq!(worker.await.unwrap(), "soon");
+    }
+}
