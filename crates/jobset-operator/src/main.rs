@@ -1,2 +1,2 @@
-//! Under construction.
+//! Program jobset-operator.
 fn main() {}

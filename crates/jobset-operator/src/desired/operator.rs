@@ -1,0 +1,73 @@
+//! The operator's own objects, for whoever installs it: `deploy/` and the bundle.
+
+use super::{DesiredError, is_cluster_scoped, rbac_objects, template};
+use crate::{names, rbac};
+use askama::Template;
+use kube::api::{ApiResource, DynamicObject};
+use serde_json::json;
+
+/// What the operator's own objects depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorInputs {
+    /// Namespace to run in.
+    pub namespace: String,
+    /// Image of the operator.
+    pub operator_image: String,
+    /// Image of the operand, handed to the operator as `OPERAND_IMAGE`.
+    pub operand_image: String,
+}
+
+/// Namespace, ServiceAccount, `ClusterRole` and Role with their bindings, and Deployment of the operator, in apply
+/// order.
+pub fn operator_objects(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredError> {
+    let us = json!([{"kind": "ServiceAccount", "name": names::OPERATOR, "namespace": inputs.namespace}]);
+    let mut all = vec![
+        namespace(&inputs.namespace),
+        rbac_objects::service_account(names::OPERATOR),
+        rbac_objects::role_object("ClusterRole", names::OPERATOR, &rbac::operator_cluster_rules()),
+        rbac_objects::binding("ClusterRole", names::OPERATOR, names::OPERATOR, &us),
+        rbac_objects::role_object("Role", names::OPERATOR, &rbac::operator_rules()),
+        rbac_objects::binding("Role", names::OPERATOR, names::OPERATOR, &us),
+    ];
+    all.extend(deployment(inputs)?);
+    for object in &mut all {
+        if !is_cluster_scoped(object.types.as_ref().map_or("", |types| types.kind.as_str())) {
+            object.metadata.namespace = Some(inputs.namespace.clone());
+        }
+    }
+    Ok(all)
+}
+
+fn namespace(name: &str) -> DynamicObject {
+    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
+    let mut object = DynamicObject::new(name, &resource);
+    let labels = object.metadata.labels.get_or_insert_default();
+    for (key, value) in [
+        // The cluster's own Prometheus scrapes namespaces with this label.
+        ("openshift.io/cluster-monitoring", "true"),
+        // Operator and operand need nothing that the strictest standard forbids.
+        ("pod-security.kubernetes.io/enforce", "restricted"),
+        ("pod-security.kubernetes.io/warn", "restricted"),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    object
+}
+
+fn deployment(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredError> {
+    #[derive(Template)]
+    #[template(path = "operator.yaml")]
+    struct Operator<'a> {
+        name: &'a str,
+        image: &'a str,
+        operand_image: &'a str,
+    }
+    template::objects(
+        "operator.yaml",
+        &Operator {
+            name: names::OPERATOR,
+            image: &inputs.operator_image,
+            operand_image: &inputs.operand_image,
+        },
+    )
+}
