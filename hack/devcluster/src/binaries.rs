@@ -91,7 +91,7 @@ impl Module {
             ],
             Self::Etcd => programs!["go.etcd.io/etcd/server/v3" => "etcd"],
             Self::Kwok => programs!["sigs.k8s.io/kwok/cmd/kwok" => "kwok"],
-            Self::CoreDns => programs!["github.com/coredns/coredns" => "coredns"],
+            Self::CoreDns => programs!["." => "coredns"],
             Self::CertManager => programs!["." => "cert-manager"],
             Self::LocalPathProvisioner => programs!["." => "local-path-provisioner"],
         }
