@@ -16,7 +16,7 @@ pub mod jobset_operator;
 pub mod jobset_status;
 pub mod labels;
 pub mod open_enum;
-mod schema;
+pub mod schema;
 
 pub use configuration::Configuration;
 pub use jobset::{JobSet, JobSetSpec};

@@ -27,5 +27,5 @@ pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// Kubernetes: a qualified name, with or without a domain prefix.
-pub(crate) const QUALIFIED_NAME: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?\
+pub const QUALIFIED_NAME: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?\
      (([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$";

@@ -1,2 +1,53 @@
-//! Under construction.
-fn main() {}
+//! `cargo run -p generate`: writes the generated files, or with `--check` compares them with what would be
+//! written.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Writes the generated files of this repository: manifests/, deploy/ and bundle/.
+#[derive(Parser)]
+#[command(name = "generate", version)]
+struct Arguments {
+    /// Write nothing; list the files that differ and exit with status 1 if any does.
+    #[arg(long)]
+    check: bool,
+    /// Root of the repository.
+    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
+    root: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("generate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let root = arguments
+        .root
+        .canonicalize()
+        .with_context(|| format!("--root {}: not a folder that can be read", arguments.root.display()))?;
+    let files = generate::generate(&root)?;
+    if !arguments.check {
+        for difference in files.write(&root)? {
+            println!("{}", difference.action());
+        }
+        println!("{} generated files are up to date", files.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let differences = files.differences(&root)?;
+    if differences.is_empty() {
+        println!("{} generated files are up to date", files.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    for difference in &differences {
+        println!("{difference}");
+    }
+    println!("{} generated files are out of date: run `cargo run -p generate` and commit", differences.len());
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,270 @@
+//! JSON Schema and OpenAPI to *structural schemas*, the form that the API server asks of a CRD: no references,
+//! a type on every node, no `null` branches, list-map keys that are required or defaulted.
+//!
+//! Two sources meet here. Schemas of our Rust types come from schemars; where they refer to a Kubernetes type
+//! (whose schema name starts with `io.k8s.`), Kubernetes' own document answers, because it has what the Rust
+//! types lack: list types with their keys, defaults, formats.
+
+use crate::kubernetes::Kubernetes;
+use anyhow::{Context, Result, anyhow, bail};
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+const CONDITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition";
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+/// The OpenAPI document gives its optional `status` an empty default, although the API server's is True.
+const POD_CONDITION_PATTERN: &str = "io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern";
+
+/// The text forms of a quantity (Kubernetes: resource.Quantity).
+const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+/// Fields of metadata that a template or claim inside a JobSet may set. The others belong to stored objects.
+const EMBEDDED_METADATA: [&str; 5] = ["annotations", "finalizers", "labels", "name", "namespace"];
+
+/// Keywords that a CRD may carry and that mean the same in every source. What is not here is dropped.
+const KEPT: [&str; 20] = [
+    "type",
+    "format",
+    "description",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "required",
+    "nullable",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-type",
+    "x-kubernetes-map-type",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
+    // Only IntOrString and Quantity, which are written here, have a union in a structural schema.
+    "anyOf",
+];
+
+/// The structural schema of a Rust type.
+pub fn of<T: JsonSchema>(kubernetes: &Kubernetes) -> Result<Value> {
+    let root =
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+    let mut root = root.to_value();
+    let definitions = match root.as_object_mut().and_then(|root| root.remove("$defs")) {
+        Some(Value::Object(definitions)) => definitions,
+        _ => Map::new(),
+    };
+    Converter { kubernetes, definitions: &definitions }
+        .node(&root, Origin::Rust)
+        .with_context(|| format!("schema of {}", T::schema_name()))
+}
+
+/// Where a node was written, which decides how its text and its defaults are read.
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    Rust,
+    Kubernetes,
+}
+
+struct Converter<'a> {
+    kubernetes: &'a Kubernetes,
+    definitions: &'a Map<String, Value>,
+}
+
+impl Converter<'_> {
+    /// Converts one schema. Keywords beside a reference (a field's own description, say) win over its target's.
+    fn node(&self, schema: &Value, origin: Origin) -> Result<Value> {
+        let schema = schema.as_object().with_context(|| format!("expected an object, found {schema}"))?;
+        let mut node = match reference(schema)? {
+            Some(name) => self.named(name)?,
+            None => Map::new(),
+        };
+        for keyword in KEPT {
+            match (keyword, schema.get(keyword)) {
+                (_, None) => {}
+                ("anyOf", Some(_)) if origin == Origin::Rust => {}
+                ("type", Some(Value::Array(types))) => {
+                    let mut types = types.iter().filter(|one| *one != "null");
+                    node.insert("type".into(), types.next().context("a type that is only null")?.clone());
+                    if let Some(second) = types.next() {
+                        bail!("a second type {second}: a structural schema has one");
+                    }
+                }
+                ("enum", Some(Value::Array(values))) => {
+                    node.insert("enum".into(), values.iter().filter(|one| !one.is_null()).cloned().collect());
+                }
+                ("description", Some(Value::String(text))) if origin == Origin::Rust => {
+                    node.insert("description".into(), reflow(text).into());
+                }
+                (_, Some(value)) => {
+                    node.insert(keyword.into(), value.clone());
+                }
+            }
+        }
+        if let Some(default) = schema.get("default").filter(|default| !is_zero(default)) {
+            node.insert("default".into(), default.clone());
+        }
+        if let Some(items) = schema.get("items") {
+            node.insert("items".into(), self.node(items, origin).context("items")?);
+        }
+        if let Some(values @ Value::Object(_)) = schema.get("additionalProperties") {
+            node.insert(
+                "additionalProperties".into(),
+                self.node(values, origin).context("additionalProperties")?,
+            );
+        }
+        if let Some(Value::Object(properties)) = schema.get("properties") {
+            let required = schema.get("required").and_then(Value::as_array);
+            let mut converted = Map::new();
+            for (name, property) in properties {
+                let mut result = self.node(property, origin).with_context(|| name.clone())?;
+                let is_required = required.is_some_and(|all| all.iter().any(|one| one == name));
+                if origin == Origin::Kubernetes && !is_required && is_scalar_zero(property) {
+                    set(&mut result, "default", property.get("default").cloned().unwrap_or_default());
+                }
+                converted.insert(name.clone(), result);
+            }
+            node.insert("properties".into(), converted.into());
+        }
+        if !node.contains_key("type") && !node.contains_key("x-kubernetes-int-or-string") {
+            bail!("no type: {}", Value::from(schema.clone()));
+        }
+        Ok(node.into())
+    }
+
+    /// The schema with this name, converted.
+    fn named(&self, name: &str) -> Result<Map<String, Value>> {
+        let converted = match name {
+            INT_OR_STRING => int_or_string(),
+            QUANTITY => {
+                let mut quantity = int_or_string();
+                set(&mut quantity, "pattern", QUANTITY_PATTERN.into());
+                quantity
+            }
+            OBJECT_META => self.embedded_metadata()?,
+            CONDITION => self.condition()?,
+            _ if name.starts_with("io.k8s.") => self.kubernetes_node(name)?,
+            _ => {
+                let schema =
+                    self.definitions.get(name).ok_or_else(|| anyhow!("no schema is named {name}"))?;
+                self.node(schema, Origin::Rust).with_context(|| name.to_owned())?
+            }
+        };
+        match converted {
+            Value::Object(map) => Ok(map),
+            other => bail!("{name}: expected an object, found {other}"),
+        }
+    }
+
+    fn kubernetes_node(&self, name: &str) -> Result<Value> {
+        let schema = self
+            .kubernetes
+            .schemas
+            .get(name)
+            .ok_or_else(|| anyhow!("Kubernetes {} does not describe {name}", self.kubernetes.version))?;
+        let mut node = self.node(schema, Origin::Kubernetes).with_context(|| name.to_owned())?;
+        if name == POD_CONDITION_PATTERN
+            && let Some(status) = node.pointer_mut("/properties/status").and_then(Value::as_object_mut)
+        {
+            status.remove("default");
+        }
+        Ok(node)
+    }
+
+    /// Metadata of an object inside a JobSet. Finalizers stay a plain list here: as a set, a duplicate would be
+    /// refused that the JobSet API always accepted.
+    fn embedded_metadata(&self) -> Result<Value> {
+        let mut meta = self.kubernetes_node(OBJECT_META)?;
+        let properties = meta
+            .get_mut("properties")
+            .and_then(Value::as_object_mut)
+            .context("metadata without properties")?;
+        properties.retain(|name, _| EMBEDDED_METADATA.contains(&name.as_str()));
+        if let Some(finalizers) = properties.get_mut("finalizers").and_then(Value::as_object_mut) {
+            finalizers.remove("x-kubernetes-list-type");
+        }
+        Ok(meta)
+    }
+
+    /// A condition, with the limits that its Go type states and the OpenAPI document leaves out.
+    fn condition(&self) -> Result<Value> {
+        let mut condition = self.kubernetes_node(CONDITION)?;
+        let limits = [
+            ("message", json!({ "maxLength": 32768 })),
+            ("observedGeneration", json!({ "minimum": 0 })),
+            (
+                "reason",
+                json!({ "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$" }),
+            ),
+            ("status", json!({ "enum": ["True", "False", "Unknown"] })),
+            ("type", json!({ "maxLength": 316, "pattern": jobset_api::schema::QUALIFIED_NAME })),
+        ];
+        for (field, limit) in limits {
+            let property = condition
+                .pointer_mut(&format!("/properties/{field}"))
+                .and_then(Value::as_object_mut)
+                .with_context(|| format!("a condition has no {field}"))?;
+            property.extend(limit.as_object().cloned().unwrap_or_default());
+        }
+        Ok(condition)
+    }
+}
+
+/// The name of the schema that this one refers to: by `$ref`, alone in `allOf`, or beside null in `anyOf`.
+fn reference(schema: &Map<String, Value>) -> Result<Option<&str>> {
+    let holder = if let Some(Value::Array(all)) = schema.get("allOf") {
+        all.first()
+    } else if let Some(Value::Array(any)) = schema.get("anyOf") {
+        any.iter().find(|branch| branch.get("$ref").is_some())
+    } else {
+        None
+    };
+    match holder.and_then(|holder| holder.get("$ref")).or_else(|| schema.get("$ref")) {
+        None => Ok(None),
+        Some(Value::String(path)) => Ok(path.rsplit('/').next()),
+        Some(other) => bail!("$ref: expected a text, found {other}"),
+    }
+}
+
+fn int_or_string() -> Value {
+    json!({ "anyOf": [{ "type": "integer" }, { "type": "string" }], "x-kubernetes-int-or-string": true })
+}
+
+/// Go's zero values. As a default they say that a field is absent, which a JSON client says by leaving it out.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+/// Whether a property's default is a zero value of a scalar. Among the optional fields of Kubernetes' types these
+/// were chosen, such as `secretKeyRef.name: ""`, which makes the name usable as a list-map key; see
+/// [`POD_CONDITION_PATTERN`] for the one that was not.
+fn is_scalar_zero(property: &Value) -> bool {
+    property.get("default").is_some_and(|default| {
+        is_zero(default) && matches!(default, Value::String(_) | Value::Bool(_) | Value::Number(_))
+    })
+}
+
+/// Joins the lines of each paragraph of a doc comment: where a line ends in the source means nothing to a reader
+/// of `kubectl explain`.
+fn reflow(text: &str) -> String {
+    text.split("\n\n")
+        .map(|paragraph| paragraph.split('\n').map(str::trim).collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+fn set(node: &mut Value, keyword: &str, value: Value) {
+    if let Some(map) = node.as_object_mut() {
+        map.insert(keyword.to_owned(), value);
+    }
+}
