@@ -237,7 +237,7 @@ pub(crate) fn lock_file(path: &Path) -> Result<fs::File> {
 }
 
 /// The Go compiler, when it is new enough to fetch the one that a module asks for.
-fn go() -> Result<PathBuf> {
+pub(crate) fn go() -> Result<PathBuf> {
     const INSTALL: &str = "install Go 1.21 or newer, or name ready-made programs with --assets";
     let standard = Path::new("/usr/local/go/bin/go");
     let (go, output) = [Path::new("go"), standard]

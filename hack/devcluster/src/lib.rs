@@ -14,8 +14,12 @@
 //! # anyhow::Ok(())
 //! ```
 
+pub mod audit;
+pub mod addons;
 pub mod binaries;
+pub mod cluster;
 pub mod kubectl;
+pub mod node;
 pub mod options;
 pub mod pki;
 pub mod process;
@@ -24,6 +28,10 @@ pub mod state;
 pub mod wait;
 
 mod context;
+mod control_plane;
+mod kwok;
 
+pub use audit::AuditLog;
+pub use cluster::Cluster;
 pub use context::Context;
 pub use options::{Binaries, Limits, NodeKind, Options, Settings};

@@ -1,2 +1,206 @@
-//! Under construction.
-fn main() {}
+//! The program `devcluster`: the command line around the library of the same name.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+use devcluster::cluster::{self, Status};
+use devcluster::progress::Progress;
+use devcluster::{Binaries, Cluster, Limits, NodeKind, Options, Settings};
+
+const ABOUT: &str = "\
+A real Kubernetes cluster on this machine, for the demo, tests and benchmarks.
+
+The control plane is Kubernetes' own (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), built \
+with Go from the modules pinned under hack/controlplane/. The first `up` builds, which takes some minutes; \
+every further one takes seconds.";
+
+const EXAMPLES: &str = "\
+Examples:
+  devcluster up                          a control plane without nodes
+  devcluster up --node kwok:5            with five simulated nodes, without root
+  sudo devcluster up --node real         with a real node: containers, network, DNS, volumes, cert-manager
+  export KUBECONFIG=$(devcluster kubeconfig)
+  devcluster kubectl get nodes           kubectl of the cluster's own version
+  devcluster up --name other             a second cluster beside the first
+  devcluster status                      every cluster, and what runs for it
+  devcluster down --all                  nothing is left of any of them";
+
+#[derive(Parser)]
+#[command(name = "devcluster", version, about = ABOUT, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a cluster stand: start it, or find that it stands already
+    #[command(after_help = "\
+A second `up` of a standing cluster changes nothing. One that crashed, or whose start was broken off, is cleared \
+away and started anew. The cluster outlives this command, until `devcluster down`.
+
+With --node kwok:N, annotations of a pod decide its fate:
+  devcluster.jobset.dev/outcome: succeed | fail    without it, the pod runs for ever
+  devcluster.jobset.dev/after: 5s                  when that happens, counted from Running
+  devcluster.jobset.dev/exit-code: \"3\"             of its containers, when it fails (1)
+  devcluster.jobset.dev/pod-condition: DisruptionTarget
+                                                   a condition that it gets when it fails
+  devcluster.jobset.dev/ready-after: 2s            Running, but not yet Ready
+  devcluster.jobset.dev/terminate-after: 3s        how long it takes to be deleted")]
+    Up(Box<Up>),
+    /// Take a cluster down: no process, mount, namespace, interface or folder of it is left
+    Down {
+        #[command(flatten)]
+        which: Which,
+        /// Take down every cluster of this user that is in the default place
+        #[arg(long, conflicts_with_all = ["name", "dir"])]
+        all: bool,
+    },
+    /// Say which clusters there are, where, and whether they are well
+    Status {
+        /// Only the cluster of this name; it is an error when it is not well
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The cluster's folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Print the path of the cluster's kubeconfig
+    Kubeconfig {
+        #[command(flatten)]
+        which: Which,
+        /// Print its content instead
+        #[arg(long)]
+        print: bool,
+    },
+    /// Run the cluster's kubectl as its administrator
+    Kubectl {
+        #[command(flatten)]
+        which: Which,
+        /// What kubectl is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+}
+
+/// Which cluster is meant.
+#[derive(Args)]
+struct Which {
+    /// Name of the cluster
+    #[arg(long, default_value = "dev", value_name = "NAME")]
+    name: String,
+    /// Folder of the cluster, instead of devcluster/NAME under $XDG_STATE_HOME or ~/.local/state
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Up {
+    #[command(flatten)]
+    which: Which,
+    /// Its nodes: none, real (Linux, root), or kwok:N for N simulated ones
+    #[arg(long, default_value = "none", value_name = "KIND")]
+    node: NodeKind,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    binaries: Binaries,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not its Debug, which would add a backtrace.
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up(up) => {
+            let Up { which: Which { name, dir }, node, limits, binaries } = *up;
+            let settings = Settings { node, limits, binaries };
+            let cluster = Cluster::up(Options { name, dir, settings, quiet: false })?;
+            eprintln!("export KUBECONFIG={}", cluster.kubeconfig().display());
+            Ok(())
+        }
+        Command::Down { which, all } => {
+            let progress = Progress::new();
+            if !all {
+                if !cluster::down(&which.name, which.dir.as_deref(), &progress)? {
+                    eprintln!("There is no cluster {}", which.name);
+                }
+                return Ok(());
+            }
+            let names = cluster::names()?;
+            if names.is_empty() {
+                eprintln!("There is no cluster");
+            }
+            for name in names {
+                cluster::down(&name, None, &progress)?;
+            }
+            Ok(())
+        }
+        Command::Status { name, dir } => status(name, dir),
+        Command::Kubeconfig { which, print } => {
+            let file = Cluster::find(&which.name, which.dir.as_deref())?.kubeconfig();
+            if print {
+                print!("{}", std::fs::read_to_string(&file)?);
+            } else {
+                println!("{}", file.display());
+            }
+            Ok(())
+        }
+        Command::Kubectl { which, args } => {
+            let mut kubectl = Cluster::find(&which.name, which.dir.as_deref())?.kubectl()?.command();
+            // Returns only when it fails.
+            bail!("cannot run kubectl: {}", kubectl.args(args).exec())
+        }
+    }
+}
+
+fn status(name: Option<String>, dir: Option<PathBuf>) -> Result<()> {
+    let is_one = name.is_some() || dir.is_some();
+    let names = if is_one { vec![name.unwrap_or_else(|| "dev".into())] } else { cluster::names()? };
+    if names.is_empty() {
+        println!("There is no cluster");
+    }
+    for name in names {
+        match cluster::status(&name, dir.as_deref())? {
+            None if is_one => bail!("there is no cluster {name}"),
+            None => {}
+            Some(status) => {
+                print_status(&status);
+                if let (true, Some(trouble)) = (is_one, &status.trouble) {
+                    bail!("cluster {name} is not healthy: {trouble}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_status(status: &Status) {
+    let Status { layout, state, daemons, trouble } = status;
+    println!("{}", state.name);
+    println!("  health      {}", trouble.as_deref().unwrap_or("healthy"));
+    println!("  node        {}", state.settings.node);
+    println!("  server      {}", state.network.api_server_url());
+    println!("  folder      {}", layout.root().display());
+    println!("  kubeconfig  {}", layout.kubeconfig().display());
+    for daemon in daemons {
+        let state = if daemon.is_alive() { "runs" } else { "DEAD" };
+        println!(
+            "  {state}        {} (process {}, {})",
+            daemon.name,
+            daemon.pid,
+            layout.log(&daemon.name).display()
+        );
+    }
+}

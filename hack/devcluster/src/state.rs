@@ -87,7 +87,6 @@ impl Layout {
 
     /// Creates the folders, readable by nobody else: they hold keys.
     pub fn create(&self) -> Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
         for folder in [
             self.root.clone(),
             self.pki(),
@@ -98,11 +97,7 @@ impl Layout {
             self.audit(),
             self.node(),
         ] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)
-                .with_context(|| format!("cannot create folder {}", folder.display()))?;
+            create_private_dir(&folder)?;
         }
         Ok(())
     }
@@ -190,6 +185,16 @@ impl State {
     pub fn store(&self, layout: &Layout) -> Result<()> {
         write_whole(&layout.state_file(), serde_json::to_string_pretty(self)?.as_bytes())
     }
+}
+
+/// Creates a folder, and those that it is in, for this user alone.
+pub(crate) fn create_private_dir(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot create folder {}", folder.display()))
 }
 
 /// Replaces a file in one step, readable by its owner alone.

@@ -1,0 +1,506 @@
+//! A cluster's life: up, and down again from whatever state it is found in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::audit::AuditLog;
+use crate::binaries::{cache_dir, lock_file, user_dir};
+use crate::context::Context;
+use crate::kubectl::Kubectl;
+use crate::options::{NodeKind, Options, Settings};
+use crate::pki::Pki;
+use crate::process::{self, Record};
+use crate::progress::Progress;
+use crate::state::{Layout, Network, Phase, State, create_private_dir};
+use crate::{control_plane, kwok};
+
+/// A port that was free when it was chosen may be taken when it is used.
+const PORT_ATTEMPTS: usize = 5;
+
+/// A standing cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    context: Context,
+    remove_on_drop: bool,
+}
+
+impl Cluster {
+    /// Makes the cluster stand: starts it, or finds that it stands already. What is left of one that crashed, or
+    /// was killed while it started, is cleared away first.
+    ///
+    /// Fails when a cluster of this name stands with other nodes or limits, and when a daemon does not start;
+    /// then everything is stopped again and the folder stays, with the logs, until [`down`].
+    pub fn up(options: Options) -> Result<Self> {
+        let progress = if options.quiet { Progress::quiet() } else { Progress::new() };
+        check_name(&options.name)?;
+        if options.settings.node == NodeKind::Real && !nix::unistd::geteuid().is_root() {
+            bail!("--node real needs root: run devcluster as root, or use --node kwok:N, which does not");
+        }
+        let layout = layout_of(&options.name, options.dir.as_deref())?;
+        let _lock = lock(&layout, &progress)?;
+        match found(&layout)? {
+            Found::Nothing => {}
+            Found::Unreadable(reason) => {
+                progress.note(format!("Clearing away what is left of cluster {}: {reason}", options.name));
+                take_down(&layout, &options.name)?;
+            }
+            Found::State(state) => match unhealthy(&layout, &state, &progress)? {
+                None => {
+                    if let Some(difference) = difference(&state, &options) {
+                        bail!("{difference}");
+                    }
+                    progress.note(format!("Cluster {} stands already, and is healthy", state.name));
+                    return Ok(Self::standing(layout, state, progress)?);
+                }
+                Some(reason) => {
+                    progress
+                        .note(format!("Cluster {} is not whole ({reason}): starting it anew", state.name));
+                    take_down(&layout, &state.name)?;
+                }
+            },
+        }
+        start(&layout, &options, &progress).map(|context| Self { context, remove_on_drop: false })
+    }
+
+    /// The cluster in this folder, which must be standing; see [`Cluster::up`] for `name` and `dir`.
+    pub fn find(name: &str, dir: Option<&Path>) -> Result<Self> {
+        check_name(name)?;
+        let layout = layout_of(name, dir)?;
+        match found(&layout)? {
+            Found::State(state) if state.phase == Phase::Running => {
+                Self::standing(layout, state, Progress::new())
+            }
+            Found::Nothing => {
+                bail!("there is no cluster {name}: start it with `devcluster up --name {name}`")
+            }
+            _ => bail!("cluster {name} did not finish starting: run `devcluster up --name {name}` again"),
+        }
+    }
+
+    fn standing(layout: Layout, state: State, progress: Progress) -> Result<Self> {
+        let pki = Pki::load_or_create(&layout.pki())?;
+        let State { name, settings, network, .. } = state;
+        Ok(Self {
+            context: Context { name, layout, settings, network, pki, progress },
+            remove_on_drop: false,
+        })
+    }
+
+    /// Takes the cluster down when this value is dropped, also when a test panics.
+    #[must_use]
+    pub fn down_on_drop(mut self) -> Self {
+        self.remove_on_drop = true;
+        self
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.context.layout.kubeconfig()
+    }
+
+    /// kubectl as the cluster's administrator.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        self.context.kubectl()
+    }
+
+    /// What the API server was asked.
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(self.context.layout.audit())
+    }
+
+    /// Everything about the cluster.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Takes the cluster down; see [`down`].
+    pub fn down(mut self) -> Result<()> {
+        self.remove_on_drop = false;
+        let Context { layout, name, progress, .. } = &self.context;
+        let _lock = lock(layout, progress)?;
+        take_down(layout, name)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.remove_on_drop {
+            return;
+        }
+        let Context { layout, name, progress, .. } = &self.context;
+        if let Err(error) = lock(layout, progress).and_then(|_lock| take_down(layout, name)) {
+            progress.note(format!("Cluster {name} could not be taken down: {error:#}"));
+        }
+    }
+}
+
+/// Takes a cluster down, whatever state it is in: its processes, mounts, namespace, interface and folder are gone
+/// when this returns. False: there was none.
+pub fn down(name: &str, dir: Option<&Path>, progress: &Progress) -> Result<bool> {
+    check_name(name)?;
+    let layout = layout_of(name, dir)?;
+    let _lock = lock(&layout, progress)?;
+    let name = match found(&layout)? {
+        Found::Nothing => return Ok(false),
+        Found::Unreadable(_) => name.to_owned(),
+        Found::State(state) => state.name,
+    };
+    let step = progress.step(format!("Taking cluster {name} down"));
+    take_down(&layout, &name)?;
+    step.done();
+    Ok(true)
+}
+
+/// Names of the clusters in the default place.
+pub fn names() -> Result<Vec<String>> {
+    let Ok(entries) = fs::read_dir(clusters_dir()?) else { return Ok(Vec::new()) };
+    let names: BTreeSet<_> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| check_name(name).is_ok())
+        .collect();
+    Ok(names.into_iter().collect())
+}
+
+/// What is known about a cluster, and whether it is well.
+#[derive(Debug)]
+pub struct Status {
+    /// Its folder.
+    pub layout: Layout,
+    /// What was written down about it.
+    pub state: State,
+    /// Its daemons, by name.
+    pub daemons: Vec<Record>,
+    /// Why it is not healthy; none: it is.
+    pub trouble: Option<String>,
+}
+
+/// Looks at a cluster; `None` when there is none.
+pub fn status(name: &str, dir: Option<&Path>) -> Result<Option<Status>> {
+    check_name(name)?;
+    let layout = layout_of(name, dir)?;
+    let state = match found(&layout)? {
+        Found::Nothing => return Ok(None),
+        Found::Unreadable(reason) => bail!("{reason}"),
+        Found::State(state) => state,
+    };
+    let mut daemons = Record::all(&layout);
+    daemons.sort_by(|one, other| one.name.cmp(&other.name));
+    let trouble = unhealthy(&layout, &state, &Progress::quiet())?;
+    Ok(Some(Status { layout, state, daemons, trouble }))
+}
+
+/// Kubernetes would take longer names; interfaces and namespaces are named after clusters.
+fn check_name(name: &str) -> Result<()> {
+    const LONGEST: usize = 40;
+    let fits = !name.is_empty()
+        && name.len() <= LONGEST
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if !fits {
+        bail!(
+            "--name \"{name}\" cannot name a cluster: use up to {LONGEST} lower-case letters, digits and dashes, with no dash at either end"
+        );
+    }
+    Ok(())
+}
+
+fn clusters_dir() -> Result<PathBuf> {
+    Ok(user_dir("XDG_STATE_HOME", ".local/state")?.join("devcluster"))
+}
+
+fn layout_of(name: &str, dir: Option<&Path>) -> Result<Layout> {
+    let root = match dir {
+        Some(dir) => {
+            std::path::absolute(dir).with_context(|| format!("--dir {} is no path", dir.display()))?
+        }
+        None => clusters_dir()?.join(name),
+    };
+    Ok(Layout::new(root))
+}
+
+/// Tells clusters of the same name in different folders apart, where the whole machine sees them.
+fn machine_wide_name(layout: &Layout, name: &str) -> String {
+    let hash = Sha256::digest(layout.root().as_os_str().as_encoded_bytes());
+    let hex: String = hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}-{hex}")
+}
+
+/// Held while a cluster is changed. The file is not in the cluster's folder, which goes away.
+fn lock(layout: &Layout, progress: &Progress) -> Result<fs::File> {
+    let folder = cache_dir()?.join("locks");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create folder {}", folder.display()))?;
+    let hash = Sha256::digest(layout.root().as_os_str().as_encoded_bytes());
+    let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let file = lock_file(&folder.join(hex))?;
+    if file.try_lock().is_err() {
+        progress.note("Another devcluster works on this cluster: waiting for it");
+        file.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
+    }
+    Ok(file)
+}
+
+enum Found {
+    Nothing,
+    State(State),
+    Unreadable(String),
+}
+
+/// What is in the folder. One that holds something else than a cluster is an error: it would be deleted.
+fn found(layout: &Layout) -> Result<Found> {
+    match State::load(layout) {
+        Ok(Some(state)) => return Ok(Found::State(state)),
+        Err(error) => return Ok(Found::Unreadable(format!("{error:#}"))),
+        Ok(None) => {}
+    }
+    let entries = match fs::read_dir(layout.root()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(anyhow!("cannot read folder {}: {error}", layout.root().display())),
+    };
+    // The state is the first file to be written, by way of a temporary one, and the last to be removed.
+    let foreign = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .find(|name| !name.starts_with(".tmp"));
+    match foreign {
+        None => Ok(Found::Unreadable("its folder is empty".into())),
+        Some(name) => bail!(
+            "{} holds {name}, but no cluster: name a folder with --dir that does not exist yet",
+            layout.root().display()
+        ),
+    }
+}
+
+/// How a standing cluster differs from what was asked for, in one sentence.
+fn difference(state: &State, options: &Options) -> Option<String> {
+    let Settings { node, limits, .. } = &options.settings;
+    let what = if state.settings.node != *node {
+        format!("with --node {}, not --node {node}", state.settings.node)
+    } else if state.settings.limits != *limits {
+        "with other limits".to_owned()
+    } else {
+        return None;
+    };
+    let name = &state.name;
+    Some(format!(
+        "cluster {name} stands already, {what}: take it down with `devcluster down` first, or give the other one another --name"
+    ))
+}
+
+/// Why the cluster is not whole; none: it is.
+fn unhealthy(layout: &Layout, state: &State, progress: &Progress) -> Result<Option<String>> {
+    if state.phase != Phase::Running {
+        return Ok(Some("its start was broken off".into()));
+    }
+    let records = Record::all(layout);
+    let missing =
+        control_plane::DAEMONS.iter().find(|name| !records.iter().any(|record| record.name == **name));
+    if let Some(name) = missing {
+        return Ok(Some(format!("{name} was never started")));
+    }
+    if let Some(record) = records.iter().find(|record| !record.is_alive()) {
+        return Ok(Some(format!("{} does not run", record.name)));
+    }
+    let context = Cluster::standing(layout.clone(), state.clone(), progress.clone())?.context.clone();
+    Ok(context
+        .kubectl()?
+        .run(&["get", "--raw", "/readyz", "--request-timeout=10s"])
+        .err()
+        .map(|error| format!("{error:#}")))
+}
+
+fn start(layout: &Layout, options: &Options, progress: &Progress) -> Result<Context> {
+    let mut state = State {
+        name: options.name.clone(),
+        phase: Phase::Starting,
+        settings: options.settings.clone(),
+        network: Network {
+            netns: (options.settings.node == NodeKind::Real)
+                .then(|| machine_wide_name(layout, &options.name)),
+            node_address: Ipv4Addr::LOCALHOST,
+            host_address: None,
+            api_server_port: 6443,
+            etcd_port: 2379,
+            etcd_peer_port: 2380,
+        },
+    };
+    let root = layout.root();
+    create_private_dir(root)?;
+    state.store(layout)?;
+    layout.create()?;
+    let outcome = start_daemons(layout, &mut state, progress);
+    if outcome.is_err() {
+        // The error is what the user needs; a second one, of tidying up, would hide it.
+        drop(stop_everything(layout, &state.name));
+    }
+    let context = outcome?;
+    state.phase = Phase::Running;
+    state.store(layout)?;
+    Ok(context)
+}
+
+fn start_daemons(layout: &Layout, state: &mut State, progress: &Progress) -> Result<Context> {
+    let pki = Pki::load_or_create(&layout.pki())?;
+    for attempt in 1.. {
+        if state.network.netns.is_none() {
+            let [api_server, etcd, etcd_peer] = free_ports()?;
+            state.network.api_server_port = api_server;
+            state.network.etcd_port = etcd;
+            state.network.etcd_peer_port = etcd_peer;
+            state.store(layout)?;
+        }
+        let context = Context {
+            name: state.name.clone(),
+            layout: layout.clone(),
+            settings: state.settings.clone(),
+            network: state.network.clone(),
+            pki: pki.clone(),
+            progress: progress.clone(),
+        };
+        match control_plane::start(&context) {
+            Ok(()) => {
+                start_nodes(&context)?;
+                return Ok(context);
+            }
+            Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => {
+                progress.note("A port was taken meanwhile: trying others");
+                process::kill_all(layout)?;
+                for folder in [layout.etcd(), layout.logs(), layout.pids()] {
+                    fs::remove_dir_all(&folder)
+                        .with_context(|| format!("cannot remove {}", folder.display()))?;
+                }
+                layout.create()?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    bail!("no free ports were found on 127.0.0.1")
+}
+
+fn start_nodes(context: &Context) -> Result<()> {
+    match context.settings.node {
+        NodeKind::None | NodeKind::Real => Ok(()),
+        NodeKind::Kwok(nodes) => kwok::start(context, nodes),
+    }
+}
+
+/// Ports of 127.0.0.1 that are free at this moment, and differ from each other.
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut ports = [0; N];
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of 127.0.0.1 is free")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+fn is_port_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
+}
+
+/// Ends processes and takes mounts, namespace and interface away; leaves the folder.
+fn stop_everything(layout: &Layout, _name: &str) -> Result<()> {
+    process::kill_all(layout)
+}
+
+fn take_down(layout: &Layout, name: &str) -> Result<()> {
+    stop_everything(layout, name)?;
+    remove_folder(layout)
+}
+
+/// Removes the cluster's folder, the state last: whatever happens, what is left is known as a cluster's.
+fn remove_folder(layout: &Layout) -> Result<()> {
+    let remove = || -> std::io::Result<()> {
+        for entry in fs::read_dir(layout.root())? {
+            let entry = entry?;
+            if entry.path() == layout.state_file() {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_dir_all(layout.root())
+    };
+    remove().with_context(|| format!("cannot remove folder {}", layout.root().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Limits;
+
+    #[test]
+    fn names_are_labels() {
+        for name in ["dev", "a", "e2e-1", &"x".repeat(40)] {
+            check_name(name).unwrap();
+        }
+        for name in ["", "-a", "a-", "Dev", "a.b", "a/b", "..", &"x".repeat(41)] {
+            let message = check_name(name).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("--name \"{name}\" cannot")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
+        let message = found(&Layout::new(folder.path())).err().unwrap().to_string();
+        assert!(message.contains("thesis.tex") && message.contains("--dir"), "{message}");
+        assert!(matches!(found(&Layout::new(folder.path().join("new"))).unwrap(), Found::Nothing));
+    }
+
+    #[test]
+    fn a_folder_whose_state_was_never_finished_is_a_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".tmpAbC"), "{").unwrap();
+        assert!(matches!(found(&Layout::new(folder.path())).unwrap(), Found::Unreadable(_)));
+        remove_folder(&Layout::new(folder.path())).unwrap();
+        assert!(!folder.path().exists());
+    }
+
+    #[test]
+    fn a_second_up_with_other_wishes_is_told_so() {
+        let options = Options::default();
+        let mut state = State {
+            name: "dev".into(),
+            phase: Phase::Running,
+            settings: options.settings.clone(),
+            network: Network {
+                netns: None,
+                node_address: Ipv4Addr::LOCALHOST,
+                host_address: None,
+                api_server_port: 1,
+                etcd_port: 2,
+                etcd_peer_port: 3,
+            },
+        };
+        assert_eq!(difference(&state, &options), None);
+        state.settings.limits = Limits { kube_api_qps: 1, ..Limits::default() };
+        assert!(difference(&state, &options).unwrap().contains("with other limits"));
+        state.settings.node = NodeKind::Kwok(5);
+        assert!(difference(&state, &options).unwrap().contains("with --node kwok:5, not --node none"));
+    }
+
+    #[test]
+    fn clusters_of_one_name_in_two_folders_are_told_apart() {
+        let name = |root: &str| machine_wide_name(&Layout::new(root), "dev");
+        assert_ne!(name("/a/dev"), name("/b/dev"));
+        assert_eq!(name("/a/dev"), name("/a/dev"));
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        let [one, other, third] = free_ports().unwrap();
+        assert!(one != other && other != third && third != one && one != 0);
+    }
+}

@@ -1,0 +1,303 @@
+//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler: what each is told, and starting them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Context;
+use crate::process::Record;
+use crate::state::{Network, write_whole};
+use crate::wait::{self, Seen};
+
+/// The daemons of every control plane.
+pub(crate) const DAEMONS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// A test starts many control planes, and a busy machine is slow.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// One line of the audit log for each request, without its body, when it was answered; of a watch, also when
+/// it began.
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+";
+
+/// Writes certificates, kubeconfigs and configuration, and starts the four; returns when the API server is
+/// ready and namespace `default` has its service account, so that pods can be created.
+pub(crate) fn start(context: &Context) -> Result<()> {
+    let etcd = context.binary("etcd")?;
+    let api_server = context.binary("kube-apiserver")?;
+    let controller_manager = context.binary("kube-controller-manager")?;
+    let scheduler = context.binary("kube-scheduler")?;
+    let kubectl = context.kubectl()?;
+    let step = context.progress.step("Starting the control plane");
+    write_files(context)?;
+
+    let mut running = vec![context.daemon("etcd", etcd).args(etcd_args(context)).spawn(&context.layout)?];
+    let api_server = context.daemon("kube-apiserver", api_server).args(api_server_args(context));
+    running.push(api_server.spawn(&context.layout)?);
+    wait::until("the API server to be ready", START_LIMIT, || {
+        check(context, &running)?;
+        Ok(match kubectl.run(&["get", "--raw", "/readyz"]) {
+            Ok(_) => Seen::Ready(()),
+            Err(error) => Seen::NotYet(format!(
+                "{error:#}; its log is {}",
+                context.layout.log("kube-apiserver").display()
+            )),
+        })
+    })?;
+
+    let controller_manager = context.daemon("kube-controller-manager", controller_manager);
+    running.push(controller_manager.args(controller_manager_args(context)).spawn(&context.layout)?);
+    let scheduler = context.daemon("kube-scheduler", scheduler).args(scheduler_args(context));
+    running.push(scheduler.spawn(&context.layout)?);
+    wait::until("service account default in namespace default", START_LIMIT, || {
+        check(context, &running)?;
+        Ok(
+            match kubectl.run(&[
+                "get",
+                "serviceaccount/default",
+                "configmap/kube-root-ca.crt",
+                "--namespace=default",
+            ]) {
+                Ok(_) => Seen::Ready(()),
+                Err(error) => Seen::NotYet(format!("{error:#}")),
+            },
+        )
+    })?;
+    step.done();
+    Ok(())
+}
+
+fn check(context: &Context, running: &[Record]) -> Result<()> {
+    running.iter().try_for_each(|daemon| daemon.check(&context.layout))
+}
+
+fn kubeconfig_of(context: &Context, daemon: &str) -> String {
+    context.layout.config().join(format!("{daemon}.kubeconfig")).display().to_string()
+}
+
+fn write_files(context: &Context) -> Result<()> {
+    let (layout, pki, network) = (&context.layout, &context.pki, &context.network);
+    let url = network.api_server_url();
+    let domain = Network::CLUSTER_DOMAIN;
+    let in_cluster = format!("kubernetes.default.svc.{domain}");
+    pki.serving_cert(
+        "kube-apiserver",
+        &["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", &in_cluster],
+        &[Ipv4Addr::LOCALHOST, network.node_address, Network::KUBERNETES_SERVICE].map(IpAddr::V4),
+    )?;
+    pki.client_cert(
+        "kube-apiserver-kubelet-client",
+        "kube-apiserver-kubelet-client",
+        Some("system:masters"),
+    )?;
+    pki.front_proxy_client()?;
+    for (daemon, user) in [
+        ("kube-controller-manager", "system:kube-controller-manager"),
+        ("kube-scheduler", "system:kube-scheduler"),
+    ] {
+        let kubeconfig = pki.client_kubeconfig(daemon, user, None, &url, &context.name)?;
+        write_whole(Path::new(&kubeconfig_of(context, daemon)), kubeconfig.as_bytes())?;
+    }
+    let admin =
+        pki.client_kubeconfig("admin", "kubernetes-admin", Some("system:masters"), &url, &context.name)?;
+    write_whole(&layout.kubeconfig(), admin.as_bytes())?;
+    write_whole(&layout.config().join("audit-policy.yaml"), AUDIT_POLICY.as_bytes())?;
+    let scheduler = serde_json::json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "leaderElection": {"leaderElect": false},
+        "clientConnection": {
+            "kubeconfig": kubeconfig_of(context, "kube-scheduler"),
+            "qps": context.settings.limits.kube_api_qps,
+            "burst": context.settings.limits.kube_api_burst,
+        },
+    });
+    let scheduler =
+        serde_yaml::to_string(&scheduler).context("cannot render the scheduler's configuration")?;
+    write_whole(&layout.config().join("kube-scheduler.yaml"), scheduler.as_bytes())
+}
+
+fn etcd_args(context: &Context) -> Vec<String> {
+    let client = format!("http://127.0.0.1:{}", context.network.etcd_port);
+    let peer = format!("http://127.0.0.1:{}", context.network.etcd_peer_port);
+    vec![
+        format!("--name={}", context.name),
+        format!("--data-dir={}", context.layout.etcd().display()),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster={}={peer}", context.name),
+        // The data is of no worth after a crash of the machine.
+        "--unsafe-no-fsync".into(),
+        "--quota-backend-bytes=8589934592".into(),
+        "--log-level=warn".into(),
+    ]
+}
+
+fn api_server_args(context: &Context) -> Vec<String> {
+    let (layout, network, limits) = (&context.layout, &context.network, &context.settings.limits);
+    let pki = |file: &str| layout.pki().join(file).display().to_string();
+    let mut args = vec![
+        format!("--etcd-servers=http://127.0.0.1:{}", network.etcd_port),
+        format!("--bind-address={}", network.node_address),
+        format!("--advertise-address={}", network.node_address),
+        format!("--secure-port={}", network.api_server_port),
+        format!("--service-cluster-ip-range={}", Network::SERVICE_CIDR),
+        "--allow-privileged=true".into(),
+        // Who one is.
+        format!("--tls-cert-file={}", pki("kube-apiserver.crt")),
+        format!("--tls-private-key-file={}", pki("kube-apiserver.key")),
+        format!("--client-ca-file={}", pki("ca.crt")),
+        format!("--service-account-issuer=https://kubernetes.default.svc.{}", Network::CLUSTER_DOMAIN),
+        format!("--service-account-key-file={}", pki("service-account.pub")),
+        format!("--service-account-signing-key-file={}", pki("service-account.key")),
+        // What one may do.
+        "--authorization-mode=Node,RBAC".into(),
+        "--enable-admission-plugins=NodeRestriction".into(),
+        // Calls to the kubelet: logs, exec, port-forward.
+        format!("--kubelet-certificate-authority={}", pki("ca.crt")),
+        format!("--kubelet-client-certificate={}", pki("kube-apiserver-kubelet-client.crt")),
+        format!("--kubelet-client-key={}", pki("kube-apiserver-kubelet-client.key")),
+        "--kubelet-preferred-address-types=InternalIP".into(),
+        // Calls to aggregated API servers.
+        format!("--proxy-client-cert-file={}", pki("front-proxy-client.crt")),
+        format!("--proxy-client-key-file={}", pki("front-proxy-client.key")),
+        format!("--requestheader-client-ca-file={}", pki("front-proxy-ca.crt")),
+        "--requestheader-allowed-names=front-proxy-client".into(),
+        "--requestheader-username-headers=X-Remote-User".into(),
+        "--requestheader-group-headers=X-Remote-Group".into(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
+        // The audit log, bounded: some 400 MB, several hundred thousand requests.
+        format!("--audit-policy-file={}", layout.config().join("audit-policy.yaml").display()),
+        format!("--audit-log-path={}", layout.audit_log().display()),
+        "--audit-log-format=json".into(),
+        "--audit-log-maxsize=100".into(),
+        "--audit-log-maxbackup=3".into(),
+        // Limits.
+        format!("--max-requests-inflight={}", limits.max_requests_inflight),
+        format!("--max-mutating-requests-inflight={}", limits.max_mutating_requests_inflight),
+    ];
+    if network.netns.is_none() {
+        // Endpoints may not name a loopback address, and nothing could reach the Service kubernetes anyway.
+        args.push("--endpoint-reconciler-type=none".into());
+    }
+    args
+}
+
+fn controller_manager_args(context: &Context) -> Vec<String> {
+    let limits = &context.settings.limits;
+    let pki = |file: &str| context.layout.pki().join(file).display().to_string();
+    vec![
+        format!("--kubeconfig={}", kubeconfig_of(context, "kube-controller-manager")),
+        "--leader-elect=false".into(),
+        // Nobody asks it anything, and a port less cannot be taken.
+        "--secure-port=0".into(),
+        // Each controller is a user of its own in the audit log.
+        "--use-service-account-credentials=true".into(),
+        format!("--service-account-private-key-file={}", pki("service-account.key")),
+        format!("--root-ca-file={}", pki("ca.crt")),
+        format!("--cluster-signing-cert-file={}", pki("ca.crt")),
+        format!("--cluster-signing-key-file={}", pki("ca.key")),
+        format!("--kube-api-qps={}", limits.kube_api_qps),
+        format!("--kube-api-burst={}", limits.kube_api_burst),
+        format!("--concurrent-job-syncs={}", limits.concurrent_job_syncs),
+    ]
+}
+
+fn scheduler_args(context: &Context) -> Vec<String> {
+    vec![
+        format!("--config={}", context.layout.config().join("kube-scheduler.yaml").display()),
+        "--secure-port=0".into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Limits, Settings};
+    use crate::pki::Pki;
+    use crate::progress::Progress;
+    use crate::state::Layout;
+
+    fn context(folder: &Path, netns: Option<&str>) -> Context {
+        Context {
+            name: "west".into(),
+            layout: Layout::new(folder),
+            settings: Settings {
+                limits: Limits {
+                    kube_api_qps: 77,
+                    concurrent_job_syncs: 3,
+                    max_requests_inflight: 11,
+                    ..Limits::default()
+                },
+                ..Settings::default()
+            },
+            network: Network {
+                netns: netns.map(str::to_owned),
+                node_address: Ipv4Addr::new(10, 245, 9, 2),
+                host_address: None,
+                api_server_port: 7001,
+                etcd_port: 7002,
+                etcd_peer_port: 7003,
+            },
+            pki: Pki::load_or_create(&folder.join("pki")).unwrap(),
+            progress: Progress::quiet(),
+        }
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        Layout::new(folder.path()).create().unwrap();
+        folder
+    }
+
+    #[test]
+    fn ports_and_addresses_of_the_state_reach_the_daemons() {
+        let folder = folder();
+        let context = context(folder.path(), Some("devcluster-west"));
+        let args = api_server_args(&context);
+        for expected in [
+            "--etcd-servers=http://127.0.0.1:7002",
+            "--bind-address=10.245.9.2",
+            "--secure-port=7001",
+            "--max-requests-inflight=11",
+        ] {
+            assert!(args.iter().any(|arg| arg == expected), "{expected}");
+        }
+        assert!(!args.iter().any(|arg| arg.contains("endpoint-reconciler")));
+        let etcd = etcd_args(&context);
+        assert!(etcd.contains(&"--listen-peer-urls=http://127.0.0.1:7003".to_owned()));
+        assert!(etcd.contains(&"--initial-cluster=west=http://127.0.0.1:7003".to_owned()));
+    }
+
+    #[test]
+    fn limits_reach_the_controller_manager_and_the_scheduler() {
+        let folder = folder();
+        let context = context(folder.path(), None);
+        let args = controller_manager_args(&context);
+        assert!(
+            args.contains(&"--kube-api-qps=77".to_owned())
+                && args.contains(&"--concurrent-job-syncs=3".to_owned())
+        );
+        write_files(&context).unwrap();
+        let scheduler = std::fs::read_to_string(context.layout.config().join("kube-scheduler.yaml")).unwrap();
+        assert!(scheduler.contains("qps: 77"), "{scheduler}");
+    }
+
+    #[test]
+    fn without_namespace_no_endpoints_are_published() {
+        let folder = folder();
+        assert!(
+            api_server_args(&context(folder.path(), None))
+                .contains(&"--endpoint-reconciler-type=none".to_owned())
+        );
+    }
+}
