@@ -17,7 +17,7 @@ use crate::pki::Pki;
 use crate::process::{self, Record};
 use crate::progress::Progress;
 use crate::state::{Layout, Network, Phase, State, create_private_dir};
-use crate::{control_plane, kwok};
+use crate::{addons, control_plane, kwok, node};
 
 /// A port that was free when it was chosen may be taken when it is used.
 const PORT_ATTEMPTS: usize = 5;
@@ -228,7 +228,7 @@ fn layout_of(name: &str, dir: Option<&Path>) -> Result<Layout> {
 fn machine_wide_name(layout: &Layout, name: &str) -> String {
     let hash = Sha256::digest(layout.root().as_os_str().as_encoded_bytes());
     let hex: String = hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    format!("{name}-{hex}")
+    format!("devcluster-{name}-{hex}")
 }
 
 /// Held while a cluster is changed. The file is not in the cluster's folder, which goes away.
@@ -346,6 +346,12 @@ fn start(layout: &Layout, options: &Options, progress: &Progress) -> Result<Cont
 
 fn start_daemons(layout: &Layout, state: &mut State, progress: &Progress) -> Result<Context> {
     let pki = Pki::load_or_create(&layout.pki())?;
+    if let Some(netns) = state.network.netns.clone() {
+        let addresses = node::prepare(&netns, progress)?;
+        state.network.node_address = addresses.node;
+        state.network.host_address = Some(addresses.host);
+        state.store(layout)?;
+    }
     for attempt in 1.. {
         if state.network.netns.is_none() {
             let [api_server, etcd, etcd_peer] = free_ports()?;
@@ -384,7 +390,11 @@ fn start_daemons(layout: &Layout, state: &mut State, progress: &Progress) -> Res
 
 fn start_nodes(context: &Context) -> Result<()> {
     match context.settings.node {
-        NodeKind::None | NodeKind::Real => Ok(()),
+        NodeKind::None => Ok(()),
+        NodeKind::Real => {
+            node::start(context)?;
+            addons::install(context)
+        }
         NodeKind::Kwok(nodes) => kwok::start(context, nodes),
     }
 }
@@ -406,8 +416,9 @@ fn is_port_taken(error: &anyhow::Error) -> bool {
 }
 
 /// Ends processes and takes mounts, namespace and interface away; leaves the folder.
-fn stop_everything(layout: &Layout, _name: &str) -> Result<()> {
-    process::kill_all(layout)
+fn stop_everything(layout: &Layout, name: &str) -> Result<()> {
+    process::kill_all(layout)?;
+    node::stop(&machine_wide_name(layout, name), layout.root())
 }
 
 fn take_down(layout: &Layout, name: &str) -> Result<()> {

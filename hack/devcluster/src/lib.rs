@@ -14,8 +14,8 @@
 //! # anyhow::Ok(())
 //! ```
 
-pub mod audit;
 pub mod addons;
+pub mod audit;
 pub mod binaries;
 pub mod cluster;
 pub mod kubectl;

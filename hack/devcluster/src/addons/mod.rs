@@ -1,0 +1,114 @@
+//! What a cluster with a real node is expected to have besides its node: DNS, a default storage class,
+//! cert-manager. All run as Deployments in pods, from images that hold the one program each.
+
+mod cert_manager;
+mod manifests;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::binaries::Module;
+use crate::context::Context;
+use crate::node::{self, image};
+use manifests::Replacements;
+
+/// How long an add-on may take from its Deployment's creation to Available.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// An add-on: a program in an image, manifests that run it, and the Deployments to wait for.
+struct Addon {
+    module: Module,
+    program: &'static str,
+    manifests: &'static str,
+    /// (namespace, name).
+    deployments: &'static [(&'static str, &'static str)],
+}
+
+const ADDONS: [Addon; 3] = [
+    Addon {
+        module: Module::CoreDns,
+        program: "coredns",
+        manifests: include_str!("coredns.yaml"),
+        deployments: &[("kube-system", "coredns")],
+    },
+    Addon {
+        module: Module::CertManager,
+        program: "cert-manager",
+        manifests: include_str!("cert-manager.yaml"),
+        deployments: &[("cert-manager", "cert-manager"), ("cert-manager", "cert-manager-cainjector")],
+    },
+    Addon {
+        module: Module::LocalPathProvisioner,
+        program: "local-path-provisioner",
+        manifests: include_str!("local-path-provisioner.yaml"),
+        deployments: &[("local-path-storage", "local-path-provisioner")],
+    },
+];
+
+/// Installs every add-on and waits until all are Available. Can be repeated.
+pub fn install(context: &Context) -> Result<()> {
+    let programs = ADDONS.iter().map(|addon| context.binary(addon.program)).collect::<Result<Vec<_>>>()?;
+    let crds = cert_manager::crds(&context.progress)?;
+    let step = context.progress.step("Installing DNS, storage class and cert-manager");
+    let kubectl = context.kubectl()?;
+    kubectl.apply(include_str!("local-images.yaml"))?;
+    kubectl.apply(&crds)?;
+    for (addon, program) in ADDONS.iter().zip(&programs) {
+        step.message(addon.program);
+        let version = addon.module.version()?;
+        let image = format!("localhost/devcluster/{}:{version}", addon.program);
+        node::load(context, &image::program(&image, addon.program, program))?;
+        kubectl.apply(&manifests::render(
+            addon.manifests,
+            &Replacements { image: &image, volumes: node::VOLUMES },
+        )?)?;
+    }
+    for (namespace, name) in ADDONS.iter().flat_map(|addon| addon.deployments) {
+        step.message(*name);
+        kubectl.wait_condition(namespace, &format!("deployment/{name}"), "Available", PATIENCE)?;
+    }
+    step.done();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize as _;
+
+    fn documents(text: &str) -> Vec<serde_json::Value> {
+        serde_yaml::Deserializer::from_str(text)
+            .map(|document| serde_json::Value::deserialize(document).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn every_deployment_that_is_waited_for_is_in_its_manifests_and_runs_the_image() {
+        for addon in &ADDONS {
+            let text =
+                manifests::render(addon.manifests, &Replacements { image: "localhost/x:1", volumes: "/v" })
+                    .unwrap();
+            let deployments: Vec<_> =
+                documents(&text).into_iter().filter(|it| it["kind"] == "Deployment").collect();
+            assert_eq!(deployments.len(), addon.deployments.len(), "{}", addon.program);
+            for (namespace, name) in addon.deployments {
+                let found = deployments
+                    .iter()
+                    .find(|it| it["metadata"]["name"] == *name && it["metadata"]["namespace"] == *namespace)
+                    .unwrap_or_else(|| panic!("{name}"));
+                let container = &found["spec"]["template"]["spec"]["containers"][0];
+                assert_eq!(container["image"], "localhost/x:1");
+                assert!(container["readinessProbe"].is_object() || addon.program != "coredns");
+            }
+        }
+    }
+
+    #[test]
+    fn the_dns_service_has_the_address_that_kubelets_tell_pods() {
+        let manifests = include_str!("coredns.yaml");
+        let service = documents(manifests).into_iter().find(|it| it["kind"] == "Service").unwrap();
+        assert_eq!(service["spec"]["clusterIP"], crate::state::Network::DNS.to_string());
+        assert!(manifests.contains(crate::state::Network::CLUSTER_DOMAIN));
+    }
+}

@@ -1,0 +1,141 @@
+//! The node's control groups: one folder in each hierarchy, above those of all its pods.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// Makes the cluster's folder in every hierarchy.
+pub fn create(id: &str) -> Result<()> {
+    let root = Path::new(ROOT);
+    for hierarchy in hierarchies(root) {
+        let folder = hierarchy.join(id);
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create control group {}", folder.display()))?;
+        if hierarchy.join("cgroup.controllers").exists() {
+            enable_controllers(&hierarchy);
+            enable_controllers(&folder);
+        } else if hierarchy.join("cpuset.cpus").exists() {
+            // A new cpuset of version 1 is empty: no process could enter it.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let value = fs::read(hierarchy.join(file)).unwrap_or_default();
+                fs::write(folder.join(file), value)
+                    .with_context(|| format!("cannot write {file} of {}", folder.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Version 2: lets the children of `folder` be limited in every way in which `folder` itself can be.
+fn enable_controllers(folder: &Path) {
+    let controllers = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+    for controller in controllers.split_whitespace() {
+        // One that cannot be had is missed by the kubelet, which says so.
+        drop(fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")));
+    }
+}
+
+/// The pids of every process in one of the cluster's groups.
+pub fn processes(id: &str) -> Vec<i32> {
+    let mut pids: Vec<i32> = folders(Path::new(ROOT), id)
+        .iter()
+        .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
+        .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// Removes the cluster's groups, whose processes must have ended. True when none is left.
+pub fn remove(id: &str) -> Result<bool> {
+    let mut folders = folders(Path::new(ROOT), id);
+    // Children before their parents.
+    folders.sort_by_key(|folder| std::cmp::Reverse(folder.components().count()));
+    let mut is_gone = true;
+    for folder in folders {
+        match fs::remove_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // The kernel needs a moment after the end of the last process.
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => is_gone = false,
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot remove control group {}", folder.display()));
+            }
+        }
+    }
+    Ok(is_gone)
+}
+
+/// The mount points of all hierarchies: one for version 2, one for each controller for version 1, both on a
+/// machine that mixes them.
+fn hierarchies(root: &Path) -> Vec<PathBuf> {
+    if root.join("cgroup.procs").exists() {
+        return vec![root.to_path_buf()];
+    }
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        // `cpu -> cpu,cpuacct` is the same hierarchy by another name.
+        .filter(|path| !path.is_symlink() && path.join("cgroup.procs").exists())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Every folder of the cluster in every hierarchy.
+fn folders(root: &Path, id: &str) -> Vec<PathBuf> {
+    let mut pending: Vec<_> = hierarchies(root).iter().map(|hierarchy| hierarchy.join(id)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = pending.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        pending.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()));
+        found.push(folder);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(paths: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            fs::create_dir_all(root.path().join(path)).unwrap();
+            fs::write(root.path().join(path).join("cgroup.procs"), "").unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn version_2_is_one_hierarchy_and_version_1_many() {
+        assert_eq!(hierarchies(tree(&["", "system.slice"]).path()).len(), 1);
+        let root = tree(&["cpu,cpuacct", "memory"]);
+        std::os::unix::fs::symlink("cpu,cpuacct", root.path().join("cpu")).unwrap();
+        assert_eq!(hierarchies(root.path()), [root.path().join("cpu,cpuacct"), root.path().join("memory")]);
+    }
+
+    #[test]
+    fn only_the_clusters_own_folders_are_found() {
+        let root = tree(&["memory", "memory/east/kubepods/pod1", "memory/easter", "pids/east"]);
+        fs::write(root.path().join("pids/cgroup.procs"), "").unwrap();
+        let mut found = folders(root.path(), "east");
+        found.sort();
+        let path = |name: &str| root.path().join(name);
+        assert_eq!(
+            found,
+            [
+                path("memory/east"),
+                path("memory/east/kubepods"),
+                path("memory/east/kubepods/pod1"),
+                path("pids/east"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! The images that are made of a single static program: busybox, pause, and those of the add-ons.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Entry, Image, RunConfig};
+use crate::node::packages::BUSYBOX;
+
+/// Names of the shell image. The first is what documents call `busybox`.
+pub const BUSYBOX_TAGS: [&str; 2] = ["docker.io/library/busybox:latest", "localhost/busybox:dev"];
+/// Name of the image that holds a pod's namespaces.
+pub const PAUSE_TAG: &str = "localhost/devcluster/pause:1";
+
+/// A shell and its tools. `tools` are busybox's own names for what it can do (`busybox --list`).
+pub fn busybox<'a>(tools: impl IntoIterator<Item = &'a str>) -> Image {
+    let mut entries = base();
+    for tool in tools.into_iter().map(str::trim).filter(|tool| !tool.is_empty() && *tool != "busybox") {
+        entries.insert(format!("bin/{tool}"), Entry::link("/bin/busybox"));
+    }
+    entries.insert("bin/busybox".into(), Entry::file(BUSYBOX, 0o755));
+    // What documents call by other paths.
+    entries.insert("usr/bin".into(), Entry::folder(0o755));
+    entries.insert("usr/bin/env".into(), Entry::link("/bin/busybox"));
+    Image {
+        tags: BUSYBOX_TAGS.map(str::to_owned).to_vec(),
+        entries,
+        config: RunConfig { entrypoint: vec![], command: vec!["sh".into()], user: String::new() },
+    }
+}
+
+/// The container that holds a pod's namespaces while the others come and go. As the first process of a pod that
+/// shares its process namespace it also reaps what the others leave behind: that is what a shell's `wait` does.
+pub fn pause() -> Image {
+    let mut entries = base();
+    entries.insert("bin/busybox".into(), Entry::file(BUSYBOX, 0o755));
+    entries.insert("bin/sh".into(), Entry::link("/bin/busybox"));
+    entries.insert("bin/sleep".into(), Entry::link("/bin/busybox"));
+    let script = "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait $!; done";
+    Image {
+        tags: vec![PAUSE_TAG.into()],
+        entries,
+        config: RunConfig {
+            entrypoint: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            command: vec![],
+            user: "65535:65535".into(),
+        },
+    }
+}
+
+/// An image with one static program, `/<name>`, and nothing else.
+pub fn program(tag: &str, name: &str, source: &Path) -> Image {
+    let mut entries = base();
+    entries.insert(name.to_owned(), Entry::file(source, 0o755));
+    Image {
+        tags: vec![tag.to_owned()],
+        entries,
+        config: RunConfig {
+            entrypoint: vec![format!("/{name}")],
+            command: vec![],
+            user: "65532:65532".into(),
+        },
+    }
+}
+
+/// What programs expect to find anywhere.
+fn base() -> BTreeMap<String, Entry> {
+    [
+        ("bin", Entry::folder(0o755)),
+        ("dev", Entry::folder(0o755)),
+        ("etc", Entry::folder(0o755)),
+        ("etc/group", Entry::text("root:x:0:\nnonroot:x:65532:\n", 0o644)),
+        (
+            "etc/passwd",
+            Entry::text("root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532:nonroot:/:/bin/false\n", 0o644),
+        ),
+        ("home", Entry::folder(0o755)),
+        ("proc", Entry::folder(0o755)),
+        ("root", Entry::folder(0o700)),
+        ("sys", Entry::folder(0o755)),
+        ("tmp", Entry::folder(0o1777)),
+        ("usr", Entry::folder(0o755)),
+        ("var", Entry::folder(0o755)),
+    ]
+    .map(|(path, entry)| (path.to_owned(), entry))
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::image::Kind;
+
+    #[test]
+    fn every_tool_is_a_link_to_the_one_program() {
+        let image = busybox("[\nsh\nbusybox\nnslookup\n\n".lines());
+        assert_eq!(image.entries["bin/nslookup"].kind, Kind::Link("/bin/busybox".into()));
+        assert_eq!(image.entries["bin/busybox"].kind, Kind::File(BUSYBOX.into()));
+        assert!(image.entries.contains_key("bin/["));
+        assert!(image.tags.iter().any(|tag| tag.ends_with("/busybox:latest")));
+    }
+
+    #[test]
+    fn an_entrypoint_is_a_file_of_its_image() {
+        for image in [pause(), program("localhost/devcluster/dns:1", "coredns", Path::new("/tmp/coredns"))] {
+            let program = image.config.entrypoint[0].trim_start_matches('/').to_owned();
+            assert!(image.entries.contains_key(&program), "{program}");
+            assert_ne!(image.config.user, "");
+        }
+    }
+}

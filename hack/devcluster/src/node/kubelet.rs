@@ -1,0 +1,149 @@
+//! The kubelet: its certificates, its configuration, and the wait for its Node.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::containerd;
+use crate::context::Context;
+use crate::process::Record;
+use crate::state::{Network, write_whole};
+use crate::wait::Seen;
+
+/// Name of the daemon.
+pub const NAME: &str = "kubelet";
+
+/// Starts the kubelet.
+pub fn start(context: &Context) -> Result<()> {
+    let node = super::node_name(&context.name);
+    let address = IpAddr::from(context.node_address());
+    let serving = context.pki.serving_cert("kubelet-serving", &[&node], &[address])?;
+    let user = format!("system:node:{node}");
+    let kubeconfig = context.layout.config().join("kubelet.kubeconfig");
+    let url = context.network.api_server_url();
+    write_whole(
+        &kubeconfig,
+        context
+            .pki
+            .client_kubeconfig("kubelet-client", &user, Some("system:nodes"), &url, &context.name)?
+            .as_bytes(),
+    )?;
+    let config = configuration(&Paths {
+        cgroup_root: &format!("/{}", super::id(context)?),
+        client_ca: &context.pki.ca().cert_file.to_string_lossy(),
+        cert: &serving.cert_file.to_string_lossy(),
+        key: &serving.key_file.to_string_lossy(),
+    });
+    let config_file = context.layout.config().join("kubelet.yaml");
+    write_whole(&config_file, serde_yaml::to_string(&config)?.as_bytes())?;
+    containerd::beside(context, NAME, &context.binary("kubelet")?)?
+        .arg(format!("--config={}", config_file.display()))
+        .arg(format!("--kubeconfig={}", kubeconfig.display()))
+        .arg(format!("--hostname-override={node}"))
+        .arg(format!("--node-ip={address}"))
+        .spawn(&context.layout)?;
+    Ok(())
+}
+
+/// Waits until the Node is Ready.
+pub fn wait(context: &Context) -> Result<()> {
+    let node = super::node_name(&context.name);
+    let record = Record::find(&context.layout, NAME);
+    let kubectl = context.kubectl()?;
+    crate::wait::until("the Node to be Ready", Duration::from_secs(120), || {
+        if let Some(record) = &record {
+            record.check(&context.layout)?;
+        }
+        Ok(match kubectl.json(&["get", "node", &node]) {
+            Ok(object) => ready(&object),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        })
+    })
+}
+
+fn ready(node: &Value) -> Seen<()> {
+    let conditions = node["status"]["conditions"].as_array();
+    match conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready") {
+        Some(condition) if condition["status"] == "True" => Seen::Ready(()),
+        Some(condition) => Seen::NotYet(
+            condition["message"].as_str().unwrap_or("its condition Ready is not True").to_owned(),
+        ),
+        None => Seen::NotYet("it has no condition Ready yet".into()),
+    }
+}
+
+struct Paths<'a> {
+    cgroup_root: &'a str,
+    client_ca: &'a str,
+    cert: &'a str,
+    key: &'a str,
+}
+
+fn configuration(paths: &Paths<'_>) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"enabled": true, "cacheTTL": "2m0s"},
+            "x509": {"clientCAFile": paths.client_ca},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": paths.cert,
+        "tlsPrivateKeyFile": paths.key,
+        "containerRuntimeEndpoint": format!("unix://{}", containerd::SOCKET),
+        // A root of its own: a kubelet kills every pod below its root that it does not know, and would take the
+        // pods of another cluster on this machine for such.
+        "cgroupRoot": paths.cgroup_root,
+        "cgroupDriver": "cgroupfs",
+        "failCgroupV1": false,
+        "enforceNodeAllocatable": [],
+        "clusterDNS": [Network::DNS.to_string()],
+        "clusterDomain": Network::CLUSTER_DOMAIN,
+        // Pods know the cluster's names only: there is nothing else that they could reach.
+        "resolvConf": "",
+        // A full disk of a developer's machine is no reason to evict pods or to delete images that nobody could
+        // pull again.
+        "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+        "imageGCHighThresholdPercent": 100,
+        "failSwapOn": false,
+        "registerNode": true,
+        "maxPods": 250,
+        // What waits for pods should wait for them, not for this client's pace.
+        "kubeAPIQPS": 200,
+        "kubeAPIBurst": 400,
+        "eventRecordQPS": 0,
+        "serializeImagePulls": false,
+        "shutdownGracePeriod": "0s",
+        "healthzPort": 10248,
+        "readOnlyPort": 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_keeps_to_the_clusters_own_cgroup_and_dns() {
+        let paths = Paths { cgroup_root: "/west", client_ca: "/c/ca.crt", cert: "/c/k.crt", key: "/c/k.key" };
+        let config = configuration(&paths);
+        assert_eq!(config["cgroupRoot"], "/west");
+        assert_eq!(config["clusterDNS"], json!(["10.96.0.10"]));
+        assert_eq!(config["authentication"]["x509"]["clientCAFile"], "/c/ca.crt");
+        assert_eq!(
+            (&config["tlsCertFile"], &config["tlsPrivateKeyFile"]),
+            (&json!("/c/k.crt"), &json!("/c/k.key"))
+        );
+    }
+
+    #[test]
+    fn a_node_is_ready_when_its_condition_says_so() {
+        let node = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status, "message": "no network"}]}});
+        assert!(matches!(ready(&node("True")), Seen::Ready(())));
+        assert!(matches!(ready(&node("False")), Seen::NotYet(reason) if reason == "no network"));
+        assert!(matches!(ready(&json!({})), Seen::NotYet(_)));
+    }
+}

@@ -1,0 +1,147 @@
+//! `devcluster load-image`: puts an image into the node's containerd, as no registry can be asked for one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::containerd;
+use super::image::{self, Image, RunConfig, manager};
+use crate::context::Context;
+use crate::process::run;
+
+/// What `devcluster load-image` is told: exactly one of the three sources.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LoadImage {
+    /// An archive made by `docker save`, `podman save` or `buildah push oci-archive:...`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["binaries", "rootfs"], required_unless_present_any = ["binaries", "rootfs"])]
+    pub archive: Option<PathBuf>,
+    /// Folder with this project's release binaries, which are packed as the Containerfile packs them
+    #[arg(long, value_name = "DIR", conflicts_with = "rootfs", requires = "tag")]
+    pub binaries: Option<PathBuf>,
+    /// Folder that becomes the root folder of an image, as it is
+    #[arg(long, value_name = "DIR", requires = "tag")]
+    pub rootfs: Option<PathBuf>,
+    /// Name of the image that is packed, such as localhost/jobset:dev
+    #[arg(long, value_name = "NAME:TAG", value_parser = parse_tag, conflicts_with = "archive")]
+    pub tag: Option<String>,
+}
+
+/// An image that was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its names.
+    pub tags: Vec<String>,
+    /// Size of its root folder in bytes, when it was packed here.
+    pub size: Option<u64>,
+}
+
+/// Packs the image when it has to be packed, and loads it into the node.
+pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
+    if let Some(archive) = &request.archive {
+        let archive =
+            archive.canonicalize().with_context(|| format!("cannot read --archive {}", archive.display()))?;
+        let tags = image::tags_in(&archive)?;
+        if tags.is_empty() {
+            bail!("no image in {} has a name: save it by its name, not by its ID", archive.display());
+        }
+        import(context, &archive)?;
+        return Ok(Loaded { tags, size: None });
+    }
+    let Some(tag) = &request.tag else {
+        bail!("--tag NAME:TAG is missing: it names the image that is packed")
+    };
+    let image = match (&request.binaries, &request.rootfs) {
+        (Some(binaries), _) => manager::image(binaries, tag)?,
+        (None, Some(rootfs)) => {
+            if !rootfs.is_dir() {
+                bail!("--rootfs {}: there is no such folder", rootfs.display());
+            }
+            Image {
+                tags: vec![tag.clone()],
+                entries: image::from_folder(rootfs)?,
+                config: RunConfig::default(),
+            }
+        }
+        (None, None) => bail!("nothing to load: give --archive, --binaries or --rootfs"),
+    };
+    let written = load(context, &image)?;
+    Ok(Loaded { tags: image.tags, size: Some(written.size) })
+}
+
+/// Packs an image and loads it into the node.
+pub fn load(context: &Context, image: &Image) -> Result<image::Written> {
+    // The kubelet's and containerd's own files are on the same disk: what does not fit here fits nowhere.
+    let folder =
+        tempfile::tempdir_in(context.layout.node()).context("cannot create a folder for the image")?;
+    let archive = folder.path().join("image.tar");
+    let written = image.write(&archive)?;
+    import(context, &archive)?;
+    Ok(written)
+}
+
+fn import(context: &Context, archive: &Path) -> Result<()> {
+    let ctr = containerd::ctr(context)?.arg("images").arg("import").arg(archive.to_string_lossy());
+    run(&mut ctr.command())
+        .map(drop)
+        .with_context(|| format!("cannot load {} into the node", archive.display()))
+}
+
+/// Accepts `name:tag`; says what is wrong with anything else. (Docker: the tag is what follows the last colon
+/// that no slash follows.)
+fn parse_tag(text: &str) -> Result<String, String> {
+    let is_word = |text: &str, others: &str| {
+        !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || others.contains(it))
+    };
+    match text.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => {
+            let path = name.split('/').all(|part| is_word(part, "._-:"));
+            if path && is_word(tag, "._-") && !name.chars().any(|it| it.is_ascii_uppercase()) {
+                Ok(text.to_owned())
+            } else {
+                Err("an image's name is made of lower-case letters, digits and . _ - / and its tag of letters, digits and . _ -".into())
+            }
+        }
+        _ => Err(format!("it has no tag: write {text}:dev, for example")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: LoadImage,
+    }
+
+    fn parse(args: &[&str]) -> Result<LoadImage, String> {
+        Line::try_parse_from([&["load-image"], args].concat())
+            .map(|line| line.load)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn exactly_one_source_is_taken() {
+        assert!(parse(&["--archive", "a.tar"]).is_ok());
+        assert!(parse(&["--binaries", "target/release", "--tag", "localhost/jobset:dev"]).is_ok());
+        assert!(parse(&["--rootfs", "root", "--tag", "localhost:5000/shell:1"]).is_ok());
+        assert!(parse(&[]).unwrap_err().contains("--archive"));
+        assert!(
+            parse(&["--archive", "a", "--rootfs", "b", "--tag", "c:d"])
+                .unwrap_err()
+                .contains("cannot be used with")
+        );
+        assert!(parse(&["--rootfs", "root"]).unwrap_err().contains("--tag"));
+    }
+
+    #[test]
+    fn a_name_without_tag_is_sent_back_with_one() {
+        assert!(parse_tag("localhost/jobset").unwrap_err().contains("localhost/jobset:dev"));
+        assert!(parse_tag("localhost:5000/jobset").unwrap_err().contains("no tag"));
+        assert!(parse_tag("Localhost/jobset:1").unwrap_err().contains("lower-case"));
+        assert!(parse_tag("a b:1").is_err());
+        assert_eq!(parse_tag("localhost:5000/jobset:v1.0").unwrap(), "localhost:5000/jobset:v1.0");
+    }
+}
