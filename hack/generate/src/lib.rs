@@ -8,23 +8,35 @@
 //! jobset-operator: objects, RBAC table ─────────┘
 //! ```
 
+pub mod bundle;
 pub mod crds;
+pub mod deploy;
 pub mod files;
+pub mod images;
 pub mod kubernetes;
+pub mod manifests;
+pub mod objects;
 pub mod structural;
 pub mod yaml;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use files::Files;
+use images::Images;
 use kubernetes::Kubernetes;
 use std::path::Path;
 
 /// Generates everything. `root` is the repository, where the pin of Kubernetes is read.
-pub fn generate(root: &Path) -> Result<Files> {
+pub fn generate(root: &Path, images: &Images) -> Result<Files> {
     let kubernetes = Kubernetes::load(root)?;
+    let jobset_crd = crds::jobset(&kubernetes).context("JobSet CRD")?;
+    let operator_crd = crds::jobset_operator(&kubernetes).context("JobSetOperator CRD")?;
     let mut files = Files::default();
-    for crd in [crds::jobset(&kubernetes)?, crds::jobset_operator(&kubernetes)?] {
-        files.add(format!("manifests/crds/{}", crds::file_name(&crd)?), yaml::file(&crd)?);
+    for crd in [&jobset_crd, &operator_crd] {
+        files.add(format!("manifests/crds/{}", crds::file_name(crd)?), yaml::file(crd)?);
     }
+    let jobset_crd = format!("crds/{}", crds::file_name(&jobset_crd)?);
+    manifests::add(&mut files, images, &jobset_crd).context("manifests/")?;
+    deploy::add(&mut files, images, &operator_crd).context("deploy/")?;
+    bundle::add(&mut files, images, &operator_crd).context("bundle/")?;
     Ok(files)
 }

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use generate::images::Images;
 use std::{path::PathBuf, process::ExitCode};
 
 /// Writes the generated files of this repository: manifests/, deploy/ and bundle/.
@@ -15,6 +16,8 @@ struct Arguments {
     /// Root of the repository.
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
     root: PathBuf,
+    #[command(flatten)]
+    images: Images,
 }
 
 fn main() -> ExitCode {
@@ -32,7 +35,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         .root
         .canonicalize()
         .with_context(|| format!("--root {}: not a folder that can be read", arguments.root.display()))?;
-    let files = generate::generate(&root)?;
+    let files = generate::generate(&root, &arguments.images)?;
     if !arguments.check {
         for difference in files.write(&root)? {
             println!("{}", difference.action());

@@ -1,0 +1,95 @@
+//! How a console shows a JobSetOperator: its form, its status, and the objects that belong to it.
+
+use jobset_api::jobset_operator::{KIND, VERSION};
+use jobset_operator::names;
+use serde_json::{Value, json};
+
+/// The owned CRD of the ClusterServiceVersion.
+pub(super) fn owned_crd() -> Value {
+    json!({
+        "name": names::OPERATOR_CRD,
+        "kind": KIND,
+        "version": VERSION,
+        "displayName": "JobSetOperator",
+        "description": "How the JobSet controller runs in this cluster. There is one, and its name is `cluster`.",
+        "resources": resources(),
+        "specDescriptors": [
+            {
+                "path": "managementState",
+                "displayName": "Management State",
+                "description": "Managed: the operator installs the JobSet controller and keeps it as it should be. \
+                                Unmanaged: the operator touches nothing. \
+                                Removed: the operator takes the controller away.",
+                "x-descriptors": select(&["Managed", "Unmanaged", "Removed"]),
+            },
+            {
+                "path": "logLevel",
+                "displayName": "Log Level",
+                "description": "How much the JobSet controller logs.",
+                "x-descriptors": select(LOG_LEVELS),
+            },
+            {
+                "path": "operatorLogLevel",
+                "displayName": "Operator Log Level",
+                "description": "How much the operator itself logs.",
+                "x-descriptors": select(LOG_LEVELS),
+            },
+            {
+                "path": "unsupportedConfigOverrides",
+                "displayName": "Unsupported Configuration Overrides",
+                "description": "Settings merged into the configuration of the JobSet controller. Not supported.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:advanced"],
+            },
+            {
+                "path": "observedConfig",
+                "displayName": "Observed Configuration",
+                "description": "Configuration derived from the cluster. Written by operators, not by people.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:hidden"],
+            },
+        ],
+        "statusDescriptors": [
+            {
+                "path": "conditions",
+                "displayName": "Conditions",
+                "description": "Whether the JobSet controller is available, progressing or degraded, and why.",
+                "x-descriptors": ["urn:alm:descriptor:io.kubernetes.conditions"],
+            },
+            {
+                "path": "readyReplicas",
+                "displayName": "Ready Replicas",
+                "description": "Pods of the JobSet controller that are ready.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:podCount"],
+            },
+            {
+                "path": "version",
+                "displayName": "Version",
+                "description": "Version of the operator that reached this state.",
+                "x-descriptors": ["urn:alm:descriptor:text"],
+            },
+        ],
+    })
+}
+
+const LOG_LEVELS: &[&str] = &["Normal", "Debug", "Trace", "TraceAll"];
+
+fn select(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| format!("urn:alm:descriptor:com.tectonic.ui:select:{value}")).collect()
+}
+
+/// Objects that a console lists as belonging to a JobSetOperator.
+fn resources() -> Value {
+    let entry =
+        |version: &str, kind: &str, name: &str| json!({ "version": version, "kind": kind, "name": name });
+    json!([
+        entry("v1", "Deployment", names::OPERAND),
+        entry("v1", "Pod", ""),
+        entry("v1", "ReplicaSet", ""),
+        entry("v1", "ConfigMap", names::CONFIG_MAP),
+        entry("v1", "Service", names::WEBHOOK_SERVICE),
+        entry("v1", "Service", names::METRICS_SERVICE),
+        entry("v1", "ServiceAccount", names::OPERAND),
+        entry("v1", "MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+        entry("v1", "ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+        entry("v1", "CustomResourceDefinition", names::JOBSET_CRD),
+    ])
+}

@@ -1,0 +1,65 @@
+//! `bundle/`: the OLM bundle (registry+v1) and the file-based catalog that offers it.
+//!
+//! ```text
+//! bundle/manifests/            the ClusterServiceVersion and the JobSetOperator CRD
+//! bundle/metadata/             package, channels
+//! bundle/tests/scorecard/      what `operator-sdk scorecard` runs
+//! bundle/bundle.Dockerfile     the bundle's image, with the same labels as metadata/
+//! bundle/catalog/              package, channel and bundle for a catalog image
+//! ```
+
+mod catalog;
+mod csv;
+mod descriptors;
+mod scorecard;
+
+use crate::{files::Files, images::Images, yaml};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Name of the package in a catalog.
+const PACKAGE: &str = "job-set";
+/// The only channel, and the default one.
+const CHANNEL: &str = "stable-v1.0";
+
+/// Adds the files of `bundle/`.
+pub fn add(files: &mut Files, images: &Images, operator_crd: &Value) -> Result<()> {
+    let csv = csv::cluster_service_version(images)?;
+    files.add("bundle/manifests/jobset-operator.clusterserviceversion.yaml", yaml::file(&csv)?);
+    files.add(
+        format!("bundle/manifests/{}", crate::crds::file_name(operator_crd)?),
+        yaml::file(operator_crd)?,
+    );
+    let annotations: serde_json::Map<String, Value> =
+        ANNOTATIONS.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+    files.add("bundle/metadata/annotations.yaml", yaml::file(&json!({ "annotations": annotations }))?);
+    files.add("bundle/tests/scorecard/config.yaml", yaml::file(&scorecard::configuration(images))?);
+    files.add("bundle/bundle.Dockerfile", dockerfile()?);
+    files.add("bundle/catalog/job-set/catalog.yaml", catalog::catalog(images, &csv)?);
+    Ok(())
+}
+
+/// What OLM reads from the bundle's metadata, and a catalog build from its image labels.
+const ANNOTATIONS: [(&str, &str); 7] = [
+    ("operators.operatorframework.io.bundle.channel.default.v1", CHANNEL),
+    ("operators.operatorframework.io.bundle.channels.v1", CHANNEL),
+    ("operators.operatorframework.io.bundle.manifests.v1", "manifests/"),
+    ("operators.operatorframework.io.bundle.mediatype.v1", "registry+v1"),
+    ("operators.operatorframework.io.bundle.metadata.v1", "metadata/"),
+    ("operators.operatorframework.io.bundle.package.v1", PACKAGE),
+    ("operators.operatorframework.io.test.config.v1", "tests/scorecard/"),
+];
+
+fn dockerfile() -> Result<String> {
+    let mut text = format!("{}# Build it with bundle/ as the build context.\nFROM scratch\n", yaml::NOTICE);
+    for (key, value) in
+        ANNOTATIONS.iter().chain(&[("operators.operatorframework.io.test.mediatype.v1", "scorecard+v1")])
+    {
+        writeln!(text, "LABEL {key}={value}")?;
+    }
+    text.push_str(
+        "COPY manifests /manifests/\nCOPY metadata /metadata/\nCOPY tests/scorecard /tests/scorecard/\n",
+    );
+    Ok(text)
+}

@@ -1,0 +1,49 @@
+//! `deploy/`: the operator without OLM.
+//!
+//! `kubectl apply --server-side -k deploy`, then `kubectl apply -f deploy/cluster.yaml`. The second file is not
+//! part of the first command, because an API server needs a moment until it serves a new API.
+
+use crate::{files::Files, images::Images, objects, yaml};
+use anyhow::Result;
+use jobset_operator::{OperatorInputs, names, operator_objects};
+use serde_json::{Value, json};
+
+/// The operator's own objects, in apply order.
+pub fn operator(images: &Images) -> Result<Vec<kube::api::DynamicObject>> {
+    Ok(operator_objects(&OperatorInputs {
+        namespace: names::NAMESPACE.to_owned(),
+        operator_image: images.image.clone(),
+        operand_image: images.image.clone(),
+    })?)
+}
+
+/// The one JobSetOperator, as an administrator would write it.
+pub fn sample() -> Value {
+    json!({
+        "apiVersion": "operator.openshift.io/v1",
+        "kind": "JobSetOperator",
+        "metadata": { "name": jobset_api::jobset_operator::SINGLETON },
+        "spec": { "managementState": "Managed", "logLevel": "Normal", "operatorLogLevel": "Normal" },
+    })
+}
+
+/// Adds the files of `deploy/`.
+pub fn add(files: &mut Files, images: &Images, operator_crd: &Value) -> Result<()> {
+    let mut resources = vec!["00_customresourcedefinition.yaml".to_owned()];
+    files.add("deploy/00_customresourcedefinition.yaml", yaml::file(operator_crd)?);
+    for (index, object) in operator(images)?.iter().enumerate() {
+        let name = format!("{:02}_{}.yaml", index + 1, objects::kind(object).to_lowercase());
+        files.add(format!("deploy/{name}"), objects::file([object])?);
+        resources.push(name);
+    }
+    files.add(
+        "deploy/kustomization.yaml",
+        yaml::file(&json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": resources,
+        }))?,
+    );
+    files.add("deploy/cluster.yaml", yaml::file(&sample())?);
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `manifests/`: the CRDs, and the controller alone for plain Kubernetes.
+//!
+//! `kubectl apply --server-side -k manifests` installs the JobSet API and the controller in `jobset-system`,
+//! without operator and without cert-manager: the controller makes its own certificates.
+
+use crate::{files::Files, images::Images, objects, yaml};
+use anyhow::Result;
+use jobset_operator::{
+    desired::{self, CertificateHashes, Certificates, Inputs, ManagedBy, OperandLogLevel},
+    names,
+};
+use kube::api::{ApiResource, DynamicObject};
+use serde_json::json;
+
+/// Namespace of the controller where no operator installed it.
+pub const NAMESPACE: &str = "jobset-system";
+
+/// Adds the controller's files; `jobset_crd` is the path of the JobSet CRD within `manifests/`.
+pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
+    let mut all = vec![namespace()];
+    all.extend(desired::objects(&Inputs {
+        namespace: NAMESPACE.to_owned(),
+        operand_image: images.image.clone(),
+        owner: None,
+        managed_by: ManagedBy::Kustomize,
+        log_level: OperandLogLevel::Info,
+        certificates: Certificates::Internal,
+        monitoring_available: false,
+        replicas: 1,
+        certificate_hashes: CertificateHashes::default(),
+        kubernetes_minor: None,
+    })?);
+    all.push(certificate_secret());
+
+    let mut resources = vec![jobset_crd.to_owned()];
+    for (name, kinds) in FILES {
+        let part: Vec<_> = all.iter().filter(|object| kinds.contains(&objects::kind(object))).collect();
+        let path = format!("controller/{name}.yaml");
+        files.add(format!("manifests/{path}"), objects::file(part)?);
+        resources.push(path);
+    }
+    // The CRD was generated from its sources; the copy inside the operator may be of the last run.
+    let known = |object: &&DynamicObject| {
+        let kind = objects::kind(object);
+        kind == "CustomResourceDefinition" || FILES.iter().any(|(_, kinds)| kinds.contains(&kind))
+    };
+    if let Some(stray) = all.iter().find(|object| !known(object)) {
+        anyhow::bail!("no file of manifests/controller takes objects of kind {}", objects::kind(stray));
+    }
+    files.add(
+        "manifests/kustomization.yaml",
+        yaml::file(&json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": resources,
+        }))?,
+    );
+    Ok(())
+}
+
+/// Which kinds stand in which file.
+const FILES: [(&str, &[&str]); 6] = [
+    ("namespace", &["Namespace"]),
+    ("rbac", &["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
+    ("services", &["Service"]),
+    ("configuration", &["ConfigMap", "Secret"]),
+    ("deployment", &["Deployment"]),
+    ("webhooks", &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]),
+];
+
+fn namespace() -> DynamicObject {
+    let mut object = DynamicObject::new(
+        NAMESPACE,
+        &ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("", "v1", "Namespace")),
+    );
+    let labels = object.metadata.labels.get_or_insert_default();
+    for (key, value) in [
+        ("control-plane", "controller-manager"),
+        ("pod-security.kubernetes.io/enforce", "restricted"),
+        ("pod-security.kubernetes.io/warn", "restricted"),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    object
+}
+
+/// The Secret that the controller keeps its certificate in. It may fill it and not create it, so that it has no
+/// right to make Secrets.
+fn certificate_secret() -> DynamicObject {
+    let mut object = DynamicObject::new(
+        names::WEBHOOK_SECRET,
+        &ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("", "v1", "Secret")),
+    );
+    object.metadata.namespace = Some(NAMESPACE.to_owned());
+    let labels = object.metadata.labels.get_or_insert_default();
+    for (key, value) in [
+        ("app.kubernetes.io/component", "certificate"),
+        ("app.kubernetes.io/instance", "jobset"),
+        (names::MANAGED_BY_LABEL, ManagedBy::Kustomize.as_str()),
+        ("app.kubernetes.io/name", "jobset"),
+        ("app.kubernetes.io/part-of", "jobset"),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    object
+}

@@ -1,0 +1,72 @@
+//! Kubernetes objects on their way to files.
+
+use crate::yaml;
+use anyhow::{Context, Result, bail};
+use jobset_operator::rbac::{self, Rule};
+use kube::{ResourceExt, api::DynamicObject};
+use serde_json::Value;
+
+/// The kind of an object.
+pub fn kind(object: &DynamicObject) -> &str {
+    object.types.as_ref().map_or("", |types| types.kind.as_str())
+}
+
+/// An object as JSON, without what only an API server fills in.
+pub fn json(object: &DynamicObject) -> Result<Value> {
+    serde_json::to_value(object).with_context(|| format!("{} {}", kind(object), object.name_any()))
+}
+
+/// A YAML file of these objects, in their order. Roles carry the reason of each rule as a comment.
+pub fn file<'a>(objects: impl IntoIterator<Item = &'a DynamicObject>) -> Result<String> {
+    let mut text = yaml::NOTICE.to_owned();
+    for (index, object) in objects.into_iter().enumerate() {
+        if index > 0 {
+            text.push_str("---\n");
+        }
+        let document = yaml::document(&json(object)?)?;
+        match kind(object) {
+            "ClusterRole" | "Role" => text.push_str(&with_reasons(&document, &rules_of(object)?)?),
+            _ => text.push_str(&document),
+        }
+    }
+    Ok(text)
+}
+
+/// The rules in the table that a role was made from.
+fn rules_of(role: &DynamicObject) -> Result<Vec<Rule>> {
+    let name = role.name_any();
+    if name == jobset_operator::names::OPERATOR {
+        return Ok(match kind(role) {
+            "ClusterRole" => rbac::operator_cluster_rules(),
+            _ => rbac::operator_rules(),
+        });
+    }
+    rbac::OPERAND_CLUSTER_ROLES
+        .iter()
+        .chain(rbac::OPERAND_ROLES)
+        .chain([&rbac::PROMETHEUS_ROLE])
+        .find(|entry| entry.name == name)
+        .map(|entry| entry.rules.to_vec())
+        .with_context(|| format!("the RBAC table has no role {name}"))
+}
+
+/// Puts the reason of each rule as a comment above it. `rules` is the only list at the outermost level of a role,
+/// so its items are the lines that begin with a dash.
+fn with_reasons(document: &str, rules: &[Rule]) -> Result<String> {
+    let mut reasons = rules.iter().map(|rule| rule.reason);
+    let mut text = String::new();
+    for line in document.lines() {
+        if line.starts_with("- ") {
+            let reason = reasons.next().context("a role has more rules than the RBAC table")?;
+            text.push_str("# ");
+            text.push_str(reason);
+            text.push('\n');
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    if reasons.next().is_some() {
+        bail!("a role has fewer rules than the RBAC table");
+    }
+    Ok(text)
+}
