@@ -47,7 +47,7 @@ impl Cluster {
             Found::Nothing => {}
             Found::Unreadable(reason) => {
                 progress.note(format!("Clearing away what is left of cluster {}: {reason}", options.name));
-                take_down(&layout, &options.name)?;
+                take_unknown_down(&layout, &options.name)?;
             }
             Found::State(state) => match unhealthy(&layout, &state, &progress)? {
                 None => {
@@ -60,7 +60,7 @@ impl Cluster {
                 Some(reason) => {
                     progress
                         .note(format!("Cluster {} is not whole ({reason}): starting it anew", state.name));
-                    take_down(&layout, &state.name)?;
+                    take_down(&layout, &state)?;
                 }
             },
         }
@@ -121,9 +121,14 @@ impl Cluster {
     /// Takes the cluster down; see [`down`].
     pub fn down(mut self) -> Result<()> {
         self.remove_on_drop = false;
-        let Context { layout, name, progress, .. } = &self.context;
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<()> {
+        let Context { layout, network, progress, .. } = &self.context;
         let _lock = lock(layout, progress)?;
-        take_down(layout, name)
+        stop_everything(layout, network.netns.as_deref())?;
+        remove_folder(layout)
     }
 }
 
@@ -132,8 +137,8 @@ impl Drop for Cluster {
         if !self.remove_on_drop {
             return;
         }
-        let Context { layout, name, progress, .. } = &self.context;
-        if let Err(error) = lock(layout, progress).and_then(|_lock| take_down(layout, name)) {
+        if let Err(error) = self.remove() {
+            let Context { name, progress, .. } = &self.context;
             progress.note(format!("Cluster {name} could not be taken down: {error:#}"));
         }
     }
@@ -145,13 +150,15 @@ pub fn down(name: &str, dir: Option<&Path>, progress: &Progress) -> Result<bool>
     check_name(name)?;
     let layout = layout_of(name, dir)?;
     let _lock = lock(&layout, progress)?;
-    let name = match found(&layout)? {
+    let found = found(&layout)?;
+    let step = match found {
         Found::Nothing => return Ok(false),
-        Found::Unreadable(_) => name.to_owned(),
-        Found::State(state) => state.name,
+        Found::State(_) | Found::Unreadable(_) => progress.step(format!("Taking cluster {name} down")),
     };
-    let step = progress.step(format!("Taking cluster {name} down"));
-    take_down(&layout, &name)?;
+    match found {
+        Found::State(state) => take_down(&layout, &state)?,
+        Found::Nothing | Found::Unreadable(_) => take_unknown_down(&layout, name)?,
+    }
     step.done();
     Ok(true)
 }
@@ -336,7 +343,7 @@ fn start(layout: &Layout, options: &Options, progress: &Progress) -> Result<Cont
     let outcome = start_daemons(layout, &mut state, progress);
     if outcome.is_err() {
         // The error is what the user needs; a second one, of tidying up, would hide it.
-        drop(stop_everything(layout, &state.name));
+        drop(stop_everything(layout, state.network.netns.as_deref()));
     }
     let context = outcome?;
     state.phase = Phase::Running;
@@ -416,13 +423,22 @@ fn is_port_taken(error: &anyhow::Error) -> bool {
 }
 
 /// Ends processes and takes mounts, namespace and interface away; leaves the folder.
-fn stop_everything(layout: &Layout, name: &str) -> Result<()> {
-    process::kill_all(layout)?;
-    node::stop(&machine_wide_name(layout, name), layout.root())
+fn stop_everything(layout: &Layout, netns: Option<&str>) -> Result<()> {
+    if let Some(netns) = netns {
+        node::stop(netns, layout.root())?;
+    }
+    process::kill_all(layout)
 }
 
-fn take_down(layout: &Layout, name: &str) -> Result<()> {
-    stop_everything(layout, name)?;
+fn take_down(layout: &Layout, state: &State) -> Result<()> {
+    stop_everything(layout, state.network.netns.as_deref())?;
+    remove_folder(layout)
+}
+
+/// Takes down a cluster whose state cannot be read: it may have had a real node.
+fn take_unknown_down(layout: &Layout, name: &str) -> Result<()> {
+    let netns = nix::unistd::geteuid().is_root().then(|| machine_wide_name(layout, name));
+    stop_everything(layout, netns.as_deref())?;
     remove_folder(layout)
 }
 
@@ -442,7 +458,12 @@ fn remove_folder(layout: &Layout) -> Result<()> {
         }
         fs::remove_dir_all(layout.root())
     };
-    remove().with_context(|| format!("cannot remove folder {}", layout.root().display()))
+    match remove() {
+        Err(error) if layout.root().exists() => {
+            Err(error).with_context(|| format!("cannot remove folder {}", layout.root().display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

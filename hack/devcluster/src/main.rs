@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use devcluster::cluster::{self, Status};
+use devcluster::node::{self, LoadImage};
 use devcluster::progress::Progress;
 use devcluster::{Binaries, Cluster, Limits, NodeKind, Options, Settings};
 
@@ -75,6 +76,19 @@ With --node kwok:N, annotations of a pod decide its fate:
         /// Print its content instead
         #[arg(long)]
         print: bool,
+    },
+    /// Load a container image into the real node, from an archive or packed from files
+    #[command(after_help = "\
+Examples:
+  devcluster load-image --binaries target/release --tag localhost/jobset:dev
+  devcluster load-image --archive image.tar
+
+Pods use it with imagePullPolicy Never or IfNotPresent: there is no registry behind its name.")]
+    LoadImage {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        image: LoadImage,
     },
     /// Run the cluster's kubectl as its administrator
     Kubectl {
@@ -157,12 +171,30 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
+        Command::LoadImage { which, image } => load_image(&which, &image),
         Command::Kubectl { which, args } => {
             let mut kubectl = Cluster::find(&which.name, which.dir.as_deref())?.kubectl()?.command();
             // Returns only when it fails.
             bail!("cannot run kubectl: {}", kubectl.args(args).exec())
         }
     }
+}
+
+fn load_image(which: &Which, image: &LoadImage) -> Result<()> {
+    let cluster = Cluster::find(&which.name, which.dir.as_deref())?;
+    let context = cluster.context();
+    if context.settings.node != NodeKind::Real {
+        bail!(
+            "cluster {} has --node {}, which runs no containers: images are for --node real",
+            context.name,
+            context.settings.node
+        );
+    }
+    let step = context.progress.step("Loading the image");
+    let loaded = node::load_image(context, image)?;
+    let size = loaded.size.map(|bytes| format!(", {:.1} MB", bytes as f64 / 1e6)).unwrap_or_default();
+    step.done_with(format!("{}{size}", loaded.tags.join(", ")));
+    Ok(())
 }
 
 fn status(name: Option<String>, dir: Option<PathBuf>) -> Result<()> {
