@@ -240,19 +240,15 @@ pub struct FailurePolicy {
 
 open_enum! {
     /// How Jobs are replaced on a restart.
+    #[derive(Default)]
     RestartStrategy {
         /// Each Job is recreated as soon as its predecessor is gone.
+        #[default]
         Recreate = "Recreate",
         /// No Job is recreated before all predecessors are gone.
         BlockingRecreate = "BlockingRecreate",
         /// Containers restart inside their pods, with the help of an agent.
         InPlaceRestart = "InPlaceRestart",
-    }
-}
-
-impl Default for RestartStrategy {
-    fn default() -> Self {
-        Self::Recreate
     }
 }
 
@@ -374,16 +370,12 @@ pub struct VolumeClaimRetentionPolicy {
 
 open_enum! {
     /// Whether claims go with their JobSet.
+    #[derive(Default)]
     RetentionPolicyType {
         /// The claims are deleted with the JobSet.
+        #[default]
         Delete = "Delete",
         /// The claims stay, with their data.
         Retain = "Retain",
-    }
-}
-
-impl Default for RetentionPolicyType {
-    fn default() -> Self {
-        Self::Delete
     }
 }

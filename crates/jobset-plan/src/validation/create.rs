@@ -1,31 +1,187 @@
-//! Validation of a new JobSet.
+//! Validation of a new JobSet, after defaulting.
 
-use super::FieldError;
+use super::{
+    FieldError, coordinator, failure_policy, names,
+    volume_claims::{self, ExistingClaims},
+};
 use crate::snapshot::Gates;
-use jobset_api::JobSet;
-use k8s_openapi::api::core::v1::PersistentVolumeClaimSpec;
-use std::collections::BTreeMap;
+use jobset_api::{
+    JobSet,
+    jobset::{FailurePolicy, ReplicatedJob, RestartStrategy},
+};
+use k8s_openapi::api::batch::v1::JobSpec;
 
-/// What was found of a claim that the JobSet would make.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ExistingClaim {
-    /// No claim of that name.
-    Absent,
-    /// A claim with this spec.
-    Present(Box<PersistentVolumeClaimSpec>),
-    /// It could not be read, and why.
-    ReadError(String),
+/// Longest `spec.managedBy`, in bytes.
+const MANAGED_BY_MAX: usize = 63;
+/// Names of pods end in a dash and five random characters (Kubernetes).
+const POD_SUFFIX: &str = "-abcde";
+
+/// Every error of a new JobSet. `claims` holds what was found of the claims that
+/// [`claims_to_read`](super::claims_to_read) names.
+pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) -> Vec<FieldError> {
+    let spec = &jobset.spec;
+    let name = name(jobset);
+    let in_place = spec.failure_policy.as_ref().is_some_and(restarts_in_place);
+    let mut errors = Vec::new();
+
+    if in_place && !gates.in_place_restart {
+        errors.push(FieldError::plain(
+            "InPlaceRestart restart strategy cannot be set when InPlaceRestart feature gate is disabled",
+        ));
+    }
+    if spec.replicated_jobs.first().is_some_and(|first| !first.depends_on.is_empty()) {
+        errors.push(FieldError::plain("DependsOn can't be set for the first ReplicatedJob"));
+    }
+    if let Some(subdomain) = spec.network.as_ref().and_then(|network| network.subdomain.as_deref())
+        && !subdomain.is_empty()
+    {
+        validate_subdomain(subdomain, &mut errors);
+    }
+    if let Some(managed_by) = &spec.managed_by {
+        errors.extend(names::domain_prefixed_path("spec.managedBy", managed_by));
+        if managed_by.len() > MANAGED_BY_MAX {
+            errors.push(FieldError::too_long("spec.managedBy", MANAGED_BY_MAX));
+        }
+    }
+    for (index, replicated_job) in spec.replicated_jobs.iter().enumerate() {
+        let path = format!("spec.replicatedJobs[{index}]");
+        validate_size(replicated_job, &mut errors);
+        validate_names(replicated_job, &path, &name, &mut errors);
+        for dependency in &replicated_job.depends_on {
+            // Upstream counts the ReplicatedJob itself as seen; a warning tells of that.
+            if !spec.replicated_jobs.iter().take(index + 1).any(|seen| seen.name == dependency.name) {
+                errors.push(FieldError::plain(format!(
+                    "replicatedJob: {} cannot depend on replicatedJob: {}",
+                    replicated_job.name, dependency.name
+                )));
+            }
+        }
+        if in_place && gates.in_place_restart {
+            validate_in_place_restart(replicated_job, &path, &mut errors);
+        }
+    }
+    // Without a success policy all ReplicatedJobs count: no name to check.
+    for target in spec.success_policy.iter().flat_map(|policy| &policy.target_replicated_jobs) {
+        if !exists(jobset, target) {
+            errors.push(FieldError::plain(format!(
+                "invalid replicatedJob name '{target}' does not appear in .spec.ReplicatedJobs"
+            )));
+        }
+    }
+    if let Some(policy) = &spec.failure_policy {
+        failure_policy::validate(policy, jobset, gates, &mut errors);
+    }
+    if let Some(coordinator) = &spec.coordinator {
+        errors.extend(coordinator::fault(coordinator, jobset).map(FieldError::plain));
+        errors.extend(coordinator::label_fault(coordinator, jobset, &name).map(FieldError::plain));
+    }
+    volume_claims::validate(jobset, &name, claims, &mut errors);
+    errors
 }
 
-/// Claims by name, in the JobSet's namespace. A name that is not there counts as absent.
-pub type ExistingClaims = BTreeMap<String, ExistingClaim>;
-
-/// Names of the claims to look up before [`validate_create`].
-pub fn claims_to_read(_jobset: &JobSet) -> Vec<String> {
-    Vec::new()
+/// The JobSet's name, or one of the length that its generated name will have.
+pub(super) fn name(jobset: &JobSet) -> String {
+    names::name_or_generated(jobset.metadata.name.as_deref(), jobset.metadata.generate_name.as_deref())
 }
 
-/// Every error of a new JobSet, after defaulting.
-pub fn validate_create(_jobset: &JobSet, _claims: &ExistingClaims, _gates: &Gates) -> Vec<FieldError> {
-    Vec::new()
+/// Whether a ReplicatedJob of this name exists.
+pub(super) fn exists(jobset: &JobSet, name: &str) -> bool {
+    jobset.spec.replicated_jobs.iter().any(|replicated_job| replicated_job.name == name)
+}
+
+/// Whether pods of the Job have an index.
+pub(super) fn is_indexed(job: Option<&JobSpec>) -> bool {
+    job.and_then(|job| job.completion_mode.as_deref()) == Some("Indexed")
+}
+
+/// The longest name that a Job of this ReplicatedJob gets: that of the last index.
+pub(super) fn longest_job_name(jobset_name: &str, replicated_job: &ReplicatedJob) -> String {
+    let last = i64::from(replicated_job.replicas) - 1;
+    format!("{jobset_name}-{}-{last}", replicated_job.name)
+}
+
+/// The longest name that a pod of this ReplicatedJob gets, if its pods have an index and a number.
+pub(super) fn longest_pod_name(jobset_name: &str, replicated_job: &ReplicatedJob) -> Option<String> {
+    let job = replicated_job.template.spec.as_ref();
+    let last = i64::from(job.filter(|job| is_indexed(Some(job)))?.completions?) - 1;
+    Some(format!("{}-{last}{POD_SUFFIX}", longest_job_name(jobset_name, replicated_job)))
+}
+
+fn restarts_in_place(policy: &FailurePolicy) -> bool {
+    policy.restart_strategy == RestartStrategy::InPlaceRestart
+}
+
+/// The subdomain names a Service, so it must be a label of RFC 1035 beside being a subdomain.
+fn validate_subdomain(subdomain: &str, errors: &mut Vec<FieldError>) {
+    let too_long = ".spec.network.subdomain is too long, must be less than 63 characters";
+    let messages = names::dns_1123_subdomain(subdomain).into_iter();
+    for message in messages.chain(names::dns_1035_label(subdomain, too_long)) {
+        errors.push(FieldError::invalid_text("spec.network.subdomain", subdomain, message));
+    }
+}
+
+/// Labels and counters of the JobSet are 32 bits wide.
+fn validate_size(replicated_job: &ReplicatedJob, errors: &mut Vec<FieldError>) {
+    let parallelism = replicated_job.template.spec.as_ref().and_then(|job| job.parallelism).unwrap_or(1);
+    if i64::from(parallelism) * i64::from(replicated_job.replicas) > i64::from(i32::MAX) {
+        errors.push(FieldError::plain(format!(
+            "the product of replicas and parallelism must not exceed {} for replicatedJob '{}'",
+            i32::MAX,
+            replicated_job.name
+        )));
+    }
+}
+
+/// The group name is a label, and the names that Jobs and pods will have must fit into host names.
+fn validate_names(
+    replicated_job: &ReplicatedJob,
+    path: &str,
+    jobset_name: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    let group = &replicated_job.group_name;
+    let too_long = ".spec.replicatedJob[].groupName is too long, must be less than 63 characters";
+    for message in names::dns_1035_label(group, too_long) {
+        errors.push(FieldError::invalid_text(format!("{path}.groupName"), group, message));
+    }
+    let job_name = longest_job_name(jobset_name, replicated_job);
+    let too_long =
+        "JobSet name is too long, job names generated for this JobSet will exceed 63 characters";
+    for message in names::dns_1035_label(&job_name, too_long) {
+        errors.push(FieldError::invalid_text(format!("{path}.name"), &job_name, message));
+    }
+    if let Some(pod_name) = longest_pod_name(jobset_name, replicated_job) {
+        let too_long =
+            "JobSet name is too long, pod names generated for this JobSet will exceed 63 characters";
+        for message in names::dns_1035_label(&pod_name, too_long) {
+            // The value shown is the Job's name: clients know it so.
+            errors.push(FieldError::invalid_text(format!("{path}.name"), &job_name, message));
+        }
+    }
+}
+
+/// A pod that restarts in place must never be replaced or given up by its Job.
+fn validate_in_place_restart(replicated_job: &ReplicatedJob, path: &str, errors: &mut Vec<FieldError>) {
+    let name = &replicated_job.name;
+    let job = replicated_job.template.spec.clone().unwrap_or_default();
+    let path = format!("{path}.template.spec");
+    if job.backoff_limit != Some(i32::MAX) {
+        let detail = format!(
+            "replicatedJob {name}: must be set to {} (MaxInt32) when in-place restart is enabled",
+            i32::MAX
+        );
+        errors.push(FieldError::invalid(format!("{path}.backoffLimit"), &job.backoff_limit, detail));
+    }
+    if job.pod_replacement_policy.as_deref() != Some("Failed") {
+        let detail = format!("replicatedJob {name}: must be set to Failed when in-place restart is enabled");
+        let field = format!("{path}.podReplacementPolicy");
+        errors.push(FieldError::invalid(field, &job.pod_replacement_policy, detail));
+    }
+    if job.completions.is_none() || job.completions != job.parallelism {
+        let detail = format!(
+            "replicatedJob {name}: completions and parallelism must be set and equal to each other when \
+             in-place restart is enabled"
+        );
+        errors.push(FieldError::invalid(format!("{path}.completions"), &job.completions, detail));
+    }
 }

@@ -221,11 +221,7 @@ mod tests {
                 "FieldValueInvalid",
             ),
             (FieldError::invalid("a.b[0]", &7, "no"), "a.b[0]: Invalid value: 7: no", "FieldValueInvalid"),
-            (
-                FieldError::invalid("a", &None::<i32>, "no"),
-                "a: Invalid value: null: no",
-                "FieldValueInvalid",
-            ),
+            (FieldError::invalid("a", &None::<i32>, "no"), "a: Invalid value: null: no", "FieldValueInvalid"),
             (
                 FieldError::invalid("a", &["x<y>&"], "no"),
                 r#"a: Invalid value: ["x\u003cy\u003e\u0026"]: no"#,

@@ -6,14 +6,24 @@
 //! | [`validate_update`] | what may not change, and what may while the JobSet is suspended |
 //! | [`warnings`] | what is accepted and yet will hurt |
 //!
-//! All errors are reported at once, in a fixed order. An empty list means: accepted.
+//! All errors are reported at once, in a fixed order. An empty list means: accepted. Nothing here looks at the
+//! cluster: the caller reads the claims that [`claims_to_read`] names and passes in what it found.
 
+mod coordinator;
 mod create;
+mod failure_policy;
 mod field_error;
+mod names;
+mod semantic_equality;
 mod update;
+mod volume_claims;
 mod warnings;
 
-pub use create::{ExistingClaim, ExistingClaims, claims_to_read, validate_create};
+pub use create::validate_create;
 pub use field_error::{ErrorType, FieldError, aggregate};
 pub use update::validate_update;
+pub use volume_claims::{ExistingClaim, ExistingClaims, claims_to_read};
 pub use warnings::warnings;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! From the actions of a plan to requests: bounded, each with a result that somebody must look at, and each
+//! answer put into the index at once, so that no later plan is made on a view older than our own writes.
+
+use crate::observe::{ChildJob, Index, Source};
+use jobset_api::{JobSet, JobSetStatus, conditions::reasons, jobset};
+use jobset_plan::Action;
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Service},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use manager_runtime::writer::Writer;
+use serde::Serialize;
+use thiserror::Error;
+use tracing::debug;
+
+/// Why a request failed. The reason of each is that of the event that tells of it, if one does.
+#[derive(Debug, Error)]
+pub(crate) enum ActError {
+    /// A child Job could not be created.
+    #[error("job {name:?} creation failed with error: {source}")]
+    CreateJob { name: String, source: kube::Error },
+    /// A Job of the wanted name exists and belongs to somebody else.
+    #[error(
+        "job {name:?} creation failed with error: a Job of this name exists that this JobSet does not control; delete it, or rename the JobSet"
+    )]
+    ForeignJob { name: String },
+    /// A child Job could not be deleted.
+    #[error("deleting job {name:?}: {source}")]
+    DeleteJob { name: String, source: kube::Error },
+    /// The headless Service could not be created.
+    #[error("{0}")]
+    CreateService(#[source] kube::Error),
+    /// The status could not be stored.
+    #[error("storing the status: {0}")]
+    Status(#[source] kube::Error),
+}
+
+impl ActError {
+    /// Reason of the event that tells of it.
+    pub(crate) fn event_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
+            Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
+            Self::DeleteJob { .. } | Self::Status(_) => None,
+        }
+    }
+
+    /// Whether somebody else changed the object in between. The watch brings the change, and with it a new look.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Status(kube::Error::Api(status)) if status.code == 409)
+    }
+}
+
+/// Carries actions out.
+#[derive(Clone)]
+pub(crate) struct Actor {
+    client: Client,
+    writer: Writer,
+    index: Index,
+}
+
+impl Actor {
+    pub(crate) fn new(client: Client, writer: Writer, index: Index) -> Self {
+        Self { client, writer, index }
+    }
+
+    /// Carries out one action for `jobset`.
+    pub(crate) async fn act(&self, jobset: &JobSet, action: Action) -> Result<(), ActError> {
+        let namespace = jobset.metadata.namespace.as_deref().unwrap_or_default();
+        match action {
+            Action::CreateJob(job) => self.create_job(jobset, namespace, &job).await,
+            Action::DeleteJob { name, uid } => self.delete_job(namespace, name, uid).await,
+            Action::CreateService(service) => self.create_service(namespace, &service).await,
+        }
+    }
+
+    async fn create_job(&self, jobset: &JobSet, namespace: &str, job: &Job) -> Result<(), ActError> {
+        let name = job.metadata.name.clone().unwrap_or_default();
+        debug!(job = name, "creating");
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        // The answer is decoded as what the index keeps; the request is the whole Job.
+        let created = self.writer.send(create::<_, ChildJob>(&self.client, &jobs, job)).await;
+        match created {
+            Ok(created) => {
+                self.index.apply_job(&created, Source::Answer);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
+                match jobs.get_opt(&name).await {
+                    Ok(Some(found)) if found.owner() == jobset.metadata.uid.as_deref() => {
+                        self.index.apply_job(&found, Source::Answer);
+                        Ok(())
+                    }
+                    Ok(Some(_)) => Err(ActError::ForeignJob { name }),
+                    Ok(None) => Err(ActError::CreateJob { name, source: kube::Error::Api(status) }),
+                    Err(source) => Err(ActError::CreateJob { name, source }),
+                }
+            }
+            Err(source) => Err(ActError::CreateJob { name, source }),
+        }
+    }
+
+    async fn delete_job(&self, namespace: &str, name: String, uid: String) -> Result<(), ActError> {
+        debug!(job = name, "deleting");
+        let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
+        let params = DeleteParams::foreground()
+            .preconditions(Preconditions { uid: Some(uid.clone()), resource_version: None });
+        match self.writer.send(jobs.delete(&name, &params)).await {
+            Ok(answer) => {
+                // A Job that waits for its pods is answered with its new state, one that went with a status.
+                if let Some(job) = answer.left() {
+                    self.index.apply_job(&job, Source::Answer);
+                } else {
+                    self.index.end_job(&uid);
+                }
+                Ok(())
+            }
+            // Gone, or a successor has its name: either way this one is no more.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                self.index.end_job(&uid);
+                Ok(())
+            }
+            Err(source) => Err(ActError::DeleteJob { name, source }),
+        }
+    }
+
+    async fn create_service(&self, namespace: &str, service: &Service) -> Result<(), ActError> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams::default();
+        match self.writer.send(services.create(&params, service)).await {
+            Ok(created) => {
+                self.index.apply_service(&created.metadata, Source::Answer);
+                Ok(())
+            }
+            // Somebody was faster; any Service of the name will do.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(source) => Err(ActError::CreateService(source)),
+        }
+    }
+
+    /// Stores a status, if the JobSet is still at the resource version that the plan saw.
+    pub(crate) async fn store_status(&self, jobset: &JobSet, status: &JobSetStatus) -> Result<(), ActError> {
+        let metadata = &jobset.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        // The status subresource takes everything but the status from the stored object.
+        let update = StatusUpdate {
+            api_version: jobset::API_VERSION,
+            kind: jobset::KIND,
+            metadata: ObjectMeta {
+                name: metadata.name.clone(),
+                namespace: metadata.namespace.clone(),
+                uid: metadata.uid.clone(),
+                resource_version: metadata.resource_version.clone(),
+                ..Default::default()
+            },
+            status,
+        };
+        let url = Api::<JobSet>::namespaced(self.client.clone(), namespace).resource_url().to_owned();
+        let request = kube::core::Request::new(url);
+        let body = serde_json::to_vec(&update).map_err(|e| ActError::Status(kube::Error::SerdeError(e)))?;
+        let request = request
+            .replace_subresource("status", name, &PostParams::default(), body)
+            .map_err(|e| ActError::Status(kube::Error::BuildRequest(e)))?;
+        let stored =
+            self.writer.send(self.client.request::<JobSet>(request)).await.map_err(ActError::Status)?;
+        self.index.apply_jobset(stored, Source::Answer);
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusUpdate<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: ObjectMeta,
+    status: &'a JobSetStatus,
+}
+
+/// Creates an object, and decodes the answer as another type.
+async fn create<K: Resource + Serialize, A: serde::de::DeserializeOwned>(
+    client: &Client,
+    api: &Api<K>,
+    object: &K,
+) -> kube::Result<A> {
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let request = kube::core::Request::new(api.resource_url());
+    let request = request.create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+    client.request(request).await
+}

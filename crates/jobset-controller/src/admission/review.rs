@@ -1,0 +1,209 @@
+//! `AdmissionReview`: what the API server asks, and how it wants to be answered (Kubernetes: admission.k8s.io/v1).
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jobset_api::jobset;
+use jobset_plan::validation::{FieldError, aggregate};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// A review, as far as it matters here. Both versions that API servers send are read, and answered in kind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    api_version: String,
+    kind: String,
+    request: Option<AdmissionRequest>,
+}
+
+/// What is asked.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AdmissionRequest {
+    uid: String,
+    /// What is done to the object.
+    #[serde(default)]
+    pub(super) operation: Operation,
+    /// The object as it will be.
+    #[serde(default)]
+    pub(super) object: Value,
+    /// The object as it was.
+    #[serde(default)]
+    pub(super) old_object: Value,
+    /// Its namespace.
+    #[serde(default)]
+    pub(super) namespace: String,
+}
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum Operation {
+    Create,
+    Update,
+    /// Deleted, connected to: nothing that is decided here.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+/// Reads a review, lets `decide` decide, and gives the answer.
+pub(super) fn answer(body: &[u8], decide: impl FnOnce(&AdmissionRequest) -> Answer) -> Answer {
+    let review: Review = match serde_json::from_slice(body) {
+        Ok(review) => review,
+        Err(_) if body.is_empty() => return Answer::refused(400, "request body is empty").without_review(),
+        Err(error) => {
+            let message = format!("the request is not an AdmissionReview: {error}");
+            return Answer::refused(400, message).without_review();
+        }
+    };
+    let (api_version, kind) = (review.api_version, review.kind);
+    if kind != "AdmissionReview" || !api_version.starts_with("admission.k8s.io/") {
+        let message =
+            format!("expected an AdmissionReview of admission.k8s.io, got {kind:?} of {api_version:?}");
+        return Answer::refused(400, message).without_review();
+    }
+    match review.request {
+        Some(request) => Answer { uid: request.uid.clone(), api_version, ..decide(&request) },
+        None => Answer { api_version, ..Answer::refused(400, "the AdmissionReview holds no request") },
+    }
+}
+
+/// The answer to a review. Displays as the JSON that is sent.
+pub(super) struct Answer {
+    uid: String,
+    api_version: String,
+    allowed: bool,
+    patch: Vec<Value>,
+    warnings: Vec<String>,
+    status: Option<Value>,
+}
+
+impl Answer {
+    /// Nothing against it.
+    pub(super) fn allowed() -> Self {
+        Self {
+            uid: String::new(),
+            api_version: String::new(),
+            allowed: true,
+            patch: Vec::new(),
+            warnings: Vec::new(),
+            status: None,
+        }
+    }
+
+    /// Nothing against it, with these changes (RFC 6902).
+    pub(super) fn patched(patch: Vec<Value>) -> Self {
+        Self { patch, ..Self::allowed() }
+    }
+
+    /// Texts that the client shows to the user.
+    pub(super) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+
+    /// No, for a reason beside the object.
+    pub(super) fn refused(code: u16, message: impl Into<String>) -> Self {
+        let status = json!({"code": code, "message": message.into(), "status": "Failure", "metadata": {}});
+        Self { allowed: false, status: Some(status), ..Self::allowed() }
+    }
+
+    /// No, the JobSet `name` is invalid.
+    pub(super) fn invalid(name: &str, errors: &[FieldError]) -> Self {
+        let (group, kind) = (jobset::GROUP, jobset::KIND);
+        let causes: Vec<_> = errors.iter().map(FieldError::cause).collect();
+        let status = json!({
+            "status": "Failure",
+            "metadata": {},
+            "code": 422,
+            "reason": "Invalid",
+            "message": format!("{kind}.{group} \"{name}\" is invalid: {}", aggregate(errors)),
+            "details": {"name": name, "group": group, "kind": kind, "causes": causes},
+        });
+        Self { allowed: false, status: Some(status), ..Self::allowed() }
+    }
+
+    /// For requests that could not be read: there is no version to answer in, so the newest.
+    pub(super) fn without_review(self) -> Self {
+        Self { api_version: "admission.k8s.io/v1".to_owned(), ..self }
+    }
+
+    /// Why not, if not.
+    pub(super) fn message(&self) -> &str {
+        self.status.as_ref().and_then(|status| status.get("message")?.as_str()).unwrap_or("")
+    }
+}
+
+/// The response, as it is spelled.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a Value>,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patch = (!self.patch.is_empty()).then(|| Value::Array(self.patch.clone()).to_string());
+        let response = Response {
+            uid: &self.uid,
+            allowed: self.allowed,
+            patch_type: patch.is_some().then_some("JSONPatch"),
+            patch: patch.map(|patch| BASE64_STANDARD.encode(patch)),
+            warnings: &self.warnings,
+            status: self.status.as_ref(),
+        };
+        write!(
+            f,
+            "{}",
+            json!({"apiVersion": self.api_version, "kind": "AdmissionReview", "response": response})
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(body: &str, decide: impl FnOnce(&AdmissionRequest) -> Answer) -> Value {
+        serde_json::from_str(&answer(body.as_bytes(), decide).to_string()).unwrap()
+    }
+
+    #[test]
+    fn the_uid_and_the_version_are_echoed() {
+        for version in ["v1", "v1beta1"] {
+            let body = json!({
+                "apiVersion": format!("admission.k8s.io/{version}"), "kind": "AdmissionReview",
+                "request": {"uid": "u-1", "operation": "CREATE", "object": {"a": 1}},
+            });
+            let got = ask(&body.to_string(), |request| {
+                assert_eq!(request.operation, Operation::Create);
+                Answer::patched(vec![json!({"op": "add", "path": "/b", "value": 2})])
+            });
+            assert_eq!(got["apiVersion"], body["apiVersion"]);
+            assert_eq!(got["response"]["uid"], "u-1");
+            assert_eq!(got["response"]["allowed"], true);
+            let patch = BASE64_STANDARD.decode(got["response"]["patch"].as_str().unwrap()).unwrap();
+            assert_eq!(patch, br#"[{"op":"add","path":"/b","value":2}]"#);
+        }
+    }
+
+    #[test]
+    fn what_is_no_review_is_refused_with_400() {
+        for body in ["", "{}", "[]", "nonsense", r#"{"apiVersion":"v1","kind":"Pod"}"#] {
+            let got = ask(body, |_| unreachable!());
+            assert_eq!(got["response"]["allowed"], false, "{body}");
+            assert_eq!(got["response"]["status"]["code"], 400, "{body}");
+        }
+        let empty = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
+        assert_eq!(ask(empty, |_| unreachable!())["response"]["status"]["code"], 400);
+    }
+}

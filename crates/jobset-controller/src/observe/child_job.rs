@@ -1,0 +1,180 @@
+//! A Job as the controller reads it: the few fields that decisions need, and not its pod template.
+
+use jiff::Timestamp;
+use jobset_api::{jobset, labels};
+use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// A Job without the parts that no decision needs. Decoding skips them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ChildJob {
+    pub(crate) metadata: ObjectMeta,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    parallelism: Option<i32>,
+    completions: Option<i32>,
+    suspend: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    active: Option<i32>,
+    ready: Option<i32>,
+    succeeded: Option<i32>,
+    conditions: Vec<JobCondition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JobCondition {
+    r#type: String,
+    status: String,
+    reason: String,
+    message: String,
+    last_transition_time: Option<Timestamp>,
+}
+
+impl Resource for ChildJob {
+    type DynamicType = ();
+    type Scope = kube::core::NamespaceResourceScope;
+    fn kind((): &()) -> Cow<'_, str> {
+        Job::kind(&())
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        Job::group(&())
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        Job::version(&())
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        Job::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl ChildJob {
+    /// UID of the JobSet that controls this Job.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        owner(&self.metadata)
+    }
+
+    /// What decisions need to know of it.
+    pub(crate) fn record(&self) -> JobRecord {
+        let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
+        let count = |count: Option<i32>| count.unwrap_or(0);
+        JobRecord {
+            name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            replicated_job: label(labels::REPLICATED_JOB_NAME).map(str::to_owned),
+            restart_attempt: LabelValue::read(label(labels::RESTART_ATTEMPT)),
+            parallelism: self.spec.parallelism.unwrap_or(1),
+            completions: self.spec.completions,
+            suspended: self.spec.suspend.unwrap_or(false),
+            active: count(self.status.active),
+            ready: count(self.status.ready),
+            succeeded: count(self.status.succeeded),
+            verdict: self.verdict(),
+            deleting: self.metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    fn verdict(&self) -> Option<Verdict> {
+        self.status.conditions.iter().filter(|condition| condition.status == "True").find_map(|condition| {
+            let outcome = match condition.r#type.as_str() {
+                "Complete" => Outcome::Complete,
+                "Failed" => Outcome::Failed,
+                _ => return None,
+            };
+            Some(Verdict {
+                outcome,
+                reason: condition.reason.clone(),
+                message: condition.message.clone(),
+                at: condition.last_transition_time.unwrap_or_default(),
+            })
+        })
+    }
+}
+
+/// UID of the JobSet that controls the object of this metadata.
+pub(crate) fn owner(metadata: &ObjectMeta) -> Option<&str> {
+    let owners = metadata.owner_references.iter().flatten();
+    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    controllers
+        .find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
+        .map(|owner| owner.uid.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_job() {
+        let job: ChildJob = serde_yaml::from_str(
+            r#"
+            metadata:
+              name: train-worker-3
+              uid: job-uid
+              labels:
+                jobset.sigs.k8s.io/replicatedjob-name: worker
+                jobset.sigs.k8s.io/restart-attempt: "2"
+              ownerReferences:
+              - {apiVersion: v1, kind: Pod, name: other, uid: not-this, controller: false}
+              - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: set-uid, controller: true}
+            spec: {parallelism: 4, completions: 8, template: {spec: {containers: [{name: skipped}]}}}
+            status:
+              succeeded: 5
+              conditions:
+              - {type: FailureTarget, status: "True", reason: Early}
+              - {type: Failed, status: "True", reason: BackoffLimitExceeded, message: too many, lastTransitionTime: "2026-03-01T10:00:00Z"}
+            "#,
+        )
+        .unwrap();
+        assert_eq!(job.owner(), Some("set-uid"));
+        assert_eq!(
+            job.record(),
+            JobRecord {
+                name: "train-worker-3".into(),
+                uid: "job-uid".into(),
+                replicated_job: Some("worker".into()),
+                restart_attempt: LabelValue::Number(2),
+                parallelism: 4,
+                completions: Some(8),
+                suspended: false,
+                active: 0,
+                ready: 0,
+                succeeded: 5,
+                verdict: Some(Verdict {
+                    outcome: Outcome::Failed,
+                    reason: "BackoffLimitExceeded".into(),
+                    message: "too many".into(),
+                    at: "2026-03-01T10:00:00Z".parse().unwrap(),
+                }),
+                deleting: false,
+            }
+        );
+    }
+
+    #[test]
+    fn an_empty_job_is_read_with_the_defaults_of_kubernetes() {
+        let job: ChildJob = serde_yaml::from_str("metadata: {name: bare}").unwrap();
+        assert_eq!(job.owner(), None);
+        let record = job.record();
+        assert_eq!((record.parallelism, record.restart_attempt), (1, LabelValue::Missing));
+    }
+}

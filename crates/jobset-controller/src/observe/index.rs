@@ -1,0 +1,286 @@
+//! What the controller knows of the cluster: JobSets whole, their children as short records.
+//!
+//! Children are found by the UID of their owner, so that a JobSet that was deleted and created again under the
+//! same name never meets the children of its ancestor. The index itself neither waits nor asks: every change
+//! returns the UIDs of the JobSets that need a look.
+
+use super::{
+    child_job::{self, ChildJob},
+    versioned::{Source, Versioned},
+};
+use jobset_api::JobSet;
+use jobset_plan::{JobRecord, subdomain};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A JobSet and its children, as known at one moment.
+pub(crate) struct Family {
+    pub(crate) jobset: Arc<JobSet>,
+    pub(crate) jobs: Vec<JobRecord>,
+    pub(crate) service_exists: bool,
+}
+
+/// What is known of a Job beside its record.
+#[derive(Debug)]
+struct OwnedJob {
+    owner: String,
+    namespace: String,
+    record: JobRecord,
+}
+
+/// Name of a namespaced object, and its namespace first.
+type Key = (String, String);
+
+#[derive(Default)]
+struct State {
+    jobsets: Versioned<Arc<JobSet>>,
+    jobs: Versioned<OwnedJob>,
+    /// By owner: UIDs of Jobs by name.
+    jobs_of: HashMap<String, BTreeMap<String, String>>,
+    services: Versioned<Key>,
+    /// UIDs of Services.
+    service_names: HashMap<Key, String>,
+}
+
+/// See the module. Clones share the state.
+#[derive(Clone, Default)]
+pub(crate) struct Index(Arc<Mutex<State>>);
+
+/// Kinds of object that the index keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    JobSets,
+    Jobs,
+    Services,
+}
+
+impl Index {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The JobSet of this UID with its children, Jobs in the order of their names.
+    pub(crate) fn family(&self, uid: &str) -> Option<Family> {
+        let state = self.state();
+        let jobset = state.jobsets.get(uid)?.clone();
+        let names = state.jobs_of.get(uid).into_iter().flatten();
+        let jobs = names.filter_map(|(_, job)| Some(state.jobs.get(job)?.record.clone())).collect();
+        let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
+        let service_exists = state.service_names.contains_key(&(namespace, subdomain(&jobset).to_owned()));
+        Some(Family { jobset, jobs, service_exists })
+    }
+
+    /// A JobSet was seen.
+    pub(crate) fn apply_jobset(&self, mut jobset: JobSet, source: Source) -> Option<String> {
+        // Nobody here reads them, and they can be larger than the rest.
+        jobset.metadata.managed_fields = None;
+        let (uid, version) = identity(&jobset.metadata)?;
+        let news = self.state().jobsets.apply(&uid, &version, source, Arc::new(jobset)).is_ok();
+        news.then_some(uid)
+    }
+
+    /// A JobSet is gone.
+    pub(crate) fn end_jobset(&self, uid: &str) {
+        self.state().jobsets.end(uid);
+    }
+
+    /// A Job was seen. Returns the JobSet that it belongs to.
+    pub(crate) fn apply_job(&self, job: &ChildJob, source: Source) -> Option<String> {
+        let (uid, version) = identity(&job.metadata)?;
+        let owner = job.owner()?.to_owned();
+        let record = job.record();
+        let namespace = job.metadata.namespace.clone().unwrap_or_default();
+        let name = record.name.clone();
+        let mut state = self.state();
+        let known = OwnedJob { owner: owner.clone(), namespace, record };
+        let before = state.jobs.apply(&uid, &version, source, known).ok()?;
+        if let Some(before) = before.filter(|before| before.owner != owner) {
+            state.forget_job_name(&before.owner, &name, &uid);
+        }
+        state.jobs_of.entry(owner.clone()).or_default().insert(name, uid);
+        Some(owner)
+    }
+
+    /// A Job is gone. Returns the JobSet that it belonged to.
+    pub(crate) fn end_job(&self, uid: &str) -> Option<String> {
+        let mut state = self.state();
+        let job = state.jobs.end(uid)?;
+        state.forget_job_name(&job.owner, &job.record.name, uid);
+        Some(job.owner)
+    }
+
+    /// A Service was seen.
+    pub(crate) fn apply_service(&self, metadata: &ObjectMeta, source: Source) -> Option<String> {
+        let (uid, version) = identity(metadata)?;
+        let key = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+        let mut state = self.state();
+        state.services.apply(&uid, &version, source, key.clone()).ok()?;
+        state.service_names.insert(key, uid);
+        child_job::owner(metadata).map(str::to_owned)
+    }
+
+    /// A Service is gone. Returns the JobSets whose pods' host names it made.
+    pub(crate) fn end_service(&self, uid: &str) -> Vec<String> {
+        let mut state = self.state();
+        let Some(key) = state.services.end(uid) else { return Vec::new() };
+        if state.service_names.get(&key).is_some_and(|known| known == uid) {
+            state.service_names.remove(&key);
+        }
+        let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(&key.0);
+        let users = state.jobsets.values().filter(of_namespace).filter(|jobset| subdomain(jobset) == key.1);
+        users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+    }
+
+    /// A list of a kind begins.
+    pub(crate) fn begin_list(&self, kind: Kind) {
+        let mut state = self.state();
+        match kind {
+            Kind::JobSets => state.jobsets.begin_list(),
+            Kind::Jobs => state.jobs.begin_list(),
+            Kind::Services => state.services.begin_list(),
+        }
+    }
+
+    /// A list is complete. Returns the JobSets that need a look, and the Jobs (namespace, name, UID) that only
+    /// our own writes told of: somebody has to ask whether they exist.
+    pub(crate) fn finish_list(&self, kind: Kind) -> (Vec<String>, Vec<(String, String, String)>) {
+        let (gone, doubtful) = {
+            let mut state = self.state();
+            match kind {
+                Kind::JobSets => state.jobsets.finish_list(),
+                Kind::Jobs => state.jobs.finish_list(),
+                Kind::Services => state.services.finish_list(),
+            }
+        };
+        let look = match kind {
+            Kind::JobSets => {
+                for uid in &gone {
+                    self.end_jobset(uid);
+                }
+                Vec::new()
+            }
+            Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
+            // A Service that we made and that is not listed yet will be created again at worst, and then found.
+            Kind::Services => gone.iter().chain(&doubtful).flat_map(|uid| self.end_service(uid)).collect(),
+        };
+        let state = self.state();
+        let name_of = |uid: String| {
+            let job = state.jobs.get(&uid)?;
+            Some((job.namespace.clone(), job.record.name.clone(), uid))
+        };
+        let doubtful =
+            if kind == Kind::Jobs { doubtful.into_iter().filter_map(name_of).collect() } else { Vec::new() };
+        (look, doubtful)
+    }
+}
+
+impl State {
+    fn forget_job_name(&mut self, owner: &str, name: &str, uid: &str) {
+        if let Some(names) = self.jobs_of.get_mut(owner) {
+            // The name may belong to a successor already.
+            if names.get(name).is_some_and(|known| known == uid) {
+                names.remove(name);
+            }
+            if names.is_empty() {
+                self.jobs_of.remove(owner);
+            }
+        }
+    }
+}
+
+/// UID and resource version.
+fn identity(metadata: &ObjectMeta) -> Option<(String, String)> {
+    Some((metadata.uid.clone()?, metadata.resource_version.clone()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Source::{Answer, Watch},
+        *,
+    };
+    use serde_json::json;
+
+    fn jobset(uid: &str, version: u32) -> JobSet {
+        let meta =
+            json!({"name": "train", "namespace": "team", "uid": uid, "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": meta, "spec": {"network": {"subdomain": "net"}}})).unwrap()
+    }
+
+    fn job(uid: &str, owner: &str, version: u32) -> ChildJob {
+        let owner = json!({"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "name": "train", "uid": owner, "controller": true});
+        serde_json::from_value(json!({"metadata": {
+            "name": "train-worker-0", "namespace": "team", "uid": uid, "resourceVersion": version.to_string(),
+            "ownerReferences": [owner],
+        }}))
+        .unwrap()
+    }
+
+    fn service(uid: &str) -> ObjectMeta {
+        serde_json::from_value(
+            json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": "5"}),
+        )
+        .unwrap()
+    }
+
+    fn jobs(index: &Index, uid: &str) -> Vec<String> {
+        index.family(uid).unwrap().jobs.into_iter().map(|job| job.uid).collect()
+    }
+
+    #[test]
+    fn a_recreated_jobset_does_not_meet_old_children() {
+        let index = Index::default();
+        index.apply_jobset(jobset("old", 1), Watch);
+        index.apply_job(&job("job-of-old", "old", 2), Watch);
+        index.end_jobset("old");
+        assert_eq!(index.apply_jobset(jobset("new", 3), Watch), Some("new".into()));
+        assert!(jobs(&index, "new").is_empty());
+        assert!(index.family("old").is_none());
+    }
+
+    #[test]
+    fn a_successor_keeps_the_name_when_the_end_of_the_old_job_comes_late() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        index.apply_job(&job("first", "set", 2), Watch);
+        index.apply_job(&job("second", "set", 4), Answer);
+        assert_eq!(index.end_job("first"), Some("set".into()));
+        assert_eq!(jobs(&index, "set"), ["second"]);
+    }
+
+    #[test]
+    fn an_answer_is_known_before_the_watch_tells_of_it() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        assert_eq!(index.apply_job(&job("j", "set", 9), Answer), Some("set".into()));
+        assert_eq!(jobs(&index, "set"), ["j"]);
+        assert_eq!(index.apply_job(&job("j", "set", 9), Watch), None, "no news");
+    }
+
+    #[test]
+    fn a_service_serves_whoever_names_it() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        assert!(!index.family("set").unwrap().service_exists);
+        index.apply_service(&service("svc"), Watch);
+        assert!(index.family("set").unwrap().service_exists);
+        assert_eq!(index.end_service("svc"), ["set"]);
+        assert!(!index.family("set").unwrap().service_exists);
+    }
+
+    #[test]
+    fn a_new_list_ends_jobs_and_doubts_only_what_we_made() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        index.apply_job(&job("watched", "set", 2), Watch);
+        index.begin_list(Kind::Jobs);
+        assert_eq!(index.finish_list(Kind::Jobs), (vec!["set".to_owned()], vec![]));
+        index.apply_job(&job("ours", "set", 3), Answer);
+        index.begin_list(Kind::Jobs);
+        let doubtful = ("team".to_owned(), "train-worker-0".to_owned(), "ours".to_owned());
+        assert_eq!(index.finish_list(Kind::Jobs), (vec![], vec![doubtful]));
+    }
+}

@@ -1,0 +1,146 @@
+//! Objects by UID, of which an older view never replaces a newer one.
+//!
+//! Two sources feed it, in no order between them: the watch, and the answers to our own writes. The resource
+//! version tells which view is newer. An object whose end was seen stays out, however late an answer comes.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// How many ends are remembered: more than answers can be under way.
+const REMEMBERED_ENDS: usize = 8192;
+
+/// One view of an object.
+#[derive(Debug)]
+struct Item<V> {
+    value: V,
+    version: u64,
+    /// Whether a watch told of it. If not, only an answer to one of our writes did.
+    watched: bool,
+}
+
+/// Objects by UID; see the module.
+#[derive(Debug)]
+pub(crate) struct Versioned<V> {
+    items: HashMap<String, Item<V>>,
+    ended: HashSet<String>,
+    ended_order: VecDeque<String>,
+    /// While a list is read: the UIDs in it.
+    listed: Option<HashSet<String>>,
+}
+
+impl<V> Default for Versioned<V> {
+    fn default() -> Self {
+        Self { items: HashMap::new(), ended: HashSet::new(), ended_order: VecDeque::new(), listed: None }
+    }
+}
+
+/// Where a view comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A list or a watch event.
+    Watch,
+    /// The answer to a request of ours.
+    Answer,
+}
+
+impl<V> Versioned<V> {
+    pub(crate) fn get(&self, uid: &str) -> Option<&V> {
+        self.items.get(uid).map(|item| &item.value)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.items.values().map(|item| &item.value)
+    }
+
+    /// Takes a view in. Gives back the one it replaced, or `Err` when it is not news.
+    pub(crate) fn apply(
+        &mut self,
+        uid: &str,
+        version: &str,
+        source: Source,
+        value: V,
+    ) -> Result<Option<V>, ()> {
+        if let (Source::Watch, Some(listed)) = (source, &mut self.listed) {
+            listed.insert(uid.to_owned());
+        }
+        if self.ended.contains(uid) {
+            return Err(());
+        }
+        // Kubernetes orders resource versions of one resource as numbers. One that is no number counts as new.
+        let version = version.parse().unwrap_or(u64::MAX);
+        if let Some(item) = self.items.get_mut(uid) {
+            item.watched |= source == Source::Watch;
+            if version <= item.version && version != u64::MAX {
+                return Err(());
+            }
+            item.version = version;
+            return Ok(Some(std::mem::replace(&mut item.value, value)));
+        }
+        self.items.insert(uid.to_owned(), Item { value, version, watched: source == Source::Watch });
+        Ok(None)
+    }
+
+    /// The object is gone.
+    pub(crate) fn end(&mut self, uid: &str) -> Option<V> {
+        if self.ended.insert(uid.to_owned()) {
+            self.ended_order.push_back(uid.to_owned());
+            if self.ended_order.len() > REMEMBERED_ENDS
+                && let Some(oldest) = self.ended_order.pop_front()
+            {
+                self.ended.remove(&oldest);
+            }
+        }
+        self.items.remove(uid).map(|item| item.value)
+    }
+
+    /// A list begins.
+    pub(crate) fn begin_list(&mut self) {
+        self.listed = Some(HashSet::new());
+    }
+
+    /// The list is complete: what a watch told of before, and the list does not hold, is gone. What only our own
+    /// answers told of may be younger than the list; the watch that follows the list will tell.
+    /// Returns the UIDs that are gone, and those that are in doubt.
+    pub(crate) fn finish_list(&mut self) -> (Vec<String>, Vec<String>) {
+        let listed = self.listed.take().unwrap_or_default();
+        let missing = self.items.iter().filter(|(uid, _)| !listed.contains(*uid));
+        let (gone, doubtful): (Vec<_>, Vec<_>) = missing.partition(|(_, item)| item.watched);
+        let uids = |items: Vec<(&String, &Item<V>)>| items.into_iter().map(|(uid, _)| uid.clone()).collect();
+        (uids(gone), uids(doubtful))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Source::*, *};
+
+    #[test]
+    fn an_older_view_is_no_news() {
+        let mut objects = Versioned::default();
+        assert_eq!(objects.apply("u", "7", Answer, "created"), Ok(None));
+        assert_eq!(objects.apply("u", "7", Watch, "created"), Err(()));
+        assert_eq!(objects.apply("u", "10", Watch, "running"), Ok(Some("created")));
+        assert_eq!(objects.apply("u", "9", Answer, "suspended"), Err(()));
+        assert_eq!(objects.get("u"), Some(&"running"));
+    }
+
+    #[test]
+    fn what_ended_stays_out() {
+        let mut objects = Versioned::default();
+        objects.apply("u", "7", Watch, "created").unwrap();
+        assert_eq!(objects.end("u"), Some("created"));
+        assert_eq!(objects.apply("u", "8", Answer, "late answer"), Err(()));
+        assert_eq!(objects.get("u"), None);
+    }
+
+    #[test]
+    fn a_list_ends_what_it_does_not_hold() {
+        let mut objects = Versioned::default();
+        objects.apply("kept", "1", Watch, "").unwrap();
+        objects.apply("lost", "2", Watch, "").unwrap();
+        objects.apply("ours", "3", Answer, "").unwrap();
+        objects.begin_list();
+        assert!(objects.apply("kept", "1", Watch, "").is_err());
+        objects.apply("new", "4", Watch, "").unwrap();
+        assert_eq!(objects.finish_list(), (vec!["lost".to_owned()], vec!["ours".to_owned()]));
+    }
+}

@@ -1,0 +1,142 @@
+//! The loop: a JobSet from the queue, its family from the index, a plan, its actions, its status, its events.
+
+use crate::{
+    act::{ActError, Actor},
+    observe::{Family, Index},
+};
+use futures::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
+use jobset_api::JobSet;
+use jobset_plan::{EventKind, Gates, Plan, Snapshot};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Resource,
+    runtime::events::{Event, EventType},
+};
+use manager_runtime::{events::EventSender, queue::WorkQueue, writer::Writer};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+/// JobSets that are looked at side by side.
+const WORKERS: usize = 16;
+
+/// What a reconcile needs.
+pub(crate) struct Reconciler {
+    pub(crate) index: Index,
+    pub(crate) queue: Arc<WorkQueue<String>>,
+    pub(crate) actor: Actor,
+    pub(crate) events: EventSender,
+    pub(crate) gates: Gates,
+}
+
+impl Reconciler {
+    /// Works on the queue until `shutdown`, then finishes what is in work.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut workers = JoinSet::new();
+        for _ in 0..WORKERS {
+            workers.spawn(self.clone().work(shutdown.clone()));
+        }
+        workers.join_all().await;
+    }
+
+    async fn work(self: Arc<Self>, shutdown: CancellationToken) {
+        loop {
+            let uid = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                uid = self.queue.next() => uid,
+            };
+            let Some(family) = self.index.family(&uid) else {
+                self.queue.done(&uid);
+                continue;
+            };
+            let metadata = &family.jobset.metadata;
+            let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
+            // A panic is a defect of ours: it must stop neither the process nor the other JobSets.
+            let outcome =
+                AssertUnwindSafe(self.reconcile(&family)).catch_unwind().instrument(span.clone()).await;
+            let _entered = span.entered();
+            match outcome {
+                Ok(Ok(again)) => {
+                    self.queue.done(&uid);
+                    if let Some(after) = again {
+                        self.queue.add_after(uid, after);
+                    }
+                }
+                Ok(Err(failures)) => {
+                    let after = self.queue.retry(&uid);
+                    if failures.iter().all(ActError::is_conflict) {
+                        debug!(?after, "the JobSet changed meanwhile, looking again");
+                    } else {
+                        let errors: Vec<String> = failures.iter().map(ToString::to_string).collect();
+                        warn!(?after, errors = errors.join("\n"), "trying again");
+                    }
+                }
+                Err(_) => {
+                    let after = self.queue.retry(&uid);
+                    tracing::error!(?after, "reconcile panicked: a defect, please report it");
+                }
+            }
+        }
+    }
+
+    /// One look at one JobSet. Returns when to look again without a cause.
+    async fn reconcile(&self, family: &Family) -> Result<Option<Duration>, Vec<ActError>> {
+        let jobset = &family.jobset;
+        let snapshot = Snapshot { jobset, jobs: &family.jobs, service_exists: family.service_exists };
+        let Plan { actions, status, events, requeue_after } =
+            jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
+
+        let count = actions.len();
+        let failures: Vec<ActError> = stream::iter(actions)
+            .map(|action| self.actor.act(jobset, action))
+            .buffer_unordered(Writer::PER_CALLER)
+            .filter_map(|result| async { result.err() })
+            .collect()
+            .await;
+        if !failures.is_empty() {
+            self.tell_of(jobset, &failures);
+            return Err(failures);
+        }
+        if count > 0 {
+            info!(actions = count, "carried out");
+        }
+        if let Some(status) = status {
+            self.actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
+            debug!("status stored");
+        }
+        for event in events {
+            info!(reason = event.reason, note = event.note, "event");
+            let kind = match event.kind {
+                EventKind::Normal => EventType::Normal,
+                EventKind::Warning => EventType::Warning,
+            };
+            self.send(jobset, kind, event.reason, event.note);
+        }
+        Ok(requeue_after)
+    }
+
+    /// One event for each reason among the failures.
+    fn tell_of(&self, jobset: &JobSet, failures: &[ActError]) {
+        let mut reasons: Vec<&str> = failures.iter().filter_map(ActError::event_reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        for reason in reasons {
+            let of_reason = failures.iter().filter(|failure| failure.event_reason() == Some(reason));
+            let note: Vec<String> = of_reason.map(ToString::to_string).collect();
+            self.send(jobset, EventType::Warning, reason.to_owned(), note.join("\n"));
+        }
+    }
+
+    fn send(&self, jobset: &JobSet, type_: EventType, reason: String, note: String) {
+        let event =
+            Event { type_, reason, note: Some(note), action: "Reconciling".to_owned(), secondary: None };
+        let regarding = ObjectReference {
+            resource_version: jobset.metadata.resource_version.clone(),
+            ..jobset.object_ref(&())
+        };
+        self.events.send(event, regarding);
+    }
+}

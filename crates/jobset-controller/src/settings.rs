@@ -1,0 +1,253 @@
+//! What the process was told: flags over the configuration file over defaults.
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use jobset_api::{Configuration, configuration};
+use jobset_plan::Gates;
+use manager_runtime::{leader::LeaseSettings, logging, probes::bind_address};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Runs groups of Jobs as one unit: the controller and admission webhooks of JobSet.
+#[derive(Debug, Parser)]
+#[command(name = "jobset-controller-manager", version, after_help = HELP)]
+pub(crate) struct Flags {
+    /// Configuration file (config.jobset.x-k8s.io/v1alpha1, kind Configuration). Without it, the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to reach the API server. Without it, $KUBECONFIG, then the pod's service account, then ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Address and port of the probes, over the configuration's; 0 switches them off.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) health_probe_bind_address: Option<String>,
+    /// Whether replicas elect a leader, over the configuration's.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) leader_elect: Option<bool>,
+    /// Requests a second to the API server, over the configuration's.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) kube_api_qps: Option<f32>,
+    /// Requests at once beyond that rate, over the configuration's.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) kube_api_burst: Option<i32>,
+    /// How much to log: error, info, debug, or a number (2 is debug, larger says more).
+    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = logging::Level::from_zap)]
+    pub(crate) zap_log_level: logging::Level,
+    /// How to log: json or console.
+    #[arg(long, default_value = "console", value_name = "FORMAT", value_parser = ["json", "console"])]
+    pub(crate) zap_encoder: String,
+}
+
+const HELP: &str = "\
+Examples:
+  Beside a cluster, with certificates in ./certs and no leader election:
+    jobset-controller-manager --config config.yaml --kubeconfig ~/.kube/config
+  with config.yaml:
+    apiVersion: config.jobset.x-k8s.io/v1alpha1
+    kind: Configuration
+    webhook: {port: 9443, certDir: ./certs}
+    internalCertManagement: {enable: false}
+    leaderElection: {leaderElect: false}";
+
+/// Everything settled.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) webhook: SocketAddr,
+    pub(crate) webhook_certificates: PathBuf,
+    pub(crate) probes: Option<SocketAddr>,
+    pub(crate) live_path: String,
+    pub(crate) ready_path: String,
+    pub(crate) lease: Option<LeaseSettings>,
+    pub(crate) qps: f32,
+    pub(crate) burst: i32,
+    pub(crate) gates: Gates,
+}
+
+const CERTIFICATES: &str = "/tmp/k8s-webhook-server/serving-certs";
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+impl Settings {
+    /// Reads the configuration file, if one is named, and puts the flags over it.
+    pub(crate) fn read(flags: &Flags) -> Result<Self> {
+        let configuration = match &flags.config {
+            None => Configuration::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                parse(&text).with_context(|| format!("{} is no valid configuration", path.display()))?
+            }
+        };
+        Self::settle(flags, &configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())
+    }
+
+    fn settle(
+        flags: &Flags,
+        configuration: &Configuration,
+        own_namespace: impl FnOnce() -> Option<String>,
+    ) -> Result<Self> {
+        let Configuration {
+            webhook,
+            leader_election,
+            health,
+            internal_cert_management,
+            client_connection,
+            ..
+        } = configuration;
+        if internal_cert_management.enable.unwrap_or(true) {
+            bail!(
+                "internalCertManagement.enable: certificates of the controller's own are not available in this \
+                 version; set it to false and mount tls.crt and tls.key (cert-manager can make them) at \
+                 webhook.certDir"
+            );
+        }
+        let host = if webhook.host.is_empty() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            webhook
+                .host
+                .parse()
+                .with_context(|| format!("webhook.host: {:?} is no IP address", webhook.host))?
+        };
+        let probes = flags.health_probe_bind_address.as_ref().unwrap_or(&health.health_probe_bind_address);
+        let probes = bind_address(or(probes, ":8081"))
+            .map_err(|error| anyhow::anyhow!("health.healthProbeBindAddress: {error}"))?;
+        let elect = flags.leader_elect.or(leader_election.leader_elect).unwrap_or(true);
+        Ok(Self {
+            webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
+            webhook_certificates: or(&webhook.cert_dir, CERTIFICATES).into(),
+            probes,
+            live_path: or(&health.liveness_endpoint_name, "/healthz").to_owned(),
+            ready_path: or(&health.readiness_endpoint_name, "/readyz").to_owned(),
+            lease: elect.then(|| lease(leader_election, own_namespace)).transpose()?,
+            qps: flags.kube_api_qps.or(client_connection.qps).unwrap_or(500.0),
+            burst: flags.kube_api_burst.or(client_connection.burst).unwrap_or(500),
+            gates: gates(configuration)?,
+        })
+    }
+}
+
+/// Reads the text of a configuration file. Unknown fields are errors.
+fn parse(text: &str) -> Result<Configuration> {
+    let configuration: Configuration = serde_yaml::from_str(text)?;
+    let found = (configuration.api_version.as_str(), configuration.kind.as_str());
+    if found != (configuration::API_VERSION, configuration::KIND) {
+        bail!(
+            "apiVersion and kind are {:?} and {:?}, must be {:?} and {:?}",
+            found.0,
+            found.1,
+            configuration::API_VERSION,
+            configuration::KIND
+        );
+    }
+    Ok(configuration)
+}
+
+fn lease(
+    election: &configuration::LeaderElection,
+    own_namespace: impl FnOnce() -> Option<String>,
+) -> Result<LeaseSettings> {
+    let namespace = match election.resource_namespace.as_str() {
+        "" => own_namespace().map(|text| text.trim().to_owned()).context(
+            "leaderElection.resourceNamespace must be set outside a cluster; or set leaderElection.leaderElect \
+             to false",
+        )?,
+        namespace => namespace.to_owned(),
+    };
+    let identity = std::env::var("HOSTNAME").unwrap_or_default();
+    Ok(LeaseSettings {
+        name: or(&election.resource_name, "6d4f6a47.jobset.x-k8s.io").to_owned(),
+        namespace,
+        identity: format!("{identity}_{}", std::process::id()),
+        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref(), 15)?,
+        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref(), 10)?,
+    })
+}
+
+fn gates(configuration: &Configuration) -> Result<Gates> {
+    let gates = Gates::default();
+    for (name, on) in &configuration.feature_gates {
+        match (name.as_str(), on) {
+            ("TLSOptions", true) | ("InPlaceRestart" | "RestartJob" | "ElasticJobSet", false) => {}
+            ("TLSOptions", false) => {
+                bail!("cannot set feature gate TLSOptions to false, feature is locked to true")
+            }
+            ("InPlaceRestart" | "RestartJob" | "ElasticJobSet", true) => {
+                bail!(
+                    "featureGates.{name}: this version does not have the feature yet; remove it or set it to false"
+                )
+            }
+            _ => bail!("unrecognized feature gate: {name}"),
+        }
+    }
+    Ok(gates)
+}
+
+/// Reads a duration as Go writes it: numbers with units, such as `1m30s`.
+fn duration(field: &str, text: Option<&str>, default: u64) -> Result<Duration> {
+    let Some(text) = text else { return Ok(Duration::from_secs(default)) };
+    let wrong = || format!("{field}: {text:?} is no duration such as 15s or 1m30s");
+    let span: jiff::SignedDuration = text.parse().with_context(wrong)?;
+    span.try_into().with_context(wrong)
+}
+
+fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+    if text.is_empty() { default } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(flags: &[&str], yaml: &str) -> Result<Settings> {
+        let flags = Flags::try_parse_from(["manager"].iter().chain(flags)).unwrap();
+        let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
+        let text = format!("{head}internalCertManagement: {{enable: false}}\n{yaml}");
+        Settings::settle(&flags, &parse(&text)?, || Some("jobs-home\n".to_owned()))
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = settle(&[], "").unwrap();
+        assert_eq!(settings.webhook.to_string(), "0.0.0.0:9443");
+        assert_eq!(settings.webhook_certificates.to_str(), Some(CERTIFICATES));
+        assert_eq!(settings.probes.unwrap().to_string(), "0.0.0.0:8081");
+        assert_eq!((settings.qps, settings.burst), (500.0, 500));
+        let lease = settings.lease.unwrap();
+        assert_eq!(
+            (lease.namespace.as_str(), lease.name.as_str()),
+            ("jobs-home", "6d4f6a47.jobset.x-k8s.io")
+        );
+        assert_eq!((lease.lease_duration.as_secs(), lease.renew_deadline.as_secs()), (15, 10));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let yaml =
+            "leaderElection: {leaderElect: true, leaseDuration: 1m30s}\nclientConnection: {qps: 7, burst: 9}";
+        let settings = settle(&[], yaml).unwrap();
+        assert_eq!((settings.qps, settings.burst), (7.0, 9));
+        assert_eq!(settings.lease.unwrap().lease_duration.as_secs(), 90);
+        let flags = ["--leader-elect=false", "--kube-api-qps", "3", "--health-probe-bind-address", "0"];
+        let settings = settle(&flags, yaml).unwrap();
+        assert!(settings.lease.is_none() && settings.probes.is_none());
+        assert_eq!((settings.qps, settings.burst), (3.0, 9));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (yaml, text) in [
+            ("invalidField: 1", "invalidField"),
+            ("featureGates: {Sideways: true}", "unrecognized feature gate: Sideways"),
+            ("featureGates: {TLSOptions: false}", "locked to true"),
+            ("leaderElection: {leaseDuration: soon}", "leaderElection.leaseDuration: \"soon\""),
+            ("webhook: {host: here}", "webhook.host: \"here\""),
+            ("health: {healthProbeBindAddress: nowhere}", "health.healthProbeBindAddress: \"nowhere\""),
+        ] {
+            let error = format!("{:#}", settle(&[], yaml).unwrap_err());
+            assert!(error.contains(text), "{yaml}: {error}");
+        }
+    }
+}

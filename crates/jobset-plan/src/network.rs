@@ -1,0 +1,57 @@
+//! Stable host names: the headless Service, and the coordinator's name.
+
+use crate::{
+    plan::{Action, Draft, owner_reference},
+    snapshot::Snapshot,
+};
+use jobset_api::{JobSet, jobset::Coordinator, labels};
+use k8s_openapi::{
+    api::core::v1::{Service, ServiceSpec},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use std::collections::BTreeMap;
+
+/// Whether pods of this JobSet have stable host names.
+pub(crate) fn dns_hostnames_enabled(jobset: &JobSet) -> bool {
+    jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames).unwrap_or(false)
+}
+
+/// Name of the headless Service, and the domain of the pods' host names: `network.subdomain`, or the
+/// JobSet's name.
+pub fn subdomain(jobset: &JobSet) -> &str {
+    let wanted = jobset.spec.network.as_ref().and_then(|network| network.subdomain.as_deref());
+    wanted.filter(|name| !name.is_empty()).unwrap_or_else(|| jobset.metadata.name.as_deref().unwrap_or(""))
+}
+
+/// Host name of the coordinator pod, within the namespace.
+pub(crate) fn coordinator_endpoint(jobset: &JobSet, coordinator: &Coordinator) -> String {
+    let name = jobset.metadata.name.as_deref().unwrap_or("");
+    let Coordinator { replicated_job, job_index, pod_index } = coordinator;
+    format!("{name}-{replicated_job}-{job_index}-{pod_index}.{}", subdomain(jobset))
+}
+
+/// Creates the headless Service where pods have host names and no Service of its name exists.
+/// One that exists is taken as it is, whoever made it.
+pub(crate) fn ensure_headless_service(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
+    let jobset = snapshot.jobset;
+    if snapshot.service_exists || !dns_hostnames_enabled(jobset) {
+        return;
+    }
+    let publish = jobset.spec.network.as_ref().and_then(|network| network.publish_not_ready_addresses);
+    let name = jobset.metadata.name.clone().unwrap_or_default();
+    draft.actions.push(Action::CreateService(Box::new(Service {
+        metadata: ObjectMeta {
+            name: Some(subdomain(jobset).to_owned()),
+            namespace: jobset.metadata.namespace.clone(),
+            owner_references: Some(vec![owner_reference(jobset)]),
+            ..Default::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(BTreeMap::from([(labels::JOBSET_NAME.to_owned(), name)])),
+            publish_not_ready_addresses: Some(publish.unwrap_or(true)),
+            ..Default::default()
+        }),
+        status: None,
+    })));
+}

@@ -1,0 +1,46 @@
+//! Where pods may run: exclusive placement, as far as it is decided when a Job is made.
+
+use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
+use k8s_openapi::api::core::v1::{PodSpec, Toleration};
+use std::collections::BTreeMap;
+
+type Annotations = BTreeMap<String, String>;
+
+/// The annotations of exclusive placement that a Job and its pods carry: those of the JobSet, then those of the
+/// ReplicatedJob, which win. The strategy goes only with a topology given beside it.
+pub(crate) fn annotations(jobset: &JobSet, replicated_job: &ReplicatedJob) -> Annotations {
+    let of_job = replicated_job.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    let mut result = Annotations::new();
+    for level in [jobset.metadata.annotations.as_ref(), of_job].into_iter().flatten() {
+        if let Some(topology) = level.get(labels::EXCLUSIVE_TOPOLOGY) {
+            result.insert(labels::EXCLUSIVE_TOPOLOGY.to_owned(), topology.clone());
+            if let Some(strategy) = level.get(labels::NODE_SELECTOR_STRATEGY) {
+                result.insert(labels::NODE_SELECTOR_STRATEGY.to_owned(), strategy.clone());
+            }
+        }
+    }
+    result
+}
+
+/// Ties the pods of a Job to the nodes that an administrator prepared for it, where that is the strategy.
+pub(crate) fn select_prepared_nodes(
+    job_annotations: &Annotations,
+    namespace: &str,
+    job: &str,
+    pod: &mut PodSpec,
+) {
+    if !job_annotations.contains_key(labels::EXCLUSIVE_TOPOLOGY)
+        || !job_annotations.contains_key(labels::NODE_SELECTOR_STRATEGY)
+    {
+        return;
+    }
+    pod.node_selector
+        .get_or_insert_default()
+        .insert(labels::NAMESPACED_JOB.to_owned(), format!("{namespace}_{job}"));
+    pod.tolerations.get_or_insert_default().push(Toleration {
+        key: Some(labels::NO_SCHEDULE_TAINT.to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoSchedule".to_owned()),
+        ..Default::default()
+    });
+}

@@ -1,0 +1,137 @@
+//! What comes out of a decision, and the draft in which it grows.
+
+use crate::{conditions, snapshot::JobRecord};
+use jiff::Timestamp;
+use jobset_api::{JobSet, JobSetStatus};
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Service},
+    apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time},
+};
+use std::time::Duration;
+
+/// What to do next for one JobSet. Empty for a settled one.
+#[derive(Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Requests to send; they do not wait for one another.
+    pub actions: Vec<Action>,
+    /// The whole new status, when it differs from the stored one. To be stored after the actions.
+    pub status: Option<JobSetStatus>,
+    /// Events to send, in this order, after the status is stored.
+    pub events: Vec<Event>,
+    /// When to look again, if nothing happens before.
+    pub requeue_after: Option<Duration>,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Create a child Job.
+    CreateJob(Box<Job>),
+    /// Delete a child Job and, before it goes, its pods (propagation Foreground).
+    DeleteJob {
+        /// Its name.
+        name: String,
+        /// Its UID: a Job of the same name and another UID is another Job.
+        uid: String,
+    },
+    /// Create the headless Service.
+    CreateService(Box<Service>),
+}
+
+/// An event about the JobSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether anybody needs to worry.
+    pub kind: EventKind,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, for a person.
+    pub note: String,
+}
+
+/// Whether an event is something to worry about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// No.
+    Normal,
+    /// Yes.
+    Warning,
+}
+
+/// A plan that is being made.
+pub(crate) struct Draft<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) status: JobSetStatus,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) events: Vec<Event>,
+    jobset: &'a JobSet,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(jobset: &'a JobSet, now: Timestamp) -> Self {
+        Self {
+            now,
+            status: jobset.status.clone().unwrap_or_default(),
+            actions: Vec::new(),
+            events: Vec::new(),
+            jobset,
+        }
+    }
+
+    pub(crate) fn delete_jobs(&mut self, jobs: &[&JobRecord]) {
+        let doomed = jobs.iter().filter(|job| !job.deleting);
+        self.actions
+            .extend(doomed.map(|job| Action::DeleteJob { name: job.name.clone(), uid: job.uid.clone() }));
+    }
+
+    /// Sets a condition by the rules of [`conditions::set`]; a change is also an event.
+    pub(crate) fn set_condition(
+        &mut self,
+        kind: EventKind,
+        type_: &str,
+        status: bool,
+        reason: &str,
+        message: &str,
+    ) {
+        let condition = Condition {
+            type_: type_.to_owned(),
+            status: if status { "True" } else { "False" }.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: Time(whole_seconds(self.now)),
+            observed_generation: None,
+        };
+        if conditions::set(&mut self.status.conditions, condition) {
+            self.events.push(Event { kind, reason: reason.to_owned(), note: message.to_owned() });
+        }
+    }
+
+    pub(crate) fn finish(self) -> Plan {
+        let stored = self.jobset.status.as_ref();
+        // A status that was never stored is the empty one: nothing to say means nothing to write.
+        let changed = stored.map_or(self.status != JobSetStatus::default(), |stored| *stored != self.status);
+        Plan {
+            actions: self.actions,
+            status: changed.then_some(self.status),
+            events: self.events,
+            requeue_after: None,
+        }
+    }
+}
+
+/// Kubernetes stores condition times in whole seconds; more would never compare equal.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The owner reference by which children belong to this JobSet.
+pub(crate) fn owner_reference(jobset: &JobSet) -> OwnerReference {
+    OwnerReference {
+        api_version: jobset_api::jobset::API_VERSION.to_owned(),
+        kind: jobset_api::jobset::KIND.to_owned(),
+        name: jobset.metadata.name.clone().unwrap_or_default(),
+        uid: jobset.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}

@@ -1,0 +1,46 @@
+//! Validation of `spec.coordinator`: at creation an error, after an update a warning.
+
+use super::{create::is_indexed, field_error::quote, names};
+use jobset_api::{JobSet, jobset::Coordinator, labels};
+
+/// The first thing that keeps the coordinator from naming a pod that will exist.
+pub(super) fn fault(coordinator: &Coordinator, jobset: &JobSet) -> Option<String> {
+    let Coordinator { replicated_job: name, job_index, pod_index } = coordinator;
+    let Some(replicated_job) = jobset.spec.replicated_jobs.iter().find(|job| job.name == *name) else {
+        return Some(format!("coordinator replicatedJob {name} does not exist"));
+    };
+    if !(0..i64::from(replicated_job.replicas)).contains(job_index) {
+        return Some(format!("coordinator job index {job_index} is invalid for replicatedJob {name}"));
+    }
+    let job = replicated_job.template.spec.as_ref();
+    let Some(completions) = job.filter(|job| is_indexed(Some(job))).and_then(|job| job.completions) else {
+        return Some(
+            "job for coordinator pod must be indexed completion mode, and completions number must be set"
+                .to_owned(),
+        );
+    };
+    if !(0..i64::from(completions)).contains(pod_index) {
+        return Some(format!(
+            "coordinator pod index {pod_index} is invalid for replicatedJob {name} job index {job_index}"
+        ));
+    }
+    None
+}
+
+/// What keeps the coordinator's host name from being a label's value. Every Job and pod carries it as one.
+pub(super) fn label_fault(coordinator: &Coordinator, jobset: &JobSet, jobset_name: &str) -> Option<String> {
+    let subdomain = jobset.spec.network.as_ref().and_then(|network| network.subdomain.as_deref());
+    let subdomain = subdomain.filter(|name| !name.is_empty()).unwrap_or(jobset_name);
+    let Coordinator { replicated_job, job_index, pod_index } = coordinator;
+    let value = format!("{jobset_name}-{replicated_job}-{job_index}-{pod_index}.{subdomain}");
+    let messages = names::label_value(&value);
+    (!messages.is_empty()).then(|| {
+        format!(
+            "spec will lead to invalid label value {} for coordinator label {} (long JobSet / ReplicatedJob / \
+             SubDomain name?): {}",
+            quote(&value),
+            quote(labels::COORDINATOR),
+            messages.join(", ")
+        )
+    })
+}
