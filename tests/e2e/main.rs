@@ -1,0 +1,2 @@
+//! The whole story on a real node.
+fn main() {}

@@ -1,0 +1,287 @@
+//! The JobSet controller as a process of this machine, beside a cluster whose nodes cannot run it.
+//!
+//! It gets from `manifests/` what it would get on plain Kubernetes, so that these files are tested with it:
+//!
+//! * CRDs, namespace, service account and RBAC as they are; it calls the API server with a token of that
+//!   account, and so with no right more than the manifests give;
+//! * the webhook configurations, save that they name an address of this machine instead of a Service.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use devcluster::process::{self, Daemon, Record};
+use devcluster::state::Layout;
+use jobset_api::configuration::{self, Configuration};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::{Client, ResourceExt as _};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::objects;
+use crate::wait::wait_for;
+
+/// Name of the program, of its log file, and of its Deployment in `manifests/`.
+pub const PROGRAM: &str = "jobset-controller-manager";
+
+/// Who applies what the manifests hold.
+const FIELD_MANAGER: &str = "kubectl";
+
+/// A running controller.
+#[derive(Debug)]
+pub struct Controller {
+    layout: Layout,
+    record: Record,
+    user: String,
+}
+
+impl Controller {
+    /// Installs `manifests/` on the cluster and starts the controller; returns when its webhooks answer.
+    ///
+    /// It runs until [`Controller::stop`], or until the cluster is taken down.
+    pub async fn start(client: &Client, layout: &Layout) -> Result<Self> {
+        let manifests = Manifests::read(&objects::repository().join("manifests"))?;
+        for object in &manifests.foundation {
+            objects::apply(client, object, FIELD_MANAGER).await?;
+        }
+        let folder = layout.root().join(PROGRAM);
+        let certificates = folder.join("certificates");
+        std::fs::create_dir_all(&certificates)
+            .with_context(|| format!("cannot create {}", certificates.display()))?;
+        let ca = write_certificates(&certificates)?;
+        let webhook = free_address()?;
+        let probes = free_address()?;
+        let configuration = folder.join("config.yaml");
+        write(&configuration, &serde_yaml::to_string(&configuration_of(webhook, probes, &certificates))?)?;
+        let kubeconfig = folder.join("kubeconfig");
+        let token = manifests.token(client).await?;
+        write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token)?)?;
+
+        let record = Daemon::new(PROGRAM, beside_this_program(PROGRAM)?)
+            .args(["--config".into(), configuration.display().to_string()])
+            .args(["--kubeconfig".into(), kubeconfig.display().to_string()])
+            .spawn(layout)?;
+        let (namespace, account) = &manifests.account;
+        let controller = Self {
+            layout: layout.clone(),
+            record,
+            user: format!("system:serviceaccount:{namespace}:{account}"),
+        };
+        wait_for(
+            "the controller to be ready",
+            Duration::from_mins(1),
+            || async {
+                controller.check()?;
+                Ok(readiness(probes).await)
+            },
+            |answer| answer.as_ref().is_ok_and(|line| line.contains(" 200 ")),
+        )
+        .await?
+        .map_err(anyhow::Error::msg)?;
+        for object in &manifests.webhooks {
+            objects::apply(client, &pointed_at(object, webhook, &ca)?, FIELD_MANAGER).await?;
+        }
+        Ok(controller)
+    }
+
+    /// The user as whom it calls the API server, as the audit log names it.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Its log file.
+    pub fn log(&self) -> PathBuf {
+        self.layout.log(PROGRAM)
+    }
+
+    /// An error that quotes the log when the controller has died.
+    pub fn check(&self) -> Result<()> {
+        self.record.check(&self.layout)
+    }
+
+    /// Ends it.
+    pub fn stop(&self) -> Result<()> {
+        process::stop(&self.layout, PROGRAM, Duration::from_secs(10))
+    }
+}
+
+/// The program of this name that cargo built beside the one that runs.
+pub fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().context("cannot find out where this program is")?;
+    // target/debug/name beside target/debug/program or target/debug/deps/test-program.
+    this.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+        .ok_or_else(|| anyhow!("{name} is not built: run `cargo build --workspace`"))
+}
+
+/// What `manifests/` holds, sorted by what becomes of it here.
+struct Manifests {
+    foundation: Vec<DynamicObject>,
+    webhooks: Vec<DynamicObject>,
+    /// Namespace and name of the controller's service account.
+    account: (String, String),
+}
+
+impl Manifests {
+    fn read(folder: &Path) -> Result<Self> {
+        let mut foundation = Vec::new();
+        let mut webhooks = Vec::new();
+        let mut account = None;
+        for object in objects::read_folder(folder)? {
+            match objects::kind(&object) {
+                "CustomResourceDefinition"
+                | "Namespace"
+                | "ServiceAccount"
+                | "Role"
+                | "RoleBinding"
+                | "ClusterRole"
+                | "ClusterRoleBinding" => foundation.push(object),
+                "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => webhooks.push(object),
+                "Deployment" if object.name_any() == PROGRAM => {
+                    let deployment: Deployment = object.try_parse()?;
+                    let namespace = deployment.namespace();
+                    let pod = deployment.spec.and_then(|spec| spec.template.spec);
+                    account = namespace.zip(pod.and_then(|pod| pod.service_account_name));
+                }
+                _ => {}
+            }
+        }
+        // Namespaces before what is in them.
+        foundation.sort_by_key(|object| objects::kind(object) != "Namespace");
+        let account = account.ok_or_else(|| {
+            anyhow!("no Deployment {PROGRAM} with namespace and serviceAccountName in {}", folder.display())
+        })?;
+        Ok(Self { foundation, webhooks, account })
+    }
+
+    async fn token(&self, client: &Client) -> Result<String> {
+        let (namespace, name) = &self.account;
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                expiration_seconds: Some(24 * 3600),
+                ..TokenRequestSpec::default()
+            }),
+            ..TokenRequest::default()
+        };
+        let answer = Api::<ServiceAccount>::namespaced(client.clone(), namespace)
+            .create_token_request(name, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("cannot get a token for service account {namespace}/{name}"))?;
+        answer
+            .status
+            .and_then(|status| status.token)
+            .ok_or_else(|| anyhow!("the API server gave an empty token"))
+    }
+}
+
+fn configuration_of(webhook: SocketAddr, probes: SocketAddr, certificates: &Path) -> Configuration {
+    Configuration {
+        api_version: configuration::API_VERSION.into(),
+        kind: configuration::KIND.into(),
+        webhook: configuration::Webhook {
+            port: Some(webhook.port()),
+            host: webhook.ip().to_string(),
+            cert_dir: certificates.display().to_string(),
+        },
+        leader_election: configuration::LeaderElection {
+            leader_elect: Some(false),
+            ..configuration::LeaderElection::default()
+        },
+        metrics: configuration::Metrics { bind_address: "0".into(), ..configuration::Metrics::default() },
+        health: configuration::Health {
+            health_probe_bind_address: probes.to_string(),
+            ..configuration::Health::default()
+        },
+        internal_cert_management: configuration::InternalCertManagement {
+            enable: Some(false),
+            ..configuration::InternalCertManagement::default()
+        },
+        feature_gates: BTreeMap::new(),
+        ..Configuration::default()
+    }
+}
+
+/// Writes `tls.crt` and `tls.key` for 127.0.0.1; returns the authority's certificate as PEM.
+fn write_certificates(folder: &Path) -> Result<String> {
+    let mut authority = CertificateParams::new([])?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let certificate =
+        CertificateParams::new([Ipv4Addr::LOCALHOST.to_string()])?.signed_by(&key, &authority)?;
+    write(&folder.join("tls.crt"), &certificate.pem())?;
+    write(&folder.join("tls.key"), &key.serialize_pem())?;
+    Ok(authority.pem())
+}
+
+/// The administrator's kubeconfig with this token in the place of its credentials.
+fn kubeconfig_with_token(administrator: &Path, token: &str) -> Result<String> {
+    let text = std::fs::read_to_string(administrator)
+        .with_context(|| format!("cannot read {}", administrator.display()))?;
+    let mut kubeconfig: Value = serde_yaml::from_str(&text)?;
+    let users = kubeconfig.get_mut("users").and_then(Value::as_array_mut);
+    let Some([user]) = users.map(Vec::as_mut_slice) else {
+        bail!("{} does not name one user", administrator.display())
+    };
+    *user = json!({ "name": user.get("name"), "user": { "token": token } });
+    Ok(serde_yaml::to_string(&kubeconfig)?)
+}
+
+/// A webhook configuration with every webhook at this address in the place of a Service.
+fn pointed_at(object: &DynamicObject, address: SocketAddr, ca: &str) -> Result<DynamicObject> {
+    let redirect = |client: &mut WebhookClientConfig| {
+        let path = client.service.take().and_then(|service| service.path).unwrap_or_default();
+        client.url = Some(format!("https://{address}{path}"));
+        client.ca_bundle = Some(ByteString(ca.as_bytes().to_vec()));
+    };
+    let mut redirected = if objects::kind(object) == "MutatingWebhookConfiguration" {
+        let mut configuration: MutatingWebhookConfiguration = object.clone().try_parse()?;
+        configuration.webhooks.iter_mut().flatten().for_each(|webhook| redirect(&mut webhook.client_config));
+        serde_json::to_value(configuration)?
+    } else {
+        let mut configuration: ValidatingWebhookConfiguration = object.clone().try_parse()?;
+        configuration.webhooks.iter_mut().flatten().for_each(|webhook| redirect(&mut webhook.client_config));
+        serde_json::to_value(configuration)?
+    };
+    // Nobody shall inject another authority.
+    if let Some(metadata) = redirected.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("annotations");
+    }
+    Ok(serde_json::from_value(redirected)?)
+}
+
+/// The first line of the answer to a readiness probe.
+async fn readiness(address: SocketAddr) -> Result<String, String> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer.lines().next().unwrap_or_default().to_owned())
+    };
+    ask.await.map_err(|error| error.to_string())
+}
+
+/// An address of this machine that nobody listens on.
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?)
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,173 @@
+//! Kubernetes objects of any kind: from files, into the API server, and out of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{self, Scope};
+use kube::{Client, ResourceExt as _};
+use serde::Deserialize as _;
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every object in this text of one or more YAML documents; empty documents are passed over.
+pub fn parse(text: &str) -> Result<Vec<DynamicObject>> {
+    serde_yaml::Deserializer::from_str(text)
+        .map(|document| Ok(Option::<DynamicObject>::deserialize(document)?))
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+/// Every object in this file.
+pub fn read(file: &Path) -> Result<Vec<DynamicObject>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    parse(&text).with_context(|| format!("{} does not hold Kubernetes objects", file.display()))
+}
+
+/// Every object in the YAML files of this folder and its subfolders, kustomizations aside, ordered by path.
+pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
+    let mut paths = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read folder {}", folder.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    let mut objects = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            objects.extend(read_folder(&path)?);
+        } else if path.extension().is_some_and(|it| it == "yaml")
+            && path.file_stem().is_some_and(|it| it != "kustomization")
+        {
+            objects.extend(read(&path)?);
+        }
+    }
+    Ok(objects)
+}
+
+/// The one object in this text.
+pub fn one(text: &str) -> Result<DynamicObject> {
+    let mut objects = parse(text)?;
+    match (objects.pop(), objects.is_empty()) {
+        (Some(object), true) => Ok(object),
+        _ => bail!("not one object: {text}"),
+    }
+}
+
+/// Kind of an object; empty when it has none.
+pub fn kind(object: &DynamicObject) -> &str {
+    object.types.as_ref().map_or("", |types| &types.kind)
+}
+
+/// Kind, namespace and name, for messages.
+pub fn title(object: &DynamicObject) -> String {
+    match object.namespace() {
+        Some(namespace) => format!("{} {namespace}/{}", kind(object), object.name_any()),
+        None => format!("{} {}", kind(object), object.name_any()),
+    }
+}
+
+/// Where objects like this one are read and written.
+pub async fn api_of(client: &Client, object: &DynamicObject) -> Result<Api<DynamicObject>> {
+    let types =
+        object.types.as_ref().ok_or_else(|| anyhow!("{} has no apiVersion and kind", object.name_any()))?;
+    let gvk = GroupVersionKind::try_from(types)?;
+    let (resource, capabilities) = discovery::pinned_kind(client, &gvk)
+        .await
+        .with_context(|| format!("the cluster does not serve {} {}", types.api_version, types.kind))?;
+    Ok(match (capabilities.scope, object.namespace()) {
+        (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
+        (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
+    })
+}
+
+/// Applies an object server-side, in the name of this field manager.
+pub async fn apply(client: &Client, object: &DynamicObject, manager: &str) -> Result<DynamicObject> {
+    let params = PatchParams::apply(manager).force();
+    let api = api_of(client, object).await?;
+    api.patch(&object.name_any(), &params, &Patch::Apply(object))
+        .await
+        .with_context(|| format!("cannot apply {}", title(object)))
+}
+
+/// Creates an object in this namespace (where its kind has namespaces); the API server's refusal is the error.
+pub async fn create(
+    client: &Client,
+    namespace: &str,
+    object: &DynamicObject,
+    dry_run: bool,
+) -> Result<DynamicObject, Refusal> {
+    let mut object = object.clone();
+    object.metadata.namespace = Some(namespace.to_owned());
+    let api = api_of(client, &object)
+        .await
+        .map_err(|error| Refusal { code: 404, message: format!("{error:#}") })?;
+    if api.namespace().is_none() {
+        object.metadata.namespace = None;
+    }
+    let params = PostParams { dry_run, ..PostParams::default() };
+    api.create(&params, &object).await.map_err(Refusal::from)
+}
+
+/// What the API server said no with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status; 0 when the request never got an answer.
+    pub code: u16,
+    /// The message that a user sees.
+    pub message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (code {})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<kube::Error> for Refusal {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self { code: status.code, message: status.message },
+            other => Self { code: 0, message: other.to_string() },
+        }
+    }
+}
+
+/// Deletes an object; one that is gone already, or whose kind is, counts as deleted.
+pub async fn delete(client: &Client, object: &DynamicObject) -> Result<()> {
+    let Ok(api) = api_of(client, object).await else { return Ok(()) };
+    match api.delete(&object.name_any(), &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot delete {}", title(object))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_told_apart_and_empty_ones_passed_over() {
+        let objects = parse("---\n# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: b}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: c}\n").unwrap();
+        assert_eq!(objects.iter().map(title).collect::<Vec<_>>(), ["Secret b/a", "Namespace c"]);
+    }
+
+    #[test]
+    fn a_folder_is_read_in_the_order_of_its_paths() {
+        let objects = read_folder(&repository().join("docs/examples")).unwrap();
+        assert!(objects.iter().all(|object| kind(object) == "JobSet") && objects.len() >= 2);
+    }
+
+    #[test]
+    fn a_file_that_holds_something_else_is_named() {
+        let error = read(&repository().join("Cargo.toml")).unwrap_err();
+        assert!(format!("{error:#}").contains("Cargo.toml does not hold Kubernetes objects"), "{error:#}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Running a suite: one cluster, all its tests, and the end of the cluster, whatever happens.
+//!
+//! A suite is a test program with a main of its own, because something has to run after the last test:
+//!
+//! ```text
+//! up -> prepare -> tests, several at a time -> keep the logs -> down
+//! ```
+//!
+//! A panic in a test fails that test alone. Ctrl-C and SIGTERM take the cluster down as well; what a killed run
+//! left behind is taken down at the next start.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use devcluster::NodeKind;
+use futures::future::BoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cluster::{KEEP, SuiteCluster};
+
+/// One test: a name to filter by, and a function that is given what the suite prepared.
+pub struct Test<Prepared> {
+    /// The function's path below the suite.
+    pub name: &'static str,
+    /// Runs it.
+    pub run: fn(Arc<Prepared>) -> BoxFuture<'static, Result<()>>,
+}
+
+/// The tests of a suite from the paths of their functions, `async fn(Arc<Prepared>) -> Result<()>`.
+#[macro_export]
+macro_rules! tests {
+    ($($test:path),+ $(,)?) => {
+        vec![$($crate::suite::Test {
+            name: stringify!($test),
+            run: |prepared| Box::pin($test(prepared)),
+        }),+]
+    };
+}
+
+/// Runs the suite `name` on a cluster with these nodes, as the program's arguments say.
+///
+/// `prepare` makes what all tests share.
+pub fn run<Prepared, Preparing>(
+    name: &'static str,
+    node: NodeKind,
+    prepare: impl FnOnce(SuiteCluster) -> Preparing,
+    tests: Vec<Test<Prepared>>,
+) -> ExitCode
+where
+    Prepared: Send + Sync + 'static,
+    Preparing: Future<Output = Result<Prepared>>,
+{
+    let arguments = Arguments::from_args();
+    let chosen = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
+    if arguments.list || !tests.iter().any(chosen) {
+        let trials = tests.iter().map(|test| Trial::test(test.name, || Ok(()))).collect();
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    match with_cluster(name, node, |runtime, cluster| {
+        let logs = cluster.logs_kept_in();
+        let prepared = Arc::new(runtime.block_on(prepare(cluster)).context("the suite cannot be prepared")?);
+        let trials = tests.into_iter().map(|test| {
+            let (runtime, prepared, logs) = (Arc::clone(runtime), Arc::clone(&prepared), logs.clone());
+            Trial::test(test.name, move || {
+                runtime.block_on((test.run)(prepared)).map_err(|error| {
+                    Failed::from(format!(
+                        "{error:#}\nlogs of the cluster and of our programs: {}",
+                        logs.display()
+                    ))
+                })
+            })
+        });
+        Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+    }) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Brings the suite's cluster up, does `work` with it, and takes it down.
+fn with_cluster<T>(
+    name: &'static str,
+    node: NodeKind,
+    work: impl FnOnce(&Arc<Runtime>, SuiteCluster) -> Result<T>,
+) -> Result<T> {
+    let runtime = Arc::new(Runtime::new().context("cannot start the test program's threads")?);
+    take_down_on_signal(&runtime, name)?;
+    SuiteCluster::take_down(name).context("what an earlier run left cannot be cleaned up")?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let cluster = SuiteCluster::up(name, node).context("the suite's cluster does not start")?;
+        work(&runtime, cluster)
+    }));
+    SuiteCluster::keep_logs(name);
+    let down = if std::env::var_os(KEEP).is_some() {
+        SuiteCluster::tell_how_to_use(name);
+        Ok(())
+    } else {
+        SuiteCluster::take_down(name).context("the suite's cluster cannot be taken down")
+    };
+    match outcome {
+        Ok(Ok(value)) => down.map(|()| value),
+        // The first fault is the one to tell.
+        Ok(Err(error)) => Err(error),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn take_down_on_signal(runtime: &Runtime, name: &'static str) -> Result<()> {
+    let _guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    runtime.spawn(async move {
+        let code = tokio::select! {
+            _ = interrupt.recv() => 130,
+            _ = terminate.recv() => 143,
+        };
+        eprintln!("interrupted: taking the cluster down");
+        if let Err(error) = tokio::task::spawn_blocking(move || SuiteCluster::take_down(name))
+            .await
+            .map_err(Into::into)
+            .flatten()
+        {
+            eprintln!("error: {error:#}");
+        }
+        std::process::exit(code);
+    });
+    Ok(())
+}
