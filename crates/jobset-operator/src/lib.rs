@@ -9,8 +9,11 @@
 //!
 //! [`rbac`] is the one table of who may do what; [`names`] the one list of names.
 
+pub mod act;
 pub mod desired;
 pub mod names;
+pub mod observe;
 pub mod rbac;
+pub mod run;
 
 pub use desired::operator::{OperatorInputs, operator_objects};

@@ -1,2 +1,201 @@
-//! Program jobset-operator.
-fn main() {}
+//! Program `jobset-operator`.
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use jobset_operator::desired::plan::Settings;
+use jobset_operator::names;
+use jobset_operator::run::Operator;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use manager_runtime::leader::{Leadership, LeaseSettings};
+use manager_runtime::logging::{self, Format, Level};
+use manager_runtime::probes::{self, Readiness};
+use manager_runtime::shutdown;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing::{error, info};
+
+/// Where a pod finds the namespace that it runs in.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// OpenShift: an operator survives an API server that is away for a minute, and hands over at once when it ends.
+const LEASE_DURATION: Duration = Duration::from_secs(137);
+const RENEW_DEADLINE: Duration = Duration::from_secs(107);
+
+/// Installs the JobSet controller in a cluster and keeps it as the JobSetOperator named `cluster` asks.
+#[derive(Parser)]
+#[command(name = "jobset-operator", version, arg_required_else_help = true)]
+struct Command {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Run the operator.
+    ///
+    /// It waits for the JobSetOperator named `cluster` and does what its `spec.managementState` says: Managed (or
+    /// nothing) installs the JobSet controller and repairs it, Unmanaged touches nothing, Removed takes it away.
+    /// The JobSet API stays while any JobSet exists. How it is, is told in the status and the events of the
+    /// JobSetOperator:
+    ///
+    ///   kubectl describe jobsetoperator cluster
+    ///
+    /// The image of the JobSet controller is read from the environment variable `OPERAND_IMAGE`. The serving
+    /// certificates come from cert-manager, which must be installed.
+    #[command(verbatim_doc_comment)]
+    Operator(Options),
+}
+
+#[derive(Args)]
+struct Options {
+    /// Kubeconfig of the cluster. Without it, the pod's service account, else $KUBECONFIG or ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespace of operator and JobSet controller. Without it, the pod's own, else openshift-jobset-operator.
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Where /healthz and /readyz are served; 0 switches them off.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = ":8081")]
+    listen: String,
+    /// Image of the JobSet controller.
+    #[arg(long, value_name = "IMAGE", env = "OPERAND_IMAGE", hide_env_values = true)]
+    operand_image: Option<String>,
+    /// Name of this replica, for the leader's Lease and for events. Without it, the name of the host.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", hide_env_values = true)]
+    pod_name: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    manager_runtime::install_crypto_provider();
+    let Subcommands::Operator(options) = Command::parse().command;
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let format = if std::io::stderr().is_terminal() { Format::Console } else { Format::Json };
+    let log = logging::init(format, Level::Info);
+    let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
+    let listen =
+        probes::bind_address(&options.listen).map_err(|error| anyhow::anyhow!("--listen {error}"))?;
+    let namespace = namespace(&options)?;
+    let client = client(options.kubeconfig.as_deref()).await?;
+    info!(version = env!("CARGO_PKG_VERSION"), namespace, "starting");
+
+    let readiness = Readiness::new([("api-server", "the API server has not answered yet")]);
+    if let Some(address) = listen {
+        let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            if let Err(error) =
+                probes::serve(address, "/healthz", "/readyz", readiness, shutdown.clone()).await
+            {
+                error!("--listen {address}: {error}");
+                shutdown.cancel();
+            }
+        });
+    }
+
+    let version = client.apiserver_version().await.context("cannot reach the API server")?;
+    readiness.met("api-server");
+    let instance = options.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(host_name);
+    let lease = LeaseSettings {
+        name: names::OPERATOR_LEASE.to_owned(),
+        namespace: namespace.clone(),
+        identity: instance.clone(),
+        lease_duration: LEASE_DURATION,
+        renew_deadline: RENEW_DEADLINE,
+    };
+    let mut leadership = Leadership::run_for(client.clone(), &lease).await?;
+    tokio::select! {
+        () = shutdown.cancelled() => {
+            leadership.release().await;
+            return Ok(());
+        }
+        () = leadership.elected() => {}
+    }
+    let settings = Settings {
+        namespace,
+        operand_image: options.operand_image.filter(|image| !image.is_empty()),
+        version: env!("CARGO_PKG_VERSION"),
+        kubernetes_minor: minor(&version.minor),
+    };
+    let operator = Operator::start(client, settings, instance, log, &shutdown);
+    tokio::select! {
+        () = operator.run(shutdown.clone()) => {}
+        // Another replica leads from now on; this process starts over as a follower.
+        () = leadership.lost() => info!("leader election lost"),
+    }
+    leadership.release().await;
+    Ok(())
+}
+
+fn namespace(options: &Options) -> anyhow::Result<String> {
+    let found = match &options.namespace {
+        Some(namespace) => namespace.clone(),
+        None => std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_else(|_| names::NAMESPACE.to_owned()),
+    };
+    let found = found.trim();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if found.is_empty() || found.len() > 63 || !found.chars().all(allowed) {
+        bail!(
+            "--namespace {found:?} is not the name of a namespace: use at most 63 lower-case letters, digits and \
+             hyphens, such as {}",
+            names::NAMESPACE
+        );
+    }
+    Ok(found.to_owned())
+}
+
+async fn client(kubeconfig: Option<&std::path::Path>) -> anyhow::Result<Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .with_context(|| format!("--kubeconfig {}", path.display()))?
+        }
+        None => Config::infer().await.context(
+            "found no cluster: give --kubeconfig, set KUBECONFIG, or run the operator in a pod with a service account",
+        )?,
+    };
+    Client::try_from(config).context("cannot make a client of the cluster's configuration")
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => format!("{}-{}", names::OPERATOR, std::process::id()),
+        name => format!("{name}-{}", std::process::id()),
+    }
+}
+
+/// The minor version, which some distributions write as `31+`.
+fn minor(text: &str) -> Option<u32> {
+    text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn minor_versions_may_carry_a_plus() {
+        assert_eq!(minor("31"), Some(31));
+        assert_eq!(minor("31+"), Some(31));
+        assert_eq!(minor(""), None);
+    }
+}

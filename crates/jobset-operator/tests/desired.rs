@@ -59,11 +59,9 @@ fn name(object: &DynamicObject) -> &str {
 
 /// Compares with a golden file. The JobSet CRD is left out: it is a generated file of its own.
 fn compare(file: &str, objects: &[DynamicObject]) {
-    let text: String = objects
-        .iter()
-        .filter(|object| kind(object) != "CustomResourceDefinition")
-        .map(|object| format!("---\n{}", serde_yaml::to_string(object).unwrap()))
-        .collect();
+    let objects = objects.iter().filter(|object| kind(object) != "CustomResourceDefinition");
+    let text =
+        objects.fold(String::new(), |text, object| text + "---\n" + &serde_yaml::to_string(object).unwrap());
     let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).unwrap();

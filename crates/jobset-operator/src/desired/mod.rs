@@ -4,7 +4,9 @@
 //! function serves the running operator and, without an owner, the generator of `manifests/`.
 
 pub mod operator;
+pub mod plan;
 mod rbac_objects;
+pub mod status;
 pub mod template;
 
 use crate::names;

@@ -1,0 +1,126 @@
+//! Events on the JobSetOperator: what the operator did, and why it could not.
+
+use jobset_api::JobSetOperator;
+use jobset_api::jobset_operator::JobSetOperatorStatus;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::DynamicObject;
+use kube::runtime::events::{Event, EventType};
+use kube::{Client, Resource, ResourceExt};
+use manager_runtime::events::EventSender;
+
+use crate::desired::status::{AVAILABLE, DEGRADED};
+use crate::names;
+
+/// Tells the world.
+pub struct Announcer {
+    events: EventSender,
+    namespace: String,
+}
+
+impl Announcer {
+    pub(super) fn new(client: Client, instance: String, namespace: &str) -> Self {
+        Self {
+            events: EventSender::start(client, names::OPERATOR, instance),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    pub(super) fn applied(&self, operator: &JobSetOperator, object: &DynamicObject, created: bool) {
+        let kind = kind(object);
+        let (reason, verb, why) = if created {
+            (format!("{kind}Created"), "Created", "it was missing")
+        } else {
+            (format!("{kind}Updated"), "Updated", "it was not as it should be")
+        };
+        let note = format!("{verb} {} because {why}", self.describe(object));
+        self.send(operator, EventType::Normal, reason, "Apply", note, Some(object));
+    }
+
+    pub(super) fn deleted(&self, operator: &JobSetOperator, object: &DynamicObject) {
+        let note = format!("Deleted {} because it is no longer wanted", self.describe(object));
+        self.send(
+            operator,
+            EventType::Normal,
+            format!("{}Deleted", kind(object)),
+            "Delete",
+            note,
+            Some(object),
+        );
+    }
+
+    /// Tells which conditions changed that people wait for.
+    pub fn status_changed(&self, operator: &JobSetOperator, new: &JobSetOperatorStatus) {
+        for condition in &new.conditions {
+            let old = operator.status.iter().flat_map(|old| &old.conditions);
+            let before = old.into_iter().find(|old| old.type_ == condition.type_);
+            let flipped = before.map(|before| before.status.as_str()) != Some(condition.status.as_str());
+            let reworded = before.is_some_and(|before| before.message != condition.message);
+            let (severity, tell) = match (condition.type_.as_str(), condition.status.as_str()) {
+                (DEGRADED, "True") => (EventType::Warning, flipped || reworded),
+                (AVAILABLE, "False") => (EventType::Warning, flipped && before.is_some()),
+                (AVAILABLE, "True") => (EventType::Normal, flipped),
+                (DEGRADED, "False") => (EventType::Normal, flipped && before.is_some()),
+                _ => continue,
+            };
+            if tell {
+                let reason = match condition.reason.as_deref() {
+                    Some("AsExpected") | None => format!("{}{}", condition.type_, condition.status),
+                    Some(reason) => reason.to_owned(),
+                };
+                let message = condition.message.as_deref().unwrap_or_default();
+                let note = match message {
+                    "" => format!("{} is {}", condition.type_, condition.status),
+                    message => message.to_owned(),
+                };
+                self.send(operator, severity, reason, "Report", note, None);
+            }
+        }
+    }
+
+    /// Tells that the operator's own log level changed.
+    pub fn log_level_changed(&self, operator: &JobSetOperator, from: &str, to: &str) {
+        let note = format!("Operator log level changed from \"{from}\" to \"{to}\"");
+        self.send(
+            operator,
+            EventType::Normal,
+            "OperatorLogLevelChange".to_owned(),
+            "SetLogLevel",
+            note,
+            None,
+        );
+    }
+
+    fn send(
+        &self,
+        operator: &JobSetOperator,
+        type_: EventType,
+        reason: String,
+        action: &str,
+        note: String,
+        about: Option<&DynamicObject>,
+    ) {
+        // Events that differ only in their note are counted as one, so that the object stands in them, too.
+        let secondary = about.map(|object| ObjectReference {
+            api_version: object.types.as_ref().map(|types| types.api_version.clone()),
+            kind: Some(kind(object).to_owned()),
+            name: Some(object.name_any()),
+            namespace: object.namespace(),
+            uid: object.uid(),
+            ..ObjectReference::default()
+        });
+        let event = Event { type_, reason, note: Some(note), action: action.to_owned(), secondary };
+        self.events.send(event, operator.object_ref(&()));
+    }
+
+    /// `Kind[.group]/name[ -n namespace]`
+    fn describe(&self, object: &DynamicObject) -> String {
+        let api_version = object.types.as_ref().map_or("", |types| types.api_version.as_str());
+        let group = api_version.rsplit_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
+        let namespace = object.namespace().map_or(String::new(), |_| format!(" -n {}", self.namespace));
+        format!("{}{group}/{}{namespace}", kind(object), object.name_any())
+    }
+}
+
+fn kind(object: &DynamicObject) -> &str {
+    object.types.as_ref().map_or("", |types| types.kind.as_str())
+}

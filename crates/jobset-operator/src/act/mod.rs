@@ -1,0 +1,255 @@
+//! From a plan to requests: the one writer of the operator.
+//!
+//! Objects are applied server-side with one field manager, and only when they differ from what is desired. The
+//! answer to each write enters the index at once.
+
+pub mod drift;
+pub mod events;
+pub mod status;
+
+use crate::desired::plan::{Plan, Step};
+use crate::desired::status::Failure;
+use crate::names;
+use crate::observe::{Index, ObjectKey, Observed, kinds};
+use events::Announcer;
+use jobset_api::JobSetOperator;
+use jobset_api::jobset_operator::SINGLETON;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, ResourceExt};
+use manager_runtime::writer::Writer;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use thiserror::Error;
+use tracing::info;
+
+/// Requests a second, and at once, that change something. Two who fight over a field must not do so at the speed of
+/// the wire.
+const QPS: f32 = 20.0;
+const BURST: i32 = 60;
+
+/// Why a write failed.
+#[derive(Debug, Error)]
+pub enum ActError {
+    /// The API server refused.
+    #[error("{}", .0.message)]
+    Refused(Box<kube::core::Status>),
+    /// The API server could not be asked.
+    #[error("cannot reach the API server: {0}")]
+    Unreachable(kube::Error),
+    /// No kind that the operator writes.
+    #[error("the operator does not write objects of kind {0}")]
+    UnknownKind(String),
+}
+
+impl From<kube::Error> for ActError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => ActError::Refused(status),
+            other => ActError::Unreachable(other),
+        }
+    }
+}
+
+impl ActError {
+    fn is_not_found(&self) -> bool {
+        matches!(self, ActError::Refused(status) if status.code == 404)
+    }
+
+    /// Whether the API server will never take this change to the object that exists. Kubernetes: a Deployment's
+    /// selector and a binding's role cannot be changed.
+    fn is_immutable(&self) -> bool {
+        let ActError::Refused(status) = self else { return false };
+        let fields =
+            status.details.iter().flat_map(|details| &details.causes).map(|cause| cause.field.as_str());
+        status.code == 422 && fields.into_iter().any(|field| ["spec.selector", "roleRef"].contains(&field))
+    }
+}
+
+/// What was applied last, and what came of it.
+#[derive(PartialEq, Eq)]
+struct Applied {
+    desired: String,
+    live: String,
+}
+
+/// Carries out plans.
+pub struct Actor {
+    client: Client,
+    namespace: String,
+    index: Arc<Index>,
+    writer: Writer,
+    applied: HashMap<ObjectKey, Applied>,
+    announcer: Announcer,
+}
+
+impl Actor {
+    /// An actor that has done nothing yet. `instance` names this process in events.
+    pub fn new(client: Client, namespace: &str, index: Arc<Index>, instance: String) -> Self {
+        Self {
+            announcer: Announcer::new(client.clone(), instance, namespace),
+            client,
+            namespace: namespace.to_owned(),
+            index,
+            writer: Writer::new(QPS, BURST),
+            applied: HashMap::new(),
+        }
+    }
+
+    /// Who tells the world what happened.
+    pub fn announcer(&self) -> &Announcer {
+        &self.announcer
+    }
+
+    /// Carries out a plan as far as it goes, and returns what did not.
+    pub async fn carry_out(
+        &mut self,
+        plan: &Plan,
+        observed: &Observed,
+        operator: &JobSetOperator,
+    ) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        let mut failed: BTreeSet<&ObjectKey> = BTreeSet::new();
+        for key in &plan.delete {
+            if let Err(error) = self.delete(key, observed, operator).await {
+                failures.push(Failure { key: key.clone(), message: error.to_string() });
+            }
+        }
+        for step in &plan.apply {
+            let blocked = |need: &&ObjectKey| failed.contains(need) && !observed.objects.contains_key(need);
+            if let Some(need) = step.needs.as_ref().filter(blocked) {
+                info!(object = %step.key, needs = %need, "not applied: what it needs could not be applied");
+                failed.insert(&step.key);
+                continue;
+            }
+            if let Err(error) = self.apply(step, observed, operator).await {
+                failed.insert(&step.key);
+                failures.push(Failure { key: step.key.clone(), message: error.to_string() });
+            }
+        }
+        failures
+    }
+
+    async fn apply(
+        &mut self,
+        step: &Step,
+        observed: &Observed,
+        operator: &JobSetOperator,
+    ) -> Result<(), ActError> {
+        let live = observed.objects.get(&step.key).map(|live| &*live.object);
+        let desired = drift::desired_hash(&step.object);
+        if let Some(live) = live {
+            let now = Applied { desired: desired.clone(), live: drift::live_hash(live) };
+            if self.applied.get(&step.key) == Some(&now) {
+                return Ok(());
+            }
+            if drift::is_as_desired(live, &step.object) {
+                self.applied.insert(step.key.clone(), now);
+                return Ok(());
+            }
+        }
+        let answer = match self.patch(step).await {
+            Err(error) if error.is_immutable() && live.is_some() => {
+                info!(object = %step.key, %error, "deleting it, to create it anew");
+                self.delete(&step.key, observed, operator).await?;
+                self.patch(step).await?
+            }
+            answer => answer?,
+        };
+        let changed = live.is_none_or(|live| live.resource_version() != answer.resource_version());
+        self.applied.insert(step.key.clone(), Applied { desired, live: drift::live_hash(&answer) });
+        if changed {
+            info!(object = %step.key, created = live.is_none(), "applied");
+            self.announcer.applied(operator, &answer, live.is_none());
+        }
+        self.index.written(answer);
+        Ok(())
+    }
+
+    async fn patch(&self, step: &Step) -> Result<DynamicObject, ActError> {
+        let api = self.api(&step.key.kind)?;
+        // Forced: whoever changed a field that we manage gave up on it when the administrator said Managed.
+        let parameters = PatchParams::apply(names::OPERATOR).force();
+        let patch = Patch::Apply(&step.object);
+        Ok(self.writer.send(api.patch(&step.key.name, &parameters, &patch)).await?)
+    }
+
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        observed: &Observed,
+        operator: &JobSetOperator,
+    ) -> Result<(), ActError> {
+        let Some(live) = observed.objects.get(key) else { return Ok(()) };
+        if live.object.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        // The object that was seen, not another of its name that came since.
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: live.object.uid(), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        let api = self.api(&key.kind)?;
+        match self.writer.send(api.delete(&key.name, &parameters)).await.map_err(ActError::from) {
+            Ok(_) => {
+                info!(object = %key, "deleted");
+                self.announcer.deleted(operator, &live.object);
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the JobSet API if no JobSetOperator wants it and no JobSet is left, both asked of the API server
+    /// itself at this moment. Returns whether the API is gone.
+    pub async fn delete_api_if_unused(&self, observed: &Observed) -> Result<bool, ActError> {
+        let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else { return Ok(true) };
+        if observed.apis.contains(names::OPERATOR_CRD) {
+            let operators: Api<JobSetOperator> = Api::all(self.client.clone());
+            let now = operators.get_opt(SINGLETON).await.map_err(ActError::from)?;
+            if crate::desired::plan::Mode::of(now.as_ref())
+                != crate::desired::plan::Mode::of(observed.operator.as_deref())
+            {
+                return Ok(false);
+            }
+        }
+        let jobsets = ApiResource::from_gvk(&GroupVersionKind::gvk("jobset.x-k8s.io", "v1alpha2", "JobSet"));
+        let jobsets: Api<DynamicObject> = Api::all_with(self.client.clone(), &jobsets);
+        if !jobsets
+            .list_metadata(&ListParams::default().limit(1))
+            .await
+            .map_err(ActError::from)?
+            .items
+            .is_empty()
+        {
+            return Ok(false);
+        }
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: live.object.uid(),
+                resource_version: live.object.resource_version(),
+            }),
+            ..DeleteParams::default()
+        };
+        let crds = self.api("CustomResourceDefinition")?;
+        match self.writer.send(crds.delete(names::JOBSET_CRD, &parameters)).await.map_err(ActError::from) {
+            Ok(_) => {
+                info!("deleted the JobSet API: no JobSet and no JobSetOperator needs it");
+                Ok(true)
+            }
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn api(&self, kind: &str) -> Result<Api<DynamicObject>, ActError> {
+        let watch = kinds::of_kind(kind).ok_or_else(|| ActError::UnknownKind(kind.to_owned()))?;
+        let resource = watch.resource();
+        Ok(if watch.namespaced {
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! The operator's loop: one pass per change, until the process ends.
+
+use crate::act::{Actor, status as act_status};
+use crate::desired::plan::{Mode, Plan, Problem, Settings, plan};
+use crate::desired::status::{Failure, status};
+use crate::observe::watch::Observer;
+use crate::observe::{Index, ObjectKey, Observed, Unsynced};
+use jobset_api::JobSetOperator;
+use jobset_api::jobset_operator::{LogLevel, SINGLETON};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
+use manager_runtime::logging::{Level, LogHandle};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// Longest pause before the operator tries again what failed.
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+
+/// The operator.
+pub struct Operator {
+    client: Client,
+    settings: Settings,
+    index: Arc<Index>,
+    observer: Observer,
+    actor: Actor,
+    log: LogHandle,
+    log_level: LogLevel,
+    mode: Option<Mode>,
+}
+
+impl Operator {
+    /// Starts to watch. `instance` names this process in events.
+    pub fn start(
+        client: Client,
+        settings: Settings,
+        instance: String,
+        log: LogHandle,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let index = Arc::new(Index::default());
+        Self {
+            observer: Observer::start(
+                client.clone(),
+                &settings.namespace,
+                Arc::clone(&index),
+                shutdown.child_token(),
+            ),
+            actor: Actor::new(client.clone(), &settings.namespace, Arc::clone(&index), instance),
+            client,
+            settings,
+            index,
+            log,
+            log_level: LogLevel::Normal,
+            mode: None,
+        }
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let index = Arc::clone(&self.index);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = index.queue.next() => {}
+            }
+            if self.pass().await {
+                index.queue.done(&());
+            } else {
+                let delay = index.queue.retry(&());
+                index.queue.add_after((), LONGEST_RETRY);
+                debug!(?delay, "trying again");
+            }
+        }
+    }
+
+    /// Brings the cluster one step nearer to what is wanted. Returns whether all went well.
+    async fn pass(&mut self) -> bool {
+        let (observed, unsynced) = self.index.snapshot();
+        if !unsynced.is_empty() {
+            return self.report_unsynced(&observed, &unsynced).await;
+        }
+        let operator = observed.operator.clone();
+        if let Some(operator) = &operator {
+            self.set_log_level(operator);
+        }
+        let plan = match plan(&self.settings, &observed) {
+            Ok(plan) => plan,
+            Err(error) => {
+                // The templates are part of the program: a version that cannot fill them in never will.
+                warn!(%error, "cannot say what should exist");
+                return false;
+            }
+        };
+        self.log_mode(plan.mode);
+        let mut failures = Vec::new();
+        if let Some(operator) = operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
+            failures = self.actor.carry_out(&plan, &observed, operator).await;
+        }
+        failures.extend(self.retire_api(&plan, &observed).await);
+        for failure in &failures {
+            warn!(object = %failure.key, error = failure.message, "failed");
+        }
+        let reported = match operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
+            Some(operator) => self.report(operator, &plan, &failures).await,
+            None => true,
+        };
+        failures.is_empty() && reported
+    }
+
+    /// Deletes the JobSet API when its time has come, and otherwise waits for the last JobSet.
+    async fn retire_api(&self, plan: &Plan, observed: &Observed) -> Option<Failure> {
+        if !plan.delete_unused_api {
+            self.observer.follow_jobsets(false);
+            return None;
+        }
+        // Watched before they are counted: a JobSet that is deleted in between wakes the next pass.
+        self.observer.follow_jobsets(true);
+        let key = || ObjectKey::new("CustomResourceDefinition", crate::names::JOBSET_CRD);
+        match self.actor.delete_api_if_unused(observed).await {
+            Ok(gone) => {
+                if gone {
+                    self.observer.follow_jobsets(false);
+                }
+                None
+            }
+            Err(error) => Some(Failure { key: key(), message: error.to_string() }),
+        }
+    }
+
+    /// Says how it is. Objects may have changed while the plan was carried out, so that they are looked at again.
+    async fn report(&self, operator: &JobSetOperator, plan: &Plan, failures: &[Failure]) -> bool {
+        let (observed, _) = self.index.snapshot();
+        let new = status(&self.settings, &observed, plan, failures, operator, &now());
+        if !act_status::differs(operator, &new) {
+            return true;
+        }
+        match act_status::write(&self.client, operator, &new).await {
+            Ok(()) => {
+                self.actor.announcer().status_changed(operator, &new);
+                true
+            }
+            Err(error) => {
+                warn!(%error, "cannot write the status");
+                false
+            }
+        }
+    }
+
+    /// Without the whole picture nothing is done. That a watch cannot start is told, or it would never be noticed.
+    async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> bool {
+        let message = |unsynced: &Unsynced| {
+            Some(format!("cannot watch {}: {}", unsynced.title, unsynced.error.as_ref()?))
+        };
+        let messages: Vec<String> = unsynced.iter().filter_map(message).collect();
+        if let (Some(operator), false) = (observed.operator.as_deref(), messages.is_empty()) {
+            let problem = Problem { reason: "WatchFailed", message: messages.join("\n") };
+            let plan = Plan { problems: vec![problem], ..Plan::new(Mode::of(Some(operator))) };
+            return self.report(operator, &plan, &[]).await;
+        }
+        true
+    }
+
+    fn log_mode(&mut self, mode: Mode) {
+        if self.mode.replace(mode) == Some(mode) {
+            return;
+        }
+        match mode {
+            Mode::Absent => info!("no JobSetOperator named {SINGLETON}: waiting for one"),
+            Mode::Managed => info!("managing the operand"),
+            Mode::Unmanaged => info!("the JobSetOperator is unmanaged: touching nothing"),
+            Mode::Removed => info!("removing the operand"),
+        }
+    }
+
+    fn set_log_level(&mut self, operator: &JobSetOperator) {
+        let wanted = operator.spec.operator_log_level.clone().unwrap_or(LogLevel::Normal);
+        // Empty means Normal, and so does whatever this version does not know.
+        let wanted = if matches!(wanted, LogLevel::Unknown(_)) { LogLevel::Normal } else { wanted };
+        if wanted == self.log_level {
+            return;
+        }
+        self.log.set(match wanted {
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Trace => Level::Trace,
+            LogLevel::TraceAll => Level::TraceAll,
+            LogLevel::Normal | LogLevel::Unknown(_) => Level::Info,
+        });
+        info!(from = %self.log_level, to = %wanted, "log level changed");
+        self.actor.announcer().log_level_changed(operator, self.log_level.as_str(), wanted.as_str());
+        self.log_level = wanted;
+    }
+}
+
+/// Now, to the second, as Kubernetes stores times: a status read back equals the one written.
+fn now() -> Time {
+    let now = k8s_openapi::jiff::Timestamp::now();
+    Time(k8s_openapi::jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
