@@ -12,8 +12,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,13 +56,17 @@ import (
 const workers = 5
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "path of a kubeconfig; without it, the pod's service account is used")
-	namespace := flag.String("cluster-resource-namespace", "cert-manager", "namespace of the Secrets that ClusterIssuers name")
-	flag.Usage = func() {
+	// A set of its own: libraries put theirs, such as --kubeconfig, into the common one.
+	flags := flag.NewFlagSet("cert-manager", flag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "path of a kubeconfig; without it, the pod's service account is used")
+	probes := flags.String("health-probe-bind-address", ":8081", "address that answers /readyz once every cache is filled")
+	namespace := flags.String("cluster-resource-namespace", "cert-manager", "namespace of the Secrets that ClusterIssuers name")
+	flags.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: cert-manager [flags] controller|cainjector")
-		flag.PrintDefaults()
+		flags.PrintDefaults()
 	}
-	flag.Parse()
+	// ExitOnError: it does not return an error.
+	_ = flags.Parse(os.Args[1:])
 
 	logger := klog.Background()
 	ctrl.SetLogger(logger)
@@ -68,13 +74,13 @@ func main() {
 	defer stop()
 
 	var err error
-	switch flag.Arg(0) {
+	switch flags.Arg(0) {
 	case "controller":
-		err = runControllers(ctx, *kubeconfig, *namespace)
+		err = runControllers(ctx, *kubeconfig, *probes, *namespace)
 	case "cainjector":
-		err = runInjector(ctx, *kubeconfig)
+		err = runInjector(ctx, *kubeconfig, *probes)
 	default:
-		flag.Usage()
+		flags.Usage()
 		os.Exit(2)
 	}
 	if err != nil {
@@ -84,7 +90,7 @@ func main() {
 }
 
 // runControllers runs every controller that the imports registered until ctx ends or one of them fails.
-func runControllers(ctx context.Context, kubeconfig, namespace string) error {
+func runControllers(ctx context.Context, kubeconfig, probes, namespace string) error {
 	factory, err := controller.NewContextFactory(ctx, controller.ContextOptions{
 		Kubeconfig:         kubeconfig,
 		KubernetesAPIQPS:   100,
@@ -103,7 +109,7 @@ func runControllers(ctx context.Context, kubeconfig, namespace string) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, len(controller.Known()))
+	ended := make(chan error, len(controller.Known())+1)
 	for name, construct := range controller.Known() {
 		one, err := construct(factory)
 		if err != nil {
@@ -119,6 +125,20 @@ func runControllers(ctx context.Context, kubeconfig, namespace string) error {
 	}
 	shared.SharedInformerFactory.Start(ctx.Done())
 	shared.KubeSharedInformerFactory.Start(ctx.Done())
+	var ready atomic.Bool
+	go func() {
+		shared.SharedInformerFactory.WaitForCacheSync(ctx.Done())
+		shared.KubeSharedInformerFactory.WaitForCacheSync(ctx.Done())
+		ready.Store(true)
+	}()
+	go func() {
+		http.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+			if !ready.Load() {
+				http.Error(w, "caches are being filled", http.StatusServiceUnavailable)
+			}
+		})
+		ended <- http.ListenAndServe(probes, nil)
+	}()
 	for range controller.Known() {
 		if err := <-ended; err != nil {
 			return err
@@ -131,7 +151,7 @@ func runControllers(ctx context.Context, kubeconfig, namespace string) error {
 }
 
 // runInjector writes the CA of annotated sources into webhook configurations, CRDs and API services.
-func runInjector(ctx context.Context, kubeconfig string) error {
+func runInjector(ctx context.Context, kubeconfig, probes string) error {
 	var config *rest.Config
 	var err error
 	if kubeconfig == "" {
@@ -153,9 +173,21 @@ func runInjector(ctx context.Context, kubeconfig string) error {
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  scheme,
 		Metrics: server.Options{BindAddress: "0"},
+
+		HealthProbeBindAddress: probes,
 		// The injector watches only the metadata of Secrets, and reads the few that it needs.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		Cache:  cache.Options{ReaderFailOnMissingInformer: true},
+	})
+	if err != nil {
+		return err
+	}
+	err = manager.AddReadyzCheck("caches", func(request *http.Request) error {
+		// An unfinished cache would make this wait: the probe's own patience is the limit.
+		if !manager.GetCache().WaitForCacheSync(request.Context()) {
+			return errors.New("caches are being filled")
+		}
+		return nil
 	})
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ mod tests {
                     .unwrap_or_else(|| panic!("{name}"));
                 let container = &found["spec"]["template"]["spec"]["containers"][0];
                 assert_eq!(container["image"], "localhost/x:1");
-                assert!(container["readinessProbe"].is_object() || addon.program != "coredns");
+                assert!(container["readinessProbe"].is_object() || addon.program == "local-path-provisioner");
             }
         }
     }
