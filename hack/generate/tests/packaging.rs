@@ -1,0 +1,395 @@
+//! `manifests/`, `deploy/` and `bundle/` as they are committed: names that documents and tools rely on, the RBAC
+//! table, and what OLM needs to find in the bundle.
+
+use jobset_operator::rbac::{self, Rule};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs};
+
+fn text(path: &str) -> String {
+    fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn documents(path: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(&text(path))
+        .map(|document| Value::deserialize(document).unwrap())
+        .collect()
+}
+
+/// All objects that a kustomization names, by kind and name.
+fn kustomization(folder: &str) -> BTreeMap<(String, String), Value> {
+    let resources = documents(&format!("{folder}/kustomization.yaml")).remove(0)["resources"].take();
+    resources
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|file| documents(&format!("{folder}/{}", file.as_str().unwrap())))
+        .map(|object| {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            ((text(&object["kind"]), text(&object["metadata"]["name"])), object)
+        })
+        .collect()
+}
+
+fn get<'a>(objects: &'a BTreeMap<(String, String), Value>, kind: &str, name: &str) -> &'a Value {
+    objects.get(&(kind.to_owned(), name.to_owned())).unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+fn csv() -> Value {
+    documents("bundle/manifests/jobset-operator.clusterserviceversion.yaml").remove(0)
+}
+
+fn policy(rules: &[Rule]) -> Value {
+    json!(rules.iter().map(PolicyRule::from).collect::<Vec<_>>())
+}
+
+fn pod_specs() -> Vec<(String, Value)> {
+    let mut specs: Vec<_> = ["manifests", "deploy"]
+        .into_iter()
+        .flat_map(kustomization)
+        .filter(|((kind, _), _)| kind == "Deployment")
+        .map(|((_, name), object)| (name, object["spec"]["template"]["spec"].clone()))
+        .collect();
+    for deployment in csv()["spec"]["install"]["spec"]["deployments"].as_array().unwrap() {
+        specs.push((format!("csv {}", deployment["name"]), deployment["spec"]["template"]["spec"].clone()));
+    }
+    specs
+}
+
+#[test]
+fn the_controller_alone_has_the_names_of_upstream() {
+    let objects = kustomization("manifests");
+    for (kind, name) in [
+        ("Namespace", "jobset-system"),
+        ("CustomResourceDefinition", "jobsets.jobset.x-k8s.io"),
+        ("ServiceAccount", "jobset-controller-manager"),
+        ("ClusterRole", "jobset-manager-role"),
+        ("ClusterRole", "jobset-metrics-reader"),
+        ("ClusterRole", "jobset-proxy-role"),
+        ("ClusterRoleBinding", "jobset-manager-rolebinding"),
+        ("Role", "jobset-leader-election-role"),
+        ("RoleBinding", "jobset-leader-election-rolebinding"),
+        ("ConfigMap", "jobset-manager-config"),
+        ("Service", "jobset-webhook-service"),
+        ("Service", "jobset-controller-manager-metrics-service"),
+        ("Deployment", "jobset-controller-manager"),
+        ("MutatingWebhookConfiguration", "jobset-mutating-webhook-configuration"),
+        ("ValidatingWebhookConfiguration", "jobset-validating-webhook-configuration"),
+    ] {
+        get(&objects, kind, name);
+    }
+    assert!(objects.keys().all(|(kind, _)| kind != "JobSetOperator"));
+    assert_eq!(
+        get(&objects, "Namespace", "jobset-system")["metadata"]["labels"]["control-plane"],
+        "controller-manager"
+    );
+    for ((kind, name), object) in &objects {
+        let namespace = &object["metadata"]["namespace"];
+        let is_in_namespace = !kind.starts_with("Cluster")
+            && !kind.ends_with("WebhookConfiguration")
+            && !["Namespace", "CustomResourceDefinition"].contains(&kind.as_str());
+        assert_eq!(
+            *namespace,
+            if is_in_namespace { json!("jobset-system") } else { Value::Null },
+            "{kind} {name}"
+        );
+        assert_eq!(object["metadata"]["ownerReferences"], Value::Null, "{kind} {name}");
+        for subject in object["subjects"].as_array().into_iter().flatten() {
+            assert_eq!(
+                *subject,
+                json!({"kind": "ServiceAccount", "name": "jobset-controller-manager", "namespace": "jobset-system"})
+            );
+        }
+    }
+}
+
+#[test]
+fn services_and_webhooks_reach_the_pods() {
+    let objects = kustomization("manifests");
+    let deployment = get(&objects, "Deployment", "jobset-controller-manager");
+    let labels = deployment["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
+    assert_eq!(labels["control-plane"], "controller-manager");
+    for service in ["jobset-webhook-service", "jobset-controller-manager-metrics-service"] {
+        let selector = get(&objects, "Service", service)["spec"]["selector"].as_object().unwrap();
+        assert!(
+            selector.iter().all(|(key, value)| labels.get(key) == Some(value)),
+            "{service}: {selector:?}"
+        );
+    }
+    let mut paths = Vec::new();
+    for (kind, name) in [
+        ("MutatingWebhookConfiguration", "jobset-mutating-webhook-configuration"),
+        ("ValidatingWebhookConfiguration", "jobset-validating-webhook-configuration"),
+    ] {
+        for webhook in get(&objects, kind, name)["webhooks"].as_array().unwrap() {
+            let service = &webhook["clientConfig"]["service"];
+            assert_eq!(
+                (&service["name"], &service["namespace"]),
+                (&json!("jobset-webhook-service"), &json!("jobset-system"))
+            );
+            paths.push(service["path"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(
+        paths,
+        [
+            "/mutate-jobset-x-k8s-io-v1alpha2-jobset",
+            "/mutate--v1-pod",
+            "/validate-jobset-x-k8s-io-v1alpha2-jobset",
+            "/validate--v1-pod",
+        ]
+    );
+}
+
+#[test]
+fn the_operator_without_olm_is_complete() {
+    let objects = kustomization("deploy");
+    get(&objects, "CustomResourceDefinition", "jobsetoperators.operator.openshift.io");
+    let namespace = get(&objects, "Namespace", "openshift-jobset-operator");
+    assert_eq!(namespace["metadata"]["labels"]["openshift.io/cluster-monitoring"], "true");
+    get(&objects, "ServiceAccount", "jobset-operator");
+    assert_eq!(
+        get(&objects, "ClusterRole", "jobset-operator")["rules"],
+        policy(&rbac::operator_cluster_rules())
+    );
+    assert_eq!(get(&objects, "Role", "jobset-operator")["rules"], policy(&rbac::operator_rules()));
+    let deployment = get(&objects, "Deployment", "jobset-operator");
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"], json!({"name": "jobset-operator"}));
+    assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["name"], "jobset-operator");
+    assert_eq!(deployment["spec"]["replicas"], 1);
+    // The CR comes in a command of its own: an API server needs a moment until it serves a new API.
+    assert!(objects.keys().all(|(kind, _)| kind != "JobSetOperator"));
+    assert_eq!(documents("deploy/cluster.yaml")[0]["metadata"]["name"], "cluster");
+}
+
+#[test]
+fn every_rule_is_explained() {
+    for path in ["deploy/03_clusterrole.yaml", "deploy/05_role.yaml", "manifests/controller/rbac.yaml"] {
+        let text = text(path);
+        let lines: Vec<_> = text.lines().collect();
+        let rules: Vec<_> = (1..lines.len())
+            .filter(|&line| {
+                lines[line].starts_with("- apiGroups") || lines[line].starts_with("- nonResourceURLs")
+            })
+            .collect();
+        assert!(!rules.is_empty(), "{path}");
+        for line in rules {
+            assert!(lines[line - 1].starts_with("# "), "{path}: line {} has no reason", line + 1);
+        }
+    }
+}
+
+#[test]
+fn pods_are_confined_and_say_what_they_need() {
+    let specs = pod_specs();
+    assert_eq!(specs.len(), 3);
+    for (name, pod) in specs {
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+        let containers = pod["containers"].as_array().unwrap();
+        assert_eq!(containers.len(), 1, "{name}: the documents show 1/1");
+        for container in containers {
+            for resource in ["cpu", "memory"] {
+                assert!(
+                    container["resources"]["requests"][resource].is_string(),
+                    "{name}: no request of {resource}"
+                );
+            }
+            let security = &container["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+            assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{name}");
+            for probe in ["livenessProbe", "readinessProbe"] {
+                assert!(container[probe].is_object(), "{name}: no {probe}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_csv_grants_what_the_table_grants() {
+    let csv = csv();
+    let spec = &csv["spec"]["install"]["spec"];
+    for (field, rules) in
+        [("clusterPermissions", rbac::operator_cluster_rules()), ("permissions", rbac::operator_rules())]
+    {
+        assert_eq!(
+            spec[field],
+            json!([{"serviceAccountName": "jobset-operator", "rules": policy(&rules)}]),
+            "{field}"
+        );
+    }
+}
+
+#[test]
+fn the_csv_installs_what_deploy_installs() {
+    let csv = csv();
+    let deployments = csv["spec"]["install"]["spec"]["deployments"].as_array().unwrap();
+    assert_eq!(deployments.len(), 1);
+    assert_eq!(deployments[0]["name"], "jobset-operator");
+    assert_eq!(
+        deployments[0]["spec"],
+        get(&kustomization("deploy"), "Deployment", "jobset-operator")["spec"]
+    );
+    let environment = deployments[0]["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let operand = environment.iter().find(|variable| variable["name"] == "OPERAND_IMAGE").unwrap();
+    let related: Vec<_> =
+        csv["spec"]["relatedImages"].as_array().unwrap().iter().map(|entry| &entry["image"]).collect();
+    assert!(related.contains(&&operand["value"]), "the operand's image can be mirrored");
+    assert!(related.contains(&&csv["metadata"]["annotations"]["containerImage"]));
+}
+
+#[test]
+fn the_csv_is_what_the_documents_show() {
+    let csv = csv();
+    assert_eq!(csv["metadata"]["name"], "jobset-operator.v1.0.0");
+    let spec = &csv["spec"];
+    assert_eq!(spec["displayName"], "JobSet Operator");
+    assert_eq!(
+        (&spec["version"], &spec["maturity"], &spec["minKubeVersion"]),
+        (&json!("1.0.0"), &json!("stable"), &json!("1.31.0"))
+    );
+    let modes: BTreeMap<_, _> = spec["installModes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mode| (mode["type"].as_str().unwrap(), mode["supported"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(
+        modes,
+        BTreeMap::from([
+            ("AllNamespaces", false),
+            ("MultiNamespace", false),
+            ("OwnNamespace", true),
+            ("SingleNamespace", true)
+        ])
+    );
+    let owned = spec["customresourcedefinitions"]["owned"].as_array().unwrap();
+    assert_eq!(owned.len(), 1);
+    assert_eq!(
+        (&owned[0]["kind"], &owned[0]["displayName"]),
+        (&json!("JobSetOperator"), &json!("JobSetOperator"))
+    );
+    let annotations = &csv["metadata"]["annotations"];
+    for (key, value) in [
+        ("operatorframework.io/suggested-namespace", "openshift-jobset-operator"),
+        ("features.operators.openshift.io/fips-compliant", "false"),
+        ("operatorframework.io/cluster-monitoring", "true"),
+    ] {
+        assert_eq!(annotations[key], value, "{key}");
+    }
+    assert!(annotations.as_object().unwrap().values().all(Value::is_string), "annotations are texts");
+}
+
+/// The fields that a CR sets exist in the schema and have allowed values.
+fn assert_valid(crd: &Value, cr: &Value) {
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    assert_eq!(cr["metadata"]["name"], "cluster");
+    assert_eq!(cr["kind"], crd["spec"]["names"]["kind"]);
+    let fields = cr["spec"].as_object().unwrap();
+    assert!(!fields.is_empty());
+    for (field, value) in fields {
+        let node = &schema[field];
+        assert!(node.is_object(), "no field {field}");
+        let enumerated = node["enum"].as_array().is_some_and(|values| values.contains(value));
+        let alternatives =
+            node["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^(")?.strip_suffix(")$"));
+        let matched = alternatives.is_some_and(|all| all.split('|').any(|one| one == value));
+        assert!(enumerated || matched, "{field}: {value}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_csv_are_valid() {
+    let crd = documents("bundle/manifests/operator.openshift.io_jobsetoperators.yaml").remove(0);
+    let csv = csv();
+    let annotation = |key: &str| -> Value {
+        serde_json::from_str(csv["metadata"]["annotations"][key].as_str().unwrap()).unwrap()
+    };
+    let examples = annotation("alm-examples");
+    assert_eq!(examples.as_array().unwrap().len(), 1);
+    assert_valid(&crd, &examples[0]);
+    assert_valid(&crd, &annotation("operatorframework.io/initialization-resource"));
+    assert_valid(&crd, &documents("deploy/cluster.yaml")[0]);
+    assert_eq!(
+        annotation("operatorframework.io/suggested-namespace-template")["metadata"]["name"],
+        "openshift-jobset-operator"
+    );
+}
+
+#[test]
+fn each_descriptor_is_about_a_field_that_exists() {
+    let crd = documents("bundle/manifests/operator.openshift.io_jobsetoperators.yaml").remove(0);
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let csv = csv();
+    let owned = &csv["spec"]["customresourcedefinitions"]["owned"][0];
+    assert_eq!(owned["name"], crd["metadata"]["name"]);
+    for (descriptors, part) in [("specDescriptors", "spec"), ("statusDescriptors", "status")] {
+        for descriptor in owned[descriptors].as_array().unwrap() {
+            let node = &schema[part]["properties"][descriptor["path"].as_str().unwrap()];
+            assert!(node.is_object(), "{descriptor}");
+            for option in descriptor["x-descriptors"].as_array().unwrap() {
+                if let Some(value) =
+                    option.as_str().unwrap().strip_prefix("urn:alm:descriptor:com.tectonic.ui:select:")
+                {
+                    let allowed =
+                        node["enum"].as_array().is_some_and(|all| all.iter().any(|one| one == value))
+                            || node["pattern"].as_str().is_some_and(|pattern| pattern.contains(value));
+                    assert!(allowed, "{}: {value}", descriptor["path"]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn package_channel_and_bundle_fit_together() {
+    let annotations = documents("bundle/metadata/annotations.yaml").remove(0)["annotations"].take();
+    let prefix = "operators.operatorframework.io.bundle";
+    for (key, value) in [
+        ("package.v1", "job-set"),
+        ("channels.v1", "stable-v1.0"),
+        ("channel.default.v1", "stable-v1.0"),
+        ("mediatype.v1", "registry+v1"),
+        ("manifests.v1", "manifests/"),
+        ("metadata.v1", "metadata/"),
+    ] {
+        assert_eq!(annotations[format!("{prefix}.{key}")], value, "{key}");
+    }
+    let dockerfile = text("bundle/bundle.Dockerfile");
+    for (key, value) in annotations.as_object().unwrap() {
+        let label = format!("LABEL {key}={}\n", value.as_str().unwrap());
+        assert!(dockerfile.contains(&label), "bundle.Dockerfile has no {label}");
+    }
+
+    let catalog = documents("bundle/catalog/job-set/catalog.yaml");
+    let find = |schema: &str| catalog.iter().find(|document| document["schema"] == schema).unwrap();
+    assert_eq!(catalog.len(), 3);
+    assert_eq!(
+        (&find("olm.package")["name"], &find("olm.package")["defaultChannel"]),
+        (&json!("job-set"), &json!("stable-v1.0"))
+    );
+    assert_eq!(find("olm.channel")["entries"], json!([{"name": "jobset-operator.v1.0.0"}]));
+    let bundle = find("olm.bundle");
+    assert_eq!(bundle["name"], csv()["metadata"]["name"]);
+    let property = |kind: &str| {
+        &bundle["properties"].as_array().unwrap().iter().find(|property| property["type"] == kind).unwrap()["value"]
+    };
+    assert_eq!(*property("olm.package"), json!({"packageName": "job-set", "version": "1.0.0"}));
+    assert_eq!(
+        *property("olm.gvk"),
+        json!({"group": "operator.openshift.io", "kind": "JobSetOperator", "version": "v1"})
+    );
+    assert_eq!(property("olm.csv.metadata")["displayName"], "JobSet Operator");
+    let images: Vec<_> =
+        bundle["relatedImages"].as_array().unwrap().iter().map(|entry| &entry["image"]).collect();
+    assert!(images.contains(&&bundle["image"]));
+}
+
+#[test]
+fn the_operator_crd_is_the_same_everywhere() {
+    let crd = text("manifests/crds/operator.openshift.io_jobsetoperators.yaml");
+    assert_eq!(crd, text("deploy/00_customresourcedefinition.yaml"));
+    assert_eq!(crd, text("bundle/manifests/operator.openshift.io_jobsetoperators.yaml"));
+}
