@@ -18,8 +18,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use kube::{Client, Config, config::KubeConfigOptions};
 use manager_runtime::{
-    events::EventSender, install_crypto_provider, leader::Leadership, logging, probes, queue::WorkQueue,
-    shutdown, tls, writer::Writer,
+    events::EventSender, hostname, install_crypto_provider, leader::Leadership, logging, probes,
+    queue::WorkQueue, shutdown, tls, writer::Writer,
 };
 use settings::{Flags, Settings};
 use std::{process::ExitCode, sync::Arc};
@@ -132,11 +132,10 @@ async fn control(
             Some(leadership)
         }
     };
-    let hostname = std::env::var("HOSTNAME").unwrap_or_default();
     let writer = Writer::new(settings.qps, settings.burst);
     let reconciler = Arc::new(reconcile::Reconciler {
         actor: act::Actor::new(client.clone(), writer, index.clone()),
-        events: EventSender::start(client, "jobset", format!("jobset-{hostname}")),
+        events: EventSender::start(client, "jobset", format!("jobset-{}", hostname())),
         gates: settings.gates,
         index,
         queue,

@@ -156,11 +156,10 @@ fn lease(
         )?,
         namespace => namespace.to_owned(),
     };
-    let identity = std::env::var("HOSTNAME").unwrap_or_default();
     Ok(LeaseSettings {
         name: or(&election.resource_name, "6d4f6a47.jobset.x-k8s.io").to_owned(),
         namespace,
-        identity: format!("{identity}_{}", std::process::id()),
+        identity: format!("{}_{}", manager_runtime::hostname(), std::process::id()),
         lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref(), 15)?,
         renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref(), 10)?,
     })

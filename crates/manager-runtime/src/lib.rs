@@ -25,3 +25,8 @@ pub fn install_crypto_provider() {
     // A second call finds a provider in place, which is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
+
+/// Name of this host: in a pod, the pod's name. Empty when the system does not tell.
+pub fn hostname() -> String {
+    hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
