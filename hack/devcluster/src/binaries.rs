@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use sha2::{Digest as _, Sha256};
 
+use crate::digest;
 use crate::options::Binaries;
 use crate::progress::{Progress, Step};
 
@@ -119,8 +119,8 @@ impl Module {
 
     /// What the linker is told: no debug information, and the version that the programs report.
     fn ldflags(self, version: &str) -> String {
-        let mut flags = String::from("-s -w");
-        let mut set = |variable: &str, value: &str| flags.push_str(&format!(" -X {variable}={value}"));
+        let mut flags = vec!["-s -w".to_owned()];
+        let mut set = |variable: &str, value: &str| flags.push(format!("-X {variable}={value}"));
         match self {
             Self::Kubernetes => {
                 let mut numbers = version.trim_start_matches('v').split('.');
@@ -135,7 +135,7 @@ impl Module {
             Self::Kwok => set("sigs.k8s.io/kwok/pkg/consts.Version", version),
             Self::Etcd | Self::CoreDns | Self::CertManager | Self::LocalPathProvisioner => {}
         }
-        flags
+        flags.join(" ")
     }
 }
 
@@ -175,7 +175,10 @@ fn given(name: &str, binaries: &Binaries) -> Result<Option<PathBuf>> {
         }
         return Ok(Some(path.canonicalize()?));
     }
-    let Some(folder) = &binaries.assets else { return Ok(None) };
+    // An empty environment variable is none.
+    let Some(folder) = binaries.assets.as_ref().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
     if !folder.is_dir() {
         bail!("--assets (or KUBEBUILDER_ASSETS) {}: there is no such folder", folder.display());
     }
@@ -189,7 +192,7 @@ pub fn ensure(module: Module, progress: &Progress) -> Result<PathBuf> {
     let version = module.version()?;
     let ldflags = module.ldflags(&version);
     let cache = cache_dir()?.join("bin");
-    let folder = cache.join(format!("{}-{}", module.folder(), digest(&source, module, &ldflags)?));
+    let folder = cache.join(format!("{}-{}", module.folder(), key(&source, module, &ldflags)?));
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -335,7 +338,7 @@ fn stream(command: &mut Command, mut each: impl FnMut(&str, bool)) -> Result<()>
 }
 
 /// The first 16 hexadecimal digits of a digest over all that decides what is built.
-fn digest(source: &Path, module: Module, ldflags: &str) -> Result<String> {
+fn key(source: &Path, module: Module, ldflags: &str) -> Result<String> {
     let mut files: Vec<_> = fs::read_dir(source)
         .with_context(|| format!("cannot read folder {}", source.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -345,16 +348,14 @@ fn digest(source: &Path, module: Module, ldflags: &str) -> Result<String> {
         })
         .collect();
     files.sort();
-    let mut hash = Sha256::new();
+    let mut parts = Vec::new();
     for file in files {
-        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-        hash.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+        parts.push(file.file_name().unwrap_or_default().as_encoded_bytes().to_vec());
+        parts.push(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
-    for program in module.programs() {
-        hash.update(program.package);
-    }
-    hash.update(ldflags);
-    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    parts.extend(module.programs().iter().map(|program| program.package.into()));
+    parts.push(ldflags.into());
+    Ok(digest::short(parts, 8))
 }
 
 /// The version at which a go.mod requires a module.
@@ -405,7 +406,7 @@ mod tests {
     #[test]
     fn the_digest_changes_with_the_pins_and_with_the_flags() {
         let folder = tempfile::tempdir().unwrap();
-        let key = |flags: &str| digest(folder.path(), Module::Etcd, flags).unwrap();
+        let key = |flags: &str| super::key(folder.path(), Module::Etcd, flags).unwrap();
         fs::write(folder.path().join("go.mod"), "module a").unwrap();
         let first = key("-s");
         assert_eq!(first.len(), 16);

@@ -6,10 +6,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use sha2::{Digest as _, Sha256};
 
 use crate::audit::AuditLog;
-use crate::binaries::{cache_dir, lock_file, user_dir};
+use crate::binaries::{self, cache_dir, lock_file, user_dir};
 use crate::context::Context;
 use crate::kubectl::Kubectl;
 use crate::options::{NodeKind, Options, Settings};
@@ -17,7 +16,7 @@ use crate::pki::Pki;
 use crate::process::{self, Record};
 use crate::progress::Progress;
 use crate::state::{Layout, Network, Phase, State, create_private_dir};
-use crate::{addons, control_plane, kwok, node};
+use crate::{addons, control_plane, digest, kwok, node};
 
 /// A port that was free when it was chosen may be taken when it is used.
 const PORT_ATTEMPTS: usize = 5;
@@ -55,7 +54,7 @@ impl Cluster {
                         bail!("{difference}");
                     }
                     progress.note(format!("Cluster {} stands already, and is healthy", state.name));
-                    return Ok(Self::standing(layout, state, progress)?);
+                    return Self::standing(layout, *state, progress);
                 }
                 Some(reason) => {
                     progress
@@ -64,7 +63,7 @@ impl Cluster {
                 }
             },
         }
-        start(&layout, &options, &progress).map(|context| Self { context, remove_on_drop: false })
+        start(&layout, options, &progress).map(|context| Self { context, remove_on_drop: false })
     }
 
     /// The cluster in this folder, which must be standing; see [`Cluster::up`] for `name` and `dir`.
@@ -73,7 +72,7 @@ impl Cluster {
         let layout = layout_of(name, dir)?;
         match found(&layout)? {
             Found::State(state) if state.phase == Phase::Running => {
-                Self::standing(layout, state, Progress::new())
+                Self::standing(layout, *state, Progress::new())
             }
             Found::Nothing => {
                 bail!("there is no cluster {name}: start it with `devcluster up --name {name}`")
@@ -193,7 +192,7 @@ pub fn status(name: &str, dir: Option<&Path>) -> Result<Option<Status>> {
     let state = match found(&layout)? {
         Found::Nothing => return Ok(None),
         Found::Unreadable(reason) => bail!("{reason}"),
-        Found::State(state) => state,
+        Found::State(state) => *state,
     };
     let mut daemons = Record::all(&layout);
     daemons.sort_by(|one, other| one.name.cmp(&other.name));
@@ -233,18 +232,14 @@ fn layout_of(name: &str, dir: Option<&Path>) -> Result<Layout> {
 
 /// Tells clusters of the same name in different folders apart, where the whole machine sees them.
 fn machine_wide_name(layout: &Layout, name: &str) -> String {
-    let hash = Sha256::digest(layout.root().as_os_str().as_encoded_bytes());
-    let hex: String = hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    format!("devcluster-{name}-{hex}")
+    format!("devcluster-{name}-{}", digest::short([layout.root().as_os_str().as_encoded_bytes()], 3))
 }
 
 /// Held while a cluster is changed. The file is not in the cluster's folder, which goes away.
 fn lock(layout: &Layout, progress: &Progress) -> Result<fs::File> {
     let folder = cache_dir()?.join("locks");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create folder {}", folder.display()))?;
-    let hash = Sha256::digest(layout.root().as_os_str().as_encoded_bytes());
-    let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let file = lock_file(&folder.join(hex))?;
+    let file = lock_file(&folder.join(digest::short([layout.root().as_os_str().as_encoded_bytes()], 8)))?;
     if file.try_lock().is_err() {
         progress.note("Another devcluster works on this cluster: waiting for it");
         file.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
@@ -254,14 +249,14 @@ fn lock(layout: &Layout, progress: &Progress) -> Result<fs::File> {
 
 enum Found {
     Nothing,
-    State(State),
+    State(Box<State>),
     Unreadable(String),
 }
 
 /// What is in the folder. One that holds something else than a cluster is an error: it would be deleted.
 fn found(layout: &Layout) -> Result<Found> {
     match State::load(layout) {
-        Ok(Some(state)) => return Ok(Found::State(state)),
+        Ok(Some(state)) => return Ok(Found::State(Box::new(state))),
         Err(error) => return Ok(Found::Unreadable(format!("{error:#}"))),
         Ok(None) => {}
     }
@@ -321,11 +316,23 @@ fn unhealthy(layout: &Layout, state: &State, progress: &Progress) -> Result<Opti
         .map(|error| format!("{error:#}")))
 }
 
-fn start(layout: &Layout, options: &Options, progress: &Progress) -> Result<Context> {
+/// The programs that a cluster with such nodes consists of.
+fn programs(node: NodeKind) -> Vec<&'static str> {
+    let of_node: &[&str] = match node {
+        NodeKind::None => &[],
+        NodeKind::Kwok(_) => &["kwok"],
+        NodeKind::Real => &["kubelet", "kube-proxy", "coredns", "cert-manager", "local-path-provisioner"],
+    };
+    control_plane::DAEMONS.iter().chain(&["kubectl"]).chain(of_node).copied().collect()
+}
+
+fn start(layout: &Layout, options: Options, progress: &Progress) -> Result<Context> {
+    // What takes minutes, and may fail, comes before there is anything to clear away.
+    for program in programs(options.settings.node) {
+        binaries::find(program, &options.settings.binaries, progress)?;
+    }
     let mut state = State {
-        name: options.name.clone(),
         phase: Phase::Starting,
-        settings: options.settings.clone(),
         network: Network {
             netns: (options.settings.node == NodeKind::Real)
                 .then(|| machine_wide_name(layout, &options.name)),
@@ -335,6 +342,8 @@ fn start(layout: &Layout, options: &Options, progress: &Progress) -> Result<Cont
             etcd_port: 2379,
             etcd_peer_port: 2380,
         },
+        name: options.name,
+        settings: options.settings,
     };
     let root = layout.root();
     create_private_dir(root)?;
@@ -458,7 +467,14 @@ fn remove_folder(layout: &Layout) -> Result<()> {
         }
         fs::remove_dir_all(layout.root())
     };
-    match remove() {
+    let outcome = remove();
+    if let Some(parent) =
+        layout.root().parent().filter(|parent| clusters_dir().is_ok_and(|dir| dir == **parent))
+    {
+        // It stays as long as there are other clusters in it.
+        drop(fs::remove_dir(parent));
+    }
+    match outcome {
         Err(error) if layout.root().exists() => {
             Err(error).with_context(|| format!("cannot remove folder {}", layout.root().display()))
         }

@@ -15,7 +15,7 @@ use crate::wait::{self, Seen};
 pub(crate) const DAEMONS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// A test starts many control planes, and a busy machine is slow.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// One line of the audit log for each request, without its body, when it was answered; of a watch, also when
 /// it began.

@@ -29,6 +29,7 @@ pub mod wait;
 
 mod context;
 mod control_plane;
+mod digest;
 mod kwok;
 
 pub use audit::AuditLog;

@@ -1,7 +1,7 @@
 //! The program `devcluster`: the command line around the library of the same name.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -106,7 +106,7 @@ struct Which {
     /// Name of the cluster
     #[arg(long, default_value = "dev", value_name = "NAME")]
     name: String,
-    /// Folder of the cluster, instead of devcluster/NAME under $XDG_STATE_HOME or ~/.local/state
+    /// Folder of the cluster, instead of `devcluster/NAME` under `$XDG_STATE_HOME` or `~/.local/state`
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -161,7 +161,7 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
-        Command::Status { name, dir } => status(name, dir),
+        Command::Status { name, dir } => status(name, dir.as_deref()),
         Command::Kubeconfig { which, print } => {
             let file = Cluster::find(&which.name, which.dir.as_deref())?.kubeconfig();
             if print {
@@ -192,19 +192,19 @@ fn load_image(which: &Which, image: &LoadImage) -> Result<()> {
     }
     let step = context.progress.step("Loading the image");
     let loaded = node::load_image(context, image)?;
-    let size = loaded.size.map(|bytes| format!(", {:.1} MB", bytes as f64 / 1e6)).unwrap_or_default();
+    let size = loaded.size.map(|bytes| format!(", {} MB", bytes.div_ceil(1_000_000))).unwrap_or_default();
     step.done_with(format!("{}{size}", loaded.tags.join(", ")));
     Ok(())
 }
 
-fn status(name: Option<String>, dir: Option<PathBuf>) -> Result<()> {
+fn status(name: Option<String>, dir: Option<&Path>) -> Result<()> {
     let is_one = name.is_some() || dir.is_some();
     let names = if is_one { vec![name.unwrap_or_else(|| "dev".into())] } else { cluster::names()? };
     if names.is_empty() {
         println!("There is no cluster");
     }
     for name in names {
-        match cluster::status(&name, dir.as_deref())? {
+        match cluster::status(&name, dir)? {
             None if is_one => bail!("there is no cluster {name}"),
             None => {}
             Some(status) => {

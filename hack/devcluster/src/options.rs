@@ -112,7 +112,7 @@ pub struct Binaries {
     /// Folder with some or all of the programs below; those not in it are built
     #[arg(long, value_name = "DIR", env = "KUBEBUILDER_ASSETS", help_heading = "Programs")]
     pub assets: Option<PathBuf>,
-    /// etcd to use
+    /// `etcd` to use
     #[arg(long, value_name = "PATH", help_heading = "Programs")]
     pub etcd: Option<PathBuf>,
     /// kube-apiserver to use

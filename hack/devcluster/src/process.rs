@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Layout, write_whole};
+use crate::wait::{self, Seen};
 
 /// Environment variable that every daemon of a cluster carries: the cluster's folder.
 pub const MARK: &str = "DEVCLUSTER_ROOT";
@@ -170,21 +171,15 @@ pub fn stop(layout: &Layout, name: &str, grace: Duration) -> Result<()> {
 /// Ends every process of the cluster that is recorded or carries the mark, at once and for good.
 pub fn kill_all(layout: &Layout) -> Result<()> {
     end(&Record::all(layout), Duration::ZERO)?;
-    // What is found by its mark may start something while it is being ended: look until nothing is found.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    // What is found by its mark may start something while it is being ended, and has no mark in the moment in
+    // which it becomes another program: nothing must be found twice in a row.
+    let mut clear = 0;
+    wait::until("the cluster's processes to end", Duration::from_secs(20), || {
         let found = marked(layout);
-        if found.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            bail!(
-                "process {} of the cluster does not end",
-                found.iter().map(|it| it.pid.to_string()).collect::<Vec<_>>().join(", ")
-            );
-        }
         end(&found, Duration::ZERO)?;
-    }
+        clear = if found.is_empty() { clear + 1 } else { 0 };
+        Ok(if clear == 2 { Seen::Ready(()) } else { Seen::NotYet("others keep being started".into()) })
+    })
 }
 
 /// Every process that carries this cluster's mark, other than the caller.
@@ -351,9 +346,9 @@ mod tests {
         assert!(record.is_alive());
         record.check(&layout).unwrap();
         assert_eq!(Record::find(&layout, "sleeper"), Some(record.clone()));
-        crate::wait::until("the mark", Duration::from_secs(5), || {
+        wait::until("the mark", Duration::from_secs(5), || {
             let seen = marked(&layout).iter().any(|it| it.pid == record.pid);
-            Ok(if seen { crate::wait::Seen::Ready(()) } else { crate::wait::Seen::NotYet("unmarked".into()) })
+            Ok(if seen { Seen::Ready(()) } else { Seen::NotYet("unmarked".into()) })
         })
         .unwrap();
         stop(&layout, "sleeper", Duration::from_secs(5)).unwrap();
@@ -389,12 +384,8 @@ mod tests {
             .args(["-c", "echo 'E1 10:00 no space'; echo bye; exit 1"])
             .spawn(&layout)
             .unwrap();
-        crate::wait::until("its death", Duration::from_secs(5), || {
-            Ok(if record.is_alive() {
-                crate::wait::Seen::NotYet("alive".into())
-            } else {
-                crate::wait::Seen::Ready(())
-            })
+        wait::until("its death", Duration::from_secs(5), || {
+            Ok(if record.is_alive() { Seen::NotYet("alive".into()) } else { Seen::Ready(()) })
         })
         .unwrap();
         let message = record.check(&layout).unwrap_err().to_string();

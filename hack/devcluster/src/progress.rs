@@ -46,7 +46,7 @@ impl Progress {
                 Display::Bar(bar)
             }
             Mode::Lines => {
-                eprintln!("{title} ...");
+                print_line(&format!("{title} ..."));
                 Display::Line
             }
             Mode::Quiet => Display::Nothing,
@@ -59,7 +59,7 @@ impl Progress {
         match &self.mode {
             // A terminal that went away is no reason to stop.
             Mode::Terminal(screen) => drop(screen.println(line.as_ref())),
-            Mode::Lines => eprintln!("{}", line.as_ref()),
+            Mode::Lines => print_line(line.as_ref()),
             Mode::Quiet => {}
         }
     }
@@ -128,7 +128,7 @@ impl Step {
                 bar.set_style(plain_style());
                 bar.finish_with_message(line);
             }
-            Display::Line => eprintln!("{line}"),
+            Display::Line => print_line(&line),
             Display::Nothing => {}
         }
     }
@@ -140,6 +140,13 @@ impl Drop for Step {
             self.finish("failed");
         }
     }
+}
+
+/// In one piece: several clusters may start at once and share a log.
+fn print_line(line: &str) {
+    use std::io::Write as _;
+    // A reader that went away is no reason to stop.
+    drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 // The templates are constants: a template that does not parse falls back to indicatif's own style.

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_failing_probe_ends_the_wait() {
-        let error = until::<()>("the moon", Duration::from_secs(60), || bail!("no sky")).unwrap_err();
+        let error = until::<()>("the moon", Duration::from_mins(1), || bail!("no sky")).unwrap_err();
         assert_eq!(error.to_string(), "no sky");
     }
 }
