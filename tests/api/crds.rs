@@ -1,9 +1,11 @@
 //! The CRDs as an API server takes them: kubectl's view of the types, and what the schemas refuse.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jobset_tests::objects::{self, Refusal};
+use jobset_tests::wait::wait_for;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api as KubeApi, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -27,8 +29,15 @@ pub(crate) async fn jobset_is_listed_and_explained(api: Arc<Api>) -> Result<()> 
     let kubectl = api.cluster.kubectl()?;
     let resources = kubectl.run(&["api-resources", "--api-group=jobset.x-k8s.io", "--no-headers"])?;
     assert_eq!(words(&resources), ["jobsets", "jobset.x-k8s.io/v1alpha2", "true", "JobSet"]);
-    let explained = kubectl.run(&["explain", "jobset.spec.replicatedJobs.template.spec.parallelism"])?;
-    assert!(explained.contains("FIELD: parallelism <integer>"), "{explained}");
+    // The API server publishes the schema of a new CRD a moment after it serves it.
+    let explain = || async {
+        let path = "jobset.spec.replicatedJobs.template.spec.parallelism";
+        Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}")))
+    };
+    wait_for("kubectl to explain a field", Duration::from_secs(30), explain, |text| {
+        text.contains("FIELD: parallelism <integer>")
+    })
+    .await?;
     Ok(())
 }
 

@@ -89,9 +89,7 @@ impl SuiteCluster {
 
     /// A client with the administrator's rights.
     pub async fn client(&self) -> Result<Client> {
-        let kubeconfig = Kubeconfig::read_from(self.cluster.kubeconfig())?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Client::try_from(config).context("no client can be made from the cluster's kubeconfig")
+        client_of(&self.cluster).await
     }
 
     /// A new namespace; tests run side by side and share nothing below cluster scope.
@@ -104,6 +102,13 @@ impl SuiteCluster {
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
         Ok(name)
     }
+}
+
+/// A client with the rights of the cluster's administrator.
+pub async fn client_of(cluster: &Cluster) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Client::try_from(config).context("no client can be made from the cluster's kubeconfig")
 }
 
 /// Differs between copies of the repository, so that their tests can run at the same time.

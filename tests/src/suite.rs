@@ -55,7 +55,9 @@ where
     Prepared: Send + Sync + 'static,
     Preparing: Future<Output = Result<Prepared>>,
 {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Tests wait more than they work.
+    arguments.test_threads.get_or_insert(8);
     let chosen = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
     if arguments.list || !tests.iter().any(chosen) {
         let trials = tests.iter().map(|test| Trial::test(test.name, || Ok(()))).collect();
