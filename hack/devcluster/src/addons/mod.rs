@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::binaries::Module;
+use crate::binaries::{self, Module};
 use crate::context::Context;
 use crate::node::{self, image};
 use manifests::Replacements;
 
 /// How long an add-on may take from its Deployment's creation to Available.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// An add-on: a program in an image, manifests that run it, and the Deployments to wait for.
 struct Addon {
@@ -48,17 +48,24 @@ const ADDONS: [Addon; 3] = [
 
 /// Installs every add-on and waits until all are Available. Can be repeated.
 pub fn install(context: &Context) -> Result<()> {
-    let programs = ADDONS.iter().map(|addon| context.binary(addon.program)).collect::<Result<Vec<_>>>()?;
+    let folders = ADDONS
+        .iter()
+        .map(|addon| binaries::ensure(addon.module, &context.progress))
+        .collect::<Result<Vec<_>>>()?;
     let crds = cert_manager::crds(&context.progress)?;
     let step = context.progress.step("Installing DNS, storage class and cert-manager");
     let kubectl = context.kubectl()?;
     kubectl.apply(include_str!("local-images.yaml"))?;
     kubectl.apply(&crds)?;
-    for (addon, program) in ADDONS.iter().zip(&programs) {
+    for (addon, folder) in ADDONS.iter().zip(&folders) {
         step.message(addon.program);
         let version = addon.module.version()?;
         let image = format!("localhost/devcluster/{}:{version}", addon.program);
-        node::load(context, &image::program(&image, addon.program, program))?;
+        node::load_cached(
+            context,
+            &image::program(&image, addon.program, &folder.join(addon.program)),
+            folder,
+        )?;
         kubectl.apply(&manifests::render(
             addon.manifests,
             &Replacements { image: &image, volumes: node::VOLUMES },

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Makes the cluster's folder in every hierarchy.
-pub fn create(id: &str) -> Result<()> {
+pub(super) fn create(id: &str) -> Result<()> {
     let root = Path::new(ROOT);
     for hierarchy in hierarchies(root) {
         let folder = hierarchy.join(id);
@@ -40,7 +40,7 @@ fn enable_controllers(folder: &Path) {
 }
 
 /// The pids of every process in one of the cluster's groups.
-pub fn processes(id: &str) -> Vec<i32> {
+pub(super) fn processes(id: &str) -> Vec<i32> {
     let mut pids: Vec<i32> = folders(Path::new(ROOT), id)
         .iter()
         .filter_map(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok())
@@ -52,7 +52,7 @@ pub fn processes(id: &str) -> Vec<i32> {
 }
 
 /// Removes the cluster's groups, whose processes must have ended. True when none is left.
-pub fn remove(id: &str) -> Result<bool> {
+pub(super) fn remove(id: &str) -> Result<bool> {
     let mut folders = folders(Path::new(ROOT), id);
     // Children before their parents.
     folders.sort_by_key(|folder| std::cmp::Reverse(folder.components().count()));

@@ -8,6 +8,7 @@
 //! process, whatever that died of.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use crate::state::write_whole;
 use crate::wait::{self, Seen};
 
 /// Name of the daemon.
-pub const NAME: &str = "containerd";
+pub(super) const NAME: &str = "containerd";
 /// Its socket, as seen in the node's mount namespace.
-pub const SOCKET: &str = "/run/containerd/containerd.sock";
+pub(super) const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Where volumes of the default storage class are made, as seen in the node's mount namespace.
 pub const VOLUMES: &str = "/var/lib/local-path-provisioner";
 
@@ -52,7 +53,7 @@ shift
 exec "$@""#;
 
 /// Starts containerd and waits until it answers.
-pub fn start(context: &Context) -> Result<()> {
+pub(super) fn start(context: &Context) -> Result<()> {
     let node = context.layout.node();
     for (mount_point, folder) in MOUNTS {
         // The mount points stay when the cluster goes: another cluster may be using them.
@@ -76,9 +77,13 @@ pub fn start(context: &Context) -> Result<()> {
         .args(["--", "/usr/bin/containerd", "--config"])
         .arg(config.to_string_lossy());
     daemon.spawn(&context.layout)?;
-    wait::until("containerd to answer", Duration::from_secs(60), || {
+    wait::until("containerd to answer", Duration::from_mins(1), || {
         let record = record(context)?;
         record.check(&context.layout)?;
+        // Its client waits long for a socket that is not there yet: look for it first.
+        if let Err(error) = UnixStream::connect(format!("/proc/{}/root{SOCKET}", record.pid)) {
+            return Ok(Seen::NotYet(format!("{SOCKET}: {error}")));
+        }
         Ok(match run(&mut ctr(context)?.arg("version").command()) {
             Ok(_) => Seen::Ready(()),
             Err(error) => Seen::NotYet(format!("{error:#}")),
@@ -94,13 +99,13 @@ fn record(context: &Context) -> Result<Record> {
 }
 
 /// A daemon that sees the node's mounts.
-pub fn beside(context: &Context, name: &str, program: &Path) -> Result<Daemon> {
+pub(super) fn beside(context: &Context, name: &str, program: &Path) -> Result<Daemon> {
     let mounts = format!("--mount=/proc/{}/ns/mnt", record(context)?.pid);
     Ok(context.daemon(name, "nsenter").arg(mounts).arg("--").arg(program.to_string_lossy()))
 }
 
 /// A command line for `ctr`, containerd's own client, in the node's mount namespace.
-pub fn ctr(context: &Context) -> Result<Ctr> {
+pub(super) fn ctr(context: &Context) -> Result<Ctr> {
     let record = record(context)?;
     record.check(&context.layout)?;
     let args = [
@@ -115,20 +120,20 @@ pub fn ctr(context: &Context) -> Result<Ctr> {
 
 /// See [`ctr`].
 #[derive(Clone, Debug)]
-pub struct Ctr {
+pub(super) struct Ctr {
     args: Vec<String>,
 }
 
 impl Ctr {
     /// Adds an argument.
     #[must_use]
-    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+    pub(super) fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
     /// The command.
-    pub fn command(&self) -> std::process::Command {
+    pub(super) fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
         command.args(&self.args);
         command

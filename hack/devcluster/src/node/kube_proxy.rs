@@ -7,10 +7,10 @@ use crate::context::Context;
 use crate::state::{Network, write_whole};
 
 /// Name of the daemon.
-pub const NAME: &str = "kube-proxy";
+pub(super) const NAME: &str = "kube-proxy";
 
 /// Starts kube-proxy.
-pub fn start(context: &Context) -> Result<()> {
+pub(super) fn start(context: &Context) -> Result<()> {
     let kubeconfig = context.layout.config().join("kube-proxy.kubeconfig");
     let url = context.network.api_server_url();
     write_whole(

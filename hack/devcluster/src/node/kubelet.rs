@@ -13,10 +13,10 @@ use crate::state::{Network, write_whole};
 use crate::wait::Seen;
 
 /// Name of the daemon.
-pub const NAME: &str = "kubelet";
+pub(super) const NAME: &str = "kubelet";
 
 /// Starts the kubelet.
-pub fn start(context: &Context) -> Result<()> {
+pub(super) fn start(context: &Context) -> Result<()> {
     let node = super::node_name(&context.name);
     let address = IpAddr::from(context.node_address());
     let serving = context.pki.serving_cert("kubelet-serving", &[&node], &[address])?;
@@ -48,11 +48,11 @@ pub fn start(context: &Context) -> Result<()> {
 }
 
 /// Waits until the Node is Ready.
-pub fn wait(context: &Context) -> Result<()> {
+pub(super) fn wait(context: &Context) -> Result<()> {
     let node = super::node_name(&context.name);
     let record = Record::find(&context.layout, NAME);
     let kubectl = context.kubectl()?;
-    crate::wait::until("the Node to be Ready", Duration::from_secs(120), || {
+    crate::wait::until("the Node to be Ready", Duration::from_mins(2), || {
         if let Some(record) = &record {
             record.check(&context.layout)?;
         }
@@ -64,7 +64,7 @@ pub fn wait(context: &Context) -> Result<()> {
 }
 
 fn ready(node: &Value) -> Seen<()> {
-    let conditions = node["status"]["conditions"].as_array();
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
     match conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready") {
         Some(condition) if condition["status"] == "True" => Seen::Ready(()),
         Some(condition) => Seen::NotYet(

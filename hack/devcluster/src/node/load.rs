@@ -79,6 +79,16 @@ pub fn load(context: &Context, image: &Image) -> Result<image::Written> {
     Ok(written)
 }
 
+/// Like [`load`], with an archive that is kept in `folder` for the next cluster. The image's files must not change
+/// as long as the folder stands.
+pub fn load_cached(context: &Context, image: &Image, folder: &Path) -> Result<()> {
+    let archive = folder.join(format!("image-{}.tar", image.fingerprint()));
+    if !archive.is_file() {
+        image.write(&archive)?;
+    }
+    import(context, &archive)
+}
+
 fn import(context: &Context, archive: &Path) -> Result<()> {
     let ctr = containerd::ctr(context)?.arg("images").arg("import").arg(archive.to_string_lossy());
     run(&mut ctr.command())

@@ -17,7 +17,7 @@ mod packages;
 mod remains;
 
 pub use containerd::VOLUMES;
-pub use load::{LoadImage, Loaded, load, load_image};
+pub use load::{LoadImage, Loaded, load, load_cached, load_image};
 pub use network::Addresses;
 
 use std::path::Path;

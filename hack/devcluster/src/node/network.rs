@@ -19,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::digest;
 use crate::process::{NETNS_FOLDER, run};
 use crate::state::Network;
 
@@ -43,9 +44,7 @@ pub fn namespace_file(id: &str) -> PathBuf {
 
 /// Name of the host's end of the pair. Linux: at most 15 characters, so that it holds a hash.
 pub fn interface(id: &str) -> String {
-    let hash = Sha256::digest(id.as_bytes());
-    let hex: String = hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
-    format!("dc{hex}")
+    format!("dc{}", digest::short([id], 5))
 }
 
 /// Makes the namespace and the pair, or finds them as an earlier call made them, and returns their addresses.
@@ -222,7 +221,7 @@ mod tests {
         assert_eq!(
             taken(addresses, routes).unwrap(),
             [
-                (Ipv4Addr::new(127, 0, 0, 1), 8),
+                (Ipv4Addr::LOCALHOST, 8),
                 (Ipv4Addr::new(10, 245, 7, 1), 24),
                 (Ipv4Addr::new(10, 245, 9, 0), 24),
                 (Ipv4Addr::new(10, 1, 1, 9), 32),

@@ -26,15 +26,15 @@ const PACKAGES: [Package; 6] = [
 ];
 
 /// Where the CNI plugins of package `containernetworking-plugins` are.
-pub const CNI_PLUGINS: &str = "/usr/lib/cni";
+pub(super) const CNI_PLUGINS: &str = "/usr/lib/cni";
 /// A shell and its tools in one static program.
-pub const BUSYBOX: &str = "/bin/busybox";
+pub(in crate::node) const BUSYBOX: &str = "/bin/busybox";
 
 /// dpkg's maintainer scripts ask this program whether they may start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing.
-pub fn install(progress: &Progress) -> Result<()> {
+pub(super) fn install(progress: &Progress) -> Result<()> {
     let missing = missing(|file| Path::new(file).exists());
     if missing.is_empty() {
         return Ok(());

@@ -21,8 +21,8 @@ use super::{cgroups, network};
 use crate::wait::{self, Seen};
 
 /// Ends and removes everything of the node but its files. Does nothing when there is nothing.
-pub fn remove(id: &str, root: &Path) -> Result<()> {
-    wait::until("the node's processes to end", Duration::from_secs(60), || {
+pub(super) fn remove(id: &str, root: &Path) -> Result<()> {
+    wait::until("the node's processes to end", Duration::from_mins(1), || {
         let found = processes(id);
         for pid in &found {
             match kill(Pid::from_raw(*pid), Signal::SIGKILL) {

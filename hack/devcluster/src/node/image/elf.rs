@@ -16,7 +16,7 @@ struct Needs {
 }
 
 /// The folders in which Debian's dynamic linker looks, in its order, for this machine's architecture.
-pub fn library_folders() -> Vec<PathBuf> {
+pub(super) fn library_folders() -> Vec<PathBuf> {
     let architecture = std::env::consts::ARCH;
     [
         format!("/lib/{architecture}-linux-gnu"),
@@ -32,7 +32,7 @@ pub fn library_folders() -> Vec<PathBuf> {
 
 /// The dynamic linker and every library that these programs need, directly or through another library, by the
 /// paths at which they are found.
-pub fn shared_objects(programs: &[PathBuf], folders: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+pub(super) fn shared_objects(programs: &[PathBuf], folders: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut pending: VecDeque<PathBuf> = programs.iter().cloned().collect();
     while let Some(file) = pending.pop_front() {

@@ -83,6 +83,13 @@ impl Image {
             .with_context(|| format!("cannot write image {} to {}", self.tags.join(", "), target.display()))
     }
 
+    /// Tells images apart by everything but the content of the files that they copy.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = hex(&Sha256::digest(format!("{self:?}").as_bytes()));
+        digest.truncate(16);
+        digest
+    }
+
     fn write_layer(&self, out: impl Write) -> Result<()> {
         let mut layer = tar::Builder::new(out);
         for (path, entry) in &self.entries {
@@ -120,15 +127,13 @@ impl Image {
     }
 
     fn config_json(&self, diff_id: &str) -> serde_json::Value {
-        let mut config = json!({
+        let config = json!({
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "WorkingDir": "/",
             "Entrypoint": self.config.entrypoint,
             "Cmd": self.config.command,
+            "User": self.config.user,
         });
-        if !self.config.user.is_empty() {
-            config["User"] = self.config.user.as_str().into();
-        }
         json!({
             "created": "1970-01-01T00:00:00Z",
             "architecture": architecture(),
@@ -168,7 +173,7 @@ fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
-        drop(write!(text, "{byte:02x}"));
+        let _ = write!(text, "{byte:02x}");
         text
     })
 }
@@ -208,7 +213,7 @@ pub fn tags_in(archive: &Path) -> Result<Vec<String>> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     let mut tags = Vec::new();
     let mut is_image = false;
-    let mut read = || -> Result<()> {
+    let read = || -> Result<()> {
         for entry in tar::Archive::new(BufReader::new(file)).entries()? {
             let mut entry = entry?;
             let path = entry.path()?.into_owned();

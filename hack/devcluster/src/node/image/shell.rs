@@ -7,7 +7,7 @@ use super::{Entry, Image, RunConfig};
 use crate::node::packages::BUSYBOX;
 
 /// Names of the shell image. The first is what documents call `busybox`.
-pub const BUSYBOX_TAGS: [&str; 2] = ["docker.io/library/busybox:latest", "localhost/busybox:dev"];
+const BUSYBOX_TAGS: [&str; 2] = ["docker.io/library/busybox:latest", "localhost/busybox:dev"];
 /// Name of the image that holds a pod's namespaces.
 pub const PAUSE_TAG: &str = "localhost/devcluster/pause:1";
 
