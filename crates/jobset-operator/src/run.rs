@@ -138,10 +138,12 @@ impl Operator {
             return true;
         }
         match act_status::write(&self.client, operator, &new).await {
-            Ok(()) => {
+            Ok(Some(stored)) => {
                 self.actor.announcer().status_changed(operator, &new);
+                self.index.status_written(stored);
                 true
             }
+            Ok(None) => true,
             Err(error) => {
                 warn!(%error, "cannot write the status");
                 false

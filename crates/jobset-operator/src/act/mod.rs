@@ -7,7 +7,7 @@ pub mod drift;
 pub mod events;
 pub mod status;
 
-use crate::desired::plan::{Plan, Step};
+use crate::desired::plan::{Mode, Plan, Step};
 use crate::desired::status::Failure;
 use crate::names;
 use crate::observe::{Index, ObjectKey, Observed, kinds};
@@ -54,6 +54,10 @@ impl From<kube::Error> for ActError {
 impl ActError {
     fn is_not_found(&self) -> bool {
         matches!(self, ActError::Refused(status) if status.code == 404)
+    }
+
+    fn is_conflict(&self) -> bool {
+        matches!(self, ActError::Refused(status) if status.code == 409)
     }
 
     /// Whether the API server will never take this change to the object that exists. Kubernetes: a Deployment's
@@ -208,9 +212,7 @@ impl Actor {
         if observed.apis.contains(names::OPERATOR_CRD) {
             let operators: Api<JobSetOperator> = Api::all(self.client.clone());
             let now = operators.get_opt(SINGLETON).await.map_err(ActError::from)?;
-            if crate::desired::plan::Mode::of(now.as_ref())
-                != crate::desired::plan::Mode::of(observed.operator.as_deref())
-            {
+            if Mode::of(now.as_ref()) != Mode::of(observed.operator.as_deref()) {
                 return Ok(false);
             }
         }
@@ -239,6 +241,8 @@ impl Actor {
                 Ok(true)
             }
             Err(error) if error.is_not_found() => Ok(true),
+            // It changed since it was seen, for example because it is being deleted already: another pass comes.
+            Err(error) if error.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -15,13 +15,13 @@ pub fn differs(operator: &JobSetOperator, new: &JobSetOperatorStatus) -> bool {
     conditions || JobSetOperatorStatus { conditions: old.conditions.clone(), ..new.clone() } != *old
 }
 
-/// Stores the status. It is refused with a conflict when the JobSetOperator changed since it was read: what it says
-/// may be out of date then, and another pass is on its way.
+/// Stores the status, and returns the JobSetOperator as it is stored. Nothing is stored when the JobSetOperator
+/// changed since it was read: what the status says may be out of date then, and another pass is on its way.
 pub async fn write(
     client: &Client,
     operator: &JobSetOperator,
     new: &JobSetOperatorStatus,
-) -> Result<(), ActError> {
+) -> Result<Option<JobSetOperator>, ActError> {
     let api: Api<JobSetOperator> = Api::all(client.clone());
     let patch = Patch::Apply(json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -31,8 +31,8 @@ pub async fn write(
     }));
     let parameters = PatchParams::apply(names::OPERATOR).force();
     match api.patch_status(&operator.name_any(), &parameters, &patch).await.map_err(ActError::from) {
-        Ok(_) => Ok(()),
-        Err(ActError::Refused(status)) if status.code == 409 || status.code == 404 => Ok(()),
+        Ok(stored) => Ok(Some(stored)),
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }

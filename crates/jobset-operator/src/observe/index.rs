@@ -64,6 +64,18 @@ impl Index {
         self.state().put(object);
     }
 
+    /// Takes in the answer to a write of the status.
+    pub fn status_written(&self, operator: JobSetOperator) {
+        let mut state = self.state();
+        let newer = |known: &Arc<JobSetOperator>| {
+            known.uid() == operator.uid() && version(&**known) < version(&operator)
+        };
+        // Gone meanwhile, or made anew: the watch knows better.
+        if state.operator.as_ref().is_some_and(newer) {
+            state.operator = Some(Arc::new(operator));
+        }
+    }
+
     /// A watch was started and has told nothing yet.
     pub(super) fn starting(&self, watch: &Watch) {
         self.state().unsynced.insert(watch.title(), None);
@@ -124,7 +136,7 @@ impl Index {
 
 impl State {
     fn put(&mut self, object: DynamicObject) {
-        let (key, version) = (ObjectKey::of(&object), version_of(&object));
+        let (key, version) = (ObjectKey::of(&object), version(&object));
         if self.objects.get(&key).is_none_or(|record| record.version <= version) {
             self.objects.insert(key, Record { version, live: Some(Live::new(object)) });
         }
@@ -135,7 +147,13 @@ impl State {
             Feeds::Objects => self.put(object),
             Feeds::Operator => {
                 // The CRD's schema lets nothing else in; an object that slips through all the same is no order.
-                self.operator = object.try_parse().ok().map(Arc::new);
+                let told: Option<JobSetOperator> = object.try_parse().ok();
+                let newer = |known: &Arc<JobSetOperator>, told: &JobSetOperator| {
+                    known.uid() == told.uid() && version(&**known) > version(told)
+                };
+                if !matches!((&self.operator, &told), (Some(known), Some(told)) if newer(known, told)) {
+                    self.operator = told.map(Arc::new);
+                }
             }
             Feeds::Secrets => {
                 self.secrets.insert(object.name_any(), certificate(&object));
@@ -151,7 +169,7 @@ impl State {
     fn delete(&mut self, watch: &Watch, object: &DynamicObject) {
         match watch.feeds {
             Feeds::Objects => {
-                let (key, version) = (ObjectKey::of(object), version_of(object));
+                let (key, version) = (ObjectKey::of(object), version(object));
                 if self.objects.get(&key).is_none_or(|record| record.version <= version) {
                     self.objects.insert(key, Record { version, live: None });
                 }
@@ -193,7 +211,8 @@ impl State {
     }
 }
 
-fn version_of(object: &DynamicObject) -> u64 {
+/// Kubernetes: versions of objects of one kind are numbers that grow.
+fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
