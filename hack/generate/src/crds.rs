@@ -1,4 +1,4 @@
-//! The two CustomResourceDefinitions.
+//! The two `CustomResourceDefinitions`.
 
 use crate::{kubernetes::Kubernetes, structural};
 use anyhow::{Context, Result};
@@ -14,8 +14,8 @@ pub fn jobset(kubernetes: &Kubernetes) -> Result<Value> {
         "description": "A group of Jobs that runs as one unit.",
         "type": "object",
         "properties": root_properties(
-            structural::of::<JobSetSpec>(kubernetes)?,
-            structural::of::<JobSetStatus>(kubernetes)?,
+            &structural::of::<JobSetSpec>(kubernetes)?,
+            &structural::of::<JobSetStatus>(kubernetes)?,
         ),
     });
     let columns = json!([
@@ -86,8 +86,8 @@ pub fn jobset_operator(kubernetes: &Kubernetes) -> Result<Value> {
         "type": "object",
         "required": ["spec"],
         "properties": root_properties(
-            structural::of::<JobSetOperatorSpec>(kubernetes)?,
-            structural::of::<JobSetOperatorStatus>(kubernetes)?,
+            &structural::of::<JobSetOperatorSpec>(kubernetes)?,
+            &structural::of::<JobSetOperatorStatus>(kubernetes)?,
         ),
         "x-kubernetes-validations": [{
             "rule": format!("self.metadata.name == '{singleton}'"),
@@ -132,7 +132,7 @@ fn labels(name: &str) -> Value {
     json!({ "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "jobset" })
 }
 
-fn root_properties(spec: Value, status: Value) -> Value {
+fn root_properties(spec: &Value, status: &Value) -> Value {
     json!({
         "apiVersion": {
             "type": "string",

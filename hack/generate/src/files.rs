@@ -132,29 +132,23 @@ impl Files {
 }
 
 fn first_difference(path: &Path, on_disk: &str, generated: &str) -> Difference {
-    let mut left = on_disk.split('\n');
-    let mut right = generated.split('\n');
-    for line in 1.. {
-        match (left.next(), right.next()) {
-            (Some(a), Some(b)) if a == b => {}
-            (a, b) => {
-                return Difference::Changed {
-                    path: path.to_owned(),
-                    line,
-                    on_disk: excerpt(a),
-                    generated: excerpt(b),
-                };
-            }
-        }
+    let on_disk: Vec<_> = on_disk.split('\n').collect();
+    let generated: Vec<_> = generated.split('\n').collect();
+    let longest = on_disk.len().max(generated.len());
+    let index = (0..longest).find(|&index| on_disk.get(index) != generated.get(index)).unwrap_or(longest);
+    Difference::Changed {
+        path: path.to_owned(),
+        line: index + 1,
+        on_disk: excerpt(on_disk.get(index)),
+        generated: excerpt(generated.get(index)),
     }
-    unreachable!("two texts that differ have a line that differs")
 }
 
-fn excerpt(line: Option<&str>) -> String {
+fn excerpt(line: Option<&&str>) -> String {
     match line {
         None => "(end of file)".to_owned(),
         Some(line) if line.chars().count() > 100 => line.chars().take(100).chain("…".chars()).collect(),
-        Some(line) => line.to_owned(),
+        Some(line) => (*line).to_owned(),
     }
 }
 

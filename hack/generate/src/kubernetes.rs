@@ -16,7 +16,7 @@ use std::{
 /// Folder with the `go.mod` that pins Kubernetes, relative to the repository's root.
 const PIN: &str = "hack/controlplane/kubernetes";
 const MODULE: &str = "k8s.io/kubernetes";
-/// Documents that, together, define JobTemplateSpec, PersistentVolumeClaim and all they refer to.
+/// Documents that, together, define `JobTemplateSpec`, `PersistentVolumeClaim` and all they refer to.
 const DOCUMENTS: [&str; 2] = ["api__v1_openapi.json", "apis__batch__v1_openapi.json"];
 
 /// Schemas of Kubernetes' API types.

@@ -1,6 +1,8 @@
 //! `manifests/`, `deploy/` and `bundle/` as they are committed: names that documents and tools rely on, the RBAC
 //! table, and what OLM needs to find in the bundle.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
 use jobset_operator::rbac::{self, Rule};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde::Deserialize;

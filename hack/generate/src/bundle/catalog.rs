@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jobset_api::jobset_operator;
 use serde_json::{Map, Value, json};
 
-/// What a catalog shows of a ClusterServiceVersion, beside its labels and annotations.
+/// What a catalog shows of a `ClusterServiceVersion`, beside its labels and annotations.
 const SHOWN: [&str; 8] = [
     "description",
     "displayName",
@@ -63,9 +63,12 @@ pub(super) fn catalog(images: &Images, csv: &Value) -> Result<String> {
         ],
     });
     let mut text = yaml::NOTICE.to_owned();
-    for document in [package, channel, bundle] {
-        text.push_str("---\n");
-        text.push_str(&yaml::document(&document)?);
+    // Not before the first: to `opm` the comment alone would be a document, and one without a schema.
+    for (index, document) in [package, channel, bundle].iter().enumerate() {
+        if index > 0 {
+            text.push_str("---\n");
+        }
+        text.push_str(&yaml::document(document)?);
     }
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! The ClusterServiceVersion: what OLM installs, and what a console shows.
+//! The `ClusterServiceVersion`: what OLM installs, and what a console shows.
 
 use super::descriptors;
 use crate::{deploy, images::Images, objects};
@@ -25,7 +25,7 @@ pub(super) fn name() -> String {
     format!("{}.v{VERSION}", names::OPERATOR)
 }
 
-/// The whole ClusterServiceVersion.
+/// The whole `ClusterServiceVersion`.
 pub(super) fn cluster_service_version(images: &Images) -> Result<Value> {
     let operator = deploy::operator(images)?;
     let namespace = find(&operator, "Namespace")?;

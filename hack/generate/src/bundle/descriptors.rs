@@ -4,7 +4,7 @@ use jobset_api::jobset_operator::{KIND, VERSION};
 use jobset_operator::names;
 use serde_json::{Value, json};
 
-/// The owned CRD of the ClusterServiceVersion.
+/// The owned CRD of the `ClusterServiceVersion`.
 pub(super) fn owned_crd() -> Value {
     json!({
         "name": names::OPERATOR_CRD,
