@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     suite::run(
         "api",
         NodeKind::None,
+        // They wait more than they work.
+        8,
         prepare,
         tests![
             crds::are_established,

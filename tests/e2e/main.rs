@@ -1,2 +1,129 @@
-//! The whole story on a real node.
-fn main() {}
+//! The whole story on a real node: installed from `bundle/`, real pods, DNS, logs, and everything taken away again.
+
+// A panic fails the test that it happens in, and no other.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod installation;
+mod uninstallation;
+mod workloads;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use devcluster::NodeKind;
+use devcluster::kubectl::Kubectl;
+use devcluster::node::{LoadImage, load_image};
+use jobset_tests::bundle::{self, Installation};
+use jobset_tests::cluster::SuiteCluster;
+use jobset_tests::wait::wait_for;
+use jobset_tests::{objects, suite, tests};
+use kube::Client;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+/// Images that no registry has: only what was loaded into the node can run.
+const IMAGE: &str = "localhost/jobset-operator:e2e";
+
+/// What the tests share: a cluster on which the operator was installed and told to deploy its operand.
+struct E2e {
+    cluster: SuiteCluster,
+    client: Client,
+    kubectl: Kubectl,
+    installation: Installation,
+    /// The JobSetOperator `cluster`.
+    operator: DynamicObject,
+}
+
+fn main() -> ExitCode {
+    suite::run(
+        "e2e",
+        NodeKind::Real,
+        // In this order: what is installed first is taken away last.
+        1,
+        prepare,
+        tests![
+            installation::both_pods_run,
+            installation::operator_reports_its_conditions,
+            installation::controller_answers_webhooks,
+            installation::pods_are_restricted,
+            workloads::workers_reach_their_coordinator,
+            workloads::demo_jobset_completes_as_documented,
+            uninstallation::jobsets_outlive_the_operand,
+            uninstallation::operand_comes_back,
+            uninstallation::nothing_is_left,
+        ],
+    )
+}
+
+async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
+    let (client, kubectl) = (cluster.client().await?, cluster.kubectl()?);
+    load_image(
+        cluster.cluster().context(),
+        &LoadImage {
+            archive: None,
+            binaries: Some(release_programs()?),
+            rootfs: None,
+            tag: Some(IMAGE.into()),
+        },
+    )?;
+    let installation = bundle::plan(&objects::repository().join("bundle"), Some(IMAGE))?;
+    for object in &installation.objects {
+        objects::apply(&client, object, bundle::FIELD_MANAGER).await?;
+    }
+    let operator = objects::read(&objects::repository().join("deploy/cluster.yaml"))?.remove(0);
+    let e2e = E2e { cluster, client, kubectl, installation, operator };
+    e2e.install_operand().await.inspect_err(|_| e2e.keep_program_logs())?;
+    Ok(e2e)
+}
+
+impl E2e {
+    /// Creates the JobSetOperator and waits until the operator says that the operand is available.
+    async fn install_operand(&self) -> Result<()> {
+        let operator = objects::apply(&self.client, &self.operator, "kubectl").await?;
+        let api = objects::api_of(&self.client, &operator).await?;
+        wait_for(
+            "the operand to be available",
+            Duration::from_mins(3),
+            || async { Ok(api.get("cluster").await?.data["status"]["conditions"].clone()) },
+            |conditions| status_of(conditions, "Available") == "True",
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Writes the logs of our programs to where those of the cluster are kept.
+    fn keep_program_logs(&self) {
+        let namespace = &self.installation.namespace;
+        for deployment in ["jobset-operator", "jobset-controller-manager"] {
+            let log = self
+                .kubectl
+                .run(&["logs", "--namespace", namespace, &format!("deployment/{deployment}"), "--tail=-1"])
+                .unwrap_or_else(|error| format!("{error:#}"));
+            drop(std::fs::write(self.cluster.layout().log(deployment), log));
+        }
+        let pods = self
+            .kubectl
+            .run(&["describe", "pods", "--namespace", namespace])
+            .unwrap_or_else(|error| format!("{error:#}"));
+        drop(std::fs::write(self.cluster.layout().log("pods"), pods));
+    }
+}
+
+/// `target/release`, where `cargo build --release` has put the programs.
+fn release_programs() -> Result<std::path::PathBuf> {
+    let this = std::env::current_exe().context("cannot find out where this program is")?;
+    let target = this.ancestors().nth(3).context("this program is not in a target folder")?;
+    Ok(target.join("release"))
+}
+
+/// Status of a condition; empty when there is none.
+fn status_of<'a>(conditions: &'a Value, kind: &str) -> &'a str {
+    conditions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == kind)
+        .and_then(|condition| condition["status"].as_str())
+        .unwrap_or_default()
+}

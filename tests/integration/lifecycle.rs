@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::Integration;
 use crate::children::{create, jobs_of};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A ReplicatedJob whose simulated pods end so, after so long.
 pub(crate) fn replicated_job(name: &str, replicas: u32, outcome: &str, after: &str) -> String {

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     suite::run(
         "integration",
         NodeKind::Kwok(3),
+        // They wait more than they work.
+        8,
         prepare,
         tests![
             children::jobs_are_as_documented,

@@ -96,9 +96,7 @@ pub fn plan(bundle: &Path, image: Option<&str>) -> Result<Installation> {
         bail!("spec.install.strategy of {name} is \"{}\"; OLM knows only \"deployment\"", strategy.strategy);
     }
 
-    let mut objects = vec![object(json!({
-        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace },
-    }))?];
+    let mut objects = vec![namespace_object(csv, &namespace)?];
     objects.extend(
         manifests.iter().filter(|object| objects::kind(object) == "CustomResourceDefinition").cloned(),
     );
@@ -135,6 +133,16 @@ pub fn plan(bundle: &Path, image: Option<&str>) -> Result<Installation> {
         objects.push(deployment_object(deployment, &name, &namespace, image)?);
     }
     Ok(Installation { name, namespace, objects, deployments })
+}
+
+/// The namespace, with the labels that the CSV's template for it has.
+fn namespace_object(csv: &DynamicObject, namespace: &str) -> Result<DynamicObject> {
+    const TEMPLATE: &str = "operatorframework.io/suggested-namespace-template";
+    let Some(template) = csv.annotations().get(TEMPLATE) else {
+        return object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }));
+    };
+    serde_json::from_str(template)
+        .with_context(|| format!("annotation {TEMPLATE} of {} is not a Namespace", csv.name_any()))
 }
 
 fn role_and_binding(

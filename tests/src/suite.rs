@@ -44,10 +44,12 @@ macro_rules! tests {
 
 /// Runs the suite `name` on a cluster with these nodes, as the program's arguments say.
 ///
-/// `prepare` makes what all tests share.
+/// `prepare` makes what all tests share. `at_once` tests run side by side, unless the arguments say otherwise;
+/// with 1, they run in the order of the list.
 pub fn run<Prepared, Preparing>(
     name: &'static str,
     node: NodeKind,
+    at_once: usize,
     prepare: impl FnOnce(SuiteCluster) -> Preparing,
     tests: Vec<Test<Prepared>>,
 ) -> ExitCode
@@ -56,8 +58,7 @@ where
     Preparing: Future<Output = Result<Prepared>>,
 {
     let mut arguments = Arguments::from_args();
-    // Tests wait more than they work.
-    arguments.test_threads.get_or_insert(8);
+    arguments.test_threads.get_or_insert(at_once);
     let chosen = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
     if arguments.list || !tests.iter().any(chosen) {
         let trials = tests.iter().map(|test| Trial::test(test.name, || Ok(()))).collect();

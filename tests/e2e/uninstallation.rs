@@ -1,0 +1,92 @@
+//! Taking the operand and the operator away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jobset_tests::objects;
+use jobset_tests::wait::wait_for;
+
+use crate::E2e;
+
+/// Deleting the JobSetOperator takes the operand away, but neither JobSets nor, as long as there are any, their CRD.
+pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
+    let jobset = objects::one(
+        "
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata: {name: survivor}
+spec:
+  suspend: true
+  replicatedJobs:
+  - name: worker
+    template: {spec: {template: {spec: {containers: [{name: c, image: busybox}]}}}}
+",
+    )?;
+    let jobset = objects::create(&e2e.client, "default", &jobset, false).await?;
+    delete_operator_resource(&e2e).await?;
+    let jobsets = objects::api_of(&e2e.client, &jobset).await?;
+    assert!(jobsets.get("survivor").await?.metadata.deletion_timestamp.is_none());
+
+    objects::delete(&e2e.client, &jobset).await?;
+    wait_for(
+        "the CRD to follow the last JobSet",
+        Duration::from_mins(2),
+        || async { e2e.kubectl.run(&["get", "crds", "--output", "name"]) },
+        |crds| !crds.contains("jobsets.jobset.x-k8s.io"),
+    )
+    .await?;
+    Ok(())
+}
+
+/// A new JobSetOperator brings everything back.
+pub(crate) async fn operand_comes_back(e2e: Arc<E2e>) -> Result<()> {
+    e2e.install_operand().await.inspect_err(|_| e2e.keep_program_logs())?;
+    for example in objects::read_folder(&objects::repository().join("docs/examples"))? {
+        objects::create(&e2e.client, "default", &example, true).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn nothing_is_left(e2e: Arc<E2e>) -> Result<()> {
+    delete_operator_resource(&e2e).await?;
+    for object in e2e.installation.objects.iter().rev() {
+        objects::delete(&e2e.client, object).await?;
+    }
+    wait_for(
+        "no object with jobset in its name to be left",
+        Duration::from_mins(2),
+        || async {
+            let kinds = "namespaces,crds,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations";
+            let names = e2e.kubectl.run(&["get", kinds, "--output", "name"])?;
+            Ok(names.lines().filter(|name| name.contains("jobset")).map(str::to_owned).collect::<Vec<_>>())
+        },
+        Vec::is_empty,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Deletes the JobSetOperator, and waits until its operand is gone and the operator alone is left.
+async fn delete_operator_resource(e2e: &E2e) -> Result<()> {
+    objects::delete(&e2e.client, &e2e.operator).await?;
+    let namespace = &e2e.installation.namespace;
+    let gone = wait_for(
+        "the operand to be gone",
+        Duration::from_mins(2),
+        || async {
+            let namespaced = "deployments,pods,services,configmaps,roles,certificates,issuers";
+            let cluster_wide = "clusterroles,mutatingwebhookconfigurations,validatingwebhookconfigurations";
+            let mut names =
+                e2e.kubectl.run(&["get", namespaced, "--namespace", namespace, "--output", "name"])?;
+            names += &e2e.kubectl.run(&["get", cluster_wide, "--output", "name"])?;
+            // What OLM installed is named after the operator.
+            let rest =
+                names.lines().filter(|name| name.contains("jobset") && !name.contains("/jobset-operator"));
+            Ok(rest.map(str::to_owned).collect::<Vec<_>>())
+        },
+        Vec::is_empty,
+    );
+    gone.await.inspect_err(|_| e2e.keep_program_logs())?;
+    Ok(())
+}
