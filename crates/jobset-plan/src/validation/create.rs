@@ -10,6 +10,7 @@ use jobset_api::{
     jobset::{FailurePolicy, ReplicatedJob, RestartStrategy},
 };
 use k8s_openapi::api::batch::v1::JobSpec;
+use std::collections::BTreeSet;
 
 /// Longest `spec.managedBy`, in bytes.
 const MANAGED_BY_MAX: usize = 63;
@@ -21,6 +22,7 @@ const POD_SUFFIX: &str = "-abcde";
 pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) -> Vec<FieldError> {
     let spec = &jobset.spec;
     let name = name(jobset);
+    let all: BTreeSet<&str> = spec.replicated_jobs.iter().map(|job| job.name.as_str()).collect();
     let in_place = spec.failure_policy.as_ref().is_some_and(restarts_in_place);
     let mut errors = Vec::new();
 
@@ -43,13 +45,15 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
             errors.push(FieldError::too_long("spec.managedBy", MANAGED_BY_MAX));
         }
     }
+    let mut seen = BTreeSet::new();
     for (index, replicated_job) in spec.replicated_jobs.iter().enumerate() {
         let path = format!("spec.replicatedJobs[{index}]");
         validate_size(replicated_job, &mut errors);
         validate_names(replicated_job, &path, &name, &mut errors);
+        // The ReplicatedJob itself counts as seen: the API accepts that it waits for itself. A warning tells.
+        seen.insert(replicated_job.name.as_str());
         for dependency in &replicated_job.depends_on {
-            // Upstream counts the ReplicatedJob itself as seen; a warning tells of that.
-            if !spec.replicated_jobs.iter().take(index + 1).any(|seen| seen.name == dependency.name) {
+            if !seen.contains(dependency.name.as_str()) {
                 errors.push(FieldError::plain(format!(
                     "replicatedJob: {} cannot depend on replicatedJob: {}",
                     replicated_job.name, dependency.name
@@ -62,14 +66,14 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
     }
     // Without a success policy all ReplicatedJobs count: no name to check.
     for target in spec.success_policy.iter().flat_map(|policy| &policy.target_replicated_jobs) {
-        if !exists(jobset, target) {
+        if !all.contains(target.as_str()) {
             errors.push(FieldError::plain(format!(
                 "invalid replicatedJob name '{target}' does not appear in .spec.ReplicatedJobs"
             )));
         }
     }
     if let Some(policy) = &spec.failure_policy {
-        failure_policy::validate(policy, jobset, gates, &mut errors);
+        failure_policy::validate(policy, &spec.replicated_jobs, &all, gates, &mut errors);
     }
     if let Some(coordinator) = &spec.coordinator {
         errors.extend(coordinator::fault(coordinator, jobset).map(FieldError::plain));
@@ -82,11 +86,6 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
 /// The JobSet's name, or one of the length that its generated name will have.
 pub(super) fn name(jobset: &JobSet) -> String {
     names::name_or_generated(jobset.metadata.name.as_deref(), jobset.metadata.generate_name.as_deref())
-}
-
-/// Whether a ReplicatedJob of this name exists.
-pub(super) fn exists(jobset: &JobSet, name: &str) -> bool {
-    jobset.spec.replicated_jobs.iter().any(|replicated_job| replicated_job.name == name)
 }
 
 /// Whether pods of the Job have an index.
@@ -145,8 +144,7 @@ fn validate_names(
         errors.push(FieldError::invalid_text(format!("{path}.groupName"), group, message));
     }
     let job_name = longest_job_name(jobset_name, replicated_job);
-    let too_long =
-        "JobSet name is too long, job names generated for this JobSet will exceed 63 characters";
+    let too_long = "JobSet name is too long, job names generated for this JobSet will exceed 63 characters";
     for message in names::dns_1035_label(&job_name, too_long) {
         errors.push(FieldError::invalid_text(format!("{path}.name"), &job_name, message));
     }

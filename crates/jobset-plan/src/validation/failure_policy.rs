@@ -1,24 +1,28 @@
 //! Validation of `spec.failurePolicy`.
 
-use super::{FieldError, create::exists};
+use super::FieldError;
 use crate::snapshot::Gates;
-use jobset_api::{
-    JobSet,
-    jobset::{FailurePolicy, FailurePolicyAction, FailurePolicyRule},
-};
+use jobset_api::jobset::{FailurePolicy, FailurePolicyAction, FailurePolicyRule, ReplicatedJob};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest name of a rule, in bytes.
 const RULE_NAME_MAX: usize = 128;
 /// `status.replicatedJobsStatus[].jobRestarts` holds one counter per Job, and this many at most.
 const RESTART_JOB_REPLICAS_MAX: i32 = 1024;
 /// Reasons that the Job controller gives for a failed Job (Kubernetes: batch/v1).
-const JOB_FAILURE_REASONS: [&str; 5] =
-    ["BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"];
+const JOB_FAILURE_REASONS: [&str; 5] = [
+    "BackoffLimitExceeded",
+    "DeadlineExceeded",
+    "FailedIndexes",
+    "MaxFailedIndexesExceeded",
+    "PodFailurePolicy",
+];
 
-/// Adds the errors of a failure policy.
+/// Adds the errors of a failure policy. `names` are those of the ReplicatedJobs.
 pub(super) fn validate(
     policy: &FailurePolicy,
-    jobset: &JobSet,
+    replicated_jobs: &[ReplicatedJob],
+    names: &BTreeSet<&str>,
     gates: &Gates,
     errors: &mut Vec<FieldError>,
 ) {
@@ -30,7 +34,7 @@ pub(super) fn validate(
             ));
             return;
         }
-        if jobset.spec.replicated_jobs.iter().any(|job| job.replicas > RESTART_JOB_REPLICAS_MAX) {
+        if replicated_jobs.iter().any(|job| job.replicas > RESTART_JOB_REPLICAS_MAX) {
             errors.push(FieldError::plain(format!(
                 "JobSet cannot have a failure policy rule with RestartJob or RestartJobAndIgnoreMaxRestarts \
                  action and a replicated job with replicas > {RESTART_JOB_REPLICAS_MAX}"
@@ -38,7 +42,7 @@ pub(super) fn validate(
         }
     }
     for rule in &policy.rules {
-        validate_rule(rule, jobset, errors);
+        validate_rule(rule, names, errors);
     }
     validate_unique_names(&policy.rules, errors);
 }
@@ -50,7 +54,7 @@ fn restarts_single_jobs(rule: &FailurePolicyRule) -> bool {
     )
 }
 
-fn validate_rule(rule: &FailurePolicyRule, jobset: &JobSet, errors: &mut Vec<FieldError>) {
+fn validate_rule(rule: &FailurePolicyRule, names: &BTreeSet<&str>, errors: &mut Vec<FieldError>) {
     let name = &rule.name;
     if name.is_empty() || name.len() > RULE_NAME_MAX {
         errors.push(FieldError::plain(format!(
@@ -66,7 +70,7 @@ fn validate_rule(rule: &FailurePolicyRule, jobset: &JobSet, errors: &mut Vec<Fie
              an alphanumeric character or '_'"
         )));
     }
-    for target in rule.target_replicated_jobs.iter().filter(|target| !exists(jobset, target)) {
+    for target in rule.target_replicated_jobs.iter().filter(|target| !names.contains(target.as_str())) {
         errors.push(FieldError::plain(format!(
             "invalid replicatedJob name '{target}' in failure policy does not appear in .spec.ReplicatedJobs"
         )));
@@ -88,16 +92,13 @@ fn is_rule_name(name: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_,:".contains(byte))
 }
 
-/// One error for each name that several rules have, in the order of their first use.
+/// One error for each name that several rules have, in the order of the names.
 fn validate_unique_names(rules: &[FailurePolicyRule], errors: &mut Vec<FieldError>) {
-    let mut names: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut indices: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {
-        match names.iter_mut().find(|(name, _)| *name == rule.name) {
-            Some((_, indices)) => indices.push(index.to_string()),
-            None => names.push((&rule.name, vec![index.to_string()])),
-        }
+        indices.entry(&rule.name).or_default().push(index.to_string());
     }
-    for (name, indices) in names.iter().filter(|(_, indices)| indices.len() > 1) {
+    for (name, indices) in indices.iter().filter(|(_, indices)| indices.len() > 1) {
         errors.push(FieldError::plain(format!(
             "rule names are not unique, rules with indices [{}] all have the same name '{name}'",
             indices.join(" ")

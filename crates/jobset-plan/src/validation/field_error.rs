@@ -6,8 +6,12 @@ use serde::Serialize;
 use std::{
     collections::BTreeSet,
     fmt::{self, Write as _},
+    io,
     sync::LazyLock,
 };
+
+/// Longest value that is shown whole as JSON, in bytes.
+const VALUE_MAX: usize = 16 * 1024;
 
 /// What is wrong with a field (Kubernetes: the type of a field error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,14 +202,36 @@ fn is_graphic(c: char) -> bool {
 }
 
 /// A value as Go's encoding/json writes it: `<`, `>`, `&` and the two line separators escaped. They stand only
-/// inside strings, so that replacing them in the whole text is right.
+/// inside strings, so that replacing them in the whole text is right. A text of more than [`VALUE_MAX`] bytes
+/// is cut: many errors may show the same large value, and nobody reads that far.
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
-    let text = serde_json::to_string(value).unwrap_or_else(|error| format!("<{error}>"));
-    text.replace('<', "\\u003c")
+    let mut head = Head(Vec::new());
+    let complete = serde_json::to_writer(&mut head, value).is_ok();
+    let mut text = String::from_utf8_lossy(&head.0)
+        .replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026")
         .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+        .replace('\u{2029}', "\\u2029");
+    if !complete {
+        text.push_str("...");
+    }
+    text
+}
+
+/// Keeps the first [`VALUE_MAX`] bytes and refuses the rest.
+struct Head(Vec<u8>);
+
+impl io::Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let kept = bytes.len().min(VALUE_MAX - self.0.len());
+        self.0.extend(bytes.iter().take(kept));
+        Ok(kept) // zero makes the writer's caller stop
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -269,5 +295,15 @@ mod tests {
         ] {
             assert_eq!(quote(text), quoted);
         }
+    }
+
+    #[test]
+    fn a_large_value_is_cut() {
+        let small = vec!["x"; 100];
+        assert!(FieldError::invalid("a", &small, "no").to_string().ends_with(r#""x","x"]: no"#));
+        let large = vec!["\u{fc}"; 100_000];
+        let text = FieldError::invalid("a", &large, "no").to_string();
+        assert!(text.ends_with("...: no"), "{}", &text[text.len() - 40..]);
+        assert!(text.len() < VALUE_MAX + 100, "{}", text.len());
     }
 }

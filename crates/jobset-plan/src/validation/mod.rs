@@ -14,6 +14,7 @@ mod create;
 mod failure_policy;
 mod field_error;
 mod names;
+mod quantity;
 mod semantic_equality;
 mod update;
 mod volume_claims;

@@ -24,8 +24,7 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
      '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or \
      '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const DOMAIN_PREFIXED_PATH: &str = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-const HTTP_PATH: &str =
-    "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+const HTTP_PATH: &str = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
 
 /// The name that an object has or will have, for checks of length. With `generateName`, the random part is a
 /// placeholder of the right length.
@@ -174,15 +173,18 @@ mod tests {
             ("", "f: Required value".to_owned()),
             (
                 "foo",
-                r#"f: Invalid value: "foo": must be a domain-prefixed path (such as "acme.io/foo")"#.to_owned(),
+                r#"f: Invalid value: "foo": must be a domain-prefixed path (such as "acme.io/foo")"#
+                    .to_owned(),
             ),
             (
                 "/foo",
-                r#"f: Invalid value: "/foo": must be a domain-prefixed path (such as "acme.io/foo")"#.to_owned(),
+                r#"f: Invalid value: "/foo": must be a domain-prefixed path (such as "acme.io/foo")"#
+                    .to_owned(),
             ),
             (
                 "foo/",
-                r#"f: Invalid value: "foo/": must be a domain-prefixed path (such as "acme.io/foo")"#.to_owned(),
+                r#"f: Invalid value: "foo/": must be a domain-prefixed path (such as "acme.io/foo")"#
+                    .to_owned(),
             ),
             ("A.io/foo", format!("f: Invalid value: \"A.io\": {DNS_1123_SUBDOMAIN}")),
             (

@@ -1,6 +1,6 @@
 //! Validation of `spec.volumeClaimPolicies`.
 
-use super::{FieldError, create, names, semantic_equality};
+use super::{FieldError, names, semantic_equality};
 use jobset_api::{
     JobSet,
     jobset::{ReplicatedJob, RetentionPolicyType, VolumeClaimPolicy},
@@ -30,7 +30,8 @@ pub fn claims_to_read(jobset: &JobSet) -> Vec<String> {
         return Vec::new();
     };
     let templates = jobset.spec.volume_claim_policies.iter().flat_map(|policy| &policy.templates);
-    let names: BTreeSet<String> = templates.map(|template| claim_name(template_name(template), jobset_name)).collect();
+    let names: BTreeSet<String> =
+        templates.map(|template| claim_name(template_name(template), jobset_name)).collect();
     names.into_iter().filter(|name| names::dns_1123_subdomain(name).is_empty()).collect()
 }
 
@@ -93,7 +94,9 @@ fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut V
         for (volume, found) in pod.volumes.iter().flatten().enumerate() {
             if found.name == name {
                 errors.push(FieldError::invalid_text(
-                    format!("spec.replicatedJobs[{index}].template.spec.template.spec.volumes[{volume}].name"),
+                    format!(
+                        "spec.replicatedJobs[{index}].template.spec.template.spec.volumes[{volume}].name"
+                    ),
                     name,
                     format!("volume name conflicts with VolumeClaimPolicy template name: {name}"),
                 ));
@@ -106,7 +109,9 @@ fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut V
         errors.push(FieldError::invalid(
             "spec.replicatedJobs",
             replicated_jobs,
-            format!("replicatedJob containers don't have a matching volumeMount: {name} from VolumeClaimPolicies"),
+            format!(
+                "replicatedJob containers don't have a matching volumeMount: {name} from VolumeClaimPolicies"
+            ),
         ));
     }
 }

@@ -1,8 +1,122 @@
-//! What is accepted and yet will hurt.
+//! What is accepted and yet will hurt. Kubernetes clients print warnings; no request fails by them.
 
-use jobset_api::JobSet;
+use super::{coordinator, create, field_error::quote, names};
+use crate::message_patterns;
+use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 
-/// Warnings about a JobSet, for the admission response.
-pub fn warnings(_jobset: &JobSet) -> Vec<String> {
-    Vec::new()
+/// Label by which a user hands a JobSet to a queue of Kueue.
+const KUEUE_QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
+/// Kueue: a Workload has at most this many pod sets, and each ReplicatedJob becomes one.
+const KUEUE_POD_SETS_MAX: usize = 8;
+/// Characters that names should leave free: a JobSet that grows gets longer indices, and copies of it longer
+/// names.
+const ROOM_FOR_GROWTH: usize = 10;
+/// The API server may cut a warning that is longer, in characters.
+const WARNING_MAX: usize = 256;
+
+/// Warnings about a JobSet that was accepted, new or changed, after defaulting. Each names the field and the
+/// way out.
+pub fn warnings(jobset: &JobSet) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let name = create::name(jobset);
+    for (index, replicated_job) in jobset.spec.replicated_jobs.iter().enumerate() {
+        let path = format!("spec.replicatedJobs[{index}]");
+        warnings.extend(hanging_placement(jobset, replicated_job, &path));
+        warnings.extend(self_dependency(replicated_job, &path));
+        warnings.extend(little_room(&name, replicated_job, &path));
+    }
+    warnings.extend(too_many_pod_sets(jobset));
+    warnings.extend(broken_patterns(jobset));
+    warnings.extend(invalid_coordinator(jobset, &name));
+    for warning in &mut warnings {
+        warning.retain(|c| !c.is_control()); // it becomes an HTTP header
+        if let Some((end, _)) = warning.char_indices().nth(WARNING_MAX) {
+            warning.truncate(end);
+        }
+    }
+    warnings
+}
+
+/// Pods of a Job with exclusive placement follow the pod of index 0; without indices none is that pod.
+fn hanging_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
+    let own = replicated_job.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    let common = jobset.metadata.annotations.as_ref();
+    let annotations =
+        [own, common].into_iter().flatten().find(|map| map.contains_key(labels::EXCLUSIVE_TOPOLOGY))?;
+    let prepared_nodes = annotations.contains_key(labels::NODE_SELECTOR_STRATEGY);
+    if prepared_nodes || create::is_indexed(replicated_job.template.spec.as_ref()) {
+        return None;
+    }
+    Some(format!(
+        "{path}.template.spec.completionMode: with annotation {} the pods of a Job that is not Indexed are never \
+         scheduled; set it to Indexed, or remove the annotation",
+        labels::EXCLUSIVE_TOPOLOGY
+    ))
+}
+
+fn self_dependency(replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
+    let index =
+        replicated_job.depends_on.iter().position(|dependency| dependency.name == replicated_job.name)?;
+    Some(format!(
+        "{path}.dependsOn[{index}].name: {} waits for itself and will never start; name an earlier replicatedJob, \
+         or remove the entry",
+        shown(&replicated_job.name)
+    ))
+}
+
+/// Names of pods and Jobs are host names of at most 63 characters, and cannot be changed later.
+fn little_room(jobset_name: &str, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
+    let (what, name) = match create::longest_pod_name(jobset_name, replicated_job) {
+        Some(name) => ("pods", name),
+        None => ("Jobs", create::longest_job_name(jobset_name, replicated_job)),
+    };
+    let room = names::LABEL_MAX.checked_sub(name.len()).filter(|room| *room < ROOM_FOR_GROWTH)?;
+    Some(format!(
+        "{path}.name: names of its {what} leave {room} of {} characters for growth; shorten metadata.name or \
+         {path}.name to leave {ROOM_FOR_GROWTH}",
+        names::LABEL_MAX
+    ))
+}
+
+fn too_many_pod_sets(jobset: &JobSet) -> Option<String> {
+    let count = jobset.spec.replicated_jobs.len();
+    let queued = jobset.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(KUEUE_QUEUE_NAME));
+    (queued && count > KUEUE_POD_SETS_MAX).then(|| {
+        format!(
+            "spec.replicatedJobs: Kueue admits at most {KUEUE_POD_SETS_MAX} replicatedJobs and this JobSet has \
+             {count}; merge some, or remove the label {KUEUE_QUEUE_NAME}"
+        )
+    })
+}
+
+fn broken_patterns(jobset: &JobSet) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
+    for (rule, patterns) in rules.map(|rule| &rule.on_job_failure_message_patterns).enumerate() {
+        for (index, pattern) in patterns.iter().enumerate() {
+            if message_patterns::compile(pattern).is_err() {
+                warnings.push(format!(
+                    "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: {} is not a regular \
+                     expression and will never match; correct it (RE2 syntax) or remove it",
+                    shown(pattern)
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// An update may take away what the coordinator names; creation refuses such a JobSet.
+fn invalid_coordinator(jobset: &JobSet, name: &str) -> Option<String> {
+    let coordinator = jobset.spec.coordinator.as_ref()?;
+    let fault = coordinator::fault(coordinator, jobset)
+        .or_else(|| coordinator::label_fault(coordinator, jobset, name))?;
+    Some(format!("spec.coordinator: name a pod that exists, or remove it: {fault}"))
+}
+
+/// A value, quoted, and cut if it is long.
+fn shown(text: &str) -> String {
+    let end = text.char_indices().nth(40).map_or(text.len(), |(end, _)| end);
+    let quoted = quote(text.get(..end).unwrap_or(text));
+    if end < text.len() { format!("{quoted}...") } else { quoted }
 }

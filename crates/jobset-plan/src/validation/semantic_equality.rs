@@ -1,0 +1,184 @@
+//! Equality as Go's typed clients see it.
+//!
+//! A client written in Go reads an object into structs and writes it back. On the way an explicit zero may go
+//! (`hostNetwork: false`), an empty struct may come (`resources: {}`), a quantity may be spelled anew. None of
+//! that is a change, or Kueue could not update a JobSet. But where the Go field is a pointer, zero and absent
+//! are two things: `backoffLimit: 0` is not the default, `namespaceSelector: {}` is every namespace.
+//!
+//! So both sides are brought into one form as JSON, and compared, lists in order:
+//!
+//! | what | form |
+//! |---|---|
+//! | null, empty list, empty map | absent |
+//! | zero of a field that is a plain value in Go | absent |
+//! | empty object of a field that is a plain struct in Go | absent |
+//! | quantity | its number |
+//!
+//! Which fields are pointers is not to be seen from Kubernetes' OpenAPI document. The tables below come from
+//! the Go types of `k8s.io/api` 0.36, from `JobTemplateSpec` and `PersistentVolumeClaimSpec` down, by
+//! reflection. A few names are a pointer in one struct and a value in another: the field that holds the struct
+//! tells them apart. Only for `resources` it does not, and there an empty object is absent everywhere.
+//! A field of a later Kubernetes counts as a pointer if it is a number, a boolean or an object: then a
+//! difference is a difference.
+
+use super::quantity;
+use jobset_api::jobset::ReplicatedJob;
+use k8s_openapi::api::core::v1::PersistentVolumeClaimSpec;
+use serde_json::{Map, Value};
+
+/// Whether two lists of ReplicatedJobs mean the same.
+pub(super) fn replicated_jobs_are_equal(a: &[ReplicatedJob], b: &[ReplicatedJob]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || is_same(a, b, "replicatedJobs"))
+}
+
+/// Whether two claim specs mean the same.
+pub(super) fn claim_specs_are_equal(a: &PersistentVolumeClaimSpec, b: &PersistentVolumeClaimSpec) -> bool {
+    a == b || is_same(a, b, "spec")
+}
+
+fn is_same<T: serde::Serialize>(a: &T, b: &T, key: &str) -> bool {
+    match (serde_json::to_value(a), serde_json::to_value(b)) {
+        (Ok(a), Ok(b)) => normal_form(a, key) == normal_form(b, key),
+        _ => false,
+    }
+}
+
+/// Structs held by value: when empty, they are absent.
+const PLAIN_STRUCTS: [&str; 6] =
+    ["metadata", "podAffinityTerm", "preference", "resources", "spec", "template"];
+/// Maps from texts to texts of the user's: their keys are no field names, and an empty text is a text.
+const TEXT_MAPS: [&str; 6] =
+    ["annotations", "labels", "matchLabels", "nodeSelector", "userAnnotations", "volumeAttributes"];
+/// Maps from texts to quantities.
+const QUANTITY_MAPS: [&str; 3] = ["limits", "overhead", "requests"];
+/// Booleans held by value.
+const PLAIN_BOOLEANS: [&str; 10] = [
+    "chapAuthDiscovery",
+    "chapAuthSession",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "readOnly",
+    "sslEnabled",
+    "stdin",
+    "stdinOnce",
+    "tty",
+];
+/// Numbers held by value.
+const PLAIN_NUMBERS: [&str; 14] = [
+    "containerPort",
+    "failureThreshold",
+    "generation",
+    "hostPort",
+    "initialDelaySeconds",
+    "lun",
+    "maxSkew",
+    "partition",
+    "periodSeconds",
+    "port",
+    "seconds",
+    "successThreshold",
+    "timeoutSeconds",
+    "weight",
+];
+/// Texts held by pointer, whatever holds them. Most texts are values.
+const POINTER_TEXTS: [&str; 30] = [
+    "apiGroup",
+    "cachingMode",
+    "completionMode",
+    "fsGroupChangePolicy",
+    "gmsaCredentialSpec",
+    "gmsaCredentialSpecName",
+    "hostnameOverride",
+    "initiatorName",
+    "localhostProfile",
+    "managedBy",
+    "mountPropagation",
+    "nodeAffinityPolicy",
+    "nodeTaintsPolicy",
+    "podGroupName",
+    "podReplacementPolicy",
+    "preemptionPolicy",
+    "procMount",
+    "recursiveReadOnly",
+    "resourceClaimName",
+    "resourceClaimTemplateName",
+    "runAsUserName",
+    "runtimeClassName",
+    "seLinuxChangePolicy",
+    "service",
+    "stopSignal",
+    "storageClassName",
+    "succeededIndexes",
+    "supplementalGroupsPolicy",
+    "volumeAttributesClassName",
+    "volumeMode",
+];
+/// Scalars held by pointer where their name is elsewhere a value's, as (holder, field).
+const POINTERS_BY_HOLDER: [(&str, &str); 15] = [
+    ("azureDisk", "fsType"),
+    ("azureDisk", "kind"),
+    ("azureDisk", "readOnly"),
+    ("clusterTrustBundle", "name"),
+    ("clusterTrustBundle", "signerName"),
+    ("containers", "restartPolicy"),
+    ("csi", "fsType"),
+    ("csi", "readOnly"),
+    ("dataSourceRef", "namespace"),
+    ("ephemeralContainers", "restartPolicy"),
+    ("fc", "lun"),
+    ("hostPath", "type"),
+    ("initContainers", "restartPolicy"),
+    ("onExitCodes", "containerName"),
+    ("options", "value"),
+];
+
+/// The form in which two values that mean the same are the same. `key` is the field that holds the value; the
+/// elements of a list have the list's.
+fn normal_form(value: Value, key: &str) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| normal_form(item, key)).collect()),
+        Value::Object(fields) => Value::Object(normal_fields(fields, key)),
+        other => other,
+    }
+}
+
+fn normal_fields(fields: Map<String, Value>, holder: &str) -> Map<String, Value> {
+    let mut normal = Map::new();
+    for (key, value) in fields {
+        let value = match value {
+            Value::Object(entries) if QUANTITY_MAPS.contains(&key.as_str()) => Value::Object(
+                entries.into_iter().map(|(name, text)| (name, quantity::normal_form(text))).collect(),
+            ),
+            // `options` is a map in a flexVolume, and a list in a dnsConfig.
+            Value::Object(entries) if TEXT_MAPS.contains(&key.as_str()) || key == "options" => {
+                Value::Object(entries)
+            }
+            text @ Value::String(_) if ["divisor", "sizeLimit"].contains(&key.as_str()) => {
+                quantity::normal_form(text)
+            }
+            other => normal_form(other, &key),
+        };
+        if !is_absent(&value, &key, holder) {
+            normal.insert(key, value);
+        }
+    }
+    normal
+}
+
+/// Whether a field with this value, in its normal form, is as good as none.
+fn is_absent(value: &Value, key: &str, holder: &str) -> bool {
+    let pointer = || POINTERS_BY_HOLDER.contains(&(holder, key));
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => {
+            let is_map = TEXT_MAPS.contains(&key) || QUANTITY_MAPS.contains(&key) || key == "options";
+            fields.is_empty() && (is_map || PLAIN_STRUCTS.contains(&key))
+        }
+        Value::Bool(value) => !value && PLAIN_BOOLEANS.contains(&key) && !pointer(),
+        Value::Number(number) => number.as_i64() == Some(0) && PLAIN_NUMBERS.contains(&key) && !pointer(),
+        Value::String(text) if key == "divisor" => quantity::is_zero(text),
+        Value::String(text) => text.is_empty() && !POINTER_TEXTS.contains(&key) && !pointer(),
+    }
+}

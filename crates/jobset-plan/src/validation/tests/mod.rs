@@ -1,0 +1,84 @@
+//! The rules, row by row, as the specification of the JobSet API lists them.
+
+use super::{ExistingClaims, FieldError, validate_create, validate_update};
+use crate::snapshot::Gates;
+use jobset_api::JobSet;
+use serde_json::{Value, json};
+
+mod create;
+mod failure_policy_and_coordinator;
+mod properties;
+mod update;
+mod volume_claims;
+mod warnings;
+
+/// A valid, defaulted JobSet: `driver` once and `worker` twice, three pods each.
+fn valid() -> Value {
+    let replicated_job = |name: &str, replicas: i32| {
+        json!({
+            "name": name,
+            "groupName": "default",
+            "replicas": replicas,
+            "template": {"spec": {
+                "completionMode": "Indexed",
+                "parallelism": 3,
+                "completions": 3,
+                "template": {"spec": {
+                    "restartPolicy": "OnFailure",
+                    "containers": [{"name": "main", "image": "busybox"}],
+                }},
+            }},
+        })
+    };
+    json!({
+        "metadata": {"name": "js", "namespace": "team"},
+        "spec": {
+            "network": {"enableDNSHostnames": true, "publishNotReadyAddresses": true},
+            "successPolicy": {"operator": "All"},
+            "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
+            "replicatedJobs": [replicated_job("driver", 1), replicated_job("worker", 2)],
+        },
+    })
+}
+
+/// [`valid`] with values set at JSON pointers; missing objects on the way are made, null removes.
+fn edited(edits: &[(&str, Value)]) -> JobSet {
+    let mut jobset = valid();
+    for (pointer, value) in edits {
+        let mut place = &mut jobset;
+        for key in pointer.split('/').skip(1) {
+            let key = key.replace("~1", "/");
+            place = match place {
+                Value::Array(items) => {
+                    let index: usize = key.parse().unwrap();
+                    if index == items.len() {
+                        items.push(Value::Null);
+                    }
+                    &mut items[index]
+                }
+                other => &mut other[key],
+            };
+        }
+        *place = value.clone();
+    }
+    serde_json::from_value(jobset).unwrap()
+}
+
+fn texts(errors: &[FieldError]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+/// The errors of creating [`valid`] with edits, no claims, and the gates off.
+fn created(edits: &[(&str, Value)]) -> Vec<String> {
+    texts(&validate_create(&edited(edits), &ExistingClaims::new(), &Gates::default()))
+}
+
+/// Checks a table of creations: what it is about, edits to [`valid`], expected errors.
+fn check_created(gates: &Gates, rows: &[Row<'_>]) {
+    for (what, edits, expected) in rows {
+        let errors = texts(&validate_create(&edited(edits), &ExistingClaims::new(), gates));
+        assert_eq!(errors, *expected, "{what}");
+    }
+}
+
+type Row<'a> = (&'a str, &'a [(&'a str, Value)], &'a [&'a str]);

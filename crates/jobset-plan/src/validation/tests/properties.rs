@@ -1,0 +1,280 @@
+//! What holds for every JobSet.
+
+use crate::{
+    snapshot::Gates,
+    validation::{
+        ExistingClaim, ExistingClaims, aggregate, claims_to_read, validate_create, validate_update, warnings,
+    },
+};
+use jobset_api::JobSet;
+use proptest::{prelude::*, sample::select};
+use serde_json::{Map, Value, json};
+
+/// Names, good and bad; few, so that they meet.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => select(vec!["a", "b", "driver", "worker-1"]).prop_map(str::to_owned),
+        1 => select(vec!["", "A", "1", "-", "ä", "x y"]).prop_map(str::to_owned),
+        1 => "[a-z]{50,70}",
+        1 => any::<String>(),
+    ]
+}
+
+/// Numbers as they are, and the extremes.
+fn number() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => (0..5_i32).prop_map(Value::from),
+        1 => select(vec![i32::MIN, -1, 1024, 1025, i32::MAX]).prop_map(Value::from),
+    ]
+}
+
+fn words(known: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => select(known).prop_map(Value::from),
+        1 => any::<String>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ]
+}
+
+fn text_map() -> impl Strategy<Value = Value> {
+    prop::collection::btree_map(
+        prop_oneof![
+            Just("kueue.x-k8s.io/queue-name".to_owned()),
+            Just("alpha.jobset.sigs.k8s.io/exclusive-topology".to_owned()),
+            name(),
+        ],
+        name(),
+        0..3,
+    )
+    .prop_map(|map| json!(map))
+}
+
+/// An object of some of these fields.
+fn some_of(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
+    let fields: Vec<_> =
+        fields.into_iter().map(|(key, value)| (Just(key), prop::option::of(value))).collect();
+    fields
+        .prop_map(|fields| {
+            let fields = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        })
+        .boxed()
+}
+
+fn list(item: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
+    prop::collection::vec(item, 0..4).prop_map(Value::from).boxed()
+}
+
+fn names() -> BoxedStrategy<Value> {
+    list(name().prop_map(Value::from))
+}
+
+fn metadata() -> BoxedStrategy<Value> {
+    some_of(vec![
+        ("name", name().prop_map(Value::from).boxed()),
+        ("generateName", name().prop_map(Value::from).boxed()),
+        ("labels", text_map().boxed()),
+        ("annotations", text_map().boxed()),
+    ])
+}
+
+fn quantities() -> BoxedStrategy<Value> {
+    let quantity = prop_oneof![
+        select(vec!["0", "1", "1000m", "1Gi", "1e3", ".", "-1"]).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+    ];
+    prop::collection::btree_map(name(), quantity, 0..3).prop_map(|map| json!(map)).boxed()
+}
+
+fn pod_template() -> BoxedStrategy<Value> {
+    let mount = name().prop_map(|name| json!({"name": name, "mountPath": "/"}));
+    let container = some_of(vec![
+        ("name", name().prop_map(Value::from).boxed()),
+        ("resources", some_of(vec![("limits", quantities()), ("requests", quantities())])),
+        ("volumeMounts", list(mount)),
+        ("env", list(name().prop_map(|name| json!({"name": name, "value": ""})))),
+        ("tty", any::<bool>().prop_map(Value::from).boxed()),
+    ]);
+    let volume =
+        (name(), name()).prop_map(|(name, size)| json!({"name": name, "emptyDir": {"sizeLimit": size}}));
+    let toleration =
+        some_of(vec![("key", name().prop_map(Value::from).boxed()), ("tolerationSeconds", number().boxed())]);
+    let spec = some_of(vec![
+        ("containers", list(container.clone())),
+        ("initContainers", list(container)),
+        ("volumes", list(volume)),
+        ("nodeSelector", text_map().boxed()),
+        ("tolerations", list(toleration)),
+        ("hostNetwork", any::<bool>().prop_map(Value::from).boxed()),
+        ("securityContext", Just(json!({})).boxed()),
+    ]);
+    some_of(vec![("metadata", metadata()), ("spec", spec)])
+}
+
+fn replicated_job() -> BoxedStrategy<Value> {
+    let job = some_of(vec![
+        ("completionMode", words(&["Indexed", "NonIndexed"]).boxed()),
+        ("completions", number().boxed()),
+        ("parallelism", number().boxed()),
+        ("backoffLimit", number().boxed()),
+        ("podReplacementPolicy", words(&["Failed", "TerminatingOrFailed"]).boxed()),
+        ("template", pod_template()),
+    ]);
+    let depends_on = (name(), words(&["Ready", "Complete"]).prop_filter("a text", Value::is_string))
+        .prop_map(|(name, status)| json!({"name": name, "status": status}));
+    some_of(vec![
+        ("name", name().prop_map(Value::from).boxed()),
+        ("groupName", name().prop_map(Value::from).boxed()),
+        ("replicas", number().boxed()),
+        ("dependsOn", list(depends_on)),
+        ("template", some_of(vec![("metadata", metadata()), ("spec", job)])),
+    ])
+}
+
+/// JSON that mostly decodes into a JobSet, mostly a wrong one.
+fn json_of_jobset() -> BoxedStrategy<Value> {
+    let rule = some_of(vec![
+        ("name", name().prop_map(Value::from).boxed()),
+        ("action", words(&["FailJobSet", "RestartJob"]).prop_filter("a text", Value::is_string).boxed()),
+        ("onJobFailureReasons", names()),
+        ("onJobFailureMessagePatterns", names()),
+        ("targetReplicatedJobs", names()),
+    ]);
+    let failure_policy = some_of(vec![
+        ("maxRestarts", number().boxed()),
+        ("restartStrategy", select(vec!["InPlaceRestart", "Recreate", "?"]).prop_map(Value::from).boxed()),
+        ("rules", list(rule)),
+    ]);
+    let coordinator = some_of(vec![
+        ("replicatedJob", name().prop_map(Value::from).boxed()),
+        ("jobIndex", any::<i64>().prop_map(Value::from).boxed()),
+        ("podIndex", number().boxed()),
+    ]);
+    let claim = some_of(vec![
+        ("metadata", metadata()),
+        ("spec", some_of(vec![("storageClassName", words(&["fast", ""]).boxed())])),
+    ]);
+    let policy = some_of(vec![
+        ("templates", list(claim)),
+        (
+            "retentionPolicy",
+            select(vec!["Delete", "Retain"]).prop_map(|text| json!({"whenDeleted": text})).boxed(),
+        ),
+    ]);
+    let spec = some_of(vec![
+        ("replicatedJobs", list(replicated_job())),
+        ("network", name().prop_map(|name| json!({"subdomain": name})).boxed()),
+        (
+            "successPolicy",
+            names().prop_map(|names| json!({"operator": "Any", "targetReplicatedJobs": names})).boxed(),
+        ),
+        ("failurePolicy", failure_policy),
+        ("suspend", any::<bool>().prop_map(Value::from).boxed()),
+        ("coordinator", coordinator),
+        ("managedBy", name().prop_map(Value::from).boxed()),
+        ("volumeClaimPolicies", list(policy)),
+    ]);
+    some_of(vec![("metadata", metadata()), ("spec", spec)])
+}
+
+fn jobset() -> BoxedStrategy<JobSet> {
+    json_of_jobset()
+        .prop_filter_map("decodes into a JobSet", |json| serde_json::from_value(json).ok())
+        .boxed()
+}
+
+fn gates() -> impl Strategy<Value = Gates> {
+    any::<[bool; 3]>().prop_map(|[restart_job, in_place_restart, elastic_jobset]| Gates {
+        restart_job,
+        in_place_restart,
+        elastic_jobset,
+    })
+}
+
+/// Replaces one field somewhere with something of any kind.
+fn wild() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        Just(json!({})),
+        Just(json!([])),
+        Just(json!([null])),
+        Just(json!([{}])),
+    ]
+}
+
+fn replace(value: &mut Value, path: &[prop::sample::Index], with: Value) {
+    let below = match value {
+        Value::Object(fields) if !fields.is_empty() => path.first().map(|index| {
+            let key = fields.keys().nth(index.index(fields.len())).unwrap().clone();
+            &mut fields[&key]
+        }),
+        Value::Array(items) if !items.is_empty() => path.first().map(|index| {
+            let index = index.index(items.len());
+            &mut items[index]
+        }),
+        _ => None,
+    };
+    match below {
+        Some(below) => replace(below, &path[1..], with),
+        None => *value = with,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_jobset_may_be_updated_to_itself(jobset in jobset(), gates in gates()) {
+        prop_assert_eq!(validate_update(&jobset, &jobset, &gates), vec![]);
+    }
+
+    #[test]
+    fn what_may_change_is_the_same_in_both_directions(old in jobset(), new in jobset(), gates in gates()) {
+        // The size of elastic Jobs is not: it has a lower bound and stops with the JobSet's end.
+        let gates = Gates { elastic_jobset: false, ..gates };
+        let there = validate_update(&old, &new, &gates);
+        let back = validate_update(&new, &old, &gates);
+        prop_assert_eq!(there.is_empty(), back.is_empty());
+    }
+
+    #[test]
+    fn nothing_panics_on_what_decodes(
+        mut json in json_of_jobset(),
+        path in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        wild in wild(),
+        other in jobset(),
+        gates in gates(),
+    ) {
+        replace(&mut json, &path, wild);
+        let Ok(jobset) = serde_json::from_value::<JobSet>(json) else { return Ok(()) };
+        let claims: ExistingClaims = claims_to_read(&jobset)
+            .into_iter()
+            .map(|name| (name, ExistingClaim::Present(Box::default())))
+            .collect();
+        let errors = validate_create(&jobset, &claims, &gates);
+        prop_assert_eq!(errors.is_empty(), aggregate(&errors) == "[]");
+        validate_update(&jobset, &other, &gates);
+        validate_update(&other, &jobset, &gates);
+        for warning in warnings(&jobset) {
+            prop_assert!(warning.chars().count() <= 256);
+        }
+    }
+
+    #[test]
+    fn of_a_jobset_that_is_accepted_every_name_is_a_host_name(jobset in jobset(), gates in gates()) {
+        let accepted = validate_create(&jobset, &ExistingClaims::new(), &gates).is_empty();
+        let name = jobset.metadata.name.clone().filter(|name| !name.is_empty());
+        if let (true, Some(name)) = (accepted, name) {
+            for replicated_job in &jobset.spec.replicated_jobs {
+                for index in 0..replicated_job.replicas.min(3) {
+                    let job = format!("{name}-{}-{index}", replicated_job.name);
+                    prop_assert!(job.len() <= 63 && job.is_ascii(), "{}", job);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use super::edited;
+use crate::validation::warnings;
+use serde_json::{Value, json};
+
+/// The warnings of the valid JobSet with edits.
+fn warned(edits: &[(&str, Value)]) -> Vec<String> {
+    warnings(&edited(edits))
+}
+
+const JOB_SET_TOPOLOGY: &str = "/metadata/annotations/alpha.jobset.sigs.k8s.io~1exclusive-topology";
+const OWN_ANNOTATIONS: &str = "/spec/replicatedJobs/1/template/metadata/annotations";
+const WORKER_MODE: &str = "/spec/replicatedJobs/1/template/spec/completionMode";
+
+#[test]
+fn a_valid_jobset_has_no_warnings() {
+    assert!(warned(&[]).is_empty());
+}
+
+#[test]
+fn exclusive_placement_without_indices() {
+    let hangs = "spec.replicatedJobs[1].template.spec.completionMode: with annotation \
+                 alpha.jobset.sigs.k8s.io/exclusive-topology the pods of a Job that is not Indexed are never \
+                 scheduled; set it to Indexed, or remove the annotation";
+    let non_indexed = (WORKER_MODE, json!("NonIndexed"));
+    let zone = json!("topology.kubernetes.io/zone");
+    let own = json!({"alpha.jobset.sigs.k8s.io/exclusive-topology": zone});
+    let prepared = json!({
+        "alpha.jobset.sigs.k8s.io/exclusive-topology": zone,
+        "alpha.jobset.sigs.k8s.io/node-selector": "true",
+    });
+    for (what, edits, expected) in [
+        ("indexed", vec![(JOB_SET_TOPOLOGY, zone.clone())], vec![]),
+        ("no annotation", vec![non_indexed.clone()], vec![]),
+        ("on the JobSet", vec![non_indexed.clone(), (JOB_SET_TOPOLOGY, zone.clone())], vec![hangs]),
+        ("mode not set", vec![(WORKER_MODE, Value::Null), (JOB_SET_TOPOLOGY, zone.clone())], vec![hangs]),
+        ("on the replicatedJob", vec![non_indexed.clone(), (OWN_ANNOTATIONS, own)], vec![hangs]),
+        (
+            "nodes are prepared: no pod follows another",
+            vec![non_indexed, (JOB_SET_TOPOLOGY, zone), (OWN_ANNOTATIONS, prepared)],
+            vec![],
+        ),
+    ] {
+        assert_eq!(warned(&edits), expected, "{what}");
+    }
+}
+
+#[test]
+fn patterns_that_do_not_compile() {
+    let rules = json!([
+        {"name": "a", "action": "FailJobSet", "onJobFailureMessagePatterns": ["^fine$"]},
+        {"name": "b", "action": "FailJobSet", "onJobFailureMessagePatterns": ["fine", "(broken"]},
+    ]);
+    assert_eq!(
+        warned(&[("/spec/failurePolicy", json!({"rules": rules}))]),
+        [
+            "spec.failurePolicy.rules[1].onJobFailureMessagePatterns[1]: \"(broken\" is not a regular expression and \
+          will never match; correct it (RE2 syntax) or remove it"
+        ]
+    );
+}
+
+#[test]
+fn waiting_for_itself() {
+    let depends_on = json!([{"name": "driver", "status": "Ready"}, {"name": "worker", "status": "Ready"}]);
+    assert_eq!(
+        warned(&[("/spec/replicatedJobs/1/dependsOn", depends_on)]),
+        [
+            "spec.replicatedJobs[1].dependsOn[1].name: \"worker\" waits for itself and will never start; name an earlier \
+          replicatedJob, or remove the entry"
+        ]
+    );
+}
+
+#[test]
+fn more_replicated_jobs_than_kueue_takes() {
+    let queue = ("/metadata/labels/kueue.x-k8s.io~1queue-name", json!("lq"));
+    let many = |count: usize| {
+        let jobs: Vec<Value> = (0..count).map(|index| json!({"name": format!("r{index}")})).collect();
+        ("/spec/replicatedJobs", json!(jobs))
+    };
+    assert!(warned(&[queue.clone(), many(8)]).is_empty());
+    assert!(warned(&[many(9)]).is_empty(), "not under Kueue");
+    assert_eq!(
+        warned(&[queue, many(9)]),
+        [
+            "spec.replicatedJobs: Kueue admits at most 8 replicatedJobs and this JobSet has 9; merge some, or remove the \
+          label kueue.x-k8s.io/queue-name"
+        ]
+    );
+}
+
+#[test]
+fn a_coordinator_that_is_gone() {
+    assert_eq!(
+        warned(&[("/spec/coordinator", json!({"replicatedJob": "worker", "jobIndex": 2}))]),
+        ["spec.coordinator: name a pod that exists, or remove it: coordinator job index 2 is invalid for \
+          replicatedJob worker"]
+    );
+}
+
+#[test]
+fn names_without_room() {
+    // `<name>-worker-1-2-abcde` is 17 characters longer than the name.
+    let with = |length: usize| warned(&[("/metadata/name", json!("n".repeat(length)))]);
+    assert!(with(36).is_empty(), "10 are left");
+    assert_eq!(
+        with(37),
+        [
+            "spec.replicatedJobs[0].name: names of its pods leave 9 of 63 characters for growth; shorten metadata.name \
+          or spec.replicatedJobs[0].name to leave 10",
+            "spec.replicatedJobs[1].name: names of its pods leave 9 of 63 characters for growth; shorten metadata.name \
+          or spec.replicatedJobs[1].name to leave 10"
+        ]
+    );
+    let no_completions = "/spec/replicatedJobs/1/template/spec/completions";
+    let jobs = warned(&[("/metadata/name", json!("n".repeat(46))), (no_completions, Value::Null)]);
+    assert!(jobs[1].contains("names of its Jobs leave 8 of 63"), "{jobs:?}");
+    assert!(with(80).is_empty(), "already an error");
+}
+
+#[test]
+fn no_warning_is_longer_than_the_api_server_takes() {
+    let long = "\u{1}(".repeat(300);
+    let rules = json!([{"name": "a", "action": "FailJobSet", "onJobFailureMessagePatterns": [long]}]);
+    for warning in warned(&[
+        ("/spec/failurePolicy", json!({"rules": rules})),
+        ("/spec/coordinator", json!({"replicatedJob": "x".repeat(300)})),
+    ]) {
+        assert!(warning.chars().count() <= 256 && !warning.contains('\u{1}'), "{warning}");
+    }
+}
