@@ -6,7 +6,7 @@ mod manifests;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::binaries::{self, Module};
 use crate::context::Context;
@@ -55,28 +55,44 @@ pub fn install(context: &Context) -> Result<()> {
     let crds = cert_manager::crds(&context.progress)?;
     let step = context.progress.step("Installing DNS, storage class and cert-manager");
     let kubectl = context.kubectl()?;
-    kubectl.apply(include_str!("local-images.yaml"))?;
-    kubectl.apply(&crds)?;
-    for (addon, folder) in ADDONS.iter().zip(&folders) {
-        step.message(addon.program);
-        let version = addon.module.version()?;
-        let image = format!("localhost/devcluster/{}:{version}", addon.program);
-        node::load_cached(
-            context,
-            &image::program(&image, addon.program, &folder.join(addon.program)),
-            folder,
-        )?;
-        kubectl.apply(&manifests::render(
-            addon.manifests,
-            &Replacements { image: &image, volumes: node::VOLUMES },
-        )?)?;
-    }
+    let images = ADDONS.iter().map(image_of).collect::<Result<Vec<_>>>()?;
+    // Unpacking an image and storing a definition keep different programs busy: both at once.
+    std::thread::scope(|scope| -> Result<()> {
+        let loads: Vec<_> = ADDONS
+            .iter()
+            .zip(&folders)
+            .zip(&images)
+            .map(|((addon, folder), tag)| {
+                let image = image::program(tag, addon.program, &folder.join(addon.program));
+                scope.spawn(move || node::load_cached(context, &image, folder))
+            })
+            .collect();
+        step.message("images and definitions");
+        kubectl.apply(&[include_str!("local-images.yaml"), &crds].join("\n---\n"))?;
+        for load in loads {
+            load.join().map_err(|_| anyhow!("loading an image broke off"))??;
+        }
+        Ok(())
+    })?;
+    let rendered = ADDONS
+        .iter()
+        .zip(&images)
+        .map(|(addon, image)| {
+            manifests::render(addon.manifests, &Replacements { image, volumes: node::VOLUMES })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    kubectl.apply(&rendered.join("\n---\n"))?;
     for (namespace, name) in ADDONS.iter().flat_map(|addon| addon.deployments) {
         step.message(*name);
         kubectl.wait_condition(namespace, &format!("deployment/{name}"), "Available", PATIENCE)?;
     }
     step.done();
     Ok(())
+}
+
+/// Name of the image that is made of an add-on.
+fn image_of(addon: &Addon) -> Result<String> {
+    Ok(format!("localhost/devcluster/{}:{}", addon.program, addon.module.version()?))
 }
 
 #[cfg(test)]

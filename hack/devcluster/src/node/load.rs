@@ -11,6 +11,8 @@ use crate::process::run;
 
 /// What `devcluster load-image` is told: exactly one of the three sources.
 #[derive(Clone, Debug, clap::Args)]
+// No group of this name: the subcommand that takes these arguments has it.
+#[group(skip)]
 pub struct LoadImage {
     /// An archive made by `docker save`, `podman save` or `buildah push oci-archive:...`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["binaries", "rootfs"], required_unless_present_any = ["binaries", "rootfs"])]

@@ -11,11 +11,11 @@ use anyhow::{Result, bail};
 
 use super::{Entry, Image, RunConfig, elf};
 
-/// Where each file of the release ends up: (path in the image, file, whether the image is of use without it).
-pub const FILES: [(&str, Source, Presence); 3] = [
-    ("usr/bin/jobset-controller-manager", Source::Program("jobset-controller-manager"), Presence::Required),
-    ("usr/bin/jobset-operator", Source::Program("jobset-operator"), Presence::Required),
-    ("licenses/LICENSE", Source::Repository("LICENSE"), Presence::Required),
+/// Where each file of the release ends up: (path in the image, file).
+pub const FILES: [(&str, Source); 3] = [
+    ("usr/bin/jobset-controller-manager", Source::Program("jobset-controller-manager")),
+    ("usr/bin/jobset-operator", Source::Program("jobset-operator")),
+    ("licenses/LICENSE", Source::Repository("LICENSE")),
 ];
 /// Other paths of the same files: (link, path it leads to).
 pub const LINKS: [(&str, &str); 1] = [("manager", "/usr/bin/jobset-controller-manager")];
@@ -33,28 +33,16 @@ pub enum Source {
     Repository(&'static str),
 }
 
-/// Whether a file may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Packing fails without it.
-    Required,
-    /// Packed when it is there.
-    Optional,
-}
-
 /// The image, from the programs in `binaries`.
 pub fn image(binaries: &Path, tag: &str) -> Result<Image> {
     let mut entries = BTreeMap::new();
     let mut programs = Vec::new();
-    for (path, source, presence) in FILES {
+    for (path, source) in FILES {
         let (file, mode) = match source {
             Source::Program(name) => (binaries.join(name), 0o755),
             Source::Repository(name) => (repository().join(name), 0o644),
         };
         if !file.is_file() {
-            if presence == Presence::Optional {
-                continue;
-            }
             match source {
                 Source::Program(name) => bail!(
                     "there is no program {name} in {}: build it (`cargo build --release`), and name the folder it is in with --binaries",
@@ -115,7 +103,7 @@ mod tests {
     fn release() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let own = std::env::current_exe().unwrap();
-        for (_, source, _) in FILES {
+        for (_, source) in FILES {
             if let Source::Program(name) = source {
                 std::fs::copy(&own, folder.path().join(name)).unwrap();
             }
@@ -151,5 +139,24 @@ mod tests {
             message.contains("no program jobset-operator") && message.contains("cargo build --release"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn the_containerfile_says_the_same() {
+        let containerfile = std::fs::read_to_string(repository().join("Containerfile")).unwrap();
+        let has = |line: &str| assert!(containerfile.contains(line), "Containerfile does not say: {line}");
+        has(&format!("USER {USER}\n"));
+        has(&format!("ENTRYPOINT [\"{ENTRYPOINT}\"]\n"));
+        for (link, to) in LINKS {
+            has(&format!("ln -s {to} /image/{link}\n"));
+        }
+        for (path, source) in FILES {
+            let folder = Path::new(path).parent().unwrap().display();
+            has(&format!("-t /image/{folder} "));
+            match source {
+                Source::Program(name) => has(&format!("target/release/{name}")),
+                Source::Repository(name) => has(&format!("/image/{folder} {name}")),
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, Write};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -229,7 +229,8 @@ pub fn tags_in(archive: &Path) -> Result<Vec<String>> {
         }
         Ok(())
     };
-    read().with_context(|| format!("{} is not an archive of container images", archive.display()))?;
+    // What the reader stumbled over in something else would only confuse.
+    read().map_err(|_| anyhow!("{} is not an archive of container images", archive.display()))?;
     anyhow::ensure!(
         is_image,
         "{} is not an archive of container images: it holds neither manifest.json (`docker save`) nor index.json (OCI)",
