@@ -62,7 +62,7 @@ impl kube::Resource for JobSetOperator {
 pub struct JobSetOperatorSpec {
     /// Whether the operator looks after the JobSet controller. Absent means Managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", regex(pattern = "^(Managed|Unmanaged|Force|Removed)$"))]
+    #[schemars(schema_with = "schema::management_state")]
     pub management_state: Option<ManagementState>,
     /// How much the JobSet controller logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,13 +9,13 @@
 macro_rules! open_enum {
     (
         $(#[$meta:meta])*
-        $name:ident { $( $(#[$variant_meta:meta])* $variant:ident = $text:literal ),+ $(,)? }
+        $name:ident { $( $(#[doc = $doc:literal])+ $(#[default $($is_default:tt)?])? $variant:ident = $text:literal ),+ $(,)? }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(from = "String", into = "String")]
         pub enum $name {
-            $( $(#[$variant_meta])* $variant, )+
+            $( $(#[doc = $doc])+ $(#[default $($is_default)?])? $variant, )+
             /// A value that this version does not know, as it was written.
             Unknown(String),
         }
@@ -56,7 +56,12 @@ macro_rules! open_enum {
                 true
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "enum": Self::KNOWN })
+                schemars::json_schema!({
+                    "type": "string",
+                    "enum": Self::KNOWN,
+                    // For hack/generate, which makes it part of the field's description.
+                    "x-enum-meanings": [$( [$text, concat!($($doc),+)] ),+],
+                })
             }
         }
     };

@@ -104,6 +104,10 @@ impl Converter<'_> {
                 }
             }
         }
+        if let Some(Value::Array(meanings)) = schema.get("x-enum-meanings") {
+            let description = with_meanings(node.get("description"), meanings)?;
+            node.insert("description".into(), description.into());
+        }
         if let Some(default) = schema.get("default").filter(|default| !is_zero(default)) {
             node.insert("default".into(), default.clone());
         }
@@ -263,8 +267,115 @@ fn reflow(text: &str) -> String {
         .join("\n\n")
 }
 
+/// A field's description, followed by what each of its values means.
+fn with_meanings(description: Option<&Value>, meanings: &[Value]) -> Result<String> {
+    let mut text = description.and_then(Value::as_str).unwrap_or_default().to_owned();
+    text.push_str("\n\nPossible values:");
+    for meaning in meanings {
+        let [value, meaning] = [0, 1].map(|index| meaning.get(index).and_then(Value::as_str));
+        let (value, meaning) = value.zip(meaning).context("x-enum-meanings holds pairs of texts")?;
+        text.push_str(&format!("\n- `{value}`: {}", meaning.trim()));
+    }
+    Ok(text)
+}
+
 fn set(node: &mut Value, keyword: &str, value: Value) {
     if let Some(map) = node.as_object_mut() {
         map.insert(keyword.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::from_value;
+
+    /// A Kubernetes of two types.
+    fn kubernetes() -> Kubernetes {
+        let schemas = json!({
+            "io.k8s.Kettle": {
+                "type": "object",
+                "description": "A kettle.",
+                "required": ["litres"],
+                "properties": {
+                    "litres": { "type": "integer", "format": "int32", "default": 0 },
+                    "lid": { "default": {}, "allOf": [{ "$ref": "#/components/schemas/io.k8s.Lid" }] },
+                    "colour": { "type": "string", "default": "" },
+                    "material": { "type": "string", "default": "steel" },
+                    "leaves": { "type": "array", "items": { "type": "string", "default": "" } },
+                    "capacity": { "$ref": "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity" },
+                },
+                "x-kubernetes-unions": [],
+            },
+            "io.k8s.Lid": { "type": "object", "description": "A lid." },
+        });
+        Kubernetes { version: "v0".into(), schemas: from_value(schemas).unwrap() }
+    }
+
+    fn convert(schema: &Value) -> Result<Value> {
+        let kubernetes = kubernetes();
+        Converter { kubernetes: &kubernetes, definitions: &Map::new() }.node(schema, Origin::Rust)
+    }
+
+    #[test]
+    fn a_kubernetes_type_is_inlined_with_the_defaults_it_chose() {
+        let field = json!({
+            "description": "The kettle\nto use.\n\nOne is enough.",
+            "anyOf": [{ "$ref": "#/$defs/io.k8s.Kettle" }, { "type": "null" }],
+        });
+        assert_eq!(
+            convert(&field).unwrap(),
+            json!({
+                "type": "object",
+                "description": "The kettle to use.\n\nOne is enough.",
+                "required": ["litres"],
+                "properties": {
+                    "litres": { "type": "integer", "format": "int32" },
+                    "lid": { "type": "object", "description": "A lid." },
+                    "colour": { "type": "string", "default": "" },
+                    "material": { "type": "string", "default": "steel" },
+                    "leaves": { "type": "array", "items": { "type": "string" } },
+                    "capacity": {
+                        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+                        "pattern": QUANTITY_PATTERN,
+                        "x-kubernetes-int-or-string": true,
+                    },
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn an_optional_enum_loses_null_and_explains_its_values() {
+        let field = json!({
+            "description": "How it is heated.",
+            "type": ["string", "null"],
+            "enum": ["Gas", "Wood", null],
+            "x-enum-meanings": [["Gas", " With gas."], ["Wood", " With wood."]],
+        });
+        assert_eq!(
+            convert(&field).unwrap(),
+            json!({
+                "description": "How it is heated.\n\nPossible values:\n- `Gas`: With gas.\n- `Wood`: With wood.",
+                "type": "string",
+                "enum": ["Gas", "Wood"],
+            })
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_structural_is_named() {
+        let message = |schema: Value| format!("{:#}", convert(&schema).unwrap_err());
+        let object = |field: Value| json!({ "type": "object", "properties": { "kettle": field } });
+        assert_eq!(
+            message(object(json!({ "$ref": "#/$defs/io.k8s.Pan" }))),
+            "kettle: Kubernetes v0 does not describe io.k8s.Pan"
+        );
+        assert_eq!(message(object(json!({ "$ref": "#/$defs/Pan" }))), "kettle: no schema is named Pan");
+        assert_eq!(message(object(json!({ "minimum": 1 }))), "kettle: no type: {\"minimum\":1}");
+        assert_eq!(
+            message(object(json!({ "type": ["string", "integer"] }))),
+            "kettle: a second type \"integer\": a structural schema has one"
+        );
     }
 }

@@ -461,6 +461,22 @@ fn schemas_are_structural_and_described() {
     }
 }
 
+#[test]
+fn enums_explain_their_values() {
+    for crd in [jobset(), operator()] {
+        let nodes = all(&crd).into_iter().filter(|(path, node)| {
+            path.starts_with(".spec") && !path.contains(".template.") && node["enum"].is_array()
+        });
+        for (path, node) in nodes {
+            let description = node["description"].as_str().unwrap();
+            for value in node["enum"].as_array().unwrap().iter().filter(|value| *value != "") {
+                let bullet = format!("\n- `{}`: ", value.as_str().unwrap());
+                assert!(description.contains(&bullet), "{path}: {value} is not explained");
+            }
+        }
+    }
+}
+
 /// etcd takes requests of 1.5 MiB by default; the API server stores CRDs as JSON. A jump means that something was
 /// inlined that should not be.
 #[test]
