@@ -11,9 +11,6 @@ const GENERATE_NAME_MAX: usize = 58;
 /// Stands for the random suffix; only its length matters.
 const GENERATED_SUFFIX: &str = "xxxxx";
 
-/// The message of a label that is too long, for callers that have better words for it.
-pub(crate) const LABEL_TOO_LONG: &str = "must be no more than 63 characters";
-
 const DNS_1035_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start \
      with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', \
      regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
@@ -40,7 +37,7 @@ pub(crate) fn name_or_generated(name: Option<&str>, generate_name: Option<&str>)
 }
 
 /// What keeps a text from being a DNS label of RFC 1035, the rule for names of Services, Jobs and host names.
-/// `too_long` is what to say of more than 63 bytes; Kubernetes says [`LABEL_TOO_LONG`].
+/// `too_long` is what to say of more than 63 bytes: JobSet has its own words for it everywhere.
 pub(crate) fn dns_1035_label<'a>(text: &str, too_long: &'a str) -> Vec<&'a str> {
     let bytes = text.as_bytes();
     let well_formed = bytes.first().is_some_and(u8::is_ascii_lowercase)
@@ -116,6 +113,8 @@ fn is_lower_alphanumeric(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LABEL_TOO_LONG: &str = "that is too long";
 
     #[test]
     fn dns_1035_labels() {

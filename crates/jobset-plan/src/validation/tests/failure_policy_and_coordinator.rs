@@ -5,7 +5,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The errors of a failure policy with these rules.
-fn rules(gates: &Gates, rules: Value) -> Vec<String> {
+fn rules(gates: &Gates, rules: &Value) -> Vec<String> {
     let jobset = edited(&[("/spec/failurePolicy", json!({"maxRestarts": 3, "rules": rules}))]);
     texts(&validate_create(&jobset, &ExistingClaims::new(), gates))
 }
@@ -20,14 +20,14 @@ fn actions_on_single_jobs() {
     for action in ["RestartJob", "RestartJobAndIgnoreMaxRestarts"] {
         let policy = json!([{"name": "1 broken", "action": action}]);
         assert_eq!(
-            rules(&Gates::default(), policy),
+            rules(&Gates::default(), &policy),
             [plain(
                 "RestartJob and RestartJobAndIgnoreMaxRestarts failure policy actions are not allowed when RestartJob \
                  feature gate is disabled"
             )],
             "without the gate, and nothing else of the policy is looked at"
         );
-        assert!(rules(&on, json!([{"name": "a", "action": action}])).is_empty());
+        assert!(rules(&on, &json!([{"name": "a", "action": action}])).is_empty());
         let with_replicas = |replicas: i32| {
             let jobset = edited(&[
                 ("/spec/failurePolicy", json!({"rules": [{"name": "a", "action": action}]})),
@@ -65,17 +65,17 @@ fn rule_names() {
         ))
     };
     for good in ["a", "a_", "failurePolicyRule0", "A,b:c_9", &"a".repeat(128)] {
-        assert!(rules(&off, json!([rule(good)])).is_empty(), "{good}");
+        assert!(rules(&off, &json!([rule(good)])).is_empty(), "{good}");
     }
     for bad in ["1", "_a", "a,", "a:", "a-b", "a b", "ä"] {
-        assert_eq!(rules(&off, json!([rule(bad)])), [form(bad)]);
+        assert_eq!(rules(&off, &json!([rule(bad)])), [form(bad)]);
     }
-    assert_eq!(rules(&off, json!([rule("")])), [length(0), form("")]);
-    assert_eq!(rules(&off, json!([rule(&"a".repeat(129))])), [length(129)]);
+    assert_eq!(rules(&off, &json!([rule("")])), [length(0), form("")]);
+    assert_eq!(rules(&off, &json!([rule(&"a".repeat(129))])), [length(129)]);
 
     let named = ["x", "y", "x", "y", "x", "z"].map(rule);
     assert_eq!(
-        rules(&off, json!(named)),
+        rules(&off, &json!(named)),
         [
             plain("rule names are not unique, rules with indices [0 2 4] all have the same name 'x'"),
             plain("rule names are not unique, rules with indices [1 3] all have the same name 'y'"),
@@ -96,7 +96,7 @@ fn targets_and_reasons_of_rules() {
         let mut rule = rule("a");
         rule["onJobFailureReasons"] = json!(reasons);
         rule["targetReplicatedJobs"] = json!(targets);
-        rules(&Gates::default(), json!([rule]))
+        rules(&Gates::default(), &json!([rule]))
     };
     assert!(with(&known, &["driver", "worker"]).is_empty());
     assert_eq!(

@@ -41,27 +41,32 @@ fn valid() -> Value {
     })
 }
 
-/// [`valid`] with values set at JSON pointers; missing objects on the way are made, null removes.
+/// [`valid`] with values set at JSON pointers.
 fn edited(edits: &[(&str, Value)]) -> JobSet {
     let mut jobset = valid();
     for (pointer, value) in edits {
-        let mut place = &mut jobset;
-        for key in pointer.split('/').skip(1) {
-            let key = key.replace("~1", "/");
-            place = match place {
-                Value::Array(items) => {
-                    let index: usize = key.parse().unwrap();
-                    if index == items.len() {
-                        items.push(Value::Null);
-                    }
-                    &mut items[index]
-                }
-                other => &mut other[key],
-            };
-        }
-        *place = value.clone();
+        set(&mut jobset, pointer, value.clone());
     }
     serde_json::from_value(jobset).unwrap()
+}
+
+/// Sets a value at a JSON pointer. Missing objects on the way are made; null is as good as absent.
+fn set(json: &mut Value, pointer: &str, value: Value) {
+    let mut place = json;
+    for key in pointer.split('/').skip(1) {
+        let key = key.replace("~1", "/");
+        place = match place {
+            Value::Array(items) => {
+                let index: usize = key.parse().unwrap();
+                if index == items.len() {
+                    items.push(Value::Null);
+                }
+                &mut items[index]
+            }
+            other => &mut other[key],
+        };
+    }
+    *place = value;
 }
 
 fn texts(errors: &[FieldError]) -> Vec<String> {

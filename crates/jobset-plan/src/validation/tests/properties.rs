@@ -1,6 +1,8 @@
 //! What holds for every JobSet.
 
+use super::set;
 use crate::{
+    defaulting,
     snapshot::Gates,
     validation::{
         ExistingClaim, ExistingClaims, aggregate, claims_to_read, validate_create, validate_update, warnings,
@@ -224,8 +226,70 @@ fn replace(value: &mut Value, path: &[prop::sample::Index], with: Value) {
     }
 }
 
+/// JSON of a JobSet that lacks nothing but what defaulting adds.
+fn json_of_valid_jobset() -> impl Strategy<Value = Value> {
+    let size =
+        prop_oneof![Just(json!({})), (1..100_i32).prop_map(|n| json!({"completions": n, "parallelism": n}))];
+    let job = (size, 0..1000_i32, any::<bool>()).prop_map(|(mut job, replicas, explicit)| {
+        job["template"] = json!({"spec": {"containers": [
+            {"name": "main", "image": "busybox", "volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        ]}});
+        if explicit {
+            job["completionMode"] = json!("NonIndexed");
+        }
+        json!({"replicas": replicas, "template": {"spec": job}})
+    });
+    let jobs = prop::collection::btree_map("[a-z][a-z0-9-]{0,15}", job, 0..5).prop_map(|jobs| {
+        let mut list: Vec<Value> = Vec::new();
+        for (name, mut job) in jobs {
+            if let Some(before) = list.last() {
+                job["dependsOn"] = json!([{"name": before["name"], "status": "Complete"}]);
+            }
+            job["name"] = json!(name);
+            list.push(job);
+        }
+        list
+    });
+    let rule = select(vec!["FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"])
+        .prop_map(|action| json!({"action": action}));
+    let name = prop_oneof![
+        "[a-z][a-z0-9]{0,19}".prop_map(|name| json!({"name": name})),
+        "[a-z][a-z0-9-]{0,14}".prop_map(|name| json!({"generateName": name})),
+    ];
+    (name, jobs, list(rule), any::<bool>()).prop_map(|(metadata, jobs, rules, claims)| {
+        let mut jobset = json!({
+            "metadata": metadata,
+            "spec": {"replicatedJobs": jobs, "failurePolicy": {"rules": rules}},
+        });
+        if claims && !jobs.is_empty() {
+            jobset["spec"]["volumeClaimPolicies"] = json!([{"templates": [{"metadata": {"name": "data"}}]}]);
+        }
+        jobset
+    })
+}
+
+/// What the mutating webhook makes of it.
+fn defaulted(mut json: Value) -> Value {
+    for default in defaulting::defaults(&json) {
+        set(&mut json, &default.path, default.value);
+    }
+    json
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_valid_jobset_is_accepted_once_it_is_defaulted(json in json_of_valid_jobset()) {
+        let jobset: JobSet = serde_json::from_value(defaulted(json)).unwrap();
+        let errors = validate_create(&jobset, &ExistingClaims::new(), &Gates::default());
+        prop_assert!(errors.is_empty(), "{}", aggregate(&errors));
+    }
+
+    #[test]
+    fn defaulting_is_idempotent(json in json_of_jobset()) {
+        prop_assert_eq!(defaulting::defaults(&defaulted(json)), vec![]);
+    }
 
     #[test]
     fn a_jobset_may_be_updated_to_itself(jobset in jobset(), gates in gates()) {
@@ -233,12 +297,21 @@ proptest! {
     }
 
     #[test]
-    fn what_may_change_is_the_same_in_both_directions(old in jobset(), new in jobset(), gates in gates()) {
-        // The size of elastic Jobs is not: it has a lower bound and stops with the JobSet's end.
+    fn what_may_change_may_change_back(
+        old in json_of_jobset(),
+        path in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        wild in wild(),
+        gates in gates(),
+    ) {
+        // The size of elastic Jobs may not: it has a lower bound.
         let gates = Gates { elastic_jobset: false, ..gates };
-        let there = validate_update(&old, &new, &gates);
-        let back = validate_update(&new, &old, &gates);
-        prop_assert_eq!(there.is_empty(), back.is_empty());
+        let mut new = old.clone();
+        replace(&mut new, &path, wild);
+        if let (Ok(old), Ok(new)) = (serde_json::from_value(old), serde_json::from_value(new)) {
+            let there = validate_update(&old, &new, &gates);
+            let back = validate_update(&new, &old, &gates);
+            prop_assert_eq!(there.is_empty(), back.is_empty(), "{:?} {:?}", there, back);
+        }
     }
 
     #[test]
@@ -261,20 +334,6 @@ proptest! {
         validate_update(&other, &jobset, &gates);
         for warning in warnings(&jobset) {
             prop_assert!(warning.chars().count() <= 256);
-        }
-    }
-
-    #[test]
-    fn of_a_jobset_that_is_accepted_every_name_is_a_host_name(jobset in jobset(), gates in gates()) {
-        let accepted = validate_create(&jobset, &ExistingClaims::new(), &gates).is_empty();
-        let name = jobset.metadata.name.clone().filter(|name| !name.is_empty());
-        if let (true, Some(name)) = (accepted, name) {
-            for replicated_job in &jobset.spec.replicated_jobs {
-                for index in 0..replicated_job.replicas.min(3) {
-                    let job = format!("{name}-{}-{index}", replicated_job.name);
-                    prop_assert!(job.len() <= 63 && job.is_ascii(), "{}", job);
-                }
-            }
         }
     }
 }

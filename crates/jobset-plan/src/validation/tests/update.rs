@@ -82,7 +82,8 @@ fn replicated_jobs_are_immutable() {
         assert!(is_immutable(&errors), "{what}: {errors:?}");
         if !what.contains("pods") && !what.contains("selector") {
             let suspended = ("/spec/suspend", json!(true));
-            let errors = updated(&Gates::default(), &[suspended.clone()], &[suspended, (&pointer, value)]);
+            let new = [suspended.clone(), (pointer.as_str(), value)];
+            let errors = updated(&Gates::default(), &[suspended], &new);
             assert!(is_immutable(&errors), "{what}, suspended: {errors:?}");
         }
     }
