@@ -21,6 +21,14 @@ pub mod reasons {
     pub const FAILED_JOBS: &str = "FailedJobs";
     /// `maxRestarts` is used up.
     pub const REACHED_MAX_RESTARTS: &str = "ReachedMaxRestarts";
+    /// A restart for want of a matching rule.
+    pub const DEFAULT_FAILURE_POLICY: &str = "DefaultFailurePolicy";
+    /// Prefix of the reason of a restart by a rule; the rule's name follows.
+    pub const FAILURE_POLICY_RULE: &str = "FailurePolicy_";
+    /// ReplicatedJobs are being started one after another.
+    pub const STARTUP_POLICY_IN_PROGRESS: &str = "InOrderStartupPolicyInProgress";
+    /// All ReplicatedJobs were started in order.
+    pub const STARTUP_POLICY_COMPLETED: &str = "InOrderStartupPolicyCompleted";
     /// A rule with action FailJobSet matched.
     pub const FAIL_JOB_SET_ACTION: &str = "FailJobSetFailurePolicyAction";
     /// `spec.suspend` is true.
@@ -37,6 +45,8 @@ pub mod reasons {
     pub const JOB_SET_SUSPENDED: &str = "JobSetSuspended";
     /// Event: a child Job could not be created.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
+    /// Event: a claim could not be created.
+    pub const PVC_CREATION_FAILED: &str = "PVCCreationFailed";
     /// Event: the headless Service could not be created.
     pub const SERVICE_CREATION_FAILED: &str = "HeadlessServiceCreationFailed";
 }

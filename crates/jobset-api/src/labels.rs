@@ -53,3 +53,21 @@ pub const MANAGED_BY_JOBSET_CONTROLLER: &str = "jobset.sigs.k8s.io/jobset-contro
 
 /// Annotation that the Job controller sets on pods of Indexed Jobs (Kubernetes: batch/v1).
 pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// Keys that this project writes on Jobs and pods; a template cannot set them.
+pub const RESERVED: &[&str] = &[
+    JOBSET_NAME,
+    JOBSET_UID,
+    REPLICATED_JOB_NAME,
+    RESTART_ATTEMPT,
+    JOB_RESTART_ATTEMPT,
+    REPLICATED_JOB_REPLICAS,
+    GLOBAL_REPLICAS,
+    JOB_INDEX,
+    JOB_GLOBAL_INDEX,
+    JOB_KEY,
+    GROUP_NAME,
+    GROUP_REPLICAS,
+    JOB_GROUP_INDEX,
+    COORDINATOR,
+];

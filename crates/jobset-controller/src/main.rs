@@ -50,7 +50,7 @@ async fn run(flags: &Flags) -> Result<()> {
 
     let readiness = probes::Readiness::new([
         ("certificates", "certificates are not ready"),
-        ("caches", "the first lists of JobSets, Jobs and Services are not read yet"),
+        ("caches", "the first lists of JobSets, Jobs, Services and claims are not read yet"),
     ]);
     let mut servers = JoinSet::new();
     if let Some(address) = settings.probes {

@@ -85,9 +85,13 @@ impl Reconciler {
     /// One look at one JobSet. Returns when to look again without a cause.
     async fn reconcile(&self, family: &Family) -> Result<Option<Duration>, Vec<ActError>> {
         let jobset = &family.jobset;
-        let snapshot = Snapshot { jobset, jobs: &family.jobs, service_exists: family.service_exists };
-        let Plan { actions, status, events, requeue_after } =
-            jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
+        let Family { jobs, service_exists, claims, .. } = family;
+        let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
+        let plan = jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
+        let Plan { actions, status, events, requeue_after, waiting } = plan;
+        for why in waiting {
+            debug!("waiting: {why}");
+        }
 
         let count = actions.len();
         let failures: Vec<ActError> = stream::iter(actions)

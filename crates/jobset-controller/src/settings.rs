@@ -166,14 +166,16 @@ fn lease(
 }
 
 fn gates(configuration: &Configuration) -> Result<Gates> {
-    let gates = Gates::default();
+    let mut gates = Gates::default();
     for (name, on) in &configuration.feature_gates {
         match (name.as_str(), on) {
-            ("TLSOptions", true) | ("InPlaceRestart" | "RestartJob" | "ElasticJobSet", false) => {}
+            ("TLSOptions", true) | ("InPlaceRestart", false) => {}
+            ("RestartJob", on) => gates.restart_job = *on,
+            ("ElasticJobSet", on) => gates.elastic_jobset = *on,
             ("TLSOptions", false) => {
                 bail!("cannot set feature gate TLSOptions to false, feature is locked to true")
             }
-            ("InPlaceRestart" | "RestartJob" | "ElasticJobSet", true) => {
+            ("InPlaceRestart", true) => {
                 bail!(
                     "featureGates.{name}: this version does not have the feature yet; remove it or set it to false"
                 )

@@ -1,11 +1,14 @@
 //! The child Jobs: which are missing, and what each looks like.
 
 use crate::{
-    network, placement,
+    buckets::{self, Buckets},
+    depends_on, network, placement,
     plan::{Action, Draft, owner_reference},
+    restart,
     snapshot::{Gates, Snapshot},
+    startup_policy, volume_claims,
 };
-use jobset_api::{JobSet, ReplicatedJobStatus, jobset::ReplicatedJob, labels};
+use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use sha1::{Digest, Sha1};
 use std::{
@@ -13,33 +16,44 @@ use std::{
     fmt::Write,
 };
 
-/// Creates every Job that should exist and does not. A Job that exists holds its name, whatever its attempt.
-pub(crate) fn create_missing(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<'_>) {
-    let existing: HashSet<&str> = snapshot.jobs.iter().map(|job| job.name.as_str()).collect();
+/// Creates every Job that should exist by now and does not. A Job that exists holds its name, whatever its
+/// attempt; with restart strategy BlockingRecreate, one Job of an earlier attempt holds up all.
+pub(crate) fn create_missing(
+    snapshot: &Snapshot<'_>,
+    jobs: &Buckets<'_>,
+    gates: &Gates,
+    draft: &mut Draft<'_>,
+) {
     let jobset = snapshot.jobset;
-    let totals = Totals::of(jobset);
-    let mut before = 0;
-    let mut before_in_group: BTreeMap<&str, i64> = BTreeMap::new();
+    let existing: HashSet<&str> = snapshot.jobs.iter().map(|job| job.name.as_str()).collect();
+    let blocked = restart::is_blocking(jobset) && !jobs.previous.is_empty();
+    if blocked {
+        draft
+            .waiting
+            .push(format!("{} Jobs of the attempt before are still being deleted", jobs.previous.len()));
+    }
+    let mut places = Places::of(jobset);
     for replicated_job in &jobset.spec.replicated_jobs {
-        let in_group = before_in_group.entry(&replicated_job.group_name).or_default();
-        for index in 0..replicated_job.replicas {
-            let name = job_name(jobset, replicated_job, index);
+        let places = places.next(replicated_job);
+        if let Err(why) = depends_on::is_met(jobset, replicated_job, &draft.status) {
+            draft.waiting.push(why);
+            continue;
+        }
+        if startup_policy::has_started(jobset, replicated_job, &draft.status) {
+            continue;
+        }
+        for place in places.filter(|_| !blocked) {
+            let name = job_name(jobset, replicated_job, place.index);
             if !existing.contains(name.as_str()) {
-                let place = Place {
-                    index,
-                    global_index: before + i64::from(index),
-                    group_index: *in_group + i64::from(index),
-                    global_replicas: totals.all,
-                    group_replicas: totals.group(&replicated_job.group_name),
-                };
                 let job = construct(jobset, replicated_job, name, &place, gates);
                 draft.actions.push(Action::CreateJob(Box::new(job)));
             }
         }
-        let replicas = i64::from(replicated_job.replicas.max(0));
-        before += replicas;
-        *in_group += replicas;
+        if startup_policy::must_wait_for(jobset, replicated_job, draft) {
+            return;
+        }
     }
+    startup_policy::complete(jobset, draft);
 }
 
 /// Name of a child Job: `<jobset>-<replicatedJob>-<index>`.
@@ -56,26 +70,46 @@ struct Place {
     group_replicas: i64,
 }
 
-/// Numbers of Jobs, in all and by group.
-struct Totals<'a> {
-    all: i64,
-    groups: BTreeMap<&'a str, i64>,
+/// Hands out the places of the Jobs, ReplicatedJob by ReplicatedJob in the order of the spec.
+struct Places<'a> {
+    global_replicas: i64,
+    group_replicas: BTreeMap<&'a str, i64>,
+    global_index: i64,
+    group_index: BTreeMap<&'a str, i64>,
 }
 
-impl<'a> Totals<'a> {
+impl<'a> Places<'a> {
     fn of(jobset: &'a JobSet) -> Self {
-        let mut totals = Self { all: 0, groups: BTreeMap::new() };
+        let mut group_replicas = BTreeMap::new();
         for replicated_job in &jobset.spec.replicated_jobs {
-            let replicas = i64::from(replicated_job.replicas.max(0));
-            totals.all += replicas;
-            *totals.groups.entry(&replicated_job.group_name).or_default() += replicas;
+            *group_replicas.entry(replicated_job.group_name.as_str()).or_default() +=
+                replicas(replicated_job);
         }
-        totals
+        let global_replicas = group_replicas.values().sum();
+        Self { global_replicas, group_replicas, global_index: 0, group_index: BTreeMap::new() }
     }
 
-    fn group(&self, name: &str) -> i64 {
-        self.groups.get(name).copied().unwrap_or(0)
+    /// The places of the next ReplicatedJob.
+    fn next(&mut self, replicated_job: &'a ReplicatedJob) -> impl Iterator<Item = Place> + use<> {
+        let group = replicated_job.group_name.as_str();
+        let (global_replicas, global_start) = (self.global_replicas, self.global_index);
+        let group_replicas = self.group_replicas.get(group).copied().unwrap_or(0);
+        let group_index = self.group_index.entry(group).or_default();
+        let group_start = *group_index;
+        self.global_index += replicas(replicated_job);
+        *group_index += replicas(replicated_job);
+        (0..replicated_job.replicas).map(move |index| Place {
+            index,
+            global_index: global_start + i64::from(index),
+            group_index: group_start + i64::from(index),
+            global_replicas,
+            group_replicas,
+        })
     }
+}
+
+fn replicas(replicated_job: &ReplicatedJob) -> i64 {
+    i64::from(replicated_job.replicas.max(0))
 }
 
 fn construct(
@@ -114,6 +148,7 @@ fn construct(
     }
     let job_annotations = metadata.annotations.get_or_insert_default();
     placement::select_prepared_nodes(job_annotations, &namespace, &name, pod);
+    volume_claims::add_volumes(jobset, pod);
     metadata.name = Some(name);
     metadata.namespace = Some(namespace);
     Job { metadata, spec: Some(spec), status: None }
@@ -144,11 +179,8 @@ fn identity(
         (labels::JOB_GROUP_INDEX, place.group_index.to_string()),
     ]);
     if gates.restart_job {
-        let own = |status: &&ReplicatedJobStatus| status.name == replicated_job.name;
-        let restarts = status
-            .and_then(|status| status.replicated_jobs_status.iter().find(own))
-            .and_then(|status| status.job_restarts.get(usize::try_from(place.index).ok()?));
-        keys.insert(labels::JOB_RESTART_ATTEMPT, restarts.copied().unwrap_or(0).to_string());
+        let restarts = buckets::restarts_of(jobset, &replicated_job.name, place.index);
+        keys.insert(labels::JOB_RESTART_ATTEMPT, restarts.to_string());
     }
     if let Some(coordinator) = &jobset.spec.coordinator {
         keys.insert(labels::COORDINATOR, network::coordinator_endpoint(jobset, coordinator));

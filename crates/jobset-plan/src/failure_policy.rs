@@ -1,24 +1,159 @@
-//! What follows from a failed Job.
+//! `spec.failurePolicy`: what follows from a failed Job.
+//!
+//! One Job decides at a time: of the first rule that matches any failed Job, the one that failed first. After a
+//! restart the other failed Jobs are of an earlier attempt, and count no more.
 
 use crate::{
+    message_patterns,
     plan::{Draft, EventKind},
-    snapshot::JobRecord,
+    restart,
+    snapshot::{Gates, JobRecord, LabelValue},
 };
 use jobset_api::{
-    JobSet,
+    JobSet, JobSetStatus,
     conditions::{self as types, reasons},
+    jobset::{FailurePolicy, FailurePolicyAction, FailurePolicyRule},
 };
 
-/// The JobSet fails with its first failed Job.
-pub(crate) fn apply(_jobset: &JobSet, failed: &[&JobRecord], draft: &mut Draft<'_>) {
-    let first = first_failed(failed).map_or("", |job| &job.name);
-    let message = format!("jobset failed due to one or more job failures (first failed job: {first})");
-    fail(draft, reasons::FAILED_JOBS, &message);
+/// Decides about the failed Jobs, of which there is at least one.
+pub(crate) fn apply(jobset: &JobSet, failed: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
+    let Some(first) = first_failed(failed.iter().copied()) else { return };
+    let Some(policy) = &jobset.spec.failure_policy else {
+        let message = because("jobset failed due to one or more job failures", first);
+        return fail(draft, reasons::FAILED_JOBS, &message);
+    };
+    match decide(policy, failed) {
+        Some((rule, job)) => act(jobset, policy, Some(rule), &rule.action, job, gates, draft),
+        None => act(jobset, policy, None, &FailurePolicyAction::RestartJobSet, first, gates, draft),
+    }
+}
+
+/// The first rule that matches a failed Job, with the Job that failed first of those it matches.
+fn decide<'a>(
+    policy: &'a FailurePolicy,
+    failed: &[&'a JobRecord],
+) -> Option<(&'a FailurePolicyRule, &'a JobRecord)> {
+    policy.rules.iter().find_map(|rule| {
+        let matching = failed.iter().copied().filter(|job| matches(rule, job));
+        first_failed(matching).map(|job| (rule, job))
+    })
+}
+
+fn matches(rule: &FailurePolicyRule, job: &JobRecord) -> bool {
+    let (Some(verdict), Some(replicated_job)) = (&job.verdict, &job.replicated_job) else { return false };
+    let any = |list: &[String], value: &String| list.is_empty() || list.contains(value);
+    any(&rule.target_replicated_jobs, replicated_job)
+        && any(&rule.on_job_failure_reasons, &verdict.reason)
+        && message_patterns::any_found(&rule.on_job_failure_message_patterns, &verdict.message)
 }
 
 /// The Job that failed first; of several at the same time, the first in the list.
-fn first_failed<'a>(failed: &[&'a JobRecord]) -> Option<&'a JobRecord> {
-    failed.iter().copied().min_by_key(|job| job.verdict.as_ref().map(|verdict| verdict.at))
+fn first_failed<'a>(failed: impl Iterator<Item = &'a JobRecord>) -> Option<&'a JobRecord> {
+    failed.min_by_key(|job| job.verdict.as_ref().map(|verdict| verdict.at))
+}
+
+fn act(
+    jobset: &JobSet,
+    policy: &FailurePolicy,
+    rule: Option<&FailurePolicyRule>,
+    action: &FailurePolicyAction,
+    job: &JobRecord,
+    gates: &Gates,
+    draft: &mut Draft<'_>,
+) {
+    let message = because(&format!("applying {action} failure policy action"), job);
+    let counts = matches!(action, FailurePolicyAction::RestartJobSet | FailurePolicyAction::RestartJob);
+    if counts && used_up(&draft.status, gates) >= i64::from(policy.max_restarts) && is_allowed(action, gates)
+    {
+        let message = because("jobset failed due to reaching max number of restarts", job);
+        return fail(draft, reasons::REACHED_MAX_RESTARTS, &message);
+    }
+    match action {
+        FailurePolicyAction::FailJobSet => return fail(draft, reasons::FAIL_JOB_SET_ACTION, &message),
+        FailurePolicyAction::RestartJobSet | FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts => {
+            let reason = rule.map_or_else(
+                || reasons::DEFAULT_FAILURE_POLICY.to_owned(),
+                |rule| format!("{}{}", reasons::FAILURE_POLICY_RULE, rule.name),
+            );
+            restart::restart(draft, counts, &reason, &message);
+        }
+        FailurePolicyAction::RestartJob | FailurePolicyAction::RestartJobAndIgnoreMaxRestarts => {
+            if !is_allowed(action, gates) {
+                draft.waiting.push(format!(
+                    "{action} failure policy action cannot be used when the feature gate RestartJob is disabled"
+                ));
+                return;
+            }
+            if let Err(why) = restart_job(jobset, job, counts, &mut draft.status) {
+                draft.waiting.push(why);
+                return;
+            }
+        }
+        FailurePolicyAction::Unknown(name) => {
+            draft.waiting.push(format!("failure policy action {name:?} is not known to this version"));
+            return;
+        }
+    }
+    draft.event(EventKind::Warning, &format!("{action}FailurePolicyAction"), &message);
+}
+
+/// Whether the action may be carried out.
+fn is_allowed(action: &FailurePolicyAction, gates: &Gates) -> bool {
+    gates.restart_job
+        || !matches!(
+            action,
+            FailurePolicyAction::RestartJob | FailurePolicyAction::RestartJobAndIgnoreMaxRestarts
+        )
+}
+
+/// Restarts that count towards `maxRestarts`, of the JobSet and of single Jobs.
+fn used_up(status: &JobSetStatus, gates: &Gates) -> i64 {
+    let single =
+        status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts_count_towards_max);
+    let single: i64 = if gates.restart_job { single.map(|count| i64::from(*count)).sum() } else { 0 };
+    i64::from(status.restarts_count_towards_max) + single
+}
+
+/// Only this Job restarts: its own attempt is raised, so that the next look finds it to be of an earlier one.
+fn restart_job(
+    jobset: &JobSet,
+    job: &JobRecord,
+    counts: bool,
+    status: &mut JobSetStatus,
+) -> Result<(), String> {
+    let name = job.replicated_job.as_deref().unwrap_or("");
+    let LabelValue::Number(index) = job.job_index else {
+        return Err(format!("failed job {} has no valid {} label", job.name, jobset_api::labels::JOB_INDEX));
+    };
+    let replicas = jobset.spec.replicated_jobs.iter().find(|rj| rj.name == name).map_or(0, |rj| rj.replicas);
+    let out_of_bounds = || {
+        format!(
+            "failed job {} has index {index} out of bounds for replicated job {name} (replicas: {replicas})",
+            job.name
+        )
+    };
+    let length = usize::try_from(replicas).map_err(|_| out_of_bounds())?;
+    let place = usize::try_from(index).map_err(|_| out_of_bounds())?;
+    let entry = status
+        .replicated_jobs_status
+        .iter_mut()
+        .find(|entry| entry.name == name)
+        .ok_or_else(out_of_bounds)?;
+    let raise = |counters: &mut Vec<i32>| {
+        if counters.is_empty() {
+            counters.resize(length, 0);
+        }
+        counters.get_mut(place).map(|count| *count = count.saturating_add(1)).ok_or_else(out_of_bounds)
+    };
+    raise(&mut entry.job_restarts)?;
+    if counts {
+        raise(&mut entry.job_restarts_count_towards_max)?;
+    }
+    Ok(())
+}
+
+fn because(what: &str, job: &JobRecord) -> String {
+    format!("{what} (first failed job: {})", job.name)
 }
 
 fn fail(draft: &mut Draft<'_>, reason: &str, message: &str) {

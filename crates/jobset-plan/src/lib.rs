@@ -16,22 +16,32 @@ mod buckets;
 mod child_job;
 mod conditions;
 pub mod defaulting;
+mod depends_on;
+mod elastic;
 mod failure_policy;
+mod message_patterns;
 mod network;
 mod placement;
 mod plan;
 mod replicated_jobs_status;
+mod restart;
 mod snapshot;
+mod startup_policy;
 mod success_policy;
+mod suspend;
+mod ttl;
 pub mod validation;
+mod volume_claims;
 
 pub use network::subdomain;
 pub use plan::{Action, Event, EventKind, Plan};
 pub use snapshot::{Gates, JobRecord, LabelValue, Outcome, Snapshot, Verdict};
+pub use suspend::JobResume;
+pub use volume_claims::claim_names;
 
 use buckets::Buckets;
 use jiff::Timestamp;
-use jobset_api::{JobSet, conditions as types, labels};
+use jobset_api::{JobSet, labels};
 use plan::Draft;
 
 /// What to do next for one JobSet, seen at `now`.
@@ -40,19 +50,19 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     if jobset.metadata.deletion_timestamp.is_some() || managed_elsewhere(jobset) {
         return Plan::default();
     }
-    let jobs = Buckets::of(snapshot);
+    let jobs = Buckets::of(snapshot, gates);
     let mut draft = Draft::new(jobset, now);
 
-    draft.status.replicated_jobs_status = replicated_jobs_status::count(jobset, &jobs);
-    if conditions::is_true(&draft.status.conditions, types::COMPLETED)
-        || conditions::is_true(&draft.status.conditions, types::FAILED)
-    {
+    draft.status.replicated_jobs_status = replicated_jobs_status::count(jobset, &jobs, gates);
+    if let Some(finished_at) = conditions::finished(&draft.status.conditions) {
         draft.delete_jobs(&jobs.active);
+        ttl::apply(jobset, finished_at, &mut draft);
         return draft.finish();
     }
     draft.delete_jobs(&jobs.previous);
+    restart::note_end(jobset, &mut draft);
     if !jobs.failed.is_empty() {
-        failure_policy::apply(jobset, &jobs.failed, &mut draft);
+        failure_policy::apply(jobset, &jobs.failed, gates, &mut draft);
         return draft.finish();
     }
     if success_policy::is_met(jobset, &jobs.successful) {
@@ -60,7 +70,14 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         return draft.finish();
     }
     network::ensure_headless_service(snapshot, &mut draft);
-    child_job::create_missing(snapshot, gates, &mut draft);
+    volume_claims::ensure(snapshot, &mut draft);
+    elastic::scale(jobset, &jobs.active, gates, &mut draft);
+    child_job::create_missing(snapshot, &jobs, gates, &mut draft);
+    if suspend::is_suspended(jobset) {
+        suspend::suspend(&jobs.active, &mut draft);
+    } else {
+        suspend::resume(jobset, &jobs.active, &mut draft);
+    }
     draft.finish()
 }
 

@@ -1,10 +1,13 @@
 //! What comes out of a decision, and the draft in which it grows.
 
-use crate::{conditions, snapshot::JobRecord};
+use crate::{conditions, snapshot::JobRecord, suspend::JobResume};
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus};
 use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::Service},
+    api::{
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, Service},
+    },
     apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time},
 };
 use std::time::Duration;
@@ -20,6 +23,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// When to look again, if nothing happens before.
     pub requeue_after: Option<Duration>,
+    /// Why nothing more happens now, for a person; empty when nothing is held up.
+    pub waiting: Vec<String>,
 }
 
 /// A request to the API server.
@@ -34,6 +39,26 @@ pub enum Action {
         /// Its UID: a Job of the same name and another UID is another Job.
         uid: String,
     },
+    /// Suspend a child Job.
+    SuspendJob {
+        /// Its name.
+        name: String,
+    },
+    /// Resume a child Job, with what was meanwhile changed of its template.
+    ResumeJob(Box<JobResume>),
+    /// Run more or fewer pods of a child Job.
+    ScaleJob {
+        /// Its name.
+        name: String,
+        /// New `spec.parallelism`.
+        parallelism: i32,
+        /// New `spec.completions`.
+        completions: i32,
+    },
+    /// Create a claim.
+    CreateClaim(Box<PersistentVolumeClaim>),
+    /// Delete the JobSet and, before it goes, its children (propagation Foreground).
+    DeleteJobSet,
     /// Create the headless Service.
     CreateService(Box<Service>),
 }
@@ -64,6 +89,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) status: JobSetStatus,
     pub(crate) actions: Vec<Action>,
     pub(crate) events: Vec<Event>,
+    pub(crate) requeue_after: Option<Duration>,
+    pub(crate) waiting: Vec<String>,
     jobset: &'a JobSet,
 }
 
@@ -74,6 +101,8 @@ impl<'a> Draft<'a> {
             status: jobset.status.clone().unwrap_or_default(),
             actions: Vec::new(),
             events: Vec::new(),
+            requeue_after: None,
+            waiting: Vec::new(),
             jobset,
         }
     }
@@ -102,8 +131,12 @@ impl<'a> Draft<'a> {
             observed_generation: None,
         };
         if conditions::set(&mut self.status.conditions, condition) {
-            self.events.push(Event { kind, reason: reason.to_owned(), note: message.to_owned() });
+            self.event(kind, reason, message);
         }
+    }
+
+    pub(crate) fn event(&mut self, kind: EventKind, reason: &str, note: &str) {
+        self.events.push(Event { kind, reason: reason.to_owned(), note: note.to_owned() });
     }
 
     pub(crate) fn finish(self) -> Plan {
@@ -114,7 +147,8 @@ impl<'a> Draft<'a> {
             actions: self.actions,
             status: changed.then_some(self.status),
             events: self.events,
-            requeue_after: None,
+            requeue_after: self.requeue_after,
+            waiting: self.waiting,
         }
     }
 }

@@ -1,17 +1,29 @@
 //! `status.replicatedJobsStatus`: counts of Jobs for each ReplicatedJob.
 
-use crate::{buckets::Buckets, snapshot::JobRecord};
+use crate::{
+    buckets::Buckets,
+    snapshot::{Gates, JobRecord},
+};
 use jobset_api::{JobSet, ReplicatedJobStatus};
 use std::collections::BTreeMap;
 
 /// Counts the Jobs of the current attempt, one entry per ReplicatedJob, names descending.
-pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>) -> Vec<ReplicatedJobStatus> {
-    let mut counts: BTreeMap<&str, ReplicatedJobStatus> = jobset
-        .spec
-        .replicated_jobs
-        .iter()
-        .map(|rj| (rj.name.as_str(), ReplicatedJobStatus { name: rj.name.clone(), ..Default::default() }))
-        .collect();
+/// Restarts of single Jobs are carried over, while there is such a thing.
+pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<ReplicatedJobStatus> {
+    let stored = jobset.status.as_ref().filter(|_| gates.restart_job);
+    let fresh = |name: &str| {
+        let stored = stored.and_then(|status| find(&status.replicated_jobs_status, name));
+        ReplicatedJobStatus {
+            name: name.to_owned(),
+            job_restarts: stored.map(|stored| stored.job_restarts.clone()).unwrap_or_default(),
+            job_restarts_count_towards_max: stored
+                .map(|stored| stored.job_restarts_count_towards_max.clone())
+                .unwrap_or_default(),
+            ..Default::default()
+        }
+    };
+    let mut counts: BTreeMap<&str, ReplicatedJobStatus> =
+        jobset.spec.replicated_jobs.iter().map(|rj| (rj.name.as_str(), fresh(&rj.name))).collect();
     // Jobs of no known ReplicatedJob count nowhere.
     let mut count = |jobs: &[&JobRecord], add: fn(&mut ReplicatedJobStatus, &JobRecord)| {
         for job in jobs {
@@ -28,6 +40,16 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>) -> Vec<ReplicatedJobSta
         status.suspended += i32::from(job.suspended);
     });
     counts.into_values().rev().collect()
+}
+
+/// The entry of one ReplicatedJob.
+pub(crate) fn find<'a>(statuses: &'a [ReplicatedJobStatus], name: &str) -> Option<&'a ReplicatedJobStatus> {
+    statuses.iter().find(|status| status.name == name)
+}
+
+/// Whether as many Jobs as there should be are ready or have ended.
+pub(crate) fn has_started(replicas: i32, status: &ReplicatedJobStatus) -> bool {
+    replicas == status.failed + status.ready + status.succeeded
 }
 
 /// A Job is ready when as many pods are ready, or have succeeded, as it wants to run at once.

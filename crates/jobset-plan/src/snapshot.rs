@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jobset_api::JobSet;
+use std::collections::BTreeSet;
 
 /// One JobSet and its children, as far as they were known at one moment.
 pub struct Snapshot<'a> {
@@ -11,6 +12,8 @@ pub struct Snapshot<'a> {
     pub jobs: &'a [JobRecord],
     /// Whether a Service of the name that the headless Service would have exists, whoever made it.
     pub service_exists: bool,
+    /// Names of the claims it asks for ([`crate::claim_names`]) that exist, whoever made them.
+    pub claims: &'a BTreeSet<String>,
 }
 
 /// What the decisions need to know of a child Job.
@@ -24,12 +27,18 @@ pub struct JobRecord {
     pub replicated_job: Option<String>,
     /// Label: the attempt of the JobSet that it belongs to.
     pub restart_attempt: LabelValue,
+    /// Label: how often this single Job had been restarted when it was made.
+    pub job_restart_attempt: LabelValue,
+    /// Label: its index within its ReplicatedJob.
+    pub job_index: LabelValue,
     /// `spec.parallelism`, 1 if absent (Kubernetes: batch/v1 default).
     pub parallelism: i32,
     /// `spec.completions`.
     pub completions: Option<i32>,
     /// `spec.suspend`.
     pub suspended: bool,
+    /// Whether `status.startTime` is set: the server then guards its pod template more closely.
+    pub started: bool,
     /// `status.active`: pods that are pending or running.
     pub active: i32,
     /// `status.ready`: pods that are ready.

@@ -1,19 +1,23 @@
 //! From the actions of a plan to requests: bounded, each with a result that somebody must look at, and each
 //! answer put into the index at once, so that no later plan is made on a view older than our own writes.
 
-use crate::observe::{ChildJob, Index, Source};
+use crate::observe::{ChildJob, Index, Kind, Source};
 use jobset_api::{JobSet, JobSetStatus, conditions::reasons, jobset};
-use jobset_plan::Action;
+use jobset_plan::{Action, JobResume};
 use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::Service},
+    api::{
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, Service},
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use manager_runtime::writer::Writer;
 use serde::Serialize;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::debug;
 
@@ -31,6 +35,15 @@ pub(crate) enum ActError {
     /// A child Job could not be deleted.
     #[error("deleting job {name:?}: {source}")]
     DeleteJob { name: String, source: kube::Error },
+    /// A child Job could not be changed.
+    #[error("changing job {name:?}: {source}")]
+    ChangeJob { name: String, source: kube::Error },
+    /// A claim could not be created.
+    #[error("creating claim {name:?}: {source}")]
+    CreateClaim { name: String, source: kube::Error },
+    /// The JobSet could not be deleted.
+    #[error("deleting the JobSet, whose time is up: {0}")]
+    DeleteJobSet(#[source] kube::Error),
     /// The headless Service could not be created.
     #[error("{0}")]
     CreateService(#[source] kube::Error),
@@ -45,7 +58,8 @@ impl ActError {
         match self {
             Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
             Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
-            Self::DeleteJob { .. } | Self::Status(_) => None,
+            Self::CreateClaim { .. } => Some(reasons::PVC_CREATION_FAILED),
+            Self::DeleteJob { .. } | Self::ChangeJob { .. } | Self::DeleteJobSet(_) | Self::Status(_) => None,
         }
     }
 
@@ -74,7 +88,17 @@ impl Actor {
         match action {
             Action::CreateJob(job) => self.create_job(jobset, namespace, &job).await,
             Action::DeleteJob { name, uid } => self.delete_job(namespace, name, uid).await,
+            Action::SuspendJob { name } => {
+                self.patch_job(namespace, &name, &json!({"spec": {"suspend": true}})).await
+            }
+            Action::ResumeJob(resume) => self.resume_job(namespace, &resume).await,
+            Action::ScaleJob { name, parallelism, completions } => {
+                let patch = json!({"spec": {"parallelism": parallelism, "completions": completions}});
+                self.patch_job(namespace, &name, &patch).await
+            }
             Action::CreateService(service) => self.create_service(namespace, &service).await,
+            Action::CreateClaim(claim) => self.create_claim(namespace, &claim).await,
+            Action::DeleteJobSet => self.delete_jobset(jobset, namespace).await,
         }
     }
 
@@ -129,18 +153,73 @@ impl Actor {
         }
     }
 
-    async fn create_service(&self, namespace: &str, service: &Service) -> Result<(), ActError> {
-        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let params = PostParams::default();
-        match self.writer.send(services.create(&params, service)).await {
-            Ok(created) => {
-                self.index.apply_service(&created.metadata, Source::Answer);
+    async fn patch_job(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ActError> {
+        let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
+        let changed = self.writer.send(jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await;
+        let changed = changed.map_err(|source| ActError::ChangeJob { name: name.to_owned(), source })?;
+        self.index.apply_job(&changed, Source::Answer);
+        Ok(())
+    }
+
+    async fn resume_job(&self, namespace: &str, resume: &JobResume) -> Result<(), ActError> {
+        let name = &resume.name;
+        let failed = |source| ActError::ChangeJob { name: name.clone(), source };
+        if resume.clear_start_time {
+            let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
+            let patch = Patch::Merge(json!({"status": {"startTime": null}}));
+            let cleared = self.writer.send(jobs.patch_status(name, &PatchParams::default(), &patch)).await;
+            self.index.apply_job(&cleared.map_err(failed)?, Source::Answer);
+        }
+        // Lists are replaced whole by a patch, so what they hold now must be known, and still hold.
+        let now = if resume.needs_current() {
+            let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+            Some(jobs.get(name).await.map_err(failed)?)
+        } else {
+            None
+        };
+        self.patch_job(namespace, name, &resume.patch(now.as_ref())).await
+    }
+
+    async fn create_claim(&self, namespace: &str, claim: &PersistentVolumeClaim) -> Result<(), ActError> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let name = claim.metadata.name.clone().unwrap_or_default();
+        let found = match self.writer.send(claims.create(&PostParams::default(), claim)).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => claims.get(&name).await,
+            other => other,
+        };
+        let found = found.map_err(|source| ActError::CreateClaim { name, source })?;
+        self.index.apply_named(Kind::Claims, &found.metadata, Source::Answer);
+        Ok(())
+    }
+
+    async fn delete_jobset(&self, jobset: &JobSet, namespace: &str) -> Result<(), ActError> {
+        let jobsets: Api<JobSet> = Api::namespaced(self.client.clone(), namespace);
+        let name = jobset.metadata.name.as_deref().unwrap_or_default();
+        let params = DeleteParams::foreground()
+            .preconditions(Preconditions { uid: jobset.metadata.uid.clone(), resource_version: None });
+        match self.writer.send(jobsets.delete(name, &params)).await {
+            Ok(answer) => {
+                if let Some(jobset) = answer.left() {
+                    self.index.apply_jobset(jobset, Source::Answer);
+                }
                 Ok(())
             }
-            // Somebody was faster; any Service of the name will do.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            Err(source) => Err(ActError::CreateService(source)),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(source) => Err(ActError::DeleteJobSet(source)),
         }
+    }
+
+    async fn create_service(&self, namespace: &str, service: &Service) -> Result<(), ActError> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let found = match self.writer.send(services.create(&PostParams::default(), service)).await {
+            // Somebody was faster; any Service of the name will do.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => services.get(&name).await,
+            other => other,
+        };
+        let found = found.map_err(ActError::CreateService)?;
+        self.index.apply_named(Kind::Services, &found.metadata, Source::Answer);
+        Ok(())
     }
 
     /// Stores a status, if the JobSet is still at the resource version that the plan saw.

@@ -28,6 +28,8 @@ struct Spec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Status {
+    #[serde(rename = "startTime")]
+    start_time: Option<Timestamp>,
     active: Option<i32>,
     ready: Option<i32>,
     succeeded: Option<i32>,
@@ -70,7 +72,11 @@ impl Resource for ChildJob {
 impl ChildJob {
     /// UID of the JobSet that controls this Job.
     pub(crate) fn owner(&self) -> Option<&str> {
-        owner(&self.metadata)
+        let owners = self.metadata.owner_references.iter().flatten();
+        let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+        controllers
+            .find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
+            .map(|owner| owner.uid.as_str())
     }
 
     /// What decisions need to know of it.
@@ -82,9 +88,12 @@ impl ChildJob {
             uid: self.metadata.uid.clone().unwrap_or_default(),
             replicated_job: label(labels::REPLICATED_JOB_NAME).map(str::to_owned),
             restart_attempt: LabelValue::read(label(labels::RESTART_ATTEMPT)),
+            job_restart_attempt: LabelValue::read(label(labels::JOB_RESTART_ATTEMPT)),
+            job_index: LabelValue::read(label(labels::JOB_INDEX)),
             parallelism: self.spec.parallelism.unwrap_or(1),
             completions: self.spec.completions,
             suspended: self.spec.suspend.unwrap_or(false),
+            started: self.status.start_time.is_some(),
             active: count(self.status.active),
             ready: count(self.status.ready),
             succeeded: count(self.status.succeeded),
@@ -110,15 +119,6 @@ impl ChildJob {
     }
 }
 
-/// UID of the JobSet that controls the object of this metadata.
-pub(crate) fn owner(metadata: &ObjectMeta) -> Option<&str> {
-    let owners = metadata.owner_references.iter().flatten();
-    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
-    controllers
-        .find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
-        .map(|owner| owner.uid.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,11 +133,13 @@ mod tests {
               labels:
                 jobset.sigs.k8s.io/replicatedjob-name: worker
                 jobset.sigs.k8s.io/restart-attempt: "2"
+                jobset.sigs.k8s.io/job-index: "3"
               ownerReferences:
               - {apiVersion: v1, kind: Pod, name: other, uid: not-this, controller: false}
               - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: set-uid, controller: true}
             spec: {parallelism: 4, completions: 8, template: {spec: {containers: [{name: skipped}]}}}
             status:
+              startTime: "2026-03-01T09:00:00Z"
               succeeded: 5
               conditions:
               - {type: FailureTarget, status: "True", reason: Early}
@@ -153,9 +155,12 @@ mod tests {
                 uid: "job-uid".into(),
                 replicated_job: Some("worker".into()),
                 restart_attempt: LabelValue::Number(2),
+                job_restart_attempt: LabelValue::Missing,
+                job_index: LabelValue::Number(3),
                 parallelism: 4,
                 completions: Some(8),
                 suspended: false,
+                started: true,
                 active: 0,
                 ready: 0,
                 succeeded: 5,

@@ -5,14 +5,14 @@
 //! returns the UIDs of the JobSets that need a look.
 
 use super::{
-    child_job::{self, ChildJob},
+    child_job::ChildJob,
     versioned::{Source, Versioned},
 };
 use jobset_api::JobSet;
-use jobset_plan::{JobRecord, subdomain};
+use jobset_plan::{JobRecord, claim_names, subdomain};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,6 +21,7 @@ pub(crate) struct Family {
     pub(crate) jobset: Arc<JobSet>,
     pub(crate) jobs: Vec<JobRecord>,
     pub(crate) service_exists: bool,
+    pub(crate) claims: BTreeSet<String>,
 }
 
 /// What is known of a Job beside its record.
@@ -40,9 +41,35 @@ struct State {
     jobs: Versioned<OwnedJob>,
     /// By owner: UIDs of Jobs by name.
     jobs_of: HashMap<String, BTreeMap<String, String>>,
-    services: Versioned<Key>,
-    /// UIDs of Services.
-    service_names: HashMap<Key, String>,
+    services: Named,
+    claims: Named,
+}
+
+/// Objects of which only the name matters.
+#[derive(Default)]
+struct Named {
+    objects: Versioned<Key>,
+    /// Their UIDs.
+    by_name: HashMap<Key, String>,
+}
+
+impl Named {
+    fn apply(&mut self, metadata: &ObjectMeta, source: Source) {
+        let Some((uid, version)) = identity(metadata) else { return };
+        let key = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+        if self.objects.apply(&uid, &version, source, key.clone()).is_ok() {
+            self.by_name.insert(key, uid);
+        }
+    }
+
+    fn end(&mut self, uid: &str) -> Option<Key> {
+        let key = self.objects.end(uid)?;
+        // The name may belong to a successor already.
+        if self.by_name.get(&key).is_some_and(|known| known == uid) {
+            self.by_name.remove(&key);
+        }
+        Some(key)
+    }
 }
 
 /// See the module. Clones share the state.
@@ -55,6 +82,7 @@ pub(crate) enum Kind {
     JobSets,
     Jobs,
     Services,
+    Claims,
 }
 
 impl Index {
@@ -69,8 +97,12 @@ impl Index {
         let names = state.jobs_of.get(uid).into_iter().flatten();
         let jobs = names.filter_map(|(_, job)| Some(state.jobs.get(job)?.record.clone())).collect();
         let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
-        let service_exists = state.service_names.contains_key(&(namespace, subdomain(&jobset).to_owned()));
-        Some(Family { jobset, jobs, service_exists })
+        let service = (namespace.clone(), subdomain(&jobset).to_owned());
+        let service_exists = state.services.by_name.contains_key(&service);
+        let asked = claim_names(&jobset).map(|name| (namespace.clone(), name));
+        let exist = asked.filter(|key| state.claims.by_name.contains_key(key));
+        let claims = exist.map(|(_, name)| name).collect();
+        Some(Family { jobset, jobs, service_exists, claims })
     }
 
     /// A JobSet was seen.
@@ -112,25 +144,25 @@ impl Index {
         Some(job.owner)
     }
 
-    /// A Service was seen.
-    pub(crate) fn apply_service(&self, metadata: &ObjectMeta, source: Source) -> Option<String> {
-        let (uid, version) = identity(metadata)?;
-        let key = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        let mut state = self.state();
-        state.services.apply(&uid, &version, source, key.clone()).ok()?;
-        state.service_names.insert(key, uid);
-        child_job::owner(metadata).map(str::to_owned)
+    /// A Service or a claim was seen.
+    pub(crate) fn apply_named(&self, kind: Kind, metadata: &ObjectMeta, source: Source) {
+        if let Some(named) = self.state().named(kind) {
+            named.apply(metadata, source);
+        }
     }
 
-    /// A Service is gone. Returns the JobSets whose pods' host names it made.
-    pub(crate) fn end_service(&self, uid: &str) -> Vec<String> {
+    /// A Service or a claim is gone. Returns the JobSets that it was there for.
+    pub(crate) fn end_named(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
-        let Some(key) = state.services.end(uid) else { return Vec::new() };
-        if state.service_names.get(&key).is_some_and(|known| known == uid) {
-            state.service_names.remove(&key);
-        }
-        let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(&key.0);
-        let users = state.jobsets.values().filter(of_namespace).filter(|jobset| subdomain(jobset) == key.1);
+        let Some((namespace, name)) = state.named(kind).and_then(|named| named.end(uid)) else {
+            return Vec::new();
+        };
+        let wants = |jobset: &JobSet| match kind {
+            Kind::Claims => claim_names(jobset).any(|wanted| wanted == name),
+            _ => subdomain(jobset) == name,
+        };
+        let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(&namespace);
+        let users = state.jobsets.values().filter(of_namespace).filter(|jobset| wants(jobset));
         users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
     }
 
@@ -140,7 +172,8 @@ impl Index {
         match kind {
             Kind::JobSets => state.jobsets.begin_list(),
             Kind::Jobs => state.jobs.begin_list(),
-            Kind::Services => state.services.begin_list(),
+            Kind::Services => state.services.objects.begin_list(),
+            Kind::Claims => state.claims.objects.begin_list(),
         }
     }
 
@@ -152,7 +185,8 @@ impl Index {
             match kind {
                 Kind::JobSets => state.jobsets.finish_list(),
                 Kind::Jobs => state.jobs.finish_list(),
-                Kind::Services => state.services.finish_list(),
+                Kind::Services => state.services.objects.finish_list(),
+                Kind::Claims => state.claims.objects.finish_list(),
             }
         };
         let look = match kind {
@@ -163,8 +197,10 @@ impl Index {
                 Vec::new()
             }
             Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
-            // A Service that we made and that is not listed yet will be created again at worst, and then found.
-            Kind::Services => gone.iter().chain(&doubtful).flat_map(|uid| self.end_service(uid)).collect(),
+            // One that we made and that is not listed yet will be created again at worst, and then found.
+            Kind::Services | Kind::Claims => {
+                gone.iter().chain(&doubtful).flat_map(|uid| self.end_named(kind, uid)).collect()
+            }
         };
         let state = self.state();
         let name_of = |uid: String| {
@@ -178,6 +214,14 @@ impl Index {
 }
 
 impl State {
+    fn named(&mut self, kind: Kind) -> Option<&mut Named> {
+        match kind {
+            Kind::Services => Some(&mut self.services),
+            Kind::Claims => Some(&mut self.claims),
+            Kind::JobSets | Kind::Jobs => None,
+        }
+    }
+
     fn forget_job_name(&mut self, owner: &str, name: &str, uid: &str) {
         if let Some(names) = self.jobs_of.get_mut(owner) {
             // The name may belong to a successor already.
@@ -265,9 +309,9 @@ mod tests {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         assert!(!index.family("set").unwrap().service_exists);
-        index.apply_service(&service("svc"), Watch);
+        index.apply_named(Kind::Services, &service("svc"), Watch);
         assert!(index.family("set").unwrap().service_exists);
-        assert_eq!(index.end_service("svc"), ["set"]);
+        assert_eq!(index.end_named(Kind::Services, "svc"), ["set"]);
         assert!(!index.family("set").unwrap().service_exists);
     }
 

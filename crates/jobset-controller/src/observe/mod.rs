@@ -6,6 +6,6 @@ mod versioned;
 mod watch;
 
 pub(crate) use child_job::ChildJob;
-pub(crate) use index::{Family, Index};
+pub(crate) use index::{Family, Index, Kind};
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;

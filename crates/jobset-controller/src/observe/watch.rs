@@ -7,9 +7,9 @@ use super::{
 };
 use futures::StreamExt;
 use jobset_api::{JobSet, labels};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
@@ -45,14 +45,25 @@ pub(crate) fn start(client: &Client, index: &Index, queue: &Arc<WorkQueue<String
     tokio::spawn(feeder.clone().run(Kind::JobSets, stream, jobsets, Feeder::jobset));
 
     let (jobs, jobs_filled) = watch::channel(false);
-    let stream = watcher::watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), of_jobsets);
+    let stream = watcher::watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), of_jobsets.clone());
     tokio::spawn(feeder.clone().run(Kind::Jobs, stream, jobs, Feeder::job));
 
     let (services, services_filled) = watch::channel(false);
     let stream = watcher::watcher(Api::<PartialObjectMeta<Service>>::all(client.clone()), all);
-    tokio::spawn(feeder.run(Kind::Services, stream, services, Feeder::service));
+    tokio::spawn(
+        feeder
+            .clone()
+            .run(Kind::Services, stream, services, |feeder, change| feeder.named(Kind::Services, change)),
+    );
 
-    Watched(vec![jobsets_filled, jobs_filled, services_filled])
+    let (claims, claims_filled) = watch::channel(false);
+    let stream =
+        watcher::watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
+    tokio::spawn(
+        feeder.run(Kind::Claims, stream, claims, |feeder, change| feeder.named(Kind::Claims, change)),
+    );
+
+    Watched(vec![jobsets_filled, jobs_filled, services_filled, claims_filled])
 }
 
 /// What happened to one object.
@@ -128,14 +139,12 @@ impl Feeder {
         self.look_at(owner);
     }
 
-    fn service(&self, change: Change<PartialObjectMeta<Service>>) {
+    fn named<K>(&self, kind: Kind, change: Change<PartialObjectMeta<K>>) {
         match change {
-            Change::Seen(service) => {
-                let owner = self.index.apply_service(&service.metadata, Source::Watch);
-                self.look_at(owner);
-            }
-            Change::Gone(service) => {
-                let users = service.uid().map(|uid| self.index.end_service(&uid)).unwrap_or_default();
+            Change::Seen(object) => self.index.apply_named(kind, &object.metadata, Source::Watch),
+            Change::Gone(object) => {
+                let users =
+                    object.metadata.uid.map(|uid| self.index.end_named(kind, &uid)).unwrap_or_default();
                 self.look_at(users);
             }
         }

@@ -1,0 +1,38 @@
+//! `replicatedJobs[].dependsOn`: what must be reached before Jobs are created or resumed.
+
+use crate::replicated_jobs_status::{self, has_started};
+use jobset_api::{
+    JobSet, JobSetStatus,
+    jobset::{DependsOnStatus, ReplicatedJob},
+};
+
+/// Whether everything that `replicated_job` depends on is reached; if not, what is missing.
+pub(crate) fn is_met(
+    jobset: &JobSet,
+    replicated_job: &ReplicatedJob,
+    status: &JobSetStatus,
+) -> Result<(), String> {
+    for dependency in &replicated_job.depends_on {
+        let name = &dependency.name;
+        let wait = |why: String| {
+            Err(format!("replicatedJob {} waits for replicatedJob {name} {why}", replicated_job.name))
+        };
+        let before = jobset.spec.replicated_jobs.iter().find(|rj| rj.name == *name);
+        let counts = replicated_jobs_status::find(&status.replicated_jobs_status, name);
+        let (Some(before), Some(counts)) = (before, counts) else {
+            return wait("which does not exist".to_owned());
+        };
+        let replicas = before.replicas;
+        let (met, reached) = match dependency.status {
+            DependsOnStatus::Complete => (counts.succeeded == replicas, counts.succeeded),
+            DependsOnStatus::Ready => {
+                (has_started(replicas, counts), counts.ready + counts.succeeded + counts.failed)
+            }
+            DependsOnStatus::Unknown(_) => (false, 0),
+        };
+        if !met {
+            return wait(format!("to be {}: {reached} of {replicas}", dependency.status));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Restarts of the whole JobSet: a higher attempt in the status. The next look finds all Jobs to be of an
+//! earlier attempt, deletes them, and creates their successors as their names come free.
+
+use crate::{
+    plan::{Draft, EventKind},
+    suspend,
+};
+use jobset_api::{
+    JobSet,
+    conditions::{self as types, reasons},
+    jobset::RestartStrategy,
+};
+
+/// Whether nothing is created before every Job of the earlier attempt is gone.
+pub(crate) fn is_blocking(jobset: &JobSet) -> bool {
+    let policy = jobset.spec.failure_policy.as_ref();
+    policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate)
+}
+
+/// A restart ends when every Job is ready or has succeeded.
+pub(crate) fn note_end(jobset: &JobSet, draft: &mut Draft<'_>) {
+    if suspend::is_suspended(jobset) {
+        return;
+    }
+    let sum = |count: i32| i64::from(count);
+    let wanted: i64 = jobset.spec.replicated_jobs.iter().map(|rj| sum(rj.replicas)).sum();
+    let ready: i64 =
+        draft.status.replicated_jobs_status.iter().map(|s| sum(s.ready) + sum(s.succeeded)).sum();
+    if ready == wanted {
+        draft.set_condition(
+            EventKind::Normal,
+            types::RESTARTING,
+            false,
+            reasons::JOBS_READY,
+            "all jobs are ready",
+        );
+    }
+}
+
+/// All Jobs restart, because of `reason`.
+pub(crate) fn restart(draft: &mut Draft<'_>, counts: bool, reason: &str, message: &str) {
+    draft.status.restarts = draft.status.restarts.saturating_add(1);
+    if counts {
+        draft.status.restarts_count_towards_max = draft.status.restarts_count_towards_max.saturating_add(1);
+    }
+    draft.set_condition(EventKind::Warning, types::RESTARTING, true, reason, message);
+}

@@ -1,0 +1,57 @@
+//! `spec.startupPolicy`: with order InOrder, a ReplicatedJob starts when the one before it has started.
+
+use crate::{
+    plan::{Draft, EventKind},
+    replicated_jobs_status, suspend,
+};
+use jobset_api::{
+    JobSet, JobSetStatus,
+    conditions::{self as types, reasons},
+    jobset::{ReplicatedJob, StartupPolicyOrder},
+};
+
+/// Whether the order matters now: not while everything is suspended.
+fn is_in_order(jobset: &JobSet) -> bool {
+    let policy = jobset.spec.startup_policy.as_ref();
+    policy.is_some_and(|policy| policy.startup_policy_order == StartupPolicyOrder::InOrder)
+        && !suspend::is_suspended(jobset)
+}
+
+/// Whether `replicated_job` has had its turn.
+pub(crate) fn has_started(jobset: &JobSet, replicated_job: &ReplicatedJob, status: &JobSetStatus) -> bool {
+    is_in_order(jobset)
+        && replicated_jobs_status::find(&status.replicated_jobs_status, &replicated_job.name)
+            .is_some_and(|counts| replicated_jobs_status::has_started(replicated_job.replicas, counts))
+}
+
+/// Whether the ones after `replicated_job`, which has not started, have to wait.
+pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, draft: &mut Draft<'_>) -> bool {
+    if !is_in_order(jobset) {
+        return false;
+    }
+    let why = format!("the start-up policy waits for replicatedJob {} to start", replicated_job.name);
+    if !draft.waiting.contains(&why) {
+        draft.waiting.push(why);
+    }
+    draft.set_condition(
+        EventKind::Normal,
+        types::STARTUP_POLICY_IN_PROGRESS,
+        true,
+        reasons::STARTUP_POLICY_IN_PROGRESS,
+        "in order startup policy is in progress",
+    );
+    true
+}
+
+/// Every one has started.
+pub(crate) fn complete(jobset: &JobSet, draft: &mut Draft<'_>) {
+    if is_in_order(jobset) {
+        draft.set_condition(
+            EventKind::Normal,
+            types::STARTUP_POLICY_COMPLETED,
+            true,
+            reasons::STARTUP_POLICY_COMPLETED,
+            "in order startup policy has completed",
+        );
+    }
+}
