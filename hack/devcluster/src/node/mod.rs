@@ -23,8 +23,9 @@ pub use network::Addresses;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
+use crate::binaries::lock_file;
 use crate::context::Context;
 use crate::process::run;
 use crate::progress::Progress;
@@ -95,6 +96,14 @@ fn id(context: &Context) -> Result<&str> {
 
 fn is_running(context: &Context, daemon: &str) -> bool {
     crate::process::Record::find(&context.layout, daemon).is_some_and(|record| record.is_alive())
+}
+
+/// Held by one devcluster of the whole machine at a time, until the returned file is dropped.
+fn machine_lock(name: &str) -> Result<std::fs::File> {
+    let path = format!("/run/devcluster-{name}.lock");
+    let file = lock_file(Path::new(&path))?;
+    file.lock().with_context(|| format!("cannot lock {path}"))?;
+    Ok(file)
 }
 
 /// What Debian's busybox can do, one name a line.

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::machine_lock;
 use crate::digest;
 use crate::process::{NETNS_FOLDER, run};
 use crate::state::Network;
@@ -26,7 +26,7 @@ use crate::state::Network;
 /// First two octets of the addresses on which clusters and host meet.
 const RANGE: [u8; 2] = [10, 245];
 /// Held while an address is chosen and taken, so that two clusters that start at once do not take the same one.
-const LOCK: &str = "/run/devcluster-addresses.lock";
+const LOCK: &str = "addresses";
 
 /// The two addresses of a pair, on one /30.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn interface(id: &str) -> String {
 
 /// Makes the namespace and the pair, or finds them as an earlier call made them, and returns their addresses.
 pub fn create(id: &str) -> Result<Addresses> {
-    let _lock = lock()?;
+    let _lock = machine_lock(LOCK)?;
     if let Some(addresses) = find(id)? {
         return Ok(addresses);
     }
@@ -162,17 +162,6 @@ fn overlap(one: Ipv4Addr, one_length: u8, other: Ipv4Addr, other_length: u8) -> 
     let length = u32::from(one_length.min(other_length)).min(32);
     let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
     u32::from(one) & mask == u32::from(other) & mask
-}
-
-fn lock() -> Result<Flock<std::fs::File>> {
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(LOCK)
-        .with_context(|| format!("cannot open {LOCK}"))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| anyhow::anyhow!("cannot lock {LOCK}: {error}"))
 }
 
 fn ip(args: &[&str]) -> Result<String> {

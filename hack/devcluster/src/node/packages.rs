@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::machine_lock;
 use crate::process::run;
 use crate::progress::Progress;
 
@@ -35,7 +36,13 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing.
 pub(super) fn install(progress: &Progress) -> Result<()> {
-    let missing = missing(|file| Path::new(file).exists());
+    let look = || missing(|file| Path::new(file).exists());
+    if look().is_empty() {
+        return Ok(());
+    }
+    // Another cluster may be installing the very same.
+    let _lock = machine_lock("packages")?;
+    let missing = look();
     if missing.is_empty() {
         return Ok(());
     }
