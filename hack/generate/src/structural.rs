@@ -9,6 +9,7 @@ use crate::kubernetes::Kubernetes;
 use anyhow::{Context, Result, anyhow, bail};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
+use std::fmt::Write;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const CONDITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition";
@@ -274,7 +275,7 @@ fn with_meanings(description: Option<&Value>, meanings: &[Value]) -> Result<Stri
     for meaning in meanings {
         let [value, meaning] = [0, 1].map(|index| meaning.get(index).and_then(Value::as_str));
         let (value, meaning) = value.zip(meaning).context("x-enum-meanings holds pairs of texts")?;
-        text.push_str(&format!("\n- `{value}`: {}", meaning.trim()));
+        write!(text, "\n- `{value}`: {}", meaning.trim())?;
     }
     Ok(text)
 }

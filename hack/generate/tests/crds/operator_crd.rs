@@ -1,0 +1,88 @@
+//! The JobSetOperator API.
+
+use crate::schema::{at, operator, schema};
+use serde_json::{Value, json};
+
+#[test]
+fn operator_is_identified() {
+    let crd = operator();
+    assert_eq!(crd["metadata"]["name"], "jobsetoperators.operator.openshift.io");
+    assert_eq!(crd["spec"]["group"], "operator.openshift.io");
+    assert_eq!(crd["spec"]["scope"], "Cluster");
+    assert_eq!(
+        crd["spec"]["names"],
+        json!({
+            "kind": "JobSetOperator",
+            "listKind": "JobSetOperatorList",
+            "plural": "jobsetoperators",
+            "singular": "jobsetoperator",
+        })
+    );
+    let version = &crd["spec"]["versions"][0];
+    assert_eq!(
+        (&version["name"], &version["served"], &version["storage"]),
+        (&json!("v1"), &json!(true), &json!(true))
+    );
+    assert_eq!(version["subresources"], json!({"status": {}}));
+    assert_eq!(version["additionalPrinterColumns"], Value::Null);
+    assert_eq!(schema(&crd)["required"], json!(["spec"]));
+}
+
+#[test]
+fn operator_keywords() {
+    let levels = json!(["", "Normal", "Debug", "Trace", "TraceAll"]);
+    let qualified_name = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$";
+    let rows = [
+        ("spec", "required", Value::Null),
+        ("spec.managementState", "pattern", json!("^(Managed|Unmanaged|Force|Removed)$")),
+        ("spec.managementState", "enum", Value::Null),
+        ("spec.managementState", "default", Value::Null),
+        ("spec.logLevel", "enum", levels.clone()),
+        ("spec.logLevel", "default", json!("Normal")),
+        ("spec.operatorLogLevel", "enum", levels),
+        ("spec.operatorLogLevel", "default", json!("Normal")),
+        ("spec.observedConfig", "nullable", json!(true)),
+        ("spec.observedConfig", "x-kubernetes-preserve-unknown-fields", json!(true)),
+        ("spec.unsupportedConfigOverrides", "nullable", json!(true)),
+        ("spec.unsupportedConfigOverrides", "x-kubernetes-preserve-unknown-fields", json!(true)),
+        ("status", "required", Value::Null),
+        ("status.conditions", "x-kubernetes-list-type", json!("map")),
+        ("status.conditions", "x-kubernetes-list-map-keys", json!(["type"])),
+        ("status.conditions[]", "required", json!(["type", "status", "lastTransitionTime"])),
+        ("status.conditions[].status", "enum", json!(["True", "False", "Unknown"])),
+        ("status.conditions[].type", "maxLength", json!(316)),
+        ("status.conditions[].type", "pattern", json!(qualified_name)),
+        ("status.conditions[].lastTransitionTime", "format", json!("date-time")),
+        ("status.conditions[].reason", "pattern", Value::Null),
+        ("status.generations", "x-kubernetes-list-type", json!("map")),
+        (
+            "status.generations",
+            "x-kubernetes-list-map-keys",
+            json!(["group", "resource", "namespace", "name"]),
+        ),
+        ("status.generations[]", "required", json!(["group", "resource", "namespace", "name"])),
+        ("status.generations[].lastGeneration", "format", json!("int64")),
+        ("status.generations[].hash", "type", json!("string")),
+        ("status.readyReplicas", "format", json!("int32")),
+        ("status.latestAvailableRevision", "format", json!("int32")),
+        ("status.observedGeneration", "format", json!("int64")),
+        ("status.version", "type", json!("string")),
+        (
+            "status.latestAvailableRevision",
+            "x-kubernetes-validations",
+            json!([{"message": "must only increase", "rule": "self >= oldSelf"}]),
+        ),
+        (
+            "",
+            "x-kubernetes-validations",
+            json!([{
+                "message": "JobSetOperator is a singleton, .metadata.name must be 'cluster'",
+                "rule": "self.metadata.name == 'cluster'",
+            }]),
+        ),
+    ];
+    let crd = operator();
+    for (path, keyword, expected) in rows {
+        assert_eq!(at(&crd, path)[keyword], expected, "{path}: {keyword}");
+    }
+}
