@@ -1,14 +1,11 @@
 //! `manifests/`: the CRDs, and the controller alone for plain Kubernetes.
 //!
 //! `kubectl apply --server-side -k manifests` installs the JobSet API and the controller in `jobset-system`,
-//! without operator and without cert-manager: the controller makes its own certificates.
+//! without the operator. cert-manager has to be there: it issues the certificates of webhooks and metrics.
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
-use jobset_operator::{
-    desired::{self, CertificateHashes, Certificates, Inputs, ManagedBy, OperandLogLevel},
-    names,
-};
+use jobset_operator::desired::{self, CertificateHashes, Certificates, Inputs, ManagedBy, OperandLogLevel};
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
 
@@ -24,13 +21,12 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
         owner: None,
         managed_by: ManagedBy::Kustomize,
         log_level: OperandLogLevel::Info,
-        certificates: Certificates::Internal,
+        certificates: Certificates::CertManager,
         monitoring_available: false,
         replicas: 1,
         certificate_hashes: CertificateHashes::default(),
         kubernetes_minor: None,
     })?);
-    all.push(certificate_secret());
 
     let mut resources = vec![jobset_crd.to_owned()];
     for (name, kinds) in FILES {
@@ -59,11 +55,12 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
 }
 
 /// Which kinds stand in which file.
-const FILES: [(&str, &[&str]); 6] = [
+const FILES: [(&str, &[&str]); 7] = [
     ("namespace", &["Namespace"]),
     ("rbac", &["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
     ("services", &["Service"]),
-    ("configuration", &["ConfigMap", "Secret"]),
+    ("certificates", &["Issuer", "Certificate"]),
+    ("configuration", &["ConfigMap"]),
     ("deployment", &["Deployment"]),
     ("webhooks", &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]),
 ];
@@ -78,27 +75,6 @@ fn namespace() -> DynamicObject {
         ("control-plane", "controller-manager"),
         ("pod-security.kubernetes.io/enforce", "restricted"),
         ("pod-security.kubernetes.io/warn", "restricted"),
-    ] {
-        labels.insert(key.to_owned(), value.to_owned());
-    }
-    object
-}
-
-/// The Secret that the controller keeps its certificate in. It may fill it and not create it, so that it has no
-/// right to make Secrets.
-fn certificate_secret() -> DynamicObject {
-    let mut object = DynamicObject::new(
-        names::WEBHOOK_SECRET,
-        &ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("", "v1", "Secret")),
-    );
-    object.metadata.namespace = Some(NAMESPACE.to_owned());
-    let labels = object.metadata.labels.get_or_insert_default();
-    for (key, value) in [
-        ("app.kubernetes.io/component", "certificate"),
-        ("app.kubernetes.io/instance", "jobset"),
-        (names::MANAGED_BY_LABEL, ManagedBy::Kustomize.as_str()),
-        ("app.kubernetes.io/name", "jobset"),
-        ("app.kubernetes.io/part-of", "jobset"),
     ] {
         labels.insert(key.to_owned(), value.to_owned());
     }
