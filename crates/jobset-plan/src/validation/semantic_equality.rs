@@ -16,10 +16,10 @@
 //!
 //! Which fields are pointers is not to be seen from Kubernetes' OpenAPI document. The tables below come from
 //! the Go types of `k8s.io/api` 0.36, from `JobTemplateSpec` and `PersistentVolumeClaimSpec` down, by
-//! reflection; for each of their fields, absent against zero gave the same answer here as in Go. A few names are a pointer in one struct and a value in another: the field that holds the struct
-//! tells them apart. Only for `resources` it does not, and there an empty object is absent everywhere.
-//! A field of a later Kubernetes counts as a pointer if it is a number, a boolean or an object: then a
-//! difference is a difference.
+//! reflection; for each field of a Job template, absent against zero was compared here and in Go. A few names
+//! are a pointer in one struct and a value in another: the field that holds the struct tells them apart. Only
+//! for `resources` it does not, and there an empty object is absent everywhere. A field of a later Kubernetes
+//! counts as a pointer if it is a number, a boolean or an object: then a difference is a difference.
 
 use super::quantity;
 use jobset_api::jobset::ReplicatedJob;
