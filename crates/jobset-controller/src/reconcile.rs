@@ -22,6 +22,16 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// JobSets that are looked at side by side.
 const WORKERS: usize = 16;
 
+/// When to look at a JobSet again.
+enum Next {
+    /// Something was written: see what follows from it.
+    Now,
+    /// Time alone will make a difference.
+    After(Duration),
+    /// When something changes.
+    OnChange,
+}
+
 /// What a reconcile needs.
 pub(crate) struct Reconciler {
     pub(crate) index: Index,
@@ -59,10 +69,12 @@ impl Reconciler {
                 AssertUnwindSafe(self.reconcile(&family)).catch_unwind().instrument(span.clone()).await;
             let _entered = span.entered();
             match outcome {
-                Ok(Ok(again)) => {
+                Ok(Ok(next)) => {
                     self.queue.done(&uid);
-                    if let Some(after) = again {
-                        self.queue.add_after(uid, after);
+                    match next {
+                        Next::Now => self.queue.add(uid),
+                        Next::After(delay) => self.queue.add_after(uid, delay),
+                        Next::OnChange => {}
                     }
                 }
                 Ok(Err(failures)) => {
@@ -82,8 +94,8 @@ impl Reconciler {
         }
     }
 
-    /// One look at one JobSet. Returns when to look again without a cause.
-    async fn reconcile(&self, family: &Family) -> Result<Option<Duration>, Vec<ActError>> {
+    /// One look at one JobSet. Returns when to look again.
+    async fn reconcile(&self, family: &Family) -> Result<Next, Vec<ActError>> {
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
@@ -107,6 +119,8 @@ impl Reconciler {
         if count > 0 {
             info!(actions = count, "carried out");
         }
+        // What we wrote is in the index already, so the watch will not tell of it: it is for us to go on from it.
+        let wrote = count > 0 || status.is_some();
         if let Some(status) = status {
             self.actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
             debug!("status stored");
@@ -119,7 +133,7 @@ impl Reconciler {
             };
             self.send(jobset, kind, event.reason, event.note);
         }
-        Ok(requeue_after)
+        Ok(if wrote { Next::Now } else { requeue_after.map_or(Next::OnChange, Next::After) })
     }
 
     /// One event for each reason among the failures.
