@@ -46,7 +46,7 @@ impl Cluster {
             Found::Nothing => {}
             Found::Unreadable(reason) => {
                 progress.note(format!("Clearing away what is left of cluster {}: {reason}", options.name));
-                take_unknown_down(&layout, &options.name)?;
+                take_unknown_down(&layout)?;
             }
             Found::State(state) => match unhealthy(&layout, &state, &progress)? {
                 None => {
@@ -150,13 +150,15 @@ pub fn down(name: &str, dir: Option<&Path>, progress: &Progress) -> Result<bool>
     let layout = layout_of(name, dir)?;
     let _lock = lock(&layout, progress)?;
     let found = found(&layout)?;
-    let step = match found {
+    let name = match &found {
         Found::Nothing => return Ok(false),
-        Found::State(_) | Found::Unreadable(_) => progress.step(format!("Taking cluster {name} down")),
+        Found::State(state) => &state.name,
+        Found::Unreadable(_) => name,
     };
-    match found {
-        Found::State(state) => take_down(&layout, &state)?,
-        Found::Nothing | Found::Unreadable(_) => take_unknown_down(&layout, name)?,
+    let step = progress.step(format!("Taking cluster {name} down"));
+    match &found {
+        Found::State(state) => take_down(&layout, state)?,
+        Found::Nothing | Found::Unreadable(_) => take_unknown_down(&layout)?,
     }
     step.done();
     Ok(true)
@@ -232,7 +234,11 @@ fn layout_of(name: &str, dir: Option<&Path>) -> Result<Layout> {
 
 /// Tells clusters of the same name in different folders apart, where the whole machine sees them.
 fn machine_wide_name(layout: &Layout, name: &str) -> String {
-    format!("devcluster-{name}-{}", digest::short([layout.root().as_os_str().as_encoded_bytes()], 3))
+    format!("devcluster-{name}-{}", folder_digest(layout))
+}
+
+fn folder_digest(layout: &Layout) -> String {
+    digest::short([layout.root().as_os_str().as_encoded_bytes()], 3)
 }
 
 /// Held while a cluster is changed. The file is not in the cluster's folder, which goes away.
@@ -281,7 +287,9 @@ fn found(layout: &Layout) -> Result<Found> {
 /// How a standing cluster differs from what was asked for, in one sentence.
 fn difference(state: &State, options: &Options) -> Option<String> {
     let Settings { node, limits, .. } = &options.settings;
-    let what = if state.settings.node != *node {
+    let what = if state.name != options.name {
+        format!("in this folder, with the name {}, not {}", state.name, options.name)
+    } else if state.settings.node != *node {
         format!("with --node {}, not --node {node}", state.settings.node)
     } else if state.settings.limits != *limits {
         "with other limits".to_owned()
@@ -444,9 +452,14 @@ fn take_down(layout: &Layout, state: &State) -> Result<()> {
     remove_folder(layout)
 }
 
-/// Takes down a cluster whose state cannot be read: it may have had a real node.
-fn take_unknown_down(layout: &Layout, name: &str) -> Result<()> {
-    let netns = nix::unistd::geteuid().is_root().then(|| machine_wide_name(layout, name));
+/// Takes down a cluster whose state cannot be read: it may have had a real node, under whatever name.
+fn take_unknown_down(layout: &Layout) -> Result<()> {
+    let suffix = format!("-{}", folder_digest(layout));
+    let netns = fs::read_dir(process::NETNS_FOLDER)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .find(|name| name.starts_with("devcluster-") && name.ends_with(&suffix));
     stop_everything(layout, netns.as_deref())?;
     remove_folder(layout)
 }

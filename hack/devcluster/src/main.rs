@@ -78,13 +78,16 @@ With --node kwok:N, annotations of a pod decide its fate:
         print: bool,
     },
     /// Load a container image into the real node, from an archive or packed from files
-    #[command(after_help = "\
+    #[command(
+        name = "load-image",
+        after_help = "\
 Examples:
   devcluster load-image --binaries target/release --tag localhost/jobset:dev
   devcluster load-image --archive image.tar
 
-Pods use it with imagePullPolicy Never or IfNotPresent: there is no registry behind its name.")]
-    LoadImage {
+Pods use it with imagePullPolicy Never or IfNotPresent: there is no registry behind its name."
+    )]
+    Load {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
@@ -171,7 +174,7 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
-        Command::LoadImage { which, image } => load_image(&which, &image),
+        Command::Load { which, image } => load_image(&which, &image),
         Command::Kubectl { which, args } => {
             let mut kubectl = Cluster::find(&which.name, which.dir.as_deref())?.kubectl()?.command();
             // Returns only when it fails.
@@ -204,10 +207,13 @@ fn status(name: Option<String>, dir: Option<&Path>) -> Result<()> {
         println!("There is no cluster");
     }
     for name in names {
-        match cluster::status(&name, dir)? {
-            None if is_one => bail!("there is no cluster {name}"),
-            None => {}
-            Some(status) => {
+        match cluster::status(&name, dir) {
+            Err(error) if is_one => return Err(error),
+            // The others are not to blame.
+            Err(error) => println!("{name}\n  health      {error:#}"),
+            Ok(None) if is_one => bail!("there is no cluster {name}"),
+            Ok(None) => {}
+            Ok(Some(status)) => {
                 print_status(&status);
                 if let (true, Some(trouble)) = (is_one, &status.trouble) {
                     bail!("cluster {name} is not healthy: {trouble}");
@@ -234,5 +240,35 @@ fn print_status(status: &Status) {
             daemon.pid,
             layout.log(&daemon.name).display()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_without_flags_are_the_library_s() {
+        let Command::Up(up) = Cli::try_parse_from(["devcluster", "up", "--node", "kwok:2"]).unwrap().command
+        else {
+            panic!("not up");
+        };
+        assert_eq!((up.node, up.limits), (NodeKind::Kwok(2), Limits::default()));
+    }
+
+    #[test]
+    fn kubectl_takes_its_arguments_as_they_are() {
+        let line = ["devcluster", "kubectl", "--name", "west", "get", "pods", "-A", "--name", "x"];
+        let Command::Kubectl { which, args } = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not kubectl");
+        };
+        assert_eq!(which.name, "west");
+        assert_eq!(args, ["get", "pods", "-A", "--name", "x"]);
     }
 }
