@@ -439,11 +439,12 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator waits for the certificates and rolls the operand out when they change",
+        reason: "the operator waits for the certificates and rolls the operand out when they change; keys that \
+                 nobody uses any more go with the operand",
         groups: &[""],
         resources: &["secrets"],
-        names: &[names::WEBHOOK_SECRET, names::METRICS_SECRET],
-        verbs: READ,
+        names: &[names::CA_SECRET, names::METRICS_SECRET, names::WEBHOOK_SECRET],
+        verbs: &["delete", "get", "list", "patch", "watch"],
         ..Rule::NONE
     },
     Rule {

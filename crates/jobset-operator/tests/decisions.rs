@@ -218,6 +218,59 @@ mod plans {
         assert_eq!(decide(&observed).delete, [ObjectKey::new("ConfigMap", "of-an-older-version")]);
     }
 
+    fn secret(name: &str, adopted: bool) -> (ObjectKey, Live) {
+        let mut object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": format!("uid-of-{name}")},
+        }))
+        .unwrap();
+        if adopted {
+            let owner = json!([
+                {"apiVersion": "operator.openshift.io/v1", "kind": "JobSetOperator", "name": "cluster", "uid": "u"}
+            ]);
+            object.metadata.owner_references = Some(serde_json::from_value(owner).unwrap());
+            object.metadata.labels = Some(
+                [(names::MANAGED_BY_LABEL.to_owned(), "jobset-operator".to_owned())].into_iter().collect(),
+            );
+        }
+        (ObjectKey::of(&object), Live::new(object))
+    }
+
+    #[test]
+    fn secrets_are_adopted_once_they_are_there_and_never_pruned() {
+        let mut observed = installed(json!({}));
+        assert!(!applies(&decide(&observed), "Secret"));
+        observed.objects.extend([secret(names::CA_SECRET, true), secret(names::WEBHOOK_SECRET, false)]);
+        let plan = decide(&observed);
+        let adopted: Vec<_> = plan.apply.iter().filter(|step| step.key.kind == "Secret").collect();
+        assert_eq!(adopted.len(), 2);
+        assert_eq!(adopted[1].object.metadata.uid.as_deref(), Some("uid-of-webhook-server-cert"));
+        assert_eq!(adopted[1].object.metadata.owner_references.as_ref().unwrap()[0].uid, "uid-of-cluster");
+        assert_eq!(adopted[1].object.data, Value::Null, "the content is cert-manager's");
+        assert_eq!(plan.delete, []);
+    }
+
+    #[test]
+    fn secrets_go_after_their_certificates() {
+        let mut observed = installed(json!({}));
+        observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
+        observed.objects.extend([secret(names::CA_SECRET, true)]);
+        let key = ObjectKey::new("Secret", names::CA_SECRET);
+        assert!(!decide(&observed).delete.contains(&key));
+        observed.objects.retain(|key, _| key.kind != "Certificate");
+        assert!(decide(&observed).delete.contains(&key));
+    }
+
+    #[test]
+    fn an_api_that_an_older_operator_owned_is_disowned() {
+        let mut observed = installed(json!({}));
+        assert!(!decide(&observed).disown_api);
+        let key = ObjectKey::new(CRD, names::JOBSET_CRD);
+        let mut object = (*observed.objects[&key].object).clone();
+        object.metadata.owner_references = secret("any", true).1.object.metadata.owner_references.clone();
+        observed.objects.insert(key, Live::new(object));
+        assert!(decide(&observed).disown_api);
+    }
+
     #[test]
     fn removed_takes_webhooks_first_and_the_api_not_at_all() {
         let mut observed = installed(json!({"managementState": "Managed"}));

@@ -10,7 +10,7 @@ pub mod status;
 use crate::desired::plan::{Mode, Plan, Step};
 use crate::desired::status::Failure;
 use crate::names;
-use crate::observe::{Index, ObjectKey, Observed, kinds};
+use crate::observe::{Index, ObjectKey, Observed, is_job_set_operator, kinds};
 use events::Announcer;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::SINGLETON;
@@ -18,6 +18,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, Pat
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use manager_runtime::writer::Writer;
+use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use thiserror::Error;
@@ -114,8 +115,15 @@ impl Actor {
     ) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut failed: BTreeSet<&ObjectKey> = BTreeSet::new();
+        if plan.disown_api
+            && let Err(error) = self.disown_api(observed).await
+        {
+            let key = ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD);
+            failures.push(Failure { key, message: error.to_string() });
+        }
         for key in &plan.delete {
-            if let Err(error) = self.delete(key, observed, operator).await {
+            let Some(live) = observed.objects.get(key) else { continue };
+            if let Err(error) = self.delete(key, &live.object, operator).await {
                 failures.push(Failure { key: key.clone(), message: error.to_string() });
             }
         }
@@ -153,9 +161,12 @@ impl Actor {
             }
         }
         let answer = match self.patch(step).await {
-            Err(error) if error.is_immutable() && live.is_some() => {
+            Err(error) if error.is_immutable() => {
                 info!(object = %step.key, %error, "deleting it, to create it anew");
-                self.delete(&step.key, observed, operator).await?;
+                // Without our label it is not in the index.
+                if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
+                    self.delete(&step.key, &found, operator).await?;
+                }
                 self.patch(step).await?
             }
             answer => answer?,
@@ -181,28 +192,43 @@ impl Actor {
     async fn delete(
         &self,
         key: &ObjectKey,
-        observed: &Observed,
+        live: &DynamicObject,
         operator: &JobSetOperator,
     ) -> Result<(), ActError> {
-        let Some(live) = observed.objects.get(key) else { return Ok(()) };
-        if live.object.metadata.deletion_timestamp.is_some() {
+        if live.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
         // The object that was seen, not another of its name that came since.
         let parameters = DeleteParams {
-            preconditions: Some(Preconditions { uid: live.object.uid(), resource_version: None }),
+            preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
             ..DeleteParams::background()
         };
         let api = self.api(&key.kind)?;
         match self.writer.send(api.delete(&key.name, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!(object = %key, "deleted");
-                self.announcer.deleted(operator, &live.object);
+                self.announcer.deleted(operator, live);
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes the JobSetOperator out of the JobSet API's owners, and leaves all others.
+    async fn disown_api(&self, observed: &Observed) -> Result<(), ActError> {
+        let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else { return Ok(()) };
+        let owners = live.object.owner_references().iter().filter(|owner| !is_job_set_operator(owner));
+        let patch = Patch::Merge(json!({"metadata": {
+            "resourceVersion": live.object.resource_version(),
+            "ownerReferences": owners.collect::<Vec<_>>(),
+        }}));
+        let api = self.api("CustomResourceDefinition")?;
+        let parameters = PatchParams::default();
+        let request = api.patch(names::JOBSET_CRD, &parameters, &patch);
+        self.index.written(self.writer.send(request).await?);
+        info!("the JobSet API has no owner any more: it outlives its JobSetOperator");
+        Ok(())
     }
 
     /// Deletes the JobSet API if no JobSetOperator wants it and no JobSet is left, both asked of the API server

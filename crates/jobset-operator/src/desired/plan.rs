@@ -8,9 +8,10 @@ use crate::names;
 use crate::observe::{Live, ObjectKey, Observed};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{LogLevel, ManagementState};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
-use kube::api::DynamicObject;
+use kube::api::{ApiResource, DynamicObject};
 use std::collections::BTreeSet;
 
 /// What does not change while the process runs.
@@ -82,6 +83,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Objects to apply, in order.
     pub apply: Vec<Step>,
+    /// Whether the JobSet API has an owner whose deletion would delete every JobSet: the Go operator gave it one.
+    pub disown_api: bool,
     /// Objects to delete, in order.
     pub delete: Vec<ObjectKey>,
     /// What is waited for, and comes without anybody's doing.
@@ -98,6 +101,7 @@ impl Plan {
         Self {
             mode,
             apply: Vec::new(),
+            disown_api: false,
             delete: Vec::new(),
             waiting: Vec::new(),
             problems: Vec::new(),
@@ -158,6 +162,8 @@ fn manage(settings: &Settings, observed: &Observed, operator: &JobSetOperator) -
     let api = ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD);
     let desired = objects(&inputs)?;
     plan.delete = no_longer_desired(observed, &desired);
+    plan.disown_api =
+        observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_our_owner);
     for object in desired {
         let key = ObjectKey::of(&object);
         let exists = observed.objects.contains_key(&key);
@@ -177,7 +183,24 @@ fn manage(settings: &Settings, observed: &Observed, operator: &JobSetOperator) -
             plan.apply.push(Step { key, object, needs });
         }
     }
+    plan.apply.extend(adoptions(observed, operator));
     Ok(plan)
+}
+
+/// cert-manager leaves the Secrets of its Certificates behind when those are deleted. So that no private key
+/// outlives the operand, the Secrets get its owner, too. The uid keeps a Secret that is just gone from being made.
+fn adoptions(observed: &Observed, operator: &JobSetOperator) -> Vec<Step> {
+    let adopt = |name: &&str| {
+        let live = observed.get("Secret", name)?;
+        let mut object = DynamicObject::new(name, &ApiResource::erase::<Secret>(&()));
+        object.metadata.uid = live.object.uid();
+        object.metadata.owner_references = Some(vec![owner(operator)]);
+        object.metadata.labels =
+            Some([(names::MANAGED_BY_LABEL.to_owned(), names::OPERATOR.to_owned())].into_iter().collect());
+        let alive = live.object.metadata.deletion_timestamp.is_none();
+        alive.then(|| Step { key: ObjectKey::of(&object), object, needs: None })
+    };
+    [names::CA_SECRET, names::WEBHOOK_SECRET, names::METRICS_SECRET].iter().filter_map(adopt).collect()
 }
 
 /// The operand goes, webhooks first: they refuse every JobSet from the moment that nobody answers them.
@@ -185,6 +208,10 @@ fn manage(settings: &Settings, observed: &Observed, operator: &JobSetOperator) -
 fn remove(observed: &Observed, mode: Mode) -> Plan {
     let mut plan = Plan::new(mode);
     let mut ours: Vec<&ObjectKey> = removable(observed).collect();
+    // As long as a Certificate is there, cert-manager makes its Secret anew.
+    if ours.iter().any(|key| key.kind == "Certificate") {
+        ours.retain(|key| key.kind != "Secret");
+    }
     ours.sort_by_key(|key| (removal_rank(&key.kind), (*key).clone()));
     let api = observed.get("CustomResourceDefinition", names::JOBSET_CRD);
     // While the operand runs it needs the API.
@@ -225,7 +252,7 @@ fn removable(observed: &Observed) -> impl Iterator<Item = &ObjectKey> {
 
 fn no_longer_desired(observed: &Observed, desired: &[DynamicObject]) -> Vec<ObjectKey> {
     let wanted: BTreeSet<ObjectKey> = desired.iter().map(ObjectKey::of).collect();
-    removable(observed).filter(|key| !wanted.contains(key)).cloned().collect()
+    removable(observed).filter(|key| key.kind != "Secret" && !wanted.contains(key)).cloned().collect()
 }
 
 /// One sentence for each Secret that is not complete, with what cert-manager says about it.

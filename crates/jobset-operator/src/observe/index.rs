@@ -142,6 +142,13 @@ impl State {
         }
     }
 
+    fn absent(&mut self, object: &DynamicObject) {
+        let (key, version) = (ObjectKey::of(object), version(object));
+        if self.objects.get(&key).is_none_or(|record| record.version <= version) {
+            self.objects.insert(key, Record { version, live: None });
+        }
+    }
+
     fn apply(&mut self, watch: &Watch, object: DynamicObject) {
         match watch.feeds {
             Feeds::Objects => self.put(object),
@@ -157,6 +164,8 @@ impl State {
             }
             Feeds::Secrets => {
                 self.secrets.insert(object.name_any(), certificate(&object));
+                // Nothing else needs their content, so that it is not kept.
+                self.put(DynamicObject { data: serde_json::Value::Null, ..object });
             }
             Feeds::Apis => {
                 if is_served(&object) {
@@ -168,15 +177,11 @@ impl State {
 
     fn delete(&mut self, watch: &Watch, object: &DynamicObject) {
         match watch.feeds {
-            Feeds::Objects => {
-                let (key, version) = (ObjectKey::of(object), version(object));
-                if self.objects.get(&key).is_none_or(|record| record.version <= version) {
-                    self.objects.insert(key, Record { version, live: None });
-                }
-            }
+            Feeds::Objects => self.absent(object),
             Feeds::Operator => self.operator = None,
             Feeds::Secrets => {
                 self.secrets.remove(&object.name_any());
+                self.absent(object);
             }
             Feeds::Apis => {
                 self.apis.remove(&object.name_any());
@@ -192,14 +197,15 @@ impl State {
             }
             super::kinds::Selection::OurLabel => !keys.contains(&ObjectKey::new(watch.kind, name)),
         };
-        match watch.feeds {
-            Feeds::Objects => {
-                for (key, record) in &mut self.objects {
-                    if key.kind == watch.kind && gone(&key.name) {
-                        record.live = None;
-                    }
+        if matches!(watch.feeds, Feeds::Objects | Feeds::Secrets) {
+            for (key, record) in &mut self.objects {
+                if key.kind == watch.kind && gone(&key.name) {
+                    record.live = None;
                 }
             }
+        }
+        match watch.feeds {
+            Feeds::Objects => {}
             Feeds::Operator => {
                 if keys.is_empty() {
                     self.operator = None;
@@ -310,6 +316,20 @@ mod tests {
         let complete = hash(json!({"tls.crt": "YQ==", "tls.key": "Yg=="}));
         assert!(complete.is_some());
         assert_ne!(complete, hash(json!({"tls.crt": "YQ==", "tls.key": "Yg==", "ca.crt": "Yw=="})));
+    }
+
+    #[test]
+    fn the_content_of_a_secret_is_not_kept() {
+        let watch = kinds::of_kind("Secret").unwrap();
+        let index = Index::default();
+        let name = crate::names::CA_SECRET;
+        index.replace(watch, vec![object("Secret", name, 1, json!({"data": {"tls.key": "c2VjcmV0"}}))]);
+        let (observed, _) = index.snapshot();
+        assert!(observed.get("Secret", name).is_some());
+        assert!(!format!("{observed:?}").contains("c2VjcmV0"));
+        index.replace(watch, vec![]);
+        let (observed, _) = index.snapshot();
+        assert!(observed.get("Secret", name).is_none() && observed.secrets.is_empty());
     }
 
     #[test]

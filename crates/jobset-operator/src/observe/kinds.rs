@@ -27,7 +27,7 @@ pub enum Feeds {
     Objects,
     /// The JobSetOperator.
     Operator,
-    /// The Secrets of certificates.
+    /// The Secrets of certificates: their hash, and the objects without their content.
     Secrets,
     /// Which optional APIs are served.
     Apis,
@@ -115,6 +115,7 @@ pub const WATCHES: &[Watch] = &[
     Watch::crd(CERTIFICATE_CRD, Feeds::Apis),
     Watch::crd(SERVICE_MONITOR_CRD, Feeds::Apis),
     Watch::crd(names::JOBSET_CRD, Feeds::Objects),
+    Watch::secret(names::CA_SECRET),
     Watch::secret(names::WEBHOOK_SECRET),
     Watch::secret(names::METRICS_SECRET),
     Watch::namespaced("", "ServiceAccount"),
@@ -134,7 +135,7 @@ pub const WATCHES: &[Watch] = &[
 
 /// The watch that covers a kind of object that we manage.
 pub fn of_kind(kind: &str) -> Option<&'static Watch> {
-    WATCHES.iter().find(|watch| watch.kind == kind && watch.feeds == Feeds::Objects)
+    WATCHES.iter().find(|watch| watch.kind == kind && matches!(watch.feeds, Feeds::Objects | Feeds::Secrets))
 }
 
 #[cfg(test)]

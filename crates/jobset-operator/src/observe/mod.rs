@@ -11,6 +11,7 @@ pub use index::{Index, Unsynced};
 
 use crate::names;
 use jobset_api::JobSetOperator;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,11 +71,14 @@ impl Live {
 
     /// Whether a JobSetOperator owns the object.
     pub fn has_our_owner(&self) -> bool {
-        self.object.owner_references().iter().any(|owner| {
-            owner.kind == jobset_api::jobset_operator::KIND
-                && owner.api_version.starts_with(jobset_api::jobset_operator::GROUP)
-        })
+        self.object.owner_references().iter().any(is_job_set_operator)
     }
+}
+
+/// Whether an owner is a JobSetOperator.
+pub fn is_job_set_operator(owner: &OwnerReference) -> bool {
+    owner.kind == jobset_api::jobset_operator::KIND
+        && owner.api_version.starts_with(jobset_api::jobset_operator::GROUP)
 }
 
 /// A Secret that cert-manager fills.
