@@ -30,6 +30,7 @@ pub mod wait;
 mod context;
 mod control_plane;
 mod digest;
+mod folder;
 mod kwok;
 
 pub use audit::AuditLog;

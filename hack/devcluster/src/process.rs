@@ -275,7 +275,14 @@ pub fn telling_line(log: &str) -> Option<String> {
                 .any(|level| lower.contains(level))
     });
     let line = telling.or_else(|| lines().next_back())?;
-    Some(line.chars().take(LONGEST).collect())
+    Some(plain(line).chars().take(LONGEST).collect())
+}
+
+/// etcd logs JSON, stack traces included: its message and error are what matters.
+fn plain(line: &str) -> String {
+    let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(line) else { return line.to_owned() };
+    let said: Vec<_> = ["msg", "error"].iter().filter_map(|key| entry.get(*key)?.as_str()).collect();
+    if said.is_empty() { line.to_owned() } else { said.join(": ") }
 }
 
 /// Runs a command to its end; an error tells the command and what it said last.
@@ -399,8 +406,11 @@ mod tests {
     fn the_telling_line_is_the_last_error() {
         assert_eq!(telling_line("I0101 fine\nE0101 port taken\nI0101 bye\n").unwrap(), "E0101 port taken");
         assert_eq!(
-            telling_line("{\"level\":\"fatal\",\"msg\":\"disk\"}\n{\"level\":\"info\"}\n").unwrap(),
-            "{\"level\":\"fatal\",\"msg\":\"disk\"}"
+            telling_line(
+                "{\"level\":\"fatal\",\"msg\":\"no disk\",\"error\":\"it is full\"}\n{\"level\":\"info\"}\n"
+            )
+            .unwrap(),
+            "no disk: it is full"
         );
         assert_eq!(telling_line("Eventually\nlast\n\n").unwrap(), "last");
         assert_eq!(telling_line("\n"), None);
