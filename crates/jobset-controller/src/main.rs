@@ -64,7 +64,7 @@ async fn run(flags: &Flags) -> Result<()> {
     servers.spawn(serve_admission(
         settings.webhook,
         settings.webhook_certificates.clone(),
-        admission::router(&settings.gates),
+        admission::router(client.clone(), &settings.gates),
         readiness.clone(),
         shutdown.clone(),
     ));

@@ -10,8 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use futures::{StreamExt, stream};
 use jobset_api::JobSet;
-use jobset_plan::{Gates, defaulting, validation};
+use jobset_plan::{
+    Gates, defaulting,
+    validation::{self, ExistingClaim, ExistingClaims},
+};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::{Api, Client};
 use review::{AdmissionRequest, Answer, Operation};
 use serde_json::json;
 use std::sync::Arc;
@@ -19,41 +25,42 @@ use tracing::{debug, info};
 
 /// Largest request that is read (the API server's own limit is lower).
 const LARGEST: usize = 7 << 20;
+/// Claims that are looked up side by side for one JobSet.
+const CLAIMS_AT_ONCE: usize = 10;
 
 /// The webhook paths. Their names follow from group, version and kind.
-pub(crate) fn router(gates: &Gates) -> Router {
+pub(crate) fn router(client: Client, gates: &Gates) -> Router {
+    let state = Arc::new(Admission { client, gates: gates.clone() });
+    let path = |webhook: Webhook| post(move |state, request| handle(webhook, state, request));
     Router::new()
-        .route(
-            "/mutate-jobset-x-k8s-io-v1alpha2-jobset",
-            post(handle).with_state(Webhook::new(gates, default)),
-        )
-        .route(
-            "/validate-jobset-x-k8s-io-v1alpha2-jobset",
-            post(handle).with_state(Webhook::new(gates, validate)),
-        )
-        .route("/mutate--v1-pod", post(handle).with_state(Webhook::new(gates, |_, _| Answer::allowed())))
-        .route("/validate--v1-pod", post(handle).with_state(Webhook::new(gates, |_, _| Answer::allowed())))
+        .route("/mutate-jobset-x-k8s-io-v1alpha2-jobset", path(Webhook::DefaultJobSet))
+        .route("/validate-jobset-x-k8s-io-v1alpha2-jobset", path(Webhook::ValidateJobSet))
+        .route("/mutate--v1-pod", path(Webhook::Pod))
+        .route("/validate--v1-pod", path(Webhook::Pod))
+        .with_state(state)
 }
 
-/// What one path decides.
-#[derive(Clone)]
-struct Webhook {
-    gates: Arc<Gates>,
-    decide: fn(&AdmissionRequest, &Gates) -> Answer,
+/// What one path decides about.
+#[derive(Clone, Copy)]
+enum Webhook {
+    DefaultJobSet,
+    ValidateJobSet,
+    /// Nothing is asked of pods yet.
+    Pod,
 }
 
-impl Webhook {
-    fn new(gates: &Gates, decide: fn(&AdmissionRequest, &Gates) -> Answer) -> Self {
-        Self { gates: Arc::new(gates.clone()), decide }
-    }
+/// What decisions need beside the request.
+struct Admission {
+    client: Client,
+    gates: Gates,
 }
 
-async fn handle(State(webhook): State<Webhook>, request: Request<Body>) -> Response {
+async fn handle(webhook: Webhook, State(state): State<Arc<Admission>>, request: Request<Body>) -> Response {
     let content_type =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let answer = if content_type == "application/json" {
         match to_bytes(request.into_body(), LARGEST).await {
-            Ok(body) => review::answer(&body, |request| (webhook.decide)(request, &webhook.gates)),
+            Ok(body) => review::answer(&body, |request| state.decide(webhook, request)).await,
             Err(_) => Answer::refused(413, "request entity is too large: 7 MiB at most").without_review(),
         }
     } else {
@@ -63,8 +70,62 @@ async fn handle(State(webhook): State<Webhook>, request: Request<Body>) -> Respo
     (StatusCode::OK, [(CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
 }
 
+impl Admission {
+    async fn decide(&self, webhook: Webhook, request: AdmissionRequest) -> Answer {
+        match webhook {
+            Webhook::DefaultJobSet => default(&request),
+            Webhook::ValidateJobSet => self.validate(&request).await,
+            Webhook::Pod => Answer::allowed(),
+        }
+    }
+
+    /// Refuses a JobSet that cannot be.
+    async fn validate(&self, request: &AdmissionRequest) -> Answer {
+        let new: JobSet = match serde_json::from_value(request.object.clone()) {
+            Ok(jobset) => jobset,
+            Err(error) => return Answer::refused(400, format!("the JobSet cannot be read: {error}")),
+        };
+        let errors = match request.operation {
+            Operation::Create => {
+                let claims = self.existing_claims(&request.namespace, &new).await;
+                validation::validate_create(&new, &claims, &self.gates)
+            }
+            Operation::Update => match serde_json::from_value::<JobSet>(request.old_object.clone()) {
+                Ok(old) => validation::validate_update(&old, &new, &self.gates),
+                Err(error) => {
+                    return Answer::refused(400, format!("the stored JobSet cannot be read: {error}"));
+                }
+            },
+            Operation::Other => return Answer::allowed(),
+        };
+        let name = new.metadata.name.as_deref().unwrap_or("");
+        if errors.is_empty() {
+            debug!(namespace = request.namespace, jobset = name, "admitted");
+            return Answer::allowed().with_warnings(validation::warnings(&new));
+        }
+        let answer = Answer::invalid(name, &errors);
+        info!(namespace = request.namespace, jobset = name, "refused: {}", answer.message());
+        answer
+    }
+
+    /// The claims that exist already under the names that the JobSet's would have.
+    async fn existing_claims(&self, namespace: &str, jobset: &JobSet) -> ExistingClaims {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let read = async |name: String| {
+            let found = match claims.get_opt(&name).await {
+                Ok(None) => ExistingClaim::Absent,
+                Ok(Some(claim)) => ExistingClaim::Present(Box::new(claim.spec.unwrap_or_default())),
+                Err(error) => ExistingClaim::ReadError(error.to_string()),
+            };
+            (name, found)
+        };
+        let names = validation::claims_to_read(jobset);
+        stream::iter(names).map(read).buffer_unordered(CLAIMS_AT_ONCE).collect().await
+    }
+}
+
 /// Defaults a new JobSet.
-fn default(request: &AdmissionRequest, _: &Gates) -> Answer {
+fn default(request: &AdmissionRequest) -> Answer {
     if request.operation != Operation::Create {
         return Answer::allowed();
     }
@@ -73,28 +134,4 @@ fn default(request: &AdmissionRequest, _: &Gates) -> Answer {
         .map(|default| json!({"op": "add", "path": default.path, "value": default.value}))
         .collect();
     Answer::patched(patch)
-}
-
-/// Refuses a JobSet that cannot be.
-fn validate(request: &AdmissionRequest, gates: &Gates) -> Answer {
-    let new: JobSet = match serde_json::from_value(request.object.clone()) {
-        Ok(jobset) => jobset,
-        Err(error) => return Answer::refused(400, format!("the JobSet cannot be read: {error}")),
-    };
-    let errors = match request.operation {
-        Operation::Create => validation::validate_create(&new, &validation::ExistingClaims::default(), gates),
-        Operation::Update => match serde_json::from_value::<JobSet>(request.old_object.clone()) {
-            Ok(old) => validation::validate_update(&old, &new, gates),
-            Err(error) => return Answer::refused(400, format!("the stored JobSet cannot be read: {error}")),
-        },
-        Operation::Other => return Answer::allowed(),
-    };
-    let name = new.metadata.name.as_deref().unwrap_or("");
-    if errors.is_empty() {
-        debug!(namespace = request.namespace, jobset = name, "admitted");
-        return Answer::allowed().with_warnings(validation::warnings(&new));
-    }
-    let answer = Answer::invalid(name, &errors);
-    info!(namespace = request.namespace, jobset = name, "refused: {}", answer.message());
-    answer
 }

@@ -48,7 +48,7 @@ pub(super) enum Operation {
 }
 
 /// Reads a review, lets `decide` decide, and gives the answer.
-pub(super) fn answer(body: &[u8], decide: impl FnOnce(&AdmissionRequest) -> Answer) -> Answer {
+pub(super) async fn answer(body: &[u8], decide: impl AsyncFnOnce(AdmissionRequest) -> Answer) -> Answer {
     let review: Review = match serde_json::from_slice(body) {
         Ok(review) => review,
         Err(_) if body.is_empty() => return Answer::refused(400, "request body is empty").without_review(),
@@ -64,7 +64,10 @@ pub(super) fn answer(body: &[u8], decide: impl FnOnce(&AdmissionRequest) -> Answ
         return Answer::refused(400, message).without_review();
     }
     match review.request {
-        Some(request) => Answer { uid: request.uid.clone(), api_version, ..decide(&request) },
+        Some(request) => {
+            let uid = request.uid.clone();
+            Answer { uid, api_version, ..decide(request).await }
+        }
         None => Answer { api_version, ..Answer::refused(400, "the AdmissionReview holds no request") },
     }
 }
@@ -172,9 +175,11 @@ impl fmt::Display for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
 
-    fn ask(body: &str, decide: impl FnOnce(&AdmissionRequest) -> Answer) -> Value {
-        serde_json::from_str(&answer(body.as_bytes(), decide).to_string()).unwrap()
+    fn ask(body: &str, decide: impl FnOnce(AdmissionRequest) -> Answer) -> Value {
+        let answer = answer(body.as_bytes(), async |request| decide(request));
+        serde_json::from_str(&answer.now_or_never().unwrap().to_string()).unwrap()
     }
 
     #[test]
