@@ -345,8 +345,9 @@ pub struct Coordinator {
 /// Claims that are made for the JobSet and mounted by the containers that name them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// `namespace` is a reserved word of CEL: API servers up to 1.31 know the field only in this spelling, newer ones also.
 #[schemars(extend("x-kubernetes-validations" = schema::rule(
-    "self.templates.all(t, !has(t.metadata.namespace) || size(t.metadata.namespace) == 0)",
+    "self.templates.all(t, !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
     "namespace cannot be set for VolumeClaimPolicies templates",
 )))]
 pub struct VolumeClaimPolicy {

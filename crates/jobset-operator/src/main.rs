@@ -74,10 +74,19 @@ async fn main() -> ExitCode {
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            error!("{}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes. Many libraries put the text of the cause into their own: it is told once.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => told.to_owned(),
+        told => format!("{told}: {cause}"),
+    })
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
@@ -104,6 +113,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
 
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
+    info!(version = version.git_version, "the API server answers");
     readiness.met("api-server");
     let instance = options.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(host_name);
     let lease = LeaseSettings {
@@ -125,7 +135,6 @@ async fn run(options: Options) -> anyhow::Result<()> {
         namespace,
         operand_image: options.operand_image.filter(|image| !image.is_empty()),
         version: env!("CARGO_PKG_VERSION"),
-        kubernetes_minor: minor(&version.minor),
     };
     let operator = Operator::start(client, settings, instance, log, &shutdown);
     tokio::select! {
@@ -177,11 +186,6 @@ fn host_name() -> String {
     }
 }
 
-/// The minor version, which some distributions write as `31+`.
-fn minor(text: &str) -> Option<u32> {
-    text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,12 +194,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Command::command().debug_assert();
-    }
-
-    #[test]
-    fn minor_versions_may_carry_a_plus() {
-        assert_eq!(minor("31"), Some(31));
-        assert_eq!(minor("31+"), Some(31));
-        assert_eq!(minor(""), None);
     }
 }

@@ -30,7 +30,6 @@ fn managed() -> Inputs {
             webhook: Some("hash-of-webhook-cert".into()),
             metrics: Some("hash-of-metrics-cert".into()),
         },
-        kubernetes_minor: Some(36),
     }
 }
 
@@ -44,7 +43,6 @@ fn plain() -> Inputs {
         monitoring_available: false,
         replicas: 1,
         certificate_hashes: CertificateHashes::default(),
-        kubernetes_minor: None,
         ..managed()
     }
 }
@@ -185,15 +183,4 @@ fn a_changed_configuration_or_certificate_changes_the_pods() {
     ] {
         assert_ne!(before, pods(&changed), "{changed:?}");
     }
-}
-
-#[test]
-fn old_api_servers_get_their_reserved_word_escaped() {
-    let crd = |minor| {
-        let all = objects(&Inputs { kubernetes_minor: Some(minor), ..managed() }).unwrap();
-        let crd = all.into_iter().find(|object| kind(object) == "CustomResourceDefinition").unwrap();
-        serde_json::to_string(&crd).unwrap()
-    };
-    assert!(!crd(31).contains("metadata.namespace)"));
-    assert!(!crd(32).contains("__namespace__"));
 }

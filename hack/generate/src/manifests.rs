@@ -25,7 +25,6 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
         monitoring_available: false,
         replicas: 1,
         certificate_hashes: CertificateHashes::default(),
-        kubernetes_minor: None,
     })?);
 
     let mut resources = vec![jobset_crd.to_owned()];

@@ -23,10 +23,6 @@ const JOBSET_CRD: &str = include_str!("../../../../manifests/crds/jobset.x-k8s.i
 /// Namespace of the cluster's Prometheus on OpenShift.
 const MONITORING_NAMESPACE: &str = "openshift-monitoring";
 
-/// Since this minor version CEL rules may name the field `namespace` as it is; before, it is a reserved word that
-/// must be written `__namespace__` (Kubernetes: CEL validation rules).
-const CEL_NAMESPACE_SINCE: u32 = 32;
-
 /// What cannot be turned into objects.
 #[derive(Debug, thiserror::Error)]
 pub enum DesiredError {
@@ -69,8 +65,6 @@ pub struct Inputs {
     pub replicas: i32,
     /// Content hashes of the certificates that the operand serves with, once they are there.
     pub certificate_hashes: CertificateHashes,
-    /// Minor version of the API server, where known (`36` of 1.36).
-    pub kubernetes_minor: Option<u32>,
 }
 
 /// Who applies the objects: the value of the label `app.kubernetes.io/managed-by`.
@@ -137,7 +131,7 @@ pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     }
     let configuration = configuration(inputs)?;
     all.push(config_map(&configuration));
-    all.push(jobset_crd(inputs.kubernetes_minor)?);
+    all.push(jobset_crd()?);
     all.extend(deployment(inputs, &content_hash([configuration.as_bytes()]))?);
     all.extend(webhooks(inputs)?);
     if inputs.monitoring_available {
@@ -281,38 +275,12 @@ fn config_map(configuration: &str) -> DynamicObject {
     DynamicObject::new(names::CONFIG_MAP, &resource).data(serde_json::json!({ "data": data }))
 }
 
-/// The JobSet API, as the API server of this version understands it.
-fn jobset_crd(kubernetes_minor: Option<u32>) -> Result<DynamicObject, DesiredError> {
+/// The JobSet API.
+fn jobset_crd() -> Result<DynamicObject, DesiredError> {
     const FILE: &str = "jobset.x-k8s.io_jobsets.yaml";
     static PARSED: OnceLock<Result<DynamicObject, String>> = OnceLock::new();
     let parsed = PARSED.get_or_init(|| serde_yaml::from_str(JOBSET_CRD).map_err(|error| error.to_string()));
-    let mut crd = parsed.clone().map_err(|message| DesiredError::Object { name: FILE, message })?;
-    if kubernetes_minor.is_some_and(|minor| minor < CEL_NAMESPACE_SINCE) {
-        escape_namespace_in_rules(&mut crd.data);
-    }
-    Ok(crd)
-}
-
-/// Writes `.namespace` as `.__namespace__` in every CEL rule.
-fn escape_namespace_in_rules(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Object(map) => {
-            for (key, value) in map.iter_mut() {
-                match (key.as_str(), value) {
-                    ("x-kubernetes-validations", serde_json::Value::Array(rules)) => {
-                        for rule in rules {
-                            if let Some(serde_json::Value::String(text)) = rule.get_mut("rule") {
-                                *text = text.replace(".namespace)", ".__namespace__)");
-                            }
-                        }
-                    }
-                    (_, value) => escape_namespace_in_rules(value),
-                }
-            }
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(escape_namespace_in_rules),
-        _ => {}
-    }
+    parsed.clone().map_err(|message| DesiredError::Object { name: FILE, message })
 }
 
 fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<DynamicObject>, DesiredError> {

@@ -23,8 +23,6 @@ pub struct Settings {
     pub operand_image: Option<String>,
     /// Version of the operator.
     pub version: &'static str,
-    /// Minor version of the API server.
-    pub kubernetes_minor: Option<u32>,
 }
 
 /// What the administrator wants, in short.
@@ -155,7 +153,6 @@ fn manage(settings: &Settings, observed: &Observed, operator: &JobSetOperator) -
         monitoring_available: observed.monitoring(),
         replicas: 1,
         certificate_hashes,
-        kubernetes_minor: settings.kubernetes_minor,
     };
     let operand_can_run = certified && settings.operand_image.is_some();
     let deployment = ObjectKey::new("Deployment", names::OPERAND);

@@ -183,7 +183,7 @@ fn jobset_rules() {
         ),
         (
             ".spec.volumeClaimPolicies[]".to_owned(),
-            "self.templates.all(t, !has(t.metadata.namespace) || size(t.metadata.namespace) == 0)",
+            "self.templates.all(t, !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
             "namespace cannot be set for VolumeClaimPolicies templates",
         ),
     ];
