@@ -14,7 +14,7 @@ use crate::wait::{self, Seen};
 /// What happens to nodes and pods, stage by stage.
 const STAGES: &str = include_str!("kwok/stages.yaml");
 
-/// Nodes that one kubectl creates: it holds itself to 50 requests per second after the first 300.
+/// Nodes that one kubectl creates, one after the other.
 const NODES_AT_ONCE: usize = 250;
 
 /// How many kubectl create nodes side by side.

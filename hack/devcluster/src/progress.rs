@@ -43,7 +43,7 @@ impl Progress {
                 let bar = screen.add(ProgressBar::new_spinner().with_style(spinner_style()));
                 bar.set_prefix(title.clone());
                 bar.enable_steady_tick(Duration::from_millis(120));
-                Display::Bar(bar)
+                Display::Bar(bar, screen.clone())
             }
             Mode::Lines => {
                 print_line(&format!("{title} ..."));
@@ -57,8 +57,7 @@ impl Progress {
     /// One line of news that belongs to no step.
     pub fn note(&self, line: impl AsRef<str>) {
         match &self.mode {
-            // A terminal that went away is no reason to stop.
-            Mode::Terminal(screen) => drop(screen.println(line.as_ref())),
+            Mode::Terminal(screen) => screen.suspend(|| print_line(line.as_ref())),
             Mode::Lines => print_line(line.as_ref()),
             Mode::Quiet => {}
         }
@@ -73,7 +72,7 @@ impl Default for Progress {
 
 #[derive(Debug)]
 enum Display {
-    Bar(ProgressBar),
+    Bar(ProgressBar, MultiProgress),
     Line,
     Nothing,
 }
@@ -90,14 +89,14 @@ pub struct Step {
 impl Step {
     /// Says what the step is at now; shown on a terminal only.
     pub fn message(&self, text: impl Into<String>) {
-        if let Display::Bar(bar) = &self.display {
+        if let Display::Bar(bar, _) = &self.display {
             bar.set_message(text.into());
         }
     }
 
     /// Turns the spinner into a bar: the step consists of this many parts.
     pub fn total(&self, parts: u64) {
-        if let Display::Bar(bar) = &self.display {
+        if let Display::Bar(bar, _) = &self.display {
             bar.set_length(parts);
             bar.set_style(bar_style());
         }
@@ -105,7 +104,7 @@ impl Step {
 
     /// That many more parts are done.
     pub fn advance(&self, parts: u64) {
-        if let Display::Bar(bar) = &self.display {
+        if let Display::Bar(bar, _) = &self.display {
             bar.inc(parts);
         }
     }
@@ -124,9 +123,9 @@ impl Step {
         self.finished = true;
         let line = format!("{}: {outcome} ({:.1}s)", self.title, self.started.elapsed().as_secs_f64());
         match &self.display {
-            Display::Bar(bar) => {
-                bar.set_style(plain_style());
-                bar.finish_with_message(line);
+            Display::Bar(bar, screen) => {
+                bar.finish_and_clear();
+                screen.suspend(|| print_line(&line));
             }
             Display::Line => print_line(&line),
             Display::Nothing => {}
@@ -158,8 +157,4 @@ fn spinner_style() -> ProgressStyle {
 fn bar_style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {prefix} {bar:30} {pos}/{len} {elapsed:.dim} {wide_msg:.dim}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-fn plain_style() -> ProgressStyle {
-    ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
