@@ -195,4 +195,11 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Command::command().debug_assert();
     }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error =
+            anyhow::anyhow!("no such file").context("cannot read x: no such file").context("--kubeconfig x");
+        assert_eq!(in_one_line(&error), "--kubeconfig x: cannot read x: no such file");
+    }
 }

@@ -1,0 +1,186 @@
+//! Who may do what, in one table, each rule with its reason.
+//!
+//! Two programs are granted rights: the *operand* (`jobset-controller-manager`) and the *operator*. The operator
+//! creates the operand's roles, and Kubernetes lets nobody hand out rights that he does not hold himself
+//! (privilege escalation prevention), so the operator's rules are its own plus all of the operand's.
+//!
+//! Everything that shows these rules (the objects that the operator applies, `manifests/`, `deploy/`, the bundle)
+//! is made from this table. No rule holds a wildcard, and the operator writes only objects that it knows by name.
+//! `create` by name works because the operator only ever creates through server-side apply, where the API server
+//! knows the name when it checks the right.
+
+mod operand;
+mod operator;
+
+pub use operand::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, OperandRole, PROMETHEUS_ROLE};
+pub use operator::{OPERATOR_CLUSTER_RULES, OPERATOR_RULES};
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+
+/// One grant and why it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Why the grant is needed, for the reader of the generated files.
+    pub reason: &'static str,
+    /// API groups; the core group is "".
+    pub groups: &'static [&'static str],
+    /// Resources of these groups, subresources as `jobs/status`.
+    pub resources: &'static [&'static str],
+    /// Names the grant is limited to; empty means all.
+    pub names: &'static [&'static str],
+    /// Paths that are no resources, such as `/metrics`.
+    pub urls: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+}
+
+impl Rule {
+    const NONE: Rule = Rule { reason: "", groups: &[], resources: &[], names: &[], urls: &[], verbs: &[] };
+}
+
+impl From<&Rule> for PolicyRule {
+    fn from(rule: &Rule) -> Self {
+        let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect::<Vec<_>>();
+        let optional = |items: &[&str]| (!items.is_empty()).then(|| list(items));
+        PolicyRule {
+            api_groups: optional(rule.groups),
+            non_resource_urls: optional(rule.urls),
+            resource_names: optional(rule.names),
+            resources: optional(rule.resources),
+            verbs: list(rule.verbs),
+        }
+    }
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const EDIT: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+const STATUS: &[&str] = &["get", "patch", "update"];
+/// All cluster-wide rules of the operator: its own, then the operand's that those do not cover.
+pub fn operator_cluster_rules() -> Vec<Rule> {
+    with_operand(OPERATOR_CLUSTER_RULES, OPERAND_CLUSTER_ROLES)
+}
+
+/// All rules of the operator in its namespace: its own, then the operand's that those do not cover.
+pub fn operator_rules() -> Vec<Rule> {
+    let mut roles = OPERAND_ROLES.to_vec();
+    roles.push(PROMETHEUS_ROLE);
+    with_operand(OPERATOR_RULES, &roles)
+}
+
+fn with_operand(own: &[Rule], roles: &[OperandRole]) -> Vec<Rule> {
+    let mut all = own.to_vec();
+    for rule in roles.iter().flat_map(|role| role.rules) {
+        if !covers(&all, std::slice::from_ref(rule)) {
+            all.push(*rule);
+        }
+    }
+    all
+}
+
+/// Whether `held` grants everything that `wanted` grants: the question that the API server asks before it lets
+/// anybody write a role.
+pub fn covers(held: &[Rule], wanted: &[Rule]) -> bool {
+    wanted.iter().all(|rule| single_grants(rule).iter().all(|grant| held.iter().any(|h| grants(h, grant))))
+}
+
+/// One verb on one resource, or on one path.
+struct Grant {
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    name: Option<&'static str>,
+    url: Option<&'static str>,
+}
+
+fn single_grants(rule: &Rule) -> Vec<Grant> {
+    let mut all = Vec::new();
+    for &verb in rule.verbs {
+        for &url in rule.urls {
+            all.push(Grant { verb, group: "", resource: "", name: None, url: Some(url) });
+        }
+        for &group in rule.groups {
+            for &resource in rule.resources {
+                if rule.names.is_empty() {
+                    all.push(Grant { verb, group, resource, name: None, url: None });
+                }
+                for &name in rule.names {
+                    all.push(Grant { verb, group, resource, name: Some(name), url: None });
+                }
+            }
+        }
+    }
+    all
+}
+
+fn grants(rule: &Rule, grant: &Grant) -> bool {
+    if !rule.verbs.contains(&grant.verb) {
+        return false;
+    }
+    if let Some(url) = grant.url {
+        return rule.urls.contains(&url);
+    }
+    rule.groups.contains(&grant.group)
+        && rule.resources.contains(&grant.resource)
+        && (rule.names.is_empty() || grant.name.is_some_and(|name| rule.names.contains(&name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::operator::FOLLOW;
+    use super::*;
+
+    fn all_rules() -> Vec<Rule> {
+        operator_cluster_rules().into_iter().chain(operator_rules()).collect()
+    }
+
+    #[test]
+    fn the_operator_holds_every_right_it_hands_out() {
+        for role in OPERAND_CLUSTER_ROLES {
+            assert!(covers(&operator_cluster_rules(), role.rules), "{}", role.name);
+        }
+        let mut in_namespace = operator_cluster_rules();
+        in_namespace.extend(operator_rules());
+        for role in OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]) {
+            assert!(covers(&in_namespace, role.rules), "{}", role.name);
+        }
+    }
+
+    #[test]
+    fn covering_looks_at_verbs_resources_and_names() {
+        let named =
+            Rule { groups: &[""], resources: &["secrets"], names: &["a"], verbs: &["get"], ..Rule::NONE };
+        let all = Rule { names: &[], ..named };
+        let other = Rule { names: &["b"], ..named };
+        let more = Rule { verbs: &["get", "list"], ..named };
+        assert!(covers(&[all], &[named]));
+        assert!(!covers(&[named], &[all]), "a grant by name is less than a grant on all");
+        assert!(!covers(&[named], &[other]));
+        assert!(!covers(&[named], &[more]));
+        assert!(!covers(&[], &[named]));
+    }
+
+    #[test]
+    fn nothing_is_granted_by_wildcard_or_without_a_reason() {
+        for rule in all_rules() {
+            assert!(!rule.reason.is_empty(), "{rule:?}");
+            for part in [rule.groups, rule.resources, rule.names, rule.urls, rule.verbs] {
+                assert!(part.iter().all(|item| !item.contains('*')), "{rule:?}");
+            }
+            assert!(
+                !rule.verbs.contains(&"deletecollection") && !rule.verbs.contains(&"escalate"),
+                "{rule:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_operator_writes_what_it_manages_by_name_only() {
+        let managed =
+            ["deployments", "clusterroles", "clusterrolebindings", "roles", "rolebindings", "issuers"];
+        for rule in all_rules() {
+            if rule.resources.iter().any(|resource| managed.contains(resource)) && rule.names.is_empty() {
+                assert_eq!(rule.verbs, FOLLOW, "{rule:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What the operand may do.
+
+use super::{EDIT, READ, Rule, STATUS};
+use crate::names;
+
+/// A role of the operand, bound to the operand's service account by a binding of the same stem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperandRole {
+    /// Name of the Role or `ClusterRole`.
+    pub name: &'static str,
+    /// Name of its binding.
+    pub binding: &'static str,
+    /// What it grants.
+    pub rules: &'static [Rule],
+}
+
+/// Cluster roles of the operand.
+pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
+    OperandRole {
+        name: "jobset-manager-role",
+        binding: "jobset-manager-rolebinding",
+        rules: &[
+            Rule {
+                reason: "JobSets are read, defaulted, resumed, and deleted when their time to live is over",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets"],
+                verbs: EDIT,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "what the controller observed is written to the status of the JobSet",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets/status"],
+                verbs: STATUS,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "OpenShift asks for it from whoever sets an owner reference that blocks the owner's deletion",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets/finalizers"],
+                verbs: &["update"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "the Jobs of a JobSet are created, suspended, resumed and deleted",
+                groups: &["batch"],
+                resources: &["jobs"],
+                verbs: EDIT,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "the start time of a suspended Job is cleared before it is resumed",
+                groups: &["batch"],
+                resources: &["jobs/status"],
+                verbs: STATUS,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "the headless Service gives pods their DNS names",
+                groups: &[""],
+                resources: &["services"],
+                verbs: EDIT,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "volume claims of a JobSet are made from its templates, and given to the JobSet or kept",
+                groups: &[""],
+                resources: &["persistentvolumeclaims"],
+                verbs: &["create", "get", "list", "watch"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "exclusive placement and in-place restart look at pods and evict those that are misplaced",
+                groups: &[""],
+                resources: &["pods"],
+                verbs: &["delete", "get", "list", "patch", "update", "watch"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "a pod that is evicted for its placement says so in a condition first",
+                groups: &[""],
+                resources: &["pods/status"],
+                verbs: STATUS,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "exclusive placement reads the topology labels of nodes",
+                groups: &[""],
+                resources: &["nodes"],
+                verbs: READ,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "what happens to a JobSet is told in events",
+                groups: &["", "events.k8s.io"],
+                resources: &["events"],
+                verbs: &["create", "patch", "update", "watch"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "without cert-manager the controller writes the CA of its certificate into its webhooks",
+                groups: &["admissionregistration.k8s.io"],
+                resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+                verbs: &["get", "list", "update", "watch"],
+                ..Rule::NONE
+            },
+        ],
+    },
+    OperandRole {
+        name: "jobset-metrics-reader",
+        binding: "jobset-metrics-reader-rolebinding",
+        rules: &[Rule {
+            reason: "a scraper that is bound to this role may read the metrics",
+            urls: &["/metrics"],
+            verbs: &["get"],
+            ..Rule::NONE
+        }],
+    },
+    OperandRole {
+        name: "jobset-proxy-role",
+        binding: "jobset-proxy-rolebinding",
+        rules: &[
+            Rule {
+                reason: "the metrics server asks who is scraping",
+                groups: &["authentication.k8s.io"],
+                resources: &["tokenreviews"],
+                verbs: &["create"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "the metrics server asks whether the scraper may",
+                groups: &["authorization.k8s.io"],
+                resources: &["subjectaccessreviews"],
+                verbs: &["create"],
+                ..Rule::NONE
+            },
+        ],
+    },
+];
+
+/// Roles of the operand in its own namespace.
+pub const OPERAND_ROLES: &[OperandRole] = &[
+    OperandRole {
+        name: "jobset-leader-election-role",
+        binding: "jobset-leader-election-rolebinding",
+        rules: &[
+            Rule {
+                reason: "replicas elect their leader through a Lease",
+                groups: &["coordination.k8s.io"],
+                resources: &["leases"],
+                verbs: EDIT,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "locks of older releases were ConfigMaps",
+                groups: &[""],
+                resources: &["configmaps"],
+                verbs: EDIT,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "a change of leader is told in an event",
+                groups: &[""],
+                resources: &["events"],
+                verbs: &["create", "patch"],
+                ..Rule::NONE
+            },
+        ],
+    },
+    OperandRole {
+        name: "jobset-manager-secrets-role",
+        binding: "jobset-manager-secrets-rolebinding",
+        rules: &[Rule {
+            reason: "without cert-manager the controller keeps its certificate in a Secret",
+            groups: &[""],
+            resources: &["secrets"],
+            verbs: &["get", "list", "update", "watch"],
+            ..Rule::NONE
+        }],
+    },
+];
+
+/// Role of the cluster's Prometheus in the operand's namespace; exists where the monitoring API does.
+pub const PROMETHEUS_ROLE: OperandRole = OperandRole {
+    name: names::PROMETHEUS_ROLE,
+    binding: names::PROMETHEUS_ROLE,
+    rules: &[
+        Rule {
+            reason: "Prometheus finds its targets through Services, their endpoints and pods",
+            groups: &[""],
+            resources: &["services", "endpoints", "pods"],
+            verbs: READ,
+            ..Rule::NONE
+        },
+        Rule {
+            reason: "Prometheus may also discover targets through Ingresses",
+            groups: &["extensions", "networking.k8s.io"],
+            resources: &["ingresses"],
+            verbs: READ,
+            ..Rule::NONE
+        },
+    ],
+};

@@ -1,0 +1,247 @@
+//! What the operator itself may do, beside what it hands out to the operand.
+
+use super::{READ, Rule, STATUS};
+use crate::names;
+
+/// Server-side apply, and delete: what the operator does with an object that it manages. `delete` is also what
+/// OpenShift asks of whoever writes owner references on an object that exists.
+const MANAGE: &[&str] = &["create", "delete", "get", "patch"];
+/// Reading a whole kind; lists cannot be limited to several names.
+pub(super) const FOLLOW: &[&str] = &["list", "watch"];
+
+/// What the operator itself needs cluster-wide.
+pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
+    Rule {
+        reason: "the JobSetOperator named cluster says what to do",
+        groups: &["operator.openshift.io"],
+        resources: &["jobsetoperators"],
+        names: &["cluster"],
+        verbs: READ,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "what the operator did and found is written to its status",
+        groups: &["operator.openshift.io"],
+        resources: &["jobsetoperators/status"],
+        names: &["cluster"],
+        verbs: STATUS,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator installs the JobSet API, and deletes it when it is wanted no more and no JobSet is left",
+        groups: &["apiextensions.k8s.io"],
+        resources: &["customresourcedefinitions"],
+        names: &["jobsets.jobset.x-k8s.io"],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator notices when the APIs that it uses come and go",
+        groups: &["apiextensions.k8s.io"],
+        resources: &["customresourcedefinitions"],
+        names: &[
+            "certificates.cert-manager.io",
+            "issuers.cert-manager.io",
+            "jobsets.jobset.x-k8s.io",
+            "jobsetoperators.operator.openshift.io",
+            "servicemonitors.monitoring.coreos.com",
+        ],
+        verbs: READ,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "before it deletes the JobSet API the operator makes sure that no JobSet is left",
+        groups: &["jobset.x-k8s.io"],
+        resources: &["jobsets"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator applies the operand's cluster roles",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["clusterroles"],
+        names: &["jobset-manager-role", "jobset-metrics-reader", "jobset-proxy-role"],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator binds them to the operand",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["clusterrolebindings"],
+        names: &[
+            "jobset-manager-rolebinding",
+            "jobset-metrics-reader-rolebinding",
+            "jobset-proxy-rolebinding",
+        ],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs cluster roles and bindings that were changed",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["clusterroles", "clusterrolebindings"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator registers the operand's admission webhooks",
+        groups: &["admissionregistration.k8s.io"],
+        resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs webhook configurations that were changed",
+        groups: &["admissionregistration.k8s.io"],
+        resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "what the operator did is told in events on the JobSetOperator",
+        groups: &["events.k8s.io"],
+        resources: &["events"],
+        verbs: &["create", "patch"],
+        ..Rule::NONE
+    },
+];
+
+/// What the operator itself needs in its namespace.
+pub const OPERATOR_RULES: &[Rule] = &[
+    Rule {
+        reason: "replicas of the operator elect their leader through this Lease",
+        groups: &["coordination.k8s.io"],
+        resources: &["leases"],
+        names: &[names::OPERATOR_LEASE],
+        verbs: &["get", "patch", "update"],
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the first leader creates the Lease",
+        groups: &["coordination.k8s.io"],
+        resources: &["leases"],
+        verbs: &["create"],
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator applies the operand's Deployment",
+        groups: &["apps"],
+        resources: &["deployments"],
+        names: &[names::OPERAND],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator applies the operand's ServiceAccount",
+        groups: &[""],
+        resources: &["serviceaccounts"],
+        names: &[names::OPERAND],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator applies the Services of the operand's webhooks and metrics",
+        groups: &[""],
+        resources: &["services"],
+        names: &[names::WEBHOOK_SERVICE, names::METRICS_SERVICE],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator applies the operand's configuration",
+        groups: &[""],
+        resources: &["configmaps"],
+        names: &[names::CONFIG_MAP],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator applies the operand's roles",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["roles"],
+        names: &["jobset-leader-election-role", "jobset-manager-secrets-role", names::PROMETHEUS_ROLE],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator binds them",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["rolebindings"],
+        names: &[
+            "jobset-leader-election-rolebinding",
+            "jobset-manager-secrets-rolebinding",
+            names::PROMETHEUS_ROLE,
+        ],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator asks cert-manager for the operand's certificates",
+        groups: &["cert-manager.io"],
+        resources: &["issuers"],
+        names: &[names::SELF_SIGNED_ISSUER, names::CA_ISSUER],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator asks cert-manager for the operand's certificates",
+        groups: &["cert-manager.io"],
+        resources: &["certificates"],
+        names: &[names::CA_CERTIFICATE, names::WEBHOOK_CERTIFICATE, names::METRICS_CERTIFICATE],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator waits for the certificates and rolls the operand out when they change; keys that \
+                 nobody uses any more go with the operand",
+        groups: &[""],
+        resources: &["secrets"],
+        names: &[names::CA_SECRET, names::METRICS_SECRET, names::WEBHOOK_SECRET],
+        verbs: &["delete", "get", "list", "patch", "watch"],
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator has the cluster's Prometheus scrape the operand",
+        groups: &["monitoring.coreos.com"],
+        resources: &["servicemonitors"],
+        names: &[names::SERVICE_MONITOR],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others",
+        groups: &[""],
+        resources: &["configmaps", "serviceaccounts", "services"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others",
+        groups: &["apps"],
+        resources: &["deployments"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["roles", "rolebindings"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others, and reads why a certificate is not ready",
+        groups: &["cert-manager.io"],
+        resources: &["certificates", "issuers"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others",
+        groups: &["monitoring.coreos.com"],
+        resources: &["servicemonitors"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+];

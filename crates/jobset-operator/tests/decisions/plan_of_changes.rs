@@ -1,0 +1,207 @@
+//! What is applied, deleted and waited for.
+
+use super::*;
+
+#[test]
+fn the_management_state_says_what_is_done() {
+    for (spec, mode) in [
+        (json!({}), Mode::Managed),
+        (json!({"managementState": "Managed"}), Mode::Managed),
+        (json!({"managementState": "Force"}), Mode::Managed),
+        (json!({"managementState": "Unmanaged"}), Mode::Unmanaged),
+        (json!({"managementState": "Removed"}), Mode::Removed),
+        (json!({"managementState": "Sideways"}), Mode::Unmanaged),
+    ] {
+        assert_eq!(Mode::of(Some(&operator(spec.clone()))), mode, "{spec}");
+    }
+    assert_eq!(Mode::of(None), Mode::Absent);
+    let mut deleted = operator(json!({"managementState": "Managed"}));
+    deleted.metadata.deletion_timestamp = Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    assert_eq!(Mode::of(Some(&deleted)), Mode::Absent, "the garbage collector is at work");
+}
+
+#[test]
+fn unmanaged_does_nothing() {
+    assert_eq!(decide(&installed(json!({"managementState": "Unmanaged"}))), Plan::new(Mode::Unmanaged));
+}
+
+#[test]
+fn without_cert_manager_everything_that_needs_none_is_applied() {
+    let mut observed = ready_to_install(json!({}));
+    observed.apis.clear();
+    observed.secrets.clear();
+    let plan = decide(&observed);
+    assert_eq!(reasons(&plan), ["MissingDependency"]);
+    assert_eq!(plan.problems[0].message, "please make sure that cert-manager is installed on your cluster");
+    assert_eq!(plan.waiting, Vec::<String>::new());
+    assert!(applies(&plan, "ClusterRole") && applies(&plan, "Service") && applies(&plan, "ConfigMap"));
+    for kind in ["Issuer", "Certificate", "Deployment", VALIDATING, CRD] {
+        assert!(!applies(&plan, kind), "{kind}");
+    }
+}
+
+#[test]
+fn a_running_operand_is_kept_when_cert_manager_goes() {
+    let mut observed = installed(json!({}));
+    observed.apis.clear();
+    let plan = decide(&observed);
+    assert_eq!(reasons(&plan), ["MissingDependency"]);
+    assert!(applies(&plan, "Deployment") && applies(&plan, VALIDATING));
+}
+
+#[test]
+fn the_operand_waits_for_its_certificates_and_every_missing_one_is_told() {
+    let mut observed = ready_to_install(json!({}));
+    observed.secrets.clear();
+    let not_ready = |name: &str, message: &str| {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": name},
+            "status": {"conditions": [
+                {"type": "Issuing", "status": "True"},
+                {"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": message},
+            ]},
+        }))
+        .unwrap();
+        (ObjectKey::of(&object), applied(object))
+    };
+    observed.objects.extend([
+        not_ready(names::METRICS_CERTIFICATE, "no metrics secret"),
+        not_ready(names::CA_CERTIFICATE, "no root secret"),
+    ]);
+    let plan = decide(&observed);
+    assert!(applies(&plan, "Certificate") && !applies(&plan, "Deployment") && !applies(&plan, CRD));
+    assert_eq!(
+        plan.waiting,
+        [
+            "Secret webhook-server-cert is not complete; Certificate jobset-serving-cert: waits for Certificate \
+             jobset-root-ca: DoesNotExist: no root secret",
+            "Secret metrics-server-cert is not complete; Certificate jobset-metrics-cert: DoesNotExist: no metrics \
+             secret; Certificate jobset-root-ca: DoesNotExist: no root secret",
+        ]
+    );
+    observed.secrets.insert(names::WEBHOOK_SECRET.into(), CertificateSecret { hash: Some("hash-1".into()) });
+    let plan = decide(&observed);
+    assert_eq!(plan.waiting.len(), 1, "{:?}", plan.waiting);
+    assert!(!applies(&plan, "Deployment"));
+}
+
+#[test]
+fn a_lost_certificate_leaves_the_deployment_as_it_is_and_repairs_the_rest() {
+    let mut observed = installed(json!({}));
+    observed.secrets.remove(names::WEBHOOK_SECRET);
+    let plan = decide(&observed);
+    assert!(!applies(&plan, "Deployment"), "its pods still serve with the certificate that they read");
+    assert!(applies(&plan, VALIDATING) && applies(&plan, CRD) && applies(&plan, "Service"));
+    observed.objects.remove(&ObjectKey::new(VALIDATING, names::VALIDATING_WEBHOOKS));
+    assert!(!applies(&decide(&observed), VALIDATING), "nobody may be there to answer");
+}
+
+#[test]
+fn a_missing_operand_image_is_said_at_once() {
+    let settings = Settings { operand_image: None, ..settings() };
+    let plan = plan(&settings, &ready_to_install(json!({}))).unwrap();
+    assert_eq!(reasons(&plan), ["MissingOperandImage"]);
+    assert!(plan.problems[0].message.contains("OPERAND_IMAGE"));
+    assert!(applies(&plan, "Certificate") && !applies(&plan, "Deployment") && !applies(&plan, CRD));
+}
+
+#[test]
+fn webhooks_need_the_deployment_and_the_deployment_needs_the_api() {
+    let plan = decide(&ready_to_install(json!({})));
+    let needs = |kind: &str| {
+        let step = plan.apply.iter().find(|step| step.key.kind == kind).unwrap();
+        step.needs.as_ref().map(ToString::to_string)
+    };
+    assert_eq!(needs(VALIDATING).unwrap(), "Deployment/jobset-controller-manager");
+    assert_eq!(needs("Deployment").unwrap(), "CustomResourceDefinition/jobsets.jobset.x-k8s.io");
+    assert_eq!(needs("ClusterRole"), None);
+}
+
+#[test]
+fn what_an_older_version_made_is_pruned_and_what_others_made_is_not() {
+    let mut observed = installed(json!({}));
+    let extra = |name: &str, label: &str, owner: &str| {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": name, "labels": {names::MANAGED_BY_LABEL: label},
+                "ownerReferences": [
+                    {"apiVersion": "operator.openshift.io/v1", "kind": owner, "name": "cluster", "uid": "u"}
+                ],
+            },
+        }))
+        .unwrap();
+        (ObjectKey::of(&object), applied(object))
+    };
+    observed.objects.extend([
+        extra("of-an-older-version", "jobset-operator", "JobSetOperator"),
+        extra("with-a-copied-label", "jobset-operator", "SomethingElse"),
+        extra("with-a-copied-owner", "somebody", "JobSetOperator"),
+    ]);
+    assert_eq!(decide(&observed).delete, [ObjectKey::new("ConfigMap", "of-an-older-version")]);
+}
+
+fn secret(name: &str, adopted: bool) -> (ObjectKey, Live) {
+    let mut object: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": format!("uid-of-{name}")},
+    }))
+    .unwrap();
+    if adopted {
+        let owner = json!([
+            {"apiVersion": "operator.openshift.io/v1", "kind": "JobSetOperator", "name": "cluster", "uid": "u"}
+        ]);
+        object.metadata.owner_references = Some(serde_json::from_value(owner).unwrap());
+        object.metadata.labels =
+            Some([(names::MANAGED_BY_LABEL.to_owned(), "jobset-operator".to_owned())].into_iter().collect());
+    }
+    (ObjectKey::of(&object), Live::new(object))
+}
+
+#[test]
+fn secrets_are_adopted_once_they_are_there_and_never_pruned() {
+    let mut observed = installed(json!({}));
+    assert!(!applies(&decide(&observed), "Secret"));
+    observed.objects.extend([secret(names::CA_SECRET, true), secret(names::WEBHOOK_SECRET, false)]);
+    let plan = decide(&observed);
+    let adopted: Vec<_> = plan.apply.iter().filter(|step| step.key.kind == "Secret").collect();
+    assert_eq!(adopted.len(), 2);
+    assert_eq!(adopted[1].object.metadata.uid.as_deref(), Some("uid-of-webhook-server-cert"));
+    assert_eq!(adopted[1].object.metadata.owner_references.as_ref().unwrap()[0].uid, "uid-of-cluster");
+    assert_eq!(adopted[1].object.data, Value::Null, "the content is cert-manager's");
+    assert_eq!(plan.delete, []);
+}
+
+#[test]
+fn secrets_go_after_their_certificates() {
+    let mut observed = installed(json!({}));
+    observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
+    observed.objects.extend([secret(names::CA_SECRET, true)]);
+    let key = ObjectKey::new("Secret", names::CA_SECRET);
+    assert!(!decide(&observed).delete.contains(&key));
+    observed.objects.retain(|key, _| key.kind != "Certificate");
+    assert!(decide(&observed).delete.contains(&key));
+}
+
+#[test]
+fn an_api_that_an_older_operator_owned_is_disowned() {
+    let mut observed = installed(json!({}));
+    assert!(!decide(&observed).disown_api);
+    let key = ObjectKey::new(CRD, names::JOBSET_CRD);
+    let mut object = (*observed.objects[&key].object).clone();
+    object.metadata.owner_references = secret("any", true).1.object.metadata.owner_references.clone();
+    observed.objects.insert(key, Live::new(object));
+    assert!(decide(&observed).disown_api);
+}
+
+#[test]
+fn removed_takes_webhooks_first_and_the_api_not_at_all() {
+    let mut observed = installed(json!({"managementState": "Managed"}));
+    observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
+    let plan = decide(&observed);
+    let kinds: Vec<&str> = plan.delete.iter().map(|key| key.kind.as_str()).collect();
+    assert_eq!(kinds[..3], ["MutatingWebhookConfiguration", VALIDATING, "Deployment"]);
+    assert_eq!(kinds.len() + 1, observed.objects.len(), "all but the API");
+    assert!(!kinds.contains(&CRD));
+    assert!(!plan.delete_unused_api, "the operand still runs");
+    assert!(plan.apply.is_empty());
+}

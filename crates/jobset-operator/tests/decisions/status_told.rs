@@ -1,0 +1,181 @@
+//! What the status says.
+
+use super::*;
+
+fn at(second: i64) -> Time {
+    Time(k8s_openapi::jiff::Timestamp::from_second(second).unwrap())
+}
+
+fn with_deployment(mut observed: Observed, status: Value) -> Observed {
+    let live = observed.objects.get_mut(&ObjectKey::new("Deployment", names::OPERAND)).unwrap();
+    let mut object = (*live.object).clone();
+    object.metadata.generation = Some(7);
+    object.data["status"] = status;
+    live.object = Arc::new(object);
+    observed
+}
+
+fn running() -> Observed {
+    let pods = json!({
+        "observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1
+    });
+    with_deployment(installed(json!({})), pods)
+}
+
+fn tell(observed: &Observed, failures: &[Failure], second: i64) -> JobSetOperatorStatus {
+    let operator = observed.operator.clone().unwrap();
+    status(&settings(), observed, &decide(observed), failures, &operator, &at(second))
+}
+
+/// `type status reason`, one a line.
+fn short(status: &JobSetOperatorStatus) -> Vec<String> {
+    let line = |c: &jobset_api::jobset_operator::OperatorCondition| {
+        format!("{} {} {}", c.type_, c.status, c.reason.as_deref().unwrap_or_default())
+    };
+    status.conditions.iter().map(line).collect()
+}
+
+fn message(status: &JobSetOperatorStatus, kind: &str) -> String {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+    condition.message.clone().unwrap()
+}
+
+#[test]
+fn a_healthy_operand() {
+    let told = tell(&running(), &[], 100);
+    assert_eq!(
+        short(&told),
+        [
+            "Available True AsExpected",
+            "Progressing False AsExpected",
+            "Degraded False AsExpected",
+            "TargetConfigControllerDegraded False AsExpected",
+            "JobSetOperatorStaticResourcesDegraded False AsExpected",
+        ]
+    );
+    assert_eq!((told.ready_replicas, told.observed_generation), (1, Some(4)));
+    assert_eq!(told.version.as_deref(), Some("9.8.7"));
+    assert_eq!(told.generations.len(), 1);
+    assert_eq!(told.generations[0].last_generation, 7);
+    assert_eq!(told.generations[0].namespace, "ns-of-operand");
+}
+
+#[test]
+fn an_unchanged_status_is_equal_and_a_flip_takes_the_new_time() {
+    let mut observed = running();
+    let first = tell(&observed, &[], 100);
+    let mut operator = (**observed.operator.as_ref().unwrap()).clone();
+    operator.status = Some(first.clone());
+    observed.operator = Some(Arc::new(operator));
+    assert_eq!(tell(&observed, &[], 200), first);
+
+    let failure =
+        Failure { key: ObjectKey::new("Service", names::WEBHOOK_SERVICE), message: "refused".into() };
+    let second = tell(&observed, &[failure], 300);
+    let time = |status: &JobSetOperatorStatus, kind: &str| {
+        status.conditions.iter().find(|c| c.type_ == kind).unwrap().last_transition_time.clone()
+    };
+    assert_eq!(time(&second, "Degraded"), at(300));
+    assert_eq!(time(&second, "Available"), at(100));
+}
+
+#[test]
+fn all_failures_are_told_each_where_it_belongs() {
+    let failure = |kind: &str, name: &str, message: &str| Failure {
+        key: ObjectKey::new(kind, name),
+        message: message.into(),
+    };
+    let failures = [
+        failure("ClusterRole", "jobset-manager-role", "no right"),
+        failure("ConfigMap", names::CONFIG_MAP, "too big"),
+    ];
+    let told = tell(&running(), &failures, 100);
+    assert_eq!(
+        message(&told, "Degraded"),
+        "ClusterRole/jobset-manager-role: no right\nConfigMap/jobset-manager-config: too big"
+    );
+    assert_eq!(message(&told, "TargetConfigControllerDegraded"), "ConfigMap/jobset-manager-config: too big");
+    assert_eq!(
+        message(&told, "JobSetOperatorStaticResourcesDegraded"),
+        "ClusterRole/jobset-manager-role: no right"
+    );
+    assert!(short(&told).contains(&"Available True AsExpected".to_owned()));
+    assert!(short(&told).contains(&"Degraded True SyncError".to_owned()));
+}
+
+#[test]
+fn a_missing_dependency() {
+    let mut observed = ready_to_install(json!({}));
+    observed.apis.clear();
+    observed.secrets.clear();
+    let told = tell(&observed, &[], 100);
+    assert_eq!(
+        short(&told),
+        [
+            "Available False DeploymentUnavailable",
+            "Progressing False Blocked",
+            "Degraded True MissingDependency",
+            "TargetConfigControllerDegraded True SyncError",
+            "JobSetOperatorStaticResourcesDegraded False AsExpected",
+        ]
+    );
+}
+
+#[test]
+fn a_rollout_keeps_the_operand_available() {
+    let pods = json!({
+        "observedGeneration": 7, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1
+    });
+    let told = tell(&with_deployment(installed(json!({})), pods), &[], 100);
+    assert_eq!(short(&told)[..2], ["Available True AsExpected", "Progressing True RollingOut"]);
+    assert!(message(&told, "Progressing").contains("1 of an older version still run"));
+}
+
+#[test]
+fn a_rollout_that_was_not_seen_yet_is_progress() {
+    let pods = json!({
+        "observedGeneration": 6, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1
+    });
+    let told = tell(&with_deployment(installed(json!({})), pods), &[], 100);
+    assert_eq!(short(&told)[1], "Progressing True RollingOut");
+}
+
+#[test]
+fn a_rollout_that_makes_no_progress_is_told() {
+    let pods = json!({
+        "observedGeneration": 7, "replicas": 1, "updatedReplicas": 1,
+        "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
+                        "message": "has timed out progressing"}],
+    });
+    let told = tell(&with_deployment(installed(json!({})), pods), &[], 100);
+    assert_eq!(
+        short(&told)[..3],
+        ["Available False DeploymentUnavailable", "Progressing False Blocked", "Degraded True RolloutStuck"]
+    );
+    assert!(message(&told, "Degraded").contains("has timed out progressing"));
+}
+
+#[test]
+fn removed_says_what_is_left_and_then_that_nothing_is() {
+    let mut observed = running();
+    observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
+    let told = tell(&observed, &[], 100);
+    assert_eq!(short(&told)[1], "Progressing True Removing");
+    observed.objects.clear();
+    let told = tell(&observed, &[], 100);
+    assert_eq!(
+        short(&told)[..3],
+        ["Available False Removed", "Progressing False Removed", "Degraded False AsExpected"]
+    );
+    assert_eq!((told.ready_replicas, told.generations.len()), (0, 0));
+}
+
+#[test]
+fn unmanaged_still_tells_how_the_operand_is() {
+    let mut observed = running();
+    observed.operator = Some(Arc::new(operator(json!({"managementState": "Unmanaged"}))));
+    assert_eq!(
+        short(&tell(&observed, &[], 100))[..3],
+        ["Available True AsExpected", "Progressing False Unmanaged", "Degraded False Unmanaged"]
+    );
+}
