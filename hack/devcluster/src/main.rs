@@ -1,5 +1,6 @@
 //! The program `devcluster`: the command line around the library of the same name.
 
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -130,6 +131,8 @@ struct Up {
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough: `devcluster status | head`.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Not its Debug, which would add a backtrace.
             eprintln!("Error: {error:#}");
@@ -138,7 +141,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn run(command: Command) -> Result<()> {
+    let mut out = io::stdout().lock();
     match command {
         Command::Up(up) => {
             let Up { which: Which { name, dir }, node, limits, binaries } = *up;
@@ -164,13 +172,13 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
-        Command::Status { name, dir } => status(name, dir.as_deref()),
+        Command::Status { name, dir } => status(&mut out, name, dir.as_deref()),
         Command::Kubeconfig { which, print } => {
             let file = Cluster::find(&which.name, which.dir.as_deref())?.kubeconfig();
             if print {
-                print!("{}", std::fs::read_to_string(&file)?);
+                write!(out, "{}", std::fs::read_to_string(&file)?)?;
             } else {
-                println!("{}", file.display());
+                writeln!(out, "{}", file.display())?;
             }
             Ok(())
         }
@@ -200,21 +208,21 @@ fn load_image(which: &Which, image: &LoadImage) -> Result<()> {
     Ok(())
 }
 
-fn status(name: Option<String>, dir: Option<&Path>) -> Result<()> {
+fn status(out: &mut impl Write, name: Option<String>, dir: Option<&Path>) -> Result<()> {
     let is_one = name.is_some() || dir.is_some();
     let names = if is_one { vec![name.unwrap_or_else(|| "dev".into())] } else { cluster::names()? };
     if names.is_empty() {
-        println!("There is no cluster");
+        writeln!(out, "There is no cluster")?;
     }
     for name in names {
         match cluster::status(&name, dir) {
             Err(error) if is_one => return Err(error),
             // The others are not to blame.
-            Err(error) => println!("{name}\n  health      {error:#}"),
+            Err(error) => writeln!(out, "{name}\n  health      {error:#}")?,
             Ok(None) if is_one => bail!("there is no cluster {name}"),
             Ok(None) => {}
             Ok(Some(status)) => {
-                print_status(&status);
+                print_status(out, &status)?;
                 if let (true, Some(trouble)) = (is_one, &status.trouble) {
                     bail!("cluster {name} is not healthy: {trouble}");
                 }
@@ -224,23 +232,25 @@ fn status(name: Option<String>, dir: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-fn print_status(status: &Status) {
+fn print_status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     let Status { layout, state, daemons, trouble } = status;
-    println!("{}", state.name);
-    println!("  health      {}", trouble.as_deref().unwrap_or("healthy"));
-    println!("  node        {}", state.settings.node);
-    println!("  server      {}", state.network.api_server_url());
-    println!("  folder      {}", layout.root().display());
-    println!("  kubeconfig  {}", layout.kubeconfig().display());
+    writeln!(out, "{}", state.name)?;
+    writeln!(out, "  health      {}", trouble.as_deref().unwrap_or("healthy"))?;
+    writeln!(out, "  node        {}", state.settings.node)?;
+    writeln!(out, "  server      {}", state.network.api_server_url())?;
+    writeln!(out, "  folder      {}", layout.root().display())?;
+    writeln!(out, "  kubeconfig  {}", layout.kubeconfig().display())?;
     for daemon in daemons {
         let state = if daemon.is_alive() { "runs" } else { "DEAD" };
-        println!(
+        writeln!(
+            out,
             "  {state}        {} (process {}, {})",
             daemon.name,
             daemon.pid,
             layout.log(&daemon.name).display()
-        );
+        )?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
