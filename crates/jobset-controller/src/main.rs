@@ -50,8 +50,9 @@ async fn run(flags: &Flags) -> Result<()> {
 
     let readiness = probes::Readiness::new([
         ("certificates", "certificates are not ready"),
-        ("caches", "the first lists of JobSets, Jobs, Services and claims are not read yet"),
+        ("caches", "the first lists are not read yet"),
     ]);
+    let placement = observe::Placement::default();
     let mut servers = JoinSet::new();
     if let Some(address) = settings.probes {
         let (live, ready) = (settings.live_path.clone(), settings.ready_path.clone());
@@ -64,11 +65,11 @@ async fn run(flags: &Flags) -> Result<()> {
     servers.spawn(serve_admission(
         settings.webhook,
         settings.webhook_certificates.clone(),
-        admission::router(client.clone(), &settings.gates),
+        admission::router(client.clone(), placement.clone(), &settings.gates),
         readiness.clone(),
         shutdown.clone(),
     ));
-    servers.spawn(control(client, settings, readiness, shutdown.clone()));
+    servers.spawn(control(client, settings, placement, readiness, shutdown.clone()));
 
     // The first part that ends, well or badly, ends the process; the others get to finish what they do.
     let first = servers.join_next().await;
@@ -112,11 +113,12 @@ async fn serve_admission(
 async fn control(
     client: Client,
     settings: Settings,
+    placement: observe::Placement,
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let (index, queue) = (observe::Index::default(), Arc::new(WorkQueue::default()));
-    let watched = observe::start(&client, &index, &queue);
+    let watched = observe::start(&client, &index, &placement, &queue);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = watched.filled() => readiness.met("caches"),

@@ -23,6 +23,7 @@ mod message_patterns;
 mod network;
 mod placement;
 mod plan;
+pub mod pod_admission;
 mod replicated_jobs_status;
 mod restart;
 mod snapshot;

@@ -2,6 +2,7 @@
 
 mod review;
 
+use crate::observe::Placement;
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -14,9 +15,10 @@ use futures::{StreamExt, stream};
 use jobset_api::JobSet;
 use jobset_plan::{
     Gates, defaulting,
+    pod_admission::{self, Refusal},
     validation::{self, ExistingClaim, ExistingClaims},
 };
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Client};
 use review::{AdmissionRequest, Answer, Operation};
 use serde_json::json;
@@ -29,14 +31,14 @@ const LARGEST: usize = 7 << 20;
 const CLAIMS_AT_ONCE: usize = 10;
 
 /// The webhook paths. Their names follow from group, version and kind.
-pub(crate) fn router(client: Client, gates: &Gates) -> Router {
-    let state = Arc::new(Admission { client, gates: gates.clone() });
+pub(crate) fn router(client: Client, placement: Placement, gates: &Gates) -> Router {
+    let state = Arc::new(Admission { client, placement, gates: gates.clone() });
     let path = |webhook: Webhook| post(move |state, request| handle(webhook, state, request));
     Router::new()
         .route("/mutate-jobset-x-k8s-io-v1alpha2-jobset", path(Webhook::DefaultJobSet))
         .route("/validate-jobset-x-k8s-io-v1alpha2-jobset", path(Webhook::ValidateJobSet))
-        .route("/mutate--v1-pod", path(Webhook::Pod))
-        .route("/validate--v1-pod", path(Webhook::Pod))
+        .route("/mutate--v1-pod", path(Webhook::PlacePod))
+        .route("/validate--v1-pod", path(Webhook::ValidatePod))
         .with_state(state)
 }
 
@@ -45,13 +47,14 @@ pub(crate) fn router(client: Client, gates: &Gates) -> Router {
 enum Webhook {
     DefaultJobSet,
     ValidateJobSet,
-    /// Nothing is asked of pods yet.
-    Pod,
+    PlacePod,
+    ValidatePod,
 }
 
 /// What decisions need beside the request.
 struct Admission {
     client: Client,
+    placement: Placement,
     gates: Gates,
 }
 
@@ -75,8 +78,31 @@ impl Admission {
         match webhook {
             Webhook::DefaultJobSet => default(&request),
             Webhook::ValidateJobSet => self.validate(&request).await,
-            Webhook::Pod => Answer::allowed(),
+            Webhook::PlacePod => Self::of_pod(&request, |pod| {
+                pod_admission::mutate(pod, &request.namespace, &self.placement).map(Answer::patched)
+            }),
+            Webhook::ValidatePod => Self::of_pod(&request, |pod| {
+                pod_admission::validate(pod, &request.namespace, &self.placement).map(|()| Answer::allowed())
+            }),
         }
+    }
+
+    /// Decides about a pod that is being created.
+    fn of_pod(request: &AdmissionRequest, decide: impl FnOnce(&Pod) -> Result<Answer, Refusal>) -> Answer {
+        if request.operation != Operation::Create {
+            return Answer::allowed();
+        }
+        let pod: Pod = match serde_json::from_value(request.object.clone()) {
+            Ok(pod) => pod,
+            Err(error) => return Answer::refused(400, format!("the pod cannot be read: {error}")),
+        };
+        decide(&pod).unwrap_or_else(|refusal| {
+            debug!(namespace = request.namespace, pod = pod.metadata.generate_name, ?refusal, "refused");
+            match refusal {
+                Refusal::Forbidden(why) => Answer::forbidden(&why),
+                Refusal::NodeNotFound(node) => Answer::node_not_found(&node),
+            }
+        })
     }
 
     /// Refuses a JobSet that cannot be.

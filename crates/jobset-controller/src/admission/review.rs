@@ -107,7 +107,29 @@ impl Answer {
 
     /// No, for a reason beside the object.
     pub(super) fn refused(code: u16, message: impl Into<String>) -> Self {
-        let status = json!({"code": code, "message": message.into(), "status": "Failure", "metadata": {}});
+        Self::denied(json!({"code": code, "message": message.into()}))
+    }
+
+    /// No, for a reason that may pass.
+    pub(super) fn forbidden(why: &str) -> Self {
+        Self::denied(json!({"code": 403, "reason": "Forbidden", "message": why}))
+    }
+
+    /// No, because a node is gone, in the words of the API server.
+    pub(super) fn node_not_found(node: &str) -> Self {
+        Self::denied(json!({
+            "code": 404,
+            "reason": "NotFound",
+            "message": format!("nodes \"{node}\" not found"),
+            "details": {"name": node, "kind": "nodes"},
+        }))
+    }
+
+    fn denied(mut status: Value) -> Self {
+        if let Value::Object(fields) = &mut status {
+            fields.insert("status".to_owned(), json!("Failure"));
+            fields.insert("metadata".to_owned(), json!({}));
+        }
         Self { allowed: false, status: Some(status), ..Self::allowed() }
     }
 
@@ -115,15 +137,12 @@ impl Answer {
     pub(super) fn invalid(name: &str, errors: &[FieldError]) -> Self {
         let (group, kind) = (jobset::GROUP, jobset::KIND);
         let causes: Vec<_> = errors.iter().map(FieldError::cause).collect();
-        let status = json!({
-            "status": "Failure",
-            "metadata": {},
+        Self::denied(json!({
             "code": 422,
             "reason": "Invalid",
             "message": format!("{kind}.{group} \"{name}\" is invalid: {}", aggregate(errors)),
             "details": {"name": name, "group": group, "kind": kind, "causes": causes},
-        });
-        Self { allowed: false, status: Some(status), ..Self::allowed() }
+        }))
     }
 
     /// For requests that could not be read: there is no version to answer in, so the newest.

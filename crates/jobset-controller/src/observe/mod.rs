@@ -2,10 +2,12 @@
 
 mod child_job;
 mod index;
+mod placement;
 mod versioned;
 mod watch;
 
 pub(crate) use child_job::ChildJob;
 pub(crate) use index::{Family, Index, Kind};
+pub(crate) use placement::Placement;
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;

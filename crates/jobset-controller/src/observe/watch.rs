@@ -1,25 +1,29 @@
-//! The watches that feed the index.
+//! The watches that feed the indexes.
 
 use super::{
     child_job::ChildJob,
     index::{Index, Kind},
+    placement::{PlacedPod, Placement},
     versioned::Source,
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use jobset_api::{JobSet, labels};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Service};
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
-        watcher::{self, Event},
+        watcher::{self, Event, watcher},
     },
 };
 use manager_runtime::queue::WorkQueue;
 use std::{pin::pin, sync::Arc};
-use tokio::sync::watch::{self, Receiver, Sender};
+use tokio::sync::watch::{self, Receiver};
 use tracing::{info, warn};
+
+/// Label that the Job controller puts on pods of Indexed Jobs (Kubernetes: batch/v1, since 1.28).
+const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
 
 /// Tells when every watch has read its first list.
 pub(crate) struct Watched(Vec<Receiver<bool>>);
@@ -35,41 +39,78 @@ impl Watched {
 }
 
 /// Starts to watch. JobSets that need a look go into the queue.
-pub(crate) fn start(client: &Client, index: &Index, queue: &Arc<WorkQueue<String>>) -> Watched {
+pub(crate) fn start(
+    client: &Client,
+    index: &Index,
+    placement: &Placement,
+    queue: &Arc<WorkQueue<String>>,
+) -> Watched {
     let all = watcher::Config::default();
     let of_jobsets = all.clone().labels(labels::JOBSET_NAME);
+    let leaders = all.clone().labels(&format!("{},{INDEX_LABEL}=0", labels::JOBSET_NAME));
     let feeder = Feeder { client: client.clone(), index: index.clone(), queue: queue.clone() };
+    let (pods, nodes) = (placement.clone(), placement.clone());
 
-    let (jobsets, jobsets_filled) = watch::channel(false);
-    let stream = watcher::watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
-    tokio::spawn(feeder.clone().run(Kind::JobSets, stream, jobsets, Feeder::jobset));
-
-    let (jobs, jobs_filled) = watch::channel(false);
-    let stream = watcher::watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), of_jobsets.clone());
-    tokio::spawn(feeder.clone().run(Kind::Jobs, stream, jobs, Feeder::job));
-
-    let (services, services_filled) = watch::channel(false);
-    let stream = watcher::watcher(Api::<PartialObjectMeta<Service>>::all(client.clone()), all);
-    tokio::spawn(
-        feeder
-            .clone()
-            .run(Kind::Services, stream, services, |feeder, change| feeder.named(Kind::Services, change)),
-    );
-
-    let (claims, claims_filled) = watch::channel(false);
-    let stream =
-        watcher::watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
-    tokio::spawn(
-        feeder.run(Kind::Claims, stream, claims, |feeder, change| feeder.named(Kind::Claims, change)),
-    );
-
-    Watched(vec![jobsets_filled, jobs_filled, services_filled, claims_filled])
+    let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
+    let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), of_jobsets.clone());
+    let services = watcher(Api::<PartialObjectMeta<Service>>::all(client.clone()), all.clone());
+    let claims = watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
+    let leaders = watcher(Api::<PlacedPod>::all(client.clone()), leaders);
+    let all_nodes = watcher(Api::<PartialObjectMeta<Node>>::all(client.clone()), all);
+    Watched(vec![
+        follow("JobSets", jobsets, feeder.clone().jobsets()),
+        follow("Jobs", jobs, feeder.clone().jobs()),
+        follow("Services", services, feeder.clone().named(Kind::Services)),
+        follow("claims", claims, feeder.named(Kind::Claims)),
+        follow("leader pods", leaders, move |change| match change {
+            Change::ListBegins => pods.begin_pods(),
+            Change::Seen(pod) => pods.apply_pod(&pod),
+            Change::Gone(pod) => pod.meta().uid.iter().for_each(|uid| pods.end_pod(uid)),
+            Change::ListEnds => pods.finish_pods(),
+        }),
+        follow("nodes", all_nodes, move |change| match change {
+            Change::ListBegins => nodes.begin_nodes(),
+            Change::Seen(node) => nodes.apply_node(node),
+            Change::Gone(node) => node.metadata.name.iter().for_each(|name| nodes.end_node(name)),
+            Change::ListEnds => nodes.finish_nodes(),
+        }),
+    ])
 }
 
-/// What happened to one object.
+/// What a watch tells.
 enum Change<K> {
+    /// Everything that there is follows.
+    ListBegins,
     Seen(K),
     Gone(K),
+    /// That was everything.
+    ListEnds,
+}
+
+/// Hands what a watch tells to `feed`, for ever. The answer turns true when the first list is complete.
+fn follow<K: Resource + Send + 'static>(
+    what: &'static str,
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    mut feed: impl FnMut(Change<K>) + Send + 'static,
+) -> Receiver<bool> {
+    let (filled, is_filled) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut events = pin!(events.default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => feed(Change::ListBegins),
+                Ok(Event::InitApply(object) | Event::Apply(object)) => feed(Change::Seen(object)),
+                Ok(Event::Delete(object)) => feed(Change::Gone(object)),
+                Ok(Event::InitDone) => {
+                    feed(Change::ListEnds);
+                    filled.send_replace(true);
+                    info!("list of {what} complete, watching");
+                }
+                Err(error) => warn!(%error, "watch of {what} interrupted, trying again"),
+            }
+        }
+    });
+    is_filled
 }
 
 #[derive(Clone)]
@@ -80,40 +121,12 @@ struct Feeder {
 }
 
 impl Feeder {
-    async fn run<K: Resource>(
-        self,
-        kind: Kind,
-        events: impl futures::Stream<Item = watcher::Result<Event<K>>>,
-        filled: Sender<bool>,
-        feed: fn(&Self, Change<K>),
-    ) {
-        let mut events = pin!(events.default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => self.index.begin_list(kind),
-                Ok(Event::InitApply(object) | Event::Apply(object)) => feed(&self, Change::Seen(object)),
-                Ok(Event::Delete(object)) => feed(&self, Change::Gone(object)),
-                Ok(Event::InitDone) => {
-                    let (look, doubtful) = self.index.finish_list(kind);
-                    self.look_at(look);
-                    for (namespace, name, uid) in doubtful {
-                        tokio::spawn(self.clone().ask_for_job(namespace, name, uid));
-                    }
-                    filled.send_replace(true);
-                    info!(?kind, "list complete, watching");
-                }
-                Err(error) => warn!(?kind, %error, "watch interrupted, trying again"),
-            }
-        }
-    }
-
-    fn jobset(&self, change: Change<DeserializeGuard<JobSet>>) {
-        match change {
+    fn jobsets(self) -> impl FnMut(Change<DeserializeGuard<JobSet>>) {
+        move |change| match change {
+            Change::ListBegins => self.index.begin_list(Kind::JobSets),
+            Change::ListEnds => self.finish_list(Kind::JobSets),
             Change::Seen(DeserializeGuard(Ok(jobset))) => {
-                self.index
-                    .apply_jobset(jobset, Source::Watch)
-                    .into_iter()
-                    .for_each(|uid| self.queue.add(uid));
+                self.look_at(self.index.apply_jobset(jobset, Source::Watch));
             }
             Change::Seen(DeserializeGuard(Err(invalid))) => {
                 let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
@@ -127,26 +140,40 @@ impl Feeder {
         }
     }
 
-    fn job(&self, change: Change<DeserializeGuard<ChildJob>>) {
-        let owner = match change {
-            Change::Seen(DeserializeGuard(Ok(job))) => self.index.apply_job(&job, Source::Watch),
+    fn jobs(self) -> impl FnMut(Change<DeserializeGuard<ChildJob>>) {
+        move |change| match change {
+            Change::ListBegins => self.index.begin_list(Kind::Jobs),
+            Change::ListEnds => self.finish_list(Kind::Jobs),
+            Change::Seen(DeserializeGuard(Ok(job))) => {
+                self.look_at(self.index.apply_job(&job, Source::Watch))
+            }
             Change::Seen(DeserializeGuard(Err(invalid))) => {
                 warn!(name = ?invalid.metadata.name, error = %invalid.error, "Job cannot be read");
-                None
             }
-            Change::Gone(guard) => guard.meta().uid.as_deref().and_then(|uid| self.index.end_job(uid)),
-        };
-        self.look_at(owner);
+            Change::Gone(guard) => {
+                self.look_at(guard.meta().uid.as_deref().and_then(|uid| self.index.end_job(uid)));
+            }
+        }
     }
 
-    fn named<K>(&self, kind: Kind, change: Change<PartialObjectMeta<K>>) {
-        match change {
+    fn named<K>(self, kind: Kind) -> impl FnMut(Change<PartialObjectMeta<K>>) {
+        move |change| match change {
+            Change::ListBegins => self.index.begin_list(kind),
+            Change::ListEnds => self.finish_list(kind),
             Change::Seen(object) => self.index.apply_named(kind, &object.metadata, Source::Watch),
             Change::Gone(object) => {
                 let users =
                     object.metadata.uid.map(|uid| self.index.end_named(kind, &uid)).unwrap_or_default();
                 self.look_at(users);
             }
+        }
+    }
+
+    fn finish_list(&self, kind: Kind) {
+        let (look, doubtful) = self.index.finish_list(kind);
+        self.look_at(look);
+        for (namespace, name, uid) in doubtful {
+            tokio::spawn(self.clone().ask_for_job(namespace, name, uid));
         }
     }
 

@@ -1,0 +1,409 @@
+//! Exclusive placement, as far as it is decided when a pod is created: one Job gets one topology domain to itself.
+//!
+//! ```text
+//! leader    the pod of index 0     affinity to its own Job, anti-affinity to others of its priority
+//! follower  every other pod        the node selector of the leader's domain; refused until that is known
+//! ```
+//!
+//! The Job controller creates a refused pod again, so a refusal is how followers wait for their leader.
+
+use jobset_api::labels;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde_json::{Value, json};
+
+/// What is known of the pod that others follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderPod {
+    /// Its name.
+    pub name: String,
+    /// UID of the Job that controls it.
+    pub owner_uid: Option<String>,
+    /// The node it was placed on; empty while it waits for one.
+    pub node: String,
+}
+
+/// What is known of a node's place in the topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// There is no such node.
+    NoNode,
+    /// The node has no label of the key.
+    NoLabel,
+    /// The label's value.
+    Value(String),
+}
+
+/// What a decision about a pod looks at beside the pod.
+pub trait PlacementView {
+    /// The leaders that live (neither ended nor being deleted) and whose name, without its random ending, is `base`.
+    fn leaders(&self, namespace: &str, base: &str) -> Vec<LeaderPod>;
+    /// The domain of a node, by the label `topology_key`.
+    fn domain(&self, node: &str, topology_key: &str) -> Domain;
+}
+
+/// Why a pod is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not now, or not so.
+    Forbidden(String),
+    /// The node of its leader is gone.
+    NodeNotFound(String),
+}
+
+/// The changes that a new pod needs, as JSON patch operations (RFC 6902).
+pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Vec<Value>, Refusal> {
+    let mut patch = Vec::new();
+    if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
+        return Ok(patch);
+    }
+    if let Some(priority) = pod.spec.as_ref().and_then(|spec| spec.priority) {
+        let there = pod.metadata.labels.is_some();
+        put_in_map(&mut patch, "/metadata/labels", there, labels::PRIORITY, &priority.to_string());
+    }
+    let Some(topology_key) = annotation(pod, labels::EXCLUSIVE_TOPOLOGY) else { return Ok(patch) };
+    if is_leader(pod) {
+        patch.extend(affinity(pod, topology_key));
+        return Ok(patch);
+    }
+    // Without a leader that has its place the pod stays as it is, and is then refused by `validate`.
+    let Ok(leader) = leader_of(pod, namespace, view) else { return Ok(patch) };
+    if leader.node.is_empty() {
+        return Ok(patch);
+    }
+    match view.domain(&leader.node, topology_key) {
+        Domain::NoNode => Err(Refusal::NodeNotFound(leader.node)),
+        Domain::NoLabel => {
+            Err(Refusal::Forbidden(format!("node does not have topology label: {topology_key}")))
+        }
+        Domain::Value(domain) => {
+            let there = pod.spec.as_ref().is_some_and(|spec| spec.node_selector.is_some());
+            put_in_map(&mut patch, "/spec/nodeSelector", there, topology_key, &domain);
+            Ok(patch)
+        }
+    }
+}
+
+/// Whether a new pod, after its changes, may be created.
+pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<(), Refusal> {
+    if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
+        return Ok(());
+    }
+    let Some(topology_key) = annotation(pod, labels::EXCLUSIVE_TOPOLOGY) else { return Ok(()) };
+    if is_leader(pod) {
+        return Ok(());
+    }
+    let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
+    let refuse = |text: String| Err(Refusal::Forbidden(text));
+    let Some(selector) = selector else { return refuse("follower pod node selector not set".to_owned()) };
+    if !selector.contains_key(topology_key) {
+        return refuse(format!(
+            "follower pod node selector for topology domain not found. missing selector: {topology_key}"
+        ));
+    }
+    match leader_of(pod, namespace, view) {
+        Err(why) => refuse(why),
+        Ok(leader) if leader.node.is_empty() => refuse(
+            "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error"
+                .to_owned(),
+        ),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn has(pod: &Pod, key: &str) -> bool {
+    annotation(pod, key).is_some()
+}
+
+/// Pods of a Job that is not Indexed have no index, and so no leader among them.
+fn is_leader(pod: &Pod) -> bool {
+    annotation(pod, labels::JOB_COMPLETION_INDEX) == Some("0")
+}
+
+/// UID of the controller of an object.
+pub fn controller_uid(metadata: &ObjectMeta) -> Option<&str> {
+    let mut controllers =
+        metadata.owner_references.iter().flatten().filter(|owner| owner.controller == Some(true));
+    controllers.next().map(|owner| owner.uid.as_str())
+}
+
+fn leader_of(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<LeaderPod, String> {
+    let label = |key: &str| {
+        let labels = pod.metadata.labels.as_ref();
+        labels.and_then(|labels| labels.get(key)).ok_or_else(|| format!("pod missing label: {key}"))
+    };
+    let base = format!(
+        "{}-{}-{}-0",
+        label(labels::JOBSET_NAME)?,
+        label(labels::REPLICATED_JOB_NAME)?,
+        label(labels::JOB_INDEX)?
+    );
+    let leaders = view.leaders(namespace, &base);
+    let [leader] = leaders.as_slice() else {
+        let count = leaders.len();
+        return Err(format!(
+            "expected 1 leader pod ({base}), but got {count}. this is an expected, transient error"
+        ));
+    };
+    let own = controller_uid(&pod.metadata).ok_or("follower pod has no owner reference")?;
+    match &leader.owner_uid {
+        None => Err(format!("leader pod {:?} has no owner reference", leader.name)),
+        Some(owner) if owner != own => {
+            Err(format!("follower pod owner UID ({own}) != leader pod owner UID ({owner})"))
+        }
+        Some(_) => Ok(leader.clone()),
+    }
+}
+
+/// Adds the terms that keep the leader with its own Job and away from others of its priority.
+fn affinity(pod: &Pod, topology_key: &str) -> Vec<Value> {
+    let labels_of = pod.metadata.labels.as_ref();
+    let label = |key: &str| labels_of.and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
+    let own = label(labels::JOB_KEY);
+    let priority = pod.spec.as_ref().and_then(|spec| spec.priority);
+    let priority = priority.map_or_else(|| label(labels::PRIORITY), |priority| priority.to_string());
+    let term = |expressions: Value| {
+        json!({
+            "labelSelector": {"matchExpressions": expressions},
+            "topologyKey": topology_key,
+            "namespaceSelector": {},
+        })
+    };
+    let with_own = term(json!([{"key": labels::JOB_KEY, "operator": "In", "values": [own]}]));
+    let from_others = term(json!([
+        {"key": labels::JOB_KEY, "operator": "Exists"},
+        {"key": labels::JOB_KEY, "operator": "NotIn", "values": [own]},
+        {"key": labels::PRIORITY, "operator": "In", "values": [priority]},
+    ]));
+    let now = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let mut patch = Vec::new();
+    if now.is_none() {
+        patch.push(json!({"op": "add", "path": "/spec/affinity", "value": {}}));
+    }
+    let to_pods = now.and_then(|affinity| affinity.pod_affinity.as_ref());
+    let apart = now.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    for (field, is_there, has_terms, term) in [
+        (
+            "podAffinity",
+            to_pods.is_some(),
+            to_pods.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some()),
+            with_own,
+        ),
+        (
+            "podAntiAffinity",
+            apart.is_some(),
+            apart.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some()),
+            from_others,
+        ),
+    ] {
+        let parent = format!("/spec/affinity/{field}");
+        let terms = format!("{parent}/requiredDuringSchedulingIgnoredDuringExecution");
+        patch.push(match (is_there, has_terms) {
+            (false, _) => json!({"op": "add", "path": parent,
+                "value": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}),
+            (true, false) => json!({"op": "add", "path": terms, "value": [term]}),
+            (true, true) => json!({"op": "add", "path": format!("{terms}/-"), "value": term}),
+        });
+    }
+    patch
+}
+
+/// Sets one entry of a map of strings, which may not be there yet.
+fn put_in_map(patch: &mut Vec<Value>, map: &str, is_there: bool, key: &str, value: &str) {
+    patch.push(if is_there {
+        let key = key.replace('~', "~0").replace('/', "~1");
+        json!({"op": "add", "path": format!("{map}/{key}"), "value": value})
+    } else {
+        json!({"op": "add", "path": map, "value": {key: value}})
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    struct View {
+        leaders: Vec<LeaderPod>,
+        racks: BTreeMap<&'static str, Domain>,
+    }
+
+    impl PlacementView for View {
+        fn leaders(&self, namespace: &str, base: &str) -> Vec<LeaderPod> {
+            assert_eq!((namespace, base), ("team", "train-worker-1-0"));
+            self.leaders.clone()
+        }
+        fn domain(&self, node: &str, topology_key: &str) -> Domain {
+            assert_eq!(topology_key, "rack");
+            self.racks.get(node).cloned().unwrap_or(Domain::NoNode)
+        }
+    }
+
+    fn view(leaders: &[(&str, &str)]) -> View {
+        let leader = |(owner, node): &(&str, &str)| LeaderPod {
+            name: "train-worker-1-0-abcde".into(),
+            owner_uid: (!owner.is_empty()).then(|| (*owner).to_owned()),
+            node: (*node).into(),
+        };
+        let racks = [("labelled", Domain::Value("r7".into())), ("bare", Domain::NoLabel)];
+        View { leaders: leaders.iter().map(leader).collect(), racks: racks.into() }
+    }
+
+    fn pod(index: &str) -> Value {
+        json!({
+            "metadata": {
+                "labels": {
+                    "jobset.sigs.k8s.io/jobset-name": "train",
+                    "jobset.sigs.k8s.io/replicatedjob-name": "worker",
+                    "jobset.sigs.k8s.io/job-index": "1",
+                    "jobset.sigs.k8s.io/job-key": "key-of-job",
+                },
+                "annotations": {
+                    "jobset.sigs.k8s.io/jobset-name": "train",
+                    "alpha.jobset.sigs.k8s.io/exclusive-topology": "rack",
+                    "batch.kubernetes.io/job-completion-index": index,
+                },
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job-uid", "controller": true}],
+            },
+            "spec": {"containers": [{"name": "c"}], "priority": 0},
+        })
+    }
+
+    fn typed(pod: &Value) -> Pod {
+        serde_json::from_value(pod.clone()).unwrap()
+    }
+
+    const PRIORITY_LABEL: &str = "/metadata/labels/jobset.sigs.k8s.io~1priority";
+
+    #[test]
+    fn pods_that_are_none_of_our_business() {
+        let mut plain = pod("1");
+        plain["metadata"]["annotations"].as_object_mut().unwrap().remove("jobset.sigs.k8s.io/jobset-name");
+        let mut prepared = pod("1");
+        prepared["metadata"]["annotations"]["alpha.jobset.sigs.k8s.io/node-selector"] = "true".into();
+        for pod in [plain, prepared] {
+            assert_eq!(mutate(&typed(&pod), "team", &view(&[])), Ok(vec![]));
+            assert_eq!(validate(&typed(&pod), "team", &view(&[])), Ok(()));
+        }
+        let mut shared = pod("1");
+        shared["metadata"]["annotations"]
+            .as_object_mut()
+            .unwrap()
+            .remove("alpha.jobset.sigs.k8s.io/exclusive-topology");
+        let patch = mutate(&typed(&shared), "team", &view(&[])).unwrap();
+        assert_eq!(patch, [json!({"op": "add", "path": PRIORITY_LABEL, "value": "0"})]);
+        assert_eq!(validate(&typed(&shared), "team", &view(&[])), Ok(()));
+    }
+
+    #[test]
+    fn a_leader_stays_with_its_job_and_away_from_others() {
+        let own = json!({
+            "labelSelector": {"matchExpressions": [{"key": "jobset.sigs.k8s.io/job-key", "operator": "In", "values": ["key-of-job"]}]},
+            "topologyKey": "rack", "namespaceSelector": {},
+        });
+        let others = json!({
+            "labelSelector": {"matchExpressions": [
+                {"key": "jobset.sigs.k8s.io/job-key", "operator": "Exists"},
+                {"key": "jobset.sigs.k8s.io/job-key", "operator": "NotIn", "values": ["key-of-job"]},
+                {"key": "jobset.sigs.k8s.io/priority", "operator": "In", "values": ["0"]},
+            ]},
+            "topologyKey": "rack", "namespaceSelector": {},
+        });
+        let required = |term: &Value| json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]});
+        let patch = mutate(&typed(&pod("0")), "team", &view(&[])).unwrap();
+        assert_eq!(
+            patch,
+            [
+                json!({"op": "add", "path": PRIORITY_LABEL, "value": "0"}),
+                json!({"op": "add", "path": "/spec/affinity", "value": {}}),
+                json!({"op": "add", "path": "/spec/affinity/podAffinity", "value": required(&own)}),
+                json!({"op": "add", "path": "/spec/affinity/podAntiAffinity", "value": required(&others)}),
+            ]
+        );
+        assert_eq!(validate(&typed(&pod("0")), "team", &view(&[])), Ok(()));
+
+        let mut wilful = pod("0");
+        wilful["spec"]["affinity"] =
+            json!({"podAffinity": required(&json!({"topologyKey": "zone"})), "podAntiAffinity": {}});
+        let patch = mutate(&typed(&wilful), "team", &view(&[])).unwrap();
+        let terms = "requiredDuringSchedulingIgnoredDuringExecution";
+        assert_eq!(
+            patch[1..],
+            [
+                json!({"op": "add", "path": format!("/spec/affinity/podAffinity/{terms}/-"), "value": own}),
+                json!({"op": "add", "path": format!("/spec/affinity/podAntiAffinity/{terms}"), "value": [others]}),
+            ],
+            "what was there stays"
+        );
+    }
+
+    #[test]
+    fn a_follower_goes_where_its_leader_is() {
+        let placed = view(&[("job-uid", "labelled")]);
+        let selector = |patch: Vec<Value>| patch.last().cloned().unwrap();
+        assert_eq!(
+            selector(mutate(&typed(&pod("3")), "team", &placed).unwrap()),
+            json!({"op": "add", "path": "/spec/nodeSelector", "value": {"rack": "r7"}})
+        );
+        let mut picky = pod("3");
+        picky["spec"]["nodeSelector"] = json!({"disk": "fast"});
+        assert_eq!(
+            selector(mutate(&typed(&picky), "team", &placed).unwrap()),
+            json!({"op": "add", "path": "/spec/nodeSelector/rack", "value": "r7"})
+        );
+    }
+
+    #[test]
+    fn a_follower_waits_for_its_leader() {
+        for (leaders, expected) in [
+            (
+                &[][..],
+                "expected 1 leader pod (train-worker-1-0), but got 0. this is an expected, transient error",
+            ),
+            (
+                &[("job-uid", "labelled"), ("job-uid", "bare")],
+                "expected 1 leader pod (train-worker-1-0), but got 2. this is an expected, transient error",
+            ),
+            (&[("", "labelled")], "leader pod \"train-worker-1-0-abcde\" has no owner reference"),
+            (&[("old", "labelled")], "follower pod owner UID (job-uid) != leader pod owner UID (old)"),
+            (
+                &[("job-uid", "")],
+                "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error",
+            ),
+        ] {
+            let view = view(leaders);
+            let unchanged = mutate(&typed(&pod("2")), "team", &view).unwrap();
+            assert_eq!(unchanged.len(), 1, "only the priority: {unchanged:?}");
+            let refused = |pod: &Value| validate(&typed(pod), "team", &view).unwrap_err();
+            let forbidden = |text: &str| Refusal::Forbidden(text.to_owned());
+            let mut pod = pod("2");
+            assert_eq!(refused(&pod), forbidden("follower pod node selector not set"));
+            pod["spec"]["nodeSelector"] = json!({"disk": "fast"});
+            assert_eq!(
+                refused(&pod),
+                forbidden("follower pod node selector for topology domain not found. missing selector: rack")
+            );
+            pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
+            assert_eq!(refused(&pod), forbidden(expected));
+        }
+    }
+
+    #[test]
+    fn a_leader_on_a_node_without_a_place() {
+        let mutated = |node| mutate(&typed(&pod("2")), "team", &view(&[("job-uid", node)])).unwrap_err();
+        assert_eq!(mutated("bare"), Refusal::Forbidden("node does not have topology label: rack".into()));
+        assert_eq!(mutated("gone"), Refusal::NodeNotFound("gone".into()));
+    }
+
+    #[test]
+    fn labels_that_are_missing_are_named() {
+        let mut pod = pod("2");
+        pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
+        pod["metadata"]["labels"].as_object_mut().unwrap().remove("jobset.sigs.k8s.io/job-index");
+        let refusal = validate(&typed(&pod), "team", &view(&[])).unwrap_err();
+        assert_eq!(refusal, Refusal::Forbidden("pod missing label: jobset.sigs.k8s.io/job-index".into()));
+    }
+}
