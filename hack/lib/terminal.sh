@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # How hack/demo and hack/test speak: colours on a terminal and nowhere else, errors in one sentence.
 
+# shellcheck disable=SC2034 # Not every script uses every colour.
 if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
     bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' yellow=$'\e[33m' blue=$'\e[34m' plain=$'\e[0m'
 else

@@ -89,6 +89,15 @@ impl E2e {
             |conditions| status_of(conditions, "Available") == "True",
         )
         .await?;
+        // kube-proxy learns of a ready pod a moment later.
+        let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"))?.remove(0);
+        wait_for(
+            "the webhooks to be reached",
+            Duration::from_secs(30),
+            || async { Ok(objects::create(&self.client, "default", &example, true).await.err()) },
+            Option::is_none,
+        )
+        .await?;
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use crate::E2e;
 
 /// Deleting the JobSetOperator takes the operand away, but neither JobSets nor, as long as there are any, their CRD.
 pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
+    // A test that failed may have left some.
+    e2e.kubectl.run(&["delete", "jobsets", "--all", "--all-namespaces"])?;
     let jobset = objects::one(
         "
 apiVersion: jobset.x-k8s.io/v1alpha2

@@ -77,7 +77,7 @@ pub(crate) async fn demo_jobset_completes_as_documented(e2e: Arc<E2e>) -> Result
     .await?;
     let rows = table(&described);
     for expected in [
-        "Enable DNS Hostnames: true",
+        "Enable DNSHostnames: true",
         "Publish Not Ready Addresses: true",
         "Group Name: default",
         "Completion Mode: Indexed",
