@@ -145,7 +145,7 @@ impl Feeder {
             Change::ListBegins => self.index.begin_list(Kind::Jobs),
             Change::ListEnds => self.finish_list(Kind::Jobs),
             Change::Seen(DeserializeGuard(Ok(job))) => {
-                self.look_at(self.index.apply_job(&job, Source::Watch))
+                self.look_at(self.index.apply_job(&job, Source::Watch));
             }
             Change::Seen(DeserializeGuard(Err(invalid))) => {
                 warn!(name = ?invalid.metadata.name, error = %invalid.error, "Job cannot be read");
