@@ -133,21 +133,23 @@ fn restart_job(
         )
     };
     let length = usize::try_from(replicas).map_err(|_| out_of_bounds())?;
-    let place = usize::try_from(index).map_err(|_| out_of_bounds())?;
-    let entry = status
-        .replicated_jobs_status
-        .iter_mut()
-        .find(|entry| entry.name == name)
-        .ok_or_else(out_of_bounds)?;
-    let raise = |counters: &mut Vec<i32>| {
-        if counters.is_empty() {
-            counters.resize(length, 0);
+    let place = usize::try_from(index).ok().filter(|place| *place < length).ok_or_else(out_of_bounds)?;
+    let mut entries = status.replicated_jobs_status.iter_mut();
+    let entry = entries.find(|entry| entry.name == name).ok_or_else(out_of_bounds)?;
+    let raise = |counters: &mut Vec<i32>, from: i32| {
+        counters.resize(counters.len().max(length), 0);
+        if let Some(count) = counters.get_mut(place) {
+            *count = from.max(*count).saturating_add(1);
         }
-        counters.get_mut(place).map(|count| *count = count.saturating_add(1)).ok_or_else(out_of_bounds)
     };
-    raise(&mut entry.job_restarts)?;
+    // A Job may be ahead of the status, if the feature gate was off in between: then too it must become one of
+    // an earlier attempt, or this failure would count again.
+    raise(
+        &mut entry.job_restarts,
+        if let LabelValue::Number(own) = job.job_restart_attempt { own } else { 0 },
+    );
     if counts {
-        raise(&mut entry.job_restarts_count_towards_max)?;
+        raise(&mut entry.job_restarts_count_towards_max, 0);
     }
     Ok(())
 }
