@@ -1,7 +1,7 @@
 //! `spec.suspend`: holding Jobs back, and letting them go with what Kueue changed meanwhile.
 
 use crate::{
-    depends_on,
+    depends_on, placement,
     plan::{Action, Draft, EventKind},
     snapshot::JobRecord,
     startup_policy,
@@ -120,7 +120,8 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'
                     .waiting
                     .push(format!("job {} resumes when its {} pods have stopped", job.name, job.active));
             } else {
-                draft.actions.push(Action::ResumeJob(Box::new(of_job(job, replicated_job))));
+                let resume = of_job(jobset, job, replicated_job);
+                draft.actions.push(Action::ResumeJob(Box::new(resume)));
             }
         }
         if startup_policy::must_wait_for(jobset, replicated_job, draft) {
@@ -136,21 +137,26 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'
     );
 }
 
-fn of_job(job: &JobRecord, replicated_job: &ReplicatedJob) -> JobResume {
+fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob) -> JobResume {
     let template = replicated_job.template.spec.as_ref().map(|spec| &spec.template);
     let metadata = template.and_then(|template| template.metadata.as_ref());
     let pod = template.and_then(|template| template.spec.as_ref());
-    // What says which Job this is stays as it was made.
-    let without_reserved = |map: Option<&BTreeMap<String, String>>| {
-        let entries = map.into_iter().flatten().filter(|(key, _)| !labels::RESERVED.contains(&key.as_str()));
+    // What says which Job this is, and where it may run, stays as it was made.
+    let placement = placement::annotations(jobset, replicated_job);
+    let ours = |key: &str| labels::RESERVED.contains(&key) || placement.contains_key(key);
+    let without = |ours: &dyn Fn(&str) -> bool, map: Option<&BTreeMap<String, String>>| {
+        let entries = map.into_iter().flatten().filter(|(key, _)| !ours(key));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     JobResume {
         name: job.name.clone(),
         clear_start_time: job.started,
-        labels: without_reserved(metadata.and_then(|metadata| metadata.labels.as_ref())),
-        annotations: without_reserved(metadata.and_then(|metadata| metadata.annotations.as_ref())),
-        node_selector: pod.and_then(|pod| pod.node_selector.clone()).unwrap_or_default(),
+        labels: without(&ours, metadata.and_then(|metadata| metadata.labels.as_ref())),
+        annotations: without(&ours, metadata.and_then(|metadata| metadata.annotations.as_ref())),
+        node_selector: without(
+            &|key| key == labels::NAMESPACED_JOB,
+            pod.and_then(|pod| pod.node_selector.as_ref()),
+        ),
         tolerations: pod.and_then(|pod| pod.tolerations.clone()).unwrap_or_default(),
         scheduling_gates: pod.and_then(|pod| pod.scheduling_gates.clone()).unwrap_or_default(),
     }
