@@ -8,6 +8,7 @@
 //! | `\d \w \s \b` and their opposites mean ASCII | Unicode, unless told otherwise |
 //! | a `{` that begins no repetition is a brace | an error |
 //! | `\Q…\E` quotes | an error |
+//! | `\<` and `\>` are characters | ends of a word |
 //! | within `[…]`, `[`, `&&`, `--` and `~~` are characters | set operations |
 
 use regex::bytes::Regex;
@@ -93,7 +94,7 @@ fn escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> &'a str {
         return rest;
     };
     let after = rest.get(next.len_utf8()..).unwrap_or("");
-    let ascii = match (next, in_class) {
+    let meaning = match (next, in_class) {
         ('d', true) => "0-9",
         ('w', true) => "0-9A-Za-z_",
         ('s', true) => "\\t\\n\\x0C\\r ",
@@ -110,13 +111,16 @@ fn escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> &'a str {
             out.push_str(&regex::escape(quoted));
             return after;
         }
+        // Here `\<` and `\>` would be the ends of a word.
+        ('<', _) => "<",
+        ('>', _) => ">",
         _ => {
             out.push('\\');
             out.push(next);
             return after;
         }
     };
-    out.push_str(ascii);
+    out.push_str(meaning);
     after
 }
 
@@ -159,6 +163,17 @@ mod tests {
             (r"[\D]", "7", false),
             (r"\Bail", "did fail", true),
             ("^größ.$", "größe", true),
+            (r"\<none\>", "image <none>", true),
+            (r"\<none\>", "image none", false),
+            (r"[\<]", "<", true),
+            (r"\_\ \%\/\-\#\'", "_ %/-#'", true),
+            (r"a{,2}", "a{,2}", true),
+            (r"[\s\S]", "\n", true),
+            (r"^[^\W]$", "_", true),
+            (r"(?s)^.$", "\n", true),
+            ("^a.c$", "a\nc", false),
+            ("(?m)^b$", "a\nb", true),
+            (r"\x41\pL\A?", "Ab", true),
         ] {
             let regex = compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             assert_eq!(regex.is_match(message.as_bytes()), found, "{pattern:?} in {message:?}");
