@@ -56,32 +56,3 @@ fn opposite(type_: &str) -> Option<&'static str> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-    fn condition(status: &str, reason: &str, second: i64) -> Condition {
-        Condition {
-            type_: "Suspended".into(),
-            status: status.into(),
-            reason: reason.into(),
-            message: String::new(),
-            last_transition_time: Time(Timestamp::from_second(second).unwrap()),
-            observed_generation: None,
-        }
-    }
-
-    #[test]
-    fn the_rules() {
-        let mut all = vec![];
-        assert!(!set(&mut all, condition("False", "A", 1)), "False never creates");
-        assert!(set(&mut all, condition("True", "A", 2)));
-        assert!(!set(&mut all, condition("True", "A", 3)), "the same again");
-        assert!(set(&mut all, condition("True", "B", 4)), "another reason");
-        assert_eq!(all, [condition("True", "B", 2)], "keeps the time of the transition");
-        assert!(set(&mut all, condition("False", "B", 5)));
-        assert_eq!(all, [condition("False", "B", 5)]);
-    }
-}

@@ -1,0 +1,286 @@
+//! Which child Jobs are missing, and what each looks like.
+
+use super::*;
+
+/// Appendix A of the specification, to the letter: `rj` once, `w` twice.
+#[test]
+fn the_golden_job() {
+    let golden: JobSet = serde_yaml::from_str(
+        "
+metadata: {name: js, namespace: default, uid: U}
+spec:
+  network: {enableDNSHostnames: true, publishNotReadyAddresses: true}
+  replicatedJobs:
+  - name: rj
+    template: {spec: {completionMode: Indexed, template: {spec: {restartPolicy: OnFailure, containers: [{name: one}]}}}}
+  - name: w
+    replicas: 2
+    template: {spec: {completionMode: Indexed, template: {spec: {restartPolicy: OnFailure, containers: [{name: two}]}}}}
+",
+    )
+    .unwrap();
+    let plan = Scene { jobset: golden, ..jobset("") }.plan();
+    let expected: Job = serde_yaml::from_str(
+        r#"
+metadata:
+  name: js-w-1
+  namespace: default
+  ownerReferences:
+  - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: js, uid: U, controller: true, blockOwnerDeletion: true}
+  labels: &m
+    jobset.sigs.k8s.io/jobset-name: js
+    jobset.sigs.k8s.io/jobset-uid: U
+    jobset.sigs.k8s.io/replicatedjob-name: w
+    jobset.sigs.k8s.io/restart-attempt: "0"
+    jobset.sigs.k8s.io/replicatedjob-replicas: "2"
+    jobset.sigs.k8s.io/global-replicas: "3"
+    jobset.sigs.k8s.io/job-index: "1"
+    jobset.sigs.k8s.io/job-key: 7c2f7dec9c9e27a2c52afd400be98d053137dcdf
+    jobset.sigs.k8s.io/job-global-index: "2"
+    jobset.sigs.k8s.io/group-name: default
+    jobset.sigs.k8s.io/group-replicas: "3"
+    jobset.sigs.k8s.io/job-group-index: "2"
+  annotations: *m
+spec:
+  completionMode: Indexed
+  suspend: false
+  template:
+    metadata: {labels: *m, annotations: *m}
+    spec: {subdomain: js, restartPolicy: OnFailure, containers: [{name: two}]}
+"#,
+    )
+    .unwrap();
+    let names: Vec<_> = created(&plan).iter().map(|job| job.metadata.name.clone().unwrap()).collect();
+    assert_eq!(names, ["js-rj-0", "js-w-0", "js-w-1"]);
+    assert_eq!(created(&plan)[2], &expected);
+}
+
+#[test]
+fn the_key_of_the_specification() {
+    assert_eq!(crate::child_job::job_key("default", "js-rjob-0"), "594cb5c93756409379daf5f78db3fa5c78663cd1");
+}
+
+/// A Job is created where none holds its name, whatever the other is.
+#[test]
+fn what_is_missing() {
+    for (jobs, expected) in [
+        ("", vec!["create train-driver-0", "create train-worker-0", "create train-worker-1"]),
+        ("driver-0, worker-1", vec!["create train-worker-0"]),
+        ("driver-0, worker-0 deleting, worker-1 complete", vec![]),
+        ("driver-0, worker-0 attempt=two, worker-1", vec![]),
+        ("driver-0, worker-0 attempt=none, worker-1", vec![]),
+        // One beyond the replicas holds nothing that is wanted.
+        ("driver-0, worker-0, worker-1, worker-2", vec![]),
+        ("driver-0 complete, worker-0 complete", vec!["create train-worker-1"]),
+    ] {
+        assert_eq!(actions(&jobset("").jobs(jobs).plan()), expected, "{jobs}");
+    }
+    assert_eq!(actions(&jobset("replicatedJobs: [{name: none, replicas: 0}]").plan()), Vec::<String>::new());
+    assert_eq!(jobset("replicatedJobs: []").plan(), Plan::default(), "and it never completes");
+}
+
+/// Labels of a Job that the plan creates.
+#[track_caller]
+fn expect_labels(scene: &Scene, job: usize, expected: &[(&str, Option<&str>)]) {
+    let plan = scene.plan();
+    let job = created(&plan)[job];
+    let pod = job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap();
+    for metadata in [&job.metadata, pod] {
+        for map in [metadata.labels.as_ref().unwrap(), metadata.annotations.as_ref().unwrap()] {
+            for (key, value) in expected {
+                assert_eq!(map.get(*key).map(String::as_str), *value, "{key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_are_counted_apart() {
+    let scene = jobset(
+        "replicatedJobs: [{name: a, groupName: front}, {name: b, groupName: back, replicas: 3}, {name: c, groupName: front, replicas: 2}]",
+    );
+    // Job, index, global index, group index, group replicas
+    for (job, of) in [
+        (0, ["0", "0", "0", "3"]),
+        (1, ["0", "1", "0", "3"]),
+        (3, ["2", "3", "2", "3"]),
+        (4, ["0", "4", "1", "3"]),
+        (5, ["1", "5", "2", "3"]),
+    ] {
+        let [index, global, group, replicas] = of.map(Some);
+        expect_labels(
+            &scene,
+            job,
+            &[
+                (labels::JOB_INDEX, index),
+                (labels::JOB_GLOBAL_INDEX, global),
+                (labels::JOB_GROUP_INDEX, group),
+                (labels::GROUP_REPLICAS, replicas),
+                (labels::GLOBAL_REPLICAS, Some("6")),
+            ],
+        );
+    }
+}
+
+#[test]
+fn attempts() {
+    let scene = jobset("").restarted(3, 1);
+    expect_labels(&scene, 0, &[(labels::RESTART_ATTEMPT, Some("3")), (labels::JOB_RESTART_ATTEMPT, None)]);
+    let scene = scene.gates("RestartJob").jobs_restarted("worker", &[0, 7], &[0, 2]);
+    for (job, own) in [(0, "0"), (1, "0"), (2, "7")] {
+        expect_labels(
+            &scene,
+            job,
+            &[(labels::RESTART_ATTEMPT, Some("3")), (labels::JOB_RESTART_ATTEMPT, Some(own))],
+        );
+    }
+}
+
+#[test]
+fn coordinator_and_subdomain() {
+    let coordinator = "coordinator: {replicatedJob: worker, jobIndex: 1, podIndex: 4}";
+    for (network, endpoint, subdomain) in [
+        ("", "train-worker-1-4.train", None),
+        ("network: {enableDNSHostnames: true}", "train-worker-1-4.train", Some("train")),
+        ("network: {enableDNSHostnames: true, subdomain: net}", "train-worker-1-4.net", Some("net")),
+    ] {
+        let scene = jobset(&format!("{coordinator}\n{network}"));
+        for (index, job) in created(&scene.plan()).into_iter().enumerate() {
+            expect_labels(&scene, index, &[(labels::COORDINATOR, Some(endpoint))]);
+            let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+            assert_eq!(pod.subdomain.as_deref(), subdomain, "{network}");
+        }
+    }
+    expect_labels(&jobset(""), 0, &[(labels::COORDINATOR, None)]);
+}
+
+/// What the user wrote on the templates stays where it was written, but for the keys that say which Job it is,
+/// its name, and whether it is suspended.
+#[test]
+fn templates() {
+    let scene = jobset(
+        r#"
+replicatedJobs:
+- name: solo
+  template:
+    metadata: {name: mine, namespace: elsewhere, finalizers: [a/b], labels: {team: red, jobset.sigs.k8s.io/job-index: "9"}, annotations: {note: hot}}
+    spec: {suspend: true, backoffLimit: 3, template: {metadata: {labels: {tier: low}}, spec: {subdomain: own, containers: [{name: c}]}}}
+"#,
+    );
+    let plan = scene.plan();
+    let job = created(&plan)[0];
+    let metadata = &job.metadata;
+    assert_eq!(metadata.name.as_deref(), Some("train-solo-0"));
+    assert_eq!((metadata.namespace.as_deref(), &metadata.finalizers), (Some("team"), &None));
+    assert_eq!(metadata.labels.as_ref().unwrap()["team"], "red");
+    assert_eq!(metadata.annotations.as_ref().unwrap()["note"], "hot");
+    expect_labels(&scene, 0, &[(labels::JOB_INDEX, Some("0"))]);
+    let spec = job.spec.as_ref().unwrap();
+    assert_eq!((spec.suspend, spec.backoff_limit), (Some(false), Some(3)));
+    let pod = &spec.template;
+    let labels = pod.metadata.as_ref().unwrap().labels.as_ref().unwrap();
+    assert_eq!((labels["tier"].as_str(), labels.get("team")), ("low", None));
+    assert_eq!(pod.spec.as_ref().unwrap().subdomain.as_deref(), Some("own"), "without DNS host names");
+
+    let suspended = scene.suspend(true).plan();
+    assert_eq!(created(&suspended)[0].spec.as_ref().unwrap().suspend, Some(true));
+}
+
+/// Annotations of JobSet and ReplicatedJob, and what the Job gets of them.
+#[test]
+fn exclusive_placement() {
+    const TOPOLOGY: &str = "alpha.jobset.sigs.k8s.io/exclusive-topology";
+    const STRATEGY: &str = "alpha.jobset.sigs.k8s.io/node-selector";
+    for (of_jobset, of_template, topology, strategy) in [
+        (format!("{TOPOLOGY}: rack"), String::new(), Some("rack"), false),
+        (
+            format!("{TOPOLOGY}: rack, {STRATEGY}: 'true', other: kept-away"),
+            String::new(),
+            Some("rack"),
+            true,
+        ),
+        (format!("{TOPOLOGY}: rack"), format!("{TOPOLOGY}: row"), Some("row"), false),
+        (String::new(), format!("{TOPOLOGY}: row, {STRATEGY}: ''"), Some("row"), true),
+        (format!("{STRATEGY}: 'true'"), String::new(), None, false),
+        (format!("{STRATEGY}: 'true'"), format!("{TOPOLOGY}: row"), Some("row"), false),
+    ] {
+        let mut scene = jobset(&format!(
+            "replicatedJobs: [{{name: solo, template: {{metadata: {{annotations: {{{of_template}}}}}}}}}]"
+        ));
+        scene.jobset.metadata.annotations = Some(serde_yaml::from_str(&format!("{{{of_jobset}}}")).unwrap());
+        let plan = scene.plan();
+        let job = created(&plan)[0];
+        let template = &job.spec.as_ref().unwrap().template;
+        for metadata in [&job.metadata, template.metadata.as_ref().unwrap()] {
+            let annotations = metadata.annotations.as_ref().unwrap();
+            assert_eq!(annotations.get(labels::EXCLUSIVE_TOPOLOGY).map(String::as_str), topology);
+            assert_eq!(annotations.contains_key(labels::NODE_SELECTOR_STRATEGY), strategy);
+            assert!(!annotations.contains_key("other"));
+            assert!(!metadata.labels.as_ref().unwrap().contains_key(labels::EXCLUSIVE_TOPOLOGY));
+        }
+        let pod = template.spec.as_ref().unwrap();
+        let selected = pod.node_selector.as_ref().map(|selector| selector[labels::NAMESPACED_JOB].as_str());
+        assert_eq!(selected, strategy.then_some("team_train-solo-0"));
+        let tolerations = serde_json::to_value(&pod.tolerations).unwrap();
+        let tolerated = serde_json::json!([
+            {"key": "alpha.jobset.sigs.k8s.io/no-schedule", "operator": "Exists", "effect": "NoSchedule"}
+        ]);
+        assert_eq!(tolerations, if strategy { tolerated } else { serde_json::Value::Null });
+    }
+}
+
+/// Jobs of other attempts: only those of earlier ones go; names are held by all; none is a failure of this one.
+#[test]
+fn jobs_of_other_attempts() {
+    for (gates, jobs, expected) in [
+        ("", "driver-0 attempt=1, worker-0 attempt=2, worker-1 attempt=2", vec!["delete train-driver-0"]),
+        (
+            "",
+            "driver-0 attempt=1 failed@7, worker-0 attempt=2, worker-1 attempt=2",
+            vec!["delete train-driver-0"],
+        ),
+        ("", "driver-0 attempt=1 deleting, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        ("", "driver-0 attempt=3 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        ("", "driver-0 attempt=two failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        ("", "driver-0 attempt=-1 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        ("", "driver-0 attempt=none failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        // Single Jobs: worker-1 was restarted four times.
+        ("RestartJob", "driver-0 attempt=2, worker-0 attempt=2, worker-1 attempt=2 restart=4", vec![]),
+        (
+            "RestartJob",
+            "driver-0 attempt=2, worker-0 attempt=2, worker-1 attempt=2 restart=3",
+            vec!["delete train-worker-1"],
+        ),
+        (
+            "RestartJob",
+            "driver-0 attempt=2, worker-0 attempt=2, worker-1 attempt=2",
+            vec!["delete train-worker-1"],
+        ),
+        (
+            "RestartJob",
+            "driver-0 attempt=1 restart=9, worker-0 attempt=2, worker-1 attempt=2 restart=4",
+            vec!["delete train-driver-0"],
+        ),
+        (
+            "RestartJob",
+            "driver-0 attempt=2, worker-0 attempt=2, worker-1 failed@7 attempt=2 restart=x",
+            vec![],
+        ),
+        (
+            "RestartJob",
+            "driver-0 attempt=2, worker-0 attempt=2, worker-1 failed@7 attempt=2 restart=4 index=x",
+            vec![],
+        ),
+        (
+            "RestartJob",
+            "driver-0 attempt=2, worker-0 attempt=2, worker-1 failed@7 attempt=2 restart=4 of=none",
+            vec![],
+        ),
+        ("", "driver-0 attempt=2, worker-0 attempt=2, worker-1 attempt=2 restart=0", vec![]),
+    ] {
+        let scene = jobset("").restarted(2, 2).gates(gates).jobs_restarted("worker", &[0, 4], &[0, 0]);
+        let plan = scene.jobs(jobs).plan();
+        assert_eq!(actions(&plan), expected, "{gates} {jobs}");
+        assert_eq!(plan.events, [], "{gates} {jobs}");
+    }
+}

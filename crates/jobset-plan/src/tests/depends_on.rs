@@ -1,0 +1,115 @@
+//! `replicatedJobs[].dependsOn`.
+
+use super::*;
+
+fn dependent(status: &str) -> String {
+    format!(
+        "replicatedJobs: [{{name: driver, replicas: 2}}, {{name: worker, dependsOn: [{{name: driver, status: {status}}}]}}]"
+    )
+}
+
+#[test]
+fn each_status() {
+    for (status, jobs, reached) in [
+        ("Ready", "driver-0, driver-1", Err("to be Ready: 0 of 2")),
+        ("Ready", "driver-0 ready, driver-1", Err("to be Ready: 1 of 2")),
+        ("Ready", "driver-0 ready, driver-1 ready", Ok(())),
+        ("Ready", "driver-0 ready, driver-1 complete", Ok(())),
+        ("Ready", "driver-0 complete, driver-1 complete", Ok(())),
+        ("Complete", "driver-0 ready, driver-1 ready", Err("to be Complete: 0 of 2")),
+        ("Complete", "driver-0 complete, driver-1 ready", Err("to be Complete: 1 of 2")),
+        ("Complete", "driver-0 complete, driver-1 complete", Ok(())),
+        ("Sideways", "driver-0 complete, driver-1 complete", Err("to be Sideways: 0 of 2")),
+    ] {
+        let plan = jobset(&dependent(status)).jobs(jobs).plan();
+        let expected = match reached {
+            Ok(()) => (vec!["create train-worker-0".to_owned()], vec![]),
+            Err(why) => (vec![], vec![format!("replicatedJob worker waits for replicatedJob driver {why}")]),
+        };
+        assert_eq!((actions(&plan), plan.waiting), expected, "{status} {jobs}");
+    }
+}
+
+#[test]
+fn several_of_several() {
+    let scene = jobset(
+        "replicatedJobs: [{name: a}, {name: b, dependsOn: [{name: a, status: Ready}]}, \
+         {name: c, dependsOn: [{name: a, status: Complete}, {name: b, status: Ready}]}, {name: d}]",
+    );
+    let waits = |who: &str, whom: &str, why: &str| {
+        format!("waiting: replicatedJob {who} waits for replicatedJob {whom} to be {why}")
+    };
+    // Only what depends waits; what stands behind it does not.
+    scene.expect(&[
+        "create train-a-0",
+        "create train-d-0",
+        &waits("b", "a", "Ready: 0 of 1"),
+        &waits("c", "a", "Complete: 0 of 1"),
+    ]);
+    let scene = scene.stored().jobs("a-0 ready, d-0");
+    scene.expect(&["create train-b-0", &waits("c", "a", "Complete: 0 of 1")]);
+    let scene = scene.stored().jobs("a-0 complete, b-0, d-0");
+    scene.expect(&[&waits("c", "b", "Ready: 0 of 1")]);
+    let scene = scene.stored().jobs("a-0 complete, b-0 ready, d-0");
+    scene.expect(&["create train-c-0"]);
+}
+
+#[test]
+fn of_none_and_of_nobody() {
+    for status in ["Ready", "Complete"] {
+        let scene = jobset(&format!(
+            "replicatedJobs: [{{name: none, replicas: 0}}, {{name: worker, dependsOn: [{{name: none, status: {status}}}]}}]"
+        ));
+        scene.expect(&["create train-worker-0"]);
+    }
+    jobset("replicatedJobs: [{name: worker, dependsOn: [{name: ghost, status: Ready}]}]")
+        .expect(&["waiting: replicatedJob worker waits for replicatedJob ghost which does not exist"]);
+}
+
+/// After a restart the dependency has to be reached anew, by Jobs of the new attempt.
+#[test]
+fn replayed_after_a_restart() {
+    let spec = format!("{}\nfailurePolicy: {{maxRestarts: 1}}", dependent("Complete"));
+    let restarted = jobset(&spec).jobs("driver-0 complete, driver-1 complete, worker-0 failed@9").stored();
+    let waiting = |count| {
+        format!("waiting: replicatedJob worker waits for replicatedJob driver to be Complete: {count} of 2")
+    };
+    restarted.expect(&[
+        "delete train-driver-0",
+        "delete train-driver-1",
+        "delete train-worker-0",
+        &waiting(0),
+    ]);
+    let next = restarted.stored().jobs("driver-0 attempt=1 complete, driver-1 complete deleting");
+    next.expect(&[&waiting(1)]);
+    next.jobs("driver-0 attempt=1 complete, driver-1 attempt=1 complete").expect(&["create train-worker-0"]);
+}
+
+/// Suspended, what depends is not created; and it is resumed only when its time has come.
+#[test]
+fn suspended_and_resumed() {
+    let ready = dependent("Ready");
+    let waiting = "waiting: replicatedJob worker waits for replicatedJob driver to be Ready: 0 of 2";
+    let suspended = jobset(&ready).suspend(true);
+    suspended.expect(&[
+        "create train-driver-0 suspended",
+        "create train-driver-1 suspended",
+        "Suspended=True SuspendedJobs: jobset is suspended",
+        "Normal SuspendedJobs: jobset is suspended",
+        waiting,
+    ]);
+    // It was suspended when all ran.
+    let all = "driver-0 suspended, driver-1 suspended, worker-0 suspended";
+    let resumed = suspended.stored().jobs(all).suspend(false);
+    resumed.expect(&[
+        "resume train-driver-0",
+        "resume train-driver-1",
+        "Suspended=False ResumeJobs: jobset is resumed",
+        "Normal ResumeJobs: jobset is resumed",
+        waiting,
+    ]);
+    resumed
+        .stored()
+        .jobs("driver-0 ready, driver-1 ready, worker-0 suspended")
+        .expect(&["resume train-worker-0"]);
+}

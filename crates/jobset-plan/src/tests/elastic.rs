@@ -1,0 +1,37 @@
+//! Elastic JobSets (feature gate ElasticJobSet).
+
+use super::*;
+
+#[test]
+fn jobs_follow_their_template() {
+    for (template, job, expected) in [
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2", vec!["scale train-solo-0 to 4/4"]),
+        ("{parallelism: 1, completions: 1}", "solo-0 pods=2/2", vec!["scale train-solo-0 to 1/1"]),
+        ("{parallelism: 0, completions: 0}", "solo-0 pods=2/2", vec!["scale train-solo-0 to 0/0"]),
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=4/2", vec!["scale train-solo-0 to 4/4"]),
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=2/4", vec!["scale train-solo-0 to 4/4"]),
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=4/", vec!["scale train-solo-0 to 4/4"]),
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=4/4", vec![]),
+        // Only both, and only equal.
+        ("{parallelism: 4, completions: 5}", "solo-0 pods=2/2", vec![]),
+        ("{parallelism: 4}", "solo-0 pods=2/2", vec![]),
+        ("{completions: 4}", "solo-0 pods=2/2", vec![]),
+        ("{}", "solo-0 pods=2/2", vec![]),
+        // Only Jobs that live, of a ReplicatedJob that is known.
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 deleting", vec![]),
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 of=other", vec![]),
+        ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 attempt=none", vec![]),
+    ] {
+        let spec = format!("replicatedJobs: [{{name: solo, template: {{spec: {template}}}}}]");
+        let scene = jobset(&spec).jobs(job);
+        assert_eq!(actions(&scene.plan()), Vec::<String>::new(), "without the gate: {template}");
+        assert_eq!(actions(&scene.gates("ElasticJobSet").plan()), expected, "{template} {job}");
+    }
+}
+
+#[test]
+fn also_while_suspended() {
+    let scene = jobset("replicatedJobs: [{name: solo, template: {spec: {parallelism: 4, completions: 4}}}]");
+    let scene = scene.gates("ElasticJobSet").suspend(true).jobs("solo-0 suspended pods=2/2");
+    assert_eq!(actions(&scene.plan()), ["scale train-solo-0 to 4/4"]);
+}

@@ -1,0 +1,352 @@
+//! `spec.failurePolicy`.
+
+use super::*;
+
+/// What a Job that failed leads to.
+#[test]
+fn without_a_policy_the_first_failure_ends_it() {
+    for (jobs, first) in [
+        ("driver-0, worker-0 failed@9, worker-1", "train-worker-0"),
+        ("driver-0, worker-0 failed@9, worker-1 failed@8", "train-worker-1"),
+        // At the same time: the first by name.
+        ("driver-0 failed@9, worker-0 failed@8, worker-1 failed@8", "train-worker-0"),
+        // A success does not save it.
+        ("driver-0 complete, worker-0 complete, worker-1 failed@9", "train-worker-1"),
+        // Nor does it matter that the Job goes, or is of no known ReplicatedJob.
+        ("driver-0, worker-0, worker-1 failed@9 deleting", "train-worker-1"),
+        ("driver-0, worker-0, worker-1 failed@9 of=none", "train-worker-1"),
+    ] {
+        let message = format!("jobset failed due to one or more job failures (first failed job: {first})");
+        jobset("").jobs(jobs).expect(&[
+            &format!("Failed=True FailedJobs: {message}"),
+            "terminalState: Failed",
+            &format!("Warning FailedJobs: {message}"),
+        ]);
+    }
+}
+
+/// A failure policy of these rules, three restarts allowed.
+fn rules(rules: &str) -> Scene {
+    jobset(&format!("failurePolicy: {{maxRestarts: 3, rules: [{rules}]}}"))
+}
+
+#[test]
+fn each_action() {
+    let fail = "driver-0, worker-0, worker-1 failed@9";
+    rules("{name: stop, action: FailJobSet}").jobs(fail).expect(&[
+        "Failed=True FailJobSetFailurePolicyAction: applying FailJobSet failure policy action (first failed job: train-worker-1)",
+        "terminalState: Failed",
+        "Warning FailJobSetFailurePolicyAction: applying FailJobSet failure policy action (first failed job: train-worker-1)",
+    ]);
+    rules("{name: retry, action: RestartJobSet}").jobs(fail).expect(&[
+        "restarts: 1",
+        "restartsCountTowardsMax: 1",
+        "RestartingJobSet=True FailurePolicy_retry: applying RestartJobSet failure policy action (first failed job: train-worker-1)",
+        "Warning FailurePolicy_retry: applying RestartJobSet failure policy action (first failed job: train-worker-1)",
+        "Warning RestartJobSetFailurePolicyAction: applying RestartJobSet failure policy action (first failed job: train-worker-1)",
+    ]);
+    rules("{name: free, action: RestartJobSetAndIgnoreMaxRestarts}").jobs(fail).expect(&[
+        "restarts: 1",
+        "RestartingJobSet=True FailurePolicy_free: applying RestartJobSetAndIgnoreMaxRestarts failure policy action (first failed job: train-worker-1)",
+        "Warning FailurePolicy_free: applying RestartJobSetAndIgnoreMaxRestarts failure policy action (first failed job: train-worker-1)",
+        "Warning RestartJobSetAndIgnoreMaxRestartsFailurePolicyAction: applying RestartJobSetAndIgnoreMaxRestarts failure policy action (first failed job: train-worker-1)",
+    ]);
+    rules("{name: one, action: RestartJob}").gates("RestartJob").jobs(fail).expect(&[
+        "jobRestarts of worker: [0, 1]",
+        "jobRestartsCountTowardsMax of worker: [0, 1]",
+        "Warning RestartJobFailurePolicyAction: applying RestartJob failure policy action (first failed job: train-worker-1)",
+    ]);
+    rules("{name: one, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob").jobs(fail).expect(&[
+        "jobRestarts of worker: [0, 1]",
+        "Warning RestartJobAndIgnoreMaxRestartsFailurePolicyAction: applying RestartJobAndIgnoreMaxRestarts failure policy action (first failed job: train-worker-1)",
+    ]);
+    // No rule, or none that matches.
+    for rule in ["", "{name: other, action: FailJobSet, targetReplicatedJobs: [driver]}"] {
+        rules(rule).jobs(fail).expect(&[
+            "restarts: 1",
+            "restartsCountTowardsMax: 1",
+            "RestartingJobSet=True DefaultFailurePolicy: applying RestartJobSet failure policy action (first failed job: train-worker-1)",
+            "Warning DefaultFailurePolicy: applying RestartJobSet failure policy action (first failed job: train-worker-1)",
+            "Warning RestartJobSetFailurePolicyAction: applying RestartJobSet failure policy action (first failed job: train-worker-1)",
+        ]);
+    }
+}
+
+/// Without their feature gate the actions for single Jobs do nothing, and say so.
+#[test]
+fn single_jobs_restart_only_with_the_gate() {
+    for action in ["RestartJob", "RestartJobAndIgnoreMaxRestarts"] {
+        // Whether restarts are left does not matter.
+        for restarts in [0, 3] {
+            rules(&format!("{{name: one, action: {action}}}"))
+                .restarted(restarts, restarts)
+                .jobs(&format!("driver-0 attempt={restarts} failed@9"))
+                .expect(&[&format!(
+                    "waiting: {action} failure policy action cannot be used when the feature gate RestartJob is disabled"
+                )]);
+        }
+    }
+    rules("{name: one, action: Sideways}")
+        .jobs("driver-0 failed@9")
+        .expect(&["waiting: failure policy action \"Sideways\" is not known to this version"]);
+}
+
+/// Which rule decides, and by which Job. Every rule fails the JobSet or restarts it, so that it shows.
+#[test]
+fn rules_in_order_and_their_first_job() {
+    let (stop, free) = ("action: FailJobSet", "action: RestartJobSetAndIgnoreMaxRestarts");
+    let jobs = "driver-0 failed@9 reason=PodFailurePolicy message=exit-3-on-node-a, \
+                worker-0 failed@8 reason=BackoffLimitExceeded message=too-many, \
+                worker-1 failed@7 reason=DeadlineExceeded message=too-late";
+    for (of, action, job) in [
+        // The first rule that matches, not the one whose Job failed first.
+        (
+            format!("{{name: a, {stop}, targetReplicatedJobs: [driver]}}, {{name: b, {free}}}"),
+            stop,
+            "driver-0",
+        ),
+        (
+            format!("{{name: b, {free}}}, {{name: a, {stop}, targetReplicatedJobs: [driver]}}"),
+            free,
+            "worker-1",
+        ),
+        (
+            format!("{{name: a, {stop}, targetReplicatedJobs: [nobody]}}, {{name: b, {free}}}"),
+            free,
+            "worker-1",
+        ),
+        // Of the Jobs that a rule matches, the one that failed first.
+        (format!("{{name: a, {stop}, targetReplicatedJobs: [worker]}}"), stop, "worker-1"),
+        (format!("{{name: a, {stop}, targetReplicatedJobs: [driver, worker]}}"), stop, "worker-1"),
+        // Reasons: any of them; none means every.
+        (format!("{{name: a, {stop}, onJobFailureReasons: [PodFailurePolicy]}}"), stop, "driver-0"),
+        (
+            format!("{{name: a, {stop}, onJobFailureReasons: [PodFailurePolicy, BackoffLimitExceeded]}}"),
+            stop,
+            "worker-0",
+        ),
+        (
+            format!("{{name: a, {stop}, onJobFailureReasons: [podfailurepolicy]}}, {{name: b, {free}}}"),
+            free,
+            "worker-1",
+        ),
+        // Patterns: any of them, anywhere in the message; one that does not compile is passed over.
+        (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['exit-\\d']}}"), stop, "driver-0"),
+        (
+            format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['^on-node']}}, {{name: b, {free}}}"),
+            free,
+            "worker-1",
+        ),
+        (
+            format!("{{name: a, {stop}, onJobFailureMessagePatterns: [never, '^too-many$']}}"),
+            stop,
+            "worker-0",
+        ),
+        (
+            format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['(']}}, {{name: b, {free}}}"),
+            free,
+            "worker-1",
+        ),
+        (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['(', many]}}"), stop, "worker-0"),
+        // All three at once.
+        (
+            format!(
+                "{{name: a, {stop}, targetReplicatedJobs: [worker], onJobFailureReasons: [DeadlineExceeded], \
+                 onJobFailureMessagePatterns: [many]}}, {{name: b, {free}}}"
+            ),
+            free,
+            "worker-1",
+        ),
+        (
+            format!(
+                "{{name: a, {stop}, targetReplicatedJobs: [worker], onJobFailureReasons: [DeadlineExceeded], \
+                 onJobFailureMessagePatterns: [too]}}, {{name: b, {free}}}"
+            ),
+            stop,
+            "worker-1",
+        ),
+    ] {
+        let plan = rules(&of).jobs(jobs).plan();
+        let action = action.trim_start_matches("action: ");
+        let expected = format!("applying {action} failure policy action (first failed job: train-{job})");
+        assert_eq!(plan.events.last().unwrap().note, expected, "{of}");
+        let rule = if action == "FailJobSet" { "FailJobSetFailurePolicyAction" } else { "FailurePolicy_b" };
+        assert_eq!(plan.events[0].reason, rule, "{of}");
+    }
+    // No rule can match a Job that does not say of which ReplicatedJob it is; the default can.
+    let plan = rules(&format!("{{name: a, {stop}}}")).jobs("driver-0 failed@9 of=none").plan();
+    assert_eq!(plan.events[0].reason, "DefaultFailurePolicy");
+}
+
+/// Restarts allowed, of the JobSet and of single Jobs so far that count, and whether one more is allowed.
+#[test]
+fn max_restarts() {
+    for (max, of_jobset, of_jobs, gates, allowed) in [
+        (0, 0, [0, 0], "", false),
+        (1, 0, [0, 0], "", true),
+        (1, 1, [0, 0], "", false),
+        (3, 2, [0, 0], "", true),
+        (3, 4, [0, 0], "", false),
+        (-1, 0, [0, 0], "", false),
+        (i32::MIN, 0, [0, 0], "", false),
+        (i32::MAX, 7, [0, 0], "", true),
+        (3, 1, [1, 0], "RestartJob", true),
+        (3, 1, [1, 1], "RestartJob", false),
+        (3, 0, [0, 3], "RestartJob", false),
+        // Without the gate there is no restart of a single Job.
+        (3, 2, [1, 1], "", true),
+    ] {
+        let actions: &[&str] =
+            if gates.is_empty() { &["RestartJobSet"] } else { &["RestartJobSet", "RestartJob"] };
+        for action in actions {
+            let scene = jobset(&format!(
+                "failurePolicy: {{maxRestarts: {max}, rules: [{{name: r, action: {action}}}]}}"
+            ))
+            .restarted(of_jobset, of_jobset)
+            .jobs_restarted("worker", &[5, 5], &of_jobs)
+            .gates(gates)
+            .jobs(&format!("driver-0 attempt={of_jobset} failed@9"));
+            let plan = scene.plan();
+            let status = plan.status.unwrap();
+            if allowed {
+                assert_eq!(status.terminal_state, "", "{max} {of_jobset} {of_jobs:?} {action}");
+                let reason = format!("{action}FailurePolicyAction");
+                assert_eq!(plan.events.last().unwrap().reason, reason);
+            } else {
+                let message =
+                    "jobset failed due to reaching max number of restarts (first failed job: train-driver-0)";
+                assert_eq!(status.terminal_state, "Failed", "{max} {of_jobset} {of_jobs:?} {action}");
+                let event = Event {
+                    kind: EventKind::Warning,
+                    reason: "ReachedMaxRestarts".into(),
+                    note: message.into(),
+                };
+                assert_eq!(plan.events, [event]);
+                let failed = status.conditions.last().unwrap();
+                assert_eq!((failed.type_.as_str(), failed.status.as_str()), ("Failed", "True"));
+                assert_eq!(
+                    (failed.reason.as_str(), failed.message.as_str()),
+                    ("ReachedMaxRestarts", message)
+                );
+                assert_eq!((status.restarts, status.restarts_count_towards_max), (of_jobset, of_jobset));
+            }
+        }
+    }
+}
+
+/// Actions that do not count go on when nothing is left, and use nothing up.
+#[test]
+fn ignoring_max_restarts() {
+    let used_up = rules("{name: free, action: RestartJobSetAndIgnoreMaxRestarts}").restarted(9, 3);
+    let status = used_up.jobs("driver-0 attempt=9 failed@9").plan().status.unwrap();
+    assert_eq!((status.restarts, status.restarts_count_towards_max), (10, 3));
+
+    let used_up = rules("{name: free, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob");
+    let scene = used_up.restarted(3, 3).jobs_restarted("worker", &[1, 4], &[1, 0]);
+    let failed = scene.jobs("worker-1 attempt=3 restart=4 failed@9, worker-0 attempt=3 restart=1");
+    assert_eq!(failed.told()[0], "jobRestarts of worker: [1, 5]");
+    let entry = failed.plan().status.unwrap().replicated_jobs_status[0].clone();
+    assert_eq!(entry.job_restarts_count_towards_max, [1, 0]);
+}
+
+/// The arrays appear with the first restart, as long as the ReplicatedJob, and only for it.
+#[test]
+fn arrays_of_single_restarts() {
+    let scene = rules("{name: one, action: RestartJob}").gates("RestartJob").restarted(1, 1);
+    let once = scene.jobs("driver-0 attempt=1, worker-0 attempt=1 failed@9, worker-1 attempt=1 failed@8");
+    let names = |scene: &Scene| {
+        let entries = scene.plan().status.unwrap().replicated_jobs_status;
+        entries.into_iter().map(|entry| (entry.name, entry.job_restarts)).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&once), [("worker".to_owned(), vec![0, 1]), ("driver".to_owned(), vec![])]);
+    // One Job a pass: the next takes the other.
+    let twice = once.stored();
+    twice.expect(&[
+        "delete train-worker-1",
+        "jobRestarts of worker: [1, 1]",
+        "jobRestartsCountTowardsMax of worker: [1, 1]",
+        "Warning RestartJobFailurePolicyAction: applying RestartJob failure policy action (first failed job: train-worker-0)",
+    ]);
+    // Then both are of an earlier attempt, and their successors come when they are gone.
+    let after = twice.stored();
+    assert_eq!(actions(&after.plan()), ["delete train-worker-0", "delete train-worker-1"]);
+    let gone = after.jobs("driver-0 attempt=1");
+    assert_eq!(actions(&gone.plan()), ["create train-worker-0", "create train-worker-1"]);
+    let plan = gone.plan();
+    let labels = created(&plan)[1].metadata.labels.as_ref().unwrap();
+    assert_eq!((&*labels[labels::RESTART_ATTEMPT], &*labels[labels::JOB_RESTART_ATTEMPT]), ("1", "1"));
+}
+
+/// Single Jobs that cannot be told apart are not restarted, and the reason is said.
+#[test]
+fn single_jobs_out_of_bounds() {
+    for (job, why) in [
+        (
+            "worker-2 failed@9",
+            "failed job train-worker-2 has index 2 out of bounds for replicated job worker (replicas: 2)",
+        ),
+        (
+            "other-0 failed@9",
+            "failed job train-other-0 has index 0 out of bounds for replicated job other (replicas: 0)",
+        ),
+    ] {
+        let scene = rules("{name: one, action: RestartJob}").gates("RestartJob").jobs(job);
+        scene.expect(&[&format!("waiting: {why}")]);
+    }
+}
+
+/// A restart while one is under way: the same condition again is no event, another is.
+#[test]
+fn restarts_follow_one_another() {
+    let message = "applying RestartJobSet failure policy action (first failed job: train-driver-0)";
+    let scene = rules("").restarted(1, 1).jobs("driver-0 attempt=1 failed@9");
+    let same = scene.clone().condition(&format!("RestartingJobSet=True DefaultFailurePolicy: {message}"));
+    same.expect(&[
+        "restarts: 2",
+        "restartsCountTowardsMax: 2",
+        &format!("Warning RestartJobSetFailurePolicyAction: {message}"),
+    ]);
+    let other = scene.condition(&format!("RestartingJobSet=True FailurePolicy_x: {message}"));
+    other.expect(&[
+        "restarts: 2",
+        "restartsCountTowardsMax: 2",
+        &format!("RestartingJobSet=True DefaultFailurePolicy: {message} (since 5)"),
+        &format!("Warning DefaultFailurePolicy: {message}"),
+        &format!("Warning RestartJobSetFailurePolicyAction: {message}"),
+    ]);
+}
+
+/// Failing ends a restart, and deletes what still runs once it is stored. Nothing else happens beside it.
+#[test]
+fn what_follows_a_failure() {
+    let mut scene = jobset("network: {enableDNSHostnames: true}\nsuspend: true\nttlSecondsAfterFinished: 5")
+        .restarted(2, 0)
+        .condition("RestartingJobSet=True FailurePolicy_x: of old")
+        .jobs("driver-0 attempt=1, worker-0 attempt=2 failed@9, worker-1 attempt=2");
+    scene.service_exists = false;
+    let message = "jobset failed due to one or more job failures (first failed job: train-worker-0)";
+    scene.expect(&[
+        "delete train-driver-0",
+        "RestartingJobSet=False JobSetFailed: jobset failed",
+        &format!("Failed=True FailedJobs: {message}"),
+        "terminalState: Failed",
+        &format!("Warning FailedJobs: {message}"),
+        "Normal JobSetFailed: jobset failed",
+    ]);
+    scene.stored().expect(&["delete train-worker-1", "again in 4.1s"]);
+}
+
+/// With its gate off the counts of single restarts are dropped; on again, Jobs are ahead of them. Even so a
+/// failure counts once.
+#[test]
+fn a_single_job_ahead_of_the_status() {
+    let scene =
+        rules("{name: one, action: RestartJob}").gates("RestartJob").jobs("worker-0 restart=2 failed@9");
+    let message = "applying RestartJob failure policy action (first failed job: train-worker-0)";
+    scene.expect(&[
+        "jobRestarts of worker: [3, 0]",
+        "jobRestartsCountTowardsMax of worker: [1, 0]",
+        &format!("Warning RestartJobFailurePolicyAction: {message}"),
+    ]);
+    assert_eq!(actions(&scene.stored().plan())[0], "delete train-worker-0");
+}

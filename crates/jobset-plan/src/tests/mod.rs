@@ -1,0 +1,313 @@
+//! Tables of situations and what must follow, one file per policy.
+//!
+//! A [`Scene`] is a JobSet `train` (one Job of `driver`, two of `worker`) with its Jobs in short form. What a plan
+//! says is compared as text, whole: whatever a row does not name must not happen. Only the counts of
+//! `replicatedJobsStatus` are left out, which `replicated_jobs_status.rs` looks at.
+
+mod child_job;
+mod conditions;
+mod depends_on;
+mod elastic;
+mod failure_policy;
+mod network;
+mod replicated_jobs_status;
+mod restart;
+mod startup_policy;
+mod success_policy;
+mod suspend;
+mod ttl;
+mod volume_claims;
+
+use crate::*;
+use jobset_api::{JobSetStatus, ReplicatedJobStatus};
+use k8s_openapi::{
+    api::batch::v1::Job,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+use std::collections::BTreeSet;
+
+/// The second at which plans are made.
+const NOW: i64 = 1_000_000;
+
+/// A JobSet and its surroundings.
+#[derive(Clone)]
+struct Scene {
+    jobset: JobSet,
+    jobs: Vec<JobRecord>,
+    gates: Gates,
+    service_exists: bool,
+    claims: BTreeSet<String>,
+    /// Milliseconds after [`NOW`].
+    late: i64,
+}
+
+/// The fields of a JobSet's spec, beside its ReplicatedJobs `driver` and `worker` unless they are named.
+fn jobset(spec: &str) -> Scene {
+    let replicated_jobs = "replicatedJobs: [{name: driver}, {name: worker, replicas: 2}]\n";
+    let default = if spec.contains("replicatedJobs:") { "" } else { replicated_jobs };
+    let mut jobset: JobSet =
+        serde_yaml::from_str("metadata: {name: train, namespace: team, uid: train-uid}").unwrap();
+    jobset.spec = serde_yaml::from_str(&format!("{default}{spec}")).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    let (jobs, gates, claims) = (Vec::new(), Gates::default(), BTreeSet::new());
+    Scene { jobset, jobs, gates, service_exists: true, claims, late: 900 }
+}
+
+impl Scene {
+    fn status(&mut self) -> &mut JobSetStatus {
+        self.jobset.status.get_or_insert_default()
+    }
+
+    /// Puts these Jobs in place of those there were, by [`job`].
+    fn jobs(mut self, jobs: &str) -> Self {
+        self.jobs = jobs.split(',').map(str::trim).filter(|job| !job.is_empty()).map(job).collect();
+        self
+    }
+
+    /// Switches feature gates on.
+    fn gates(mut self, names: &str) -> Self {
+        for name in names.split_whitespace() {
+            match name {
+                "RestartJob" => self.gates.restart_job = true,
+                "ElasticJobSet" => self.gates.elastic_jobset = true,
+                _ => panic!("no such gate: {name}"),
+            }
+        }
+        self
+    }
+
+    /// How often the JobSet was restarted, and how many of these count.
+    fn restarted(mut self, restarts: i32, counted: i32) -> Self {
+        self.status().restarts = restarts;
+        self.status().restarts_count_towards_max = counted;
+        self
+    }
+
+    /// How often single Jobs were restarted, and how many of these count.
+    fn jobs_restarted(mut self, replicated_job: &str, restarts: &[i32], counted: &[i32]) -> Self {
+        let entry = ReplicatedJobStatus {
+            name: replicated_job.into(),
+            job_restarts: restarts.into(),
+            job_restarts_count_towards_max: counted.into(),
+            ..Default::default()
+        };
+        self.status().replicated_jobs_status.push(entry);
+        self
+    }
+
+    /// A condition that was stored at second 5, as `<type>=<status> <reason>: <message>`.
+    fn condition(mut self, condition: &str) -> Self {
+        let (type_, rest) = condition.split_once('=').unwrap();
+        let (status, rest) = rest.split_once(' ').unwrap();
+        let (reason, message) = rest.split_once(": ").unwrap();
+        self.status().conditions.push(Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+            last_transition_time: Time(Timestamp::from_second(5).unwrap()),
+            observed_generation: None,
+        });
+        self
+    }
+
+    fn suspend(mut self, suspend: bool) -> Self {
+        self.jobset.spec.suspend = Some(suspend);
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        let Self { jobset, jobs, gates, service_exists, claims, late } = self;
+        let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
+        plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
+    }
+
+    /// What the plan says; see [`told`].
+    fn told(&self) -> Vec<String> {
+        told(self.jobset.status.as_ref(), &self.plan())
+    }
+
+    /// The same JobSet with the plan's status stored, and as yet the same Jobs.
+    fn stored(mut self) -> Self {
+        if let Some(status) = self.plan().status {
+            self.jobset.status = Some(status);
+        }
+        self
+    }
+
+    #[track_caller]
+    fn expect(&self, told: &[&str]) {
+        assert_eq!(self.told(), told, "jobs: {:#?}", self.jobs);
+    }
+}
+
+/// A Job as words: its ReplicatedJob and index, then what is special about it.
+///
+/// Nothing special: its pod is running. `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`,
+/// `deleting`, `started=false`, `attempt=<label>`, `restart=<label of this Job's own attempt>`, `index=<label>`,
+/// `reason=<reason>`, `message=<message without blanks>`, `pods=<parallelism>/<completions>`.
+fn job(words: &str) -> JobRecord {
+    let mut words = words.split_whitespace();
+    let short = words.next().unwrap();
+    let (replicated_job, index) = short.rsplit_once('-').unwrap();
+    let mut job = JobRecord {
+        name: format!("train-{short}"),
+        uid: format!("uid-of-{short}"),
+        replicated_job: Some(replicated_job.into()),
+        restart_attempt: LabelValue::Number(0),
+        job_restart_attempt: LabelValue::Missing,
+        job_index: LabelValue::read(Some(index)),
+        parallelism: 1,
+        completions: Some(1),
+        suspended: false,
+        started: true,
+        active: 1,
+        ready: 0,
+        succeeded: 0,
+        verdict: None,
+        deleting: false,
+    };
+    let (mut reason, mut message) = ("BackoffLimitExceeded", "");
+    let mut ended = None;
+    for word in words {
+        let label = |text: &str| LabelValue::read((text != "none").then_some(text));
+        match word.split_once(['=', '@']).unwrap_or((word, "")) {
+            ("ready", count) => job.ready = count.parse().unwrap_or(1),
+            ("pending", _) => (job.active, job.started) = (0, false),
+            ("suspended", _) => (job.suspended, job.active) = (true, 0),
+            ("active", count) => job.active = count.parse().unwrap(),
+            ("succeeded", count) => job.succeeded = count.parse().unwrap(),
+            ("started", value) => job.started = value == "true",
+            ("complete", _) => ended = Some((Outcome::Complete, 1)),
+            ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
+            ("deleting", _) => job.deleting = true,
+            ("attempt", text) => job.restart_attempt = label(text),
+            ("restart", text) => job.job_restart_attempt = label(text),
+            ("index", text) => job.job_index = label(text),
+            ("of", name) => job.replicated_job = (name != "none").then(|| name.into()),
+            ("reason", text) => reason = text,
+            ("message", text) => message = text,
+            ("pods", text) => {
+                let (parallelism, completions) = text.split_once('/').unwrap();
+                job.parallelism = parallelism.parse().unwrap();
+                job.completions = completions.parse().ok();
+            }
+            _ => panic!("no such word: {word}"),
+        }
+    }
+    if let Some((outcome, second)) = ended {
+        let at = Timestamp::from_second(second).unwrap();
+        job.active = 0;
+        job.verdict = Some(Verdict { outcome, reason: reason.into(), message: message.into(), at });
+    }
+    job
+}
+
+/// A plan as lines: actions, what changes in the status, events, when to look again, what it waits for.
+fn told(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
+    let mut lines = actions(plan);
+    if let Some(now) = &plan.status {
+        let before = before.cloned().unwrap_or_default();
+        let mut changed = |what: &str, was: String, is: String| {
+            if was != is {
+                lines.push(format!("{what}: {is}"));
+            }
+        };
+        changed("restarts", before.restarts.to_string(), now.restarts.to_string());
+        let counted = |status: &JobSetStatus| status.restarts_count_towards_max.to_string();
+        changed("restartsCountTowardsMax", counted(&before), counted(now));
+        for entry in &now.replicated_jobs_status {
+            let was = before.replicated_jobs_status.iter().find(|was| was.name == entry.name);
+            let was = was.cloned().unwrap_or_default();
+            let what = |field: &str| format!("{field} of {}", entry.name);
+            let list = |list: &[i32]| format!("{list:?}");
+            changed(&what("jobRestarts"), list(&was.job_restarts), list(&entry.job_restarts));
+            changed(
+                &what("jobRestartsCountTowardsMax"),
+                list(&was.job_restarts_count_towards_max),
+                list(&entry.job_restarts_count_towards_max),
+            );
+        }
+        for condition in now.conditions.iter().filter(|condition| !before.conditions.contains(condition)) {
+            let Condition { type_, status, reason, message, last_transition_time, .. } = condition;
+            let since = match last_transition_time.0.as_second() {
+                NOW => String::new(),
+                second => format!(" (since {second})"),
+            };
+            lines.push(format!("{type_}={status} {reason}: {message}{since}"));
+        }
+        let gone = before.conditions.iter().map(|condition| &condition.type_);
+        for type_ in gone.filter(|type_| !now.conditions.iter().any(|now| now.type_ == **type_)) {
+            lines.push(format!("{type_} is gone"));
+        }
+        if before.terminal_state != now.terminal_state {
+            lines.push(format!("terminalState: {}", now.terminal_state));
+        }
+    }
+    lines.extend(plan.events.iter().map(|Event { kind, reason, note }| format!("{kind:?} {reason}: {note}")));
+    lines.extend(plan.requeue_after.map(|after| format!("again in {after:?}")));
+    lines.extend(plan.waiting.iter().map(|why| format!("waiting: {why}")));
+    lines
+}
+
+fn actions(plan: &Plan) -> Vec<String> {
+    let name = |name: &Option<String>| name.clone().unwrap();
+    let line = |action: &Action| match action {
+        Action::CreateJob(job) => {
+            let suspended = if job.spec.as_ref().unwrap().suspend == Some(true) { " suspended" } else { "" };
+            format!("create {}{suspended}", name(&job.metadata.name))
+        }
+        Action::DeleteJob { name, uid } => {
+            assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID is that of the Job");
+            format!("delete {name}")
+        }
+        Action::SuspendJob { name } => format!("suspend {name}"),
+        Action::ResumeJob(resume) => format!("resume {}", resume.name),
+        Action::ScaleJob { name, parallelism, completions } => {
+            format!("scale {name} to {parallelism}/{completions}")
+        }
+        Action::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata.name)),
+        Action::DeleteJobSet => "delete JobSet".into(),
+        Action::CreateService(service) => format!("create Service {}", name(&service.metadata.name)),
+    };
+    plan.actions.iter().map(line).collect()
+}
+
+/// The Jobs that a plan creates.
+fn created(plan: &Plan) -> Vec<&Job> {
+    let jobs = plan.actions.iter().filter_map(|action| match action {
+        Action::CreateJob(job) => Some(job.as_ref()),
+        _ => None,
+    });
+    jobs.collect()
+}
+
+/// Three Jobs that run.
+const RUNNING: &str = "driver-0, worker-0, worker-1";
+
+#[test]
+fn a_settled_jobset_causes_nothing() {
+    for jobs in [
+        RUNNING,
+        "driver-0 ready, worker-0 ready, worker-1",
+        "driver-0 complete, worker-0 complete, worker-1 complete",
+        "driver-0 failed@7, worker-0 failed@7, worker-1 failed@7",
+    ] {
+        let settled = jobset("network: {enableDNSHostnames: true}").jobs(jobs).stored();
+        assert_eq!(settled.plan(), Plan::default(), "{jobs}");
+    }
+}
+
+#[test]
+fn hands_off() {
+    let managed_by = |by: &str| jobset(&format!("managedBy: {by}"));
+    assert_eq!(managed_by("kueue.x-k8s.io/multikueue").jobs("driver-0 failed@7").plan(), Plan::default());
+    managed_by("jobset.sigs.k8s.io/jobset-controller").expect(&[
+        "create train-driver-0",
+        "create train-worker-0",
+        "create train-worker-1",
+    ]);
+
+    let mut deleted = jobset("ttlSecondsAfterFinished: 0").jobs("driver-0 failed@7, worker-0 attempt=0");
+    deleted.jobset.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(NOW).unwrap()));
+    assert_eq!(deleted.plan(), Plan::default());
+}

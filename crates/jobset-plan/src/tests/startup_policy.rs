@@ -1,0 +1,118 @@
+//! `spec.startupPolicy`.
+
+use super::*;
+
+const IN_ORDER: &str = "startupPolicy: {startupPolicyOrder: InOrder}";
+const IN_PROGRESS: [&str; 2] = [
+    "StartupPolicyInProgress=True InOrderStartupPolicyInProgress: in order startup policy is in progress",
+    "Normal InOrderStartupPolicyInProgress: in order startup policy is in progress",
+];
+const COMPLETED: [&str; 2] = [
+    "StartupPolicyCompleted=True InOrderStartupPolicyCompleted: in order startup policy has completed",
+    "Normal InOrderStartupPolicyCompleted: in order startup policy has completed",
+];
+const WAITING_FOR_DRIVER: &str = "waiting: the start-up policy waits for replicatedJob driver to start";
+const WAITING_FOR_WORKER: &str = "waiting: the start-up policy waits for replicatedJob worker to start";
+
+#[test]
+fn one_after_another() {
+    let scene = jobset(IN_ORDER);
+    scene.expect(&["create train-driver-0", IN_PROGRESS[0], IN_PROGRESS[1], WAITING_FOR_DRIVER]);
+    let scene = scene.stored().jobs("driver-0");
+    scene.expect(&[WAITING_FOR_DRIVER]);
+    let scene = scene.stored().jobs("driver-0 ready");
+    scene.expect(&["create train-worker-0", "create train-worker-1", WAITING_FOR_WORKER]);
+    let scene = scene.stored().jobs("driver-0 ready, worker-0 ready, worker-1");
+    scene.expect(&[WAITING_FOR_WORKER]);
+    let scene = scene.stored().jobs("driver-0 ready, worker-0 ready, worker-1 ready");
+    // The other condition turns, and nothing else of it.
+    scene.expect(&[
+        "StartupPolicyInProgress=False InOrderStartupPolicyInProgress: in order startup policy is in progress",
+        COMPLETED[0],
+        COMPLETED[1],
+    ]);
+    assert_eq!(scene.stored().plan(), Plan::default());
+}
+
+/// What counts as started: ready, completed or failed, all of them; also none of none.
+#[test]
+fn started() {
+    for (jobs, next) in [
+        ("driver-0", false),
+        ("driver-0 pending", false),
+        ("driver-0 suspended pods=0/0", true),
+        ("driver-0 ready", true),
+        ("driver-0 complete", true),
+    ] {
+        let created = actions(&jobset(IN_ORDER).jobs(jobs).plan());
+        assert_eq!(created.iter().any(|action| action == "create train-worker-0"), next, "{jobs}");
+    }
+    let none = format!("{IN_ORDER}\nreplicatedJobs: [{{name: none, replicas: 0}}, {{name: worker}}]");
+    assert_eq!(actions(&jobset(&none).plan()), ["create train-worker-0"]);
+    let none = format!("{IN_ORDER}\nreplicatedJobs: [{{name: none, replicas: 0}}]");
+    jobset(&none).expect(&COMPLETED);
+}
+
+#[test]
+fn in_any_order_there_is_no_condition() {
+    let scene = jobset("startupPolicy: {startupPolicyOrder: AnyOrder}");
+    scene.expect(&["create train-driver-0", "create train-worker-0", "create train-worker-1"]);
+    scene.jobs("driver-0 ready, worker-0 ready, worker-1 ready").expect(&[]);
+}
+
+/// After a restart the order holds anew; also when one that had started is not ready any more.
+#[test]
+fn replayed_after_a_restart() {
+    let policy = format!("{IN_ORDER}\nfailurePolicy: {{maxRestarts: 2}}");
+    let done =
+        "StartupPolicyCompleted=True InOrderStartupPolicyCompleted: in order startup policy has completed";
+    let was = "StartupPolicyInProgress=False InOrderStartupPolicyInProgress: in order startup policy is in progress";
+    let started = jobset(&policy).condition(was).condition(done);
+    let restarted = started.clone().restarted(1, 1).jobs("worker-1 deleting");
+    restarted.expect(&[
+        "create train-driver-0",
+        IN_PROGRESS[0],
+        "StartupPolicyCompleted=False InOrderStartupPolicyCompleted: in order startup policy has completed (since 5)",
+        IN_PROGRESS[1],
+        WAITING_FOR_DRIVER,
+    ]);
+    let driver_ready = restarted.stored().jobs("driver-0 attempt=1 ready");
+    driver_ready.expect(&["create train-worker-0", "create train-worker-1", WAITING_FOR_WORKER]);
+
+    let not_ready = started.jobs("driver-0, worker-0 ready, worker-1 ready");
+    not_ready.expect(&[
+        IN_PROGRESS[0],
+        "StartupPolicyCompleted=False InOrderStartupPolicyCompleted: in order startup policy has completed (since 5)",
+        IN_PROGRESS[1],
+        WAITING_FOR_DRIVER,
+    ]);
+}
+
+/// Suspended, everything is created at once; on resume one after another goes.
+#[test]
+fn suspended_and_resumed() {
+    let suspended = jobset(IN_ORDER).suspend(true);
+    suspended.expect(&[
+        "create train-driver-0 suspended",
+        "create train-worker-0 suspended",
+        "create train-worker-1 suspended",
+        "Suspended=True SuspendedJobs: jobset is suspended",
+        "Normal SuspendedJobs: jobset is suspended",
+    ]);
+    let resumed =
+        suspended.stored().jobs("driver-0 suspended, worker-0 suspended, worker-1 suspended").suspend(false);
+    resumed.expect(&["resume train-driver-0", IN_PROGRESS[0], IN_PROGRESS[1], WAITING_FOR_DRIVER]);
+    let waiting = resumed.stored().jobs("driver-0, worker-0 suspended, worker-1 suspended");
+    waiting.expect(&[WAITING_FOR_DRIVER]);
+    let next = waiting.stored().jobs("driver-0 ready, worker-0 suspended, worker-1 suspended");
+    next.expect(&["resume train-worker-0", "resume train-worker-1", WAITING_FOR_WORKER]);
+    // Resumed is what the JobSet is called once the last has started.
+    let last = next.stored().jobs("driver-0 ready, worker-0 ready, worker-1 ready");
+    last.expect(&[
+        "Suspended=False ResumeJobs: jobset is resumed",
+        "StartupPolicyInProgress=False InOrderStartupPolicyInProgress: in order startup policy is in progress",
+        COMPLETED[0],
+        COMPLETED[1],
+        "Normal ResumeJobs: jobset is resumed",
+    ]);
+}

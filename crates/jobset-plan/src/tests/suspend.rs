@@ -1,0 +1,181 @@
+//! `spec.suspend`.
+
+use super::*;
+use serde_json::{Value, json};
+
+const SUSPENDED: [&str; 2] =
+    ["Suspended=True SuspendedJobs: jobset is suspended", "Normal SuspendedJobs: jobset is suspended"];
+const RESUMED: [&str; 2] =
+    ["Suspended=False ResumeJobs: jobset is resumed", "Normal ResumeJobs: jobset is resumed"];
+
+#[test]
+fn a_jobset_born_suspended() {
+    let mut scene = jobset(
+        "network: {enableDNSHostnames: true}\nvolumeClaimPolicies: [{templates: [{metadata: {name: data}}]}]",
+    )
+    .suspend(true);
+    scene.service_exists = false;
+    scene.expect(&[
+        "create Service train",
+        "create claim data-train",
+        "create train-driver-0 suspended",
+        "create train-worker-0 suspended",
+        "create train-worker-1 suspended",
+        SUSPENDED[0],
+        SUSPENDED[1],
+    ]);
+}
+
+#[test]
+fn suspending() {
+    let restarting = "RestartingJobSet=True DefaultFailurePolicy: of old";
+    let running = "driver-0 ready, worker-0 suspended, worker-1 complete";
+    let scene = jobset("").jobs(running).condition(restarting).suspend(true);
+    scene.expect(&[
+        "suspend train-driver-0",
+        "RestartingJobSet=False JobSetSuspended: jobset is suspended",
+        SUSPENDED[0],
+        SUSPENDED[1],
+        "Normal JobSetSuspended: jobset is suspended",
+    ]);
+    let suspended = scene.stored().jobs("driver-0 suspended active=1, worker-0 suspended, worker-1 complete");
+    suspended.expect(&[]);
+    // One that somebody deletes goes without being suspended.
+    suspended.jobs("driver-0 deleting, worker-0 suspended, worker-1 complete").expect(&[]);
+}
+
+#[test]
+fn resuming() {
+    let was = "Suspended=True SuspendedJobs: jobset is suspended";
+    let resumed = jobset("").condition(was).jobs("driver-0 suspended, worker-0, worker-1 suspended deleting");
+    resumed.expect(&["resume train-driver-0", RESUMED[0], RESUMED[1]]);
+    assert_eq!(resumed.stored().jobs(RUNNING).told(), Vec::<String>::new());
+    // Without the condition there is nothing to say.
+    jobset("").jobs("driver-0 suspended, worker-0, worker-1").expect(&["resume train-driver-0"]);
+}
+
+/// The server takes no change of a template while the Job has pods.
+#[test]
+fn a_job_whose_pods_still_stop_is_resumed_after_them() {
+    let scene = jobset("").jobs("driver-0 suspended active=3, worker-0 suspended, worker-1");
+    scene.expect(&[
+        "resume train-worker-0",
+        "waiting: job train-driver-0 resumes when its 3 pods have stopped",
+    ]);
+}
+
+/// A failed Job has its consequences also while the JobSet is suspended; the next attempt is born suspended.
+#[test]
+fn failing_while_suspended() {
+    let suspended = jobset("failurePolicy: {maxRestarts: 1}").suspend(true).condition(SUSPENDED[0]);
+    let failed = suspended.jobs("driver-0 failed@9, worker-0, worker-1 suspended");
+    let message = "applying RestartJobSet failure policy action (first failed job: train-driver-0)";
+    failed.expect(&[
+        "restarts: 1",
+        "restartsCountTowardsMax: 1",
+        &format!("RestartingJobSet=True DefaultFailurePolicy: {message}"),
+        &format!("Warning DefaultFailurePolicy: {message}"),
+        &format!("Warning RestartJobSetFailurePolicyAction: {message}"),
+    ]);
+    let restarted = failed.stored().jobs("driver-0 failed@9 deleting, worker-0");
+    restarted.expect(&[
+        "delete train-worker-0",
+        "create train-worker-1 suspended",
+        "RestartingJobSet=False JobSetSuspended: jobset is suspended",
+        "Normal JobSetSuspended: jobset is suspended",
+    ]);
+    let again = restarted.stored().jobs("driver-0 attempt=1 failed@9");
+    let message = "jobset failed due to reaching max number of restarts (first failed job: train-driver-0)";
+    again.expect(
+        &[
+            "RestartingJobSet=False JobSetFailed: jobset failed (since 1000000)",
+            &format!("Failed=True ReachedMaxRestarts: {message}"),
+            "terminalState: Failed",
+            &format!("Warning ReachedMaxRestarts: {message}"),
+            "Normal JobSetFailed: jobset failed",
+        ]
+        .map(|line| line.trim_end_matches(" (since 1000000)")),
+    );
+    assert_eq!(
+        again.stored().jobset.status.unwrap().conditions[0].type_,
+        "Suspended",
+        "which stays as it was"
+    );
+}
+
+/// The patch that resumes the only Job of `solo`, whose pod template is now `template`, as a merge patch.
+fn resume_patch(annotations: &str, template: &str, job_now: Option<Value>) -> (JobResume, Value) {
+    let mut scene =
+        jobset(&format!("replicatedJobs: [{{name: solo, template: {{spec: {{template: {template}}}}}}}]"));
+    scene.jobset.metadata.annotations = Some(serde_yaml::from_str(annotations).unwrap());
+    let plan = scene.jobs("solo-0 suspended").plan();
+    let [Action::ResumeJob(resume)] = plan.actions.as_slice() else { panic!("{:?}", plan.actions) };
+    let now: Option<Job> = job_now.map(|now| serde_json::from_value(now).unwrap());
+    let patch = resume.patch(now.as_ref());
+    (*resume.clone(), patch)
+}
+
+/// What Kueue changed of a template while it was suspended reaches the Job, all in the patch that resumes it.
+#[test]
+fn what_changed_meanwhile_comes_along() {
+    let template = "{metadata: {labels: {queue: fast}, annotations: {flavor: gpu}}, spec: {containers: [], nodeSelector: {pool: a100}}}";
+    let (resume, patch) = resume_patch("{}", template, None);
+    assert!(resume.clear_start_time && !resume.needs_current());
+    let expected = json!({"spec": {"suspend": false, "template": {
+        "metadata": {"labels": {"queue": "fast"}, "annotations": {"flavor": "gpu"}},
+        "spec": {"nodeSelector": {"pool": "a100"}},
+    }}});
+    assert_eq!(patch, expected);
+}
+
+/// Lists keep what they hold, gain what they lack, and are replaced only in the state that was seen.
+#[test]
+fn tolerations_and_scheduling_gates_are_joined_by_value() {
+    let template = "{spec: {containers: [], schedulingGates: [{name: b}, {name: a}], tolerations: \
+                    [{key: gpu, operator: Exists, tolerationSeconds: 30}, {key: spot, operator: Exists}]}}";
+    let now = json!({
+        "metadata": {"resourceVersion": "77"},
+        "spec": {"template": {"spec": {
+            "containers": [],
+            "schedulingGates": [{"name": "a"}],
+            "tolerations": [{"key": "own"}, {"key": "gpu", "operator": "Exists", "tolerationSeconds": 30}],
+        }}},
+    });
+    let (resume, patch) = resume_patch("{}", template, Some(now));
+    assert!(resume.needs_current());
+    assert_eq!(patch["metadata"]["resourceVersion"], "77");
+    let pod = &patch["spec"]["template"]["spec"];
+    assert_eq!(pod["schedulingGates"], json!([{"name": "a"}, {"name": "b"}]));
+    assert_eq!(
+        pod["tolerations"],
+        json!([
+            {"key": "own"},
+            {"key": "gpu", "operator": "Exists", "tolerationSeconds": 30},
+            {"key": "spot", "operator": "Exists"},
+        ])
+    );
+    assert_eq!(patch["spec"]["suspend"], false);
+}
+
+/// What says which Job this is, and where it may run, stays as it was made.
+#[test]
+fn reserved_keys_stay() {
+    let template = "{metadata: {labels: {jobset.sigs.k8s.io/job-index: '9', tier: low}, \
+                    annotations: {jobset.sigs.k8s.io/restart-attempt: '9', \
+                    alpha.jobset.sigs.k8s.io/exclusive-topology: row, note: hot}}, \
+                    spec: {containers: [], nodeSelector: {alpha.jobset.sigs.k8s.io/namespaced-job: other, pool: a}}}";
+    let placed =
+        "{alpha.jobset.sigs.k8s.io/exclusive-topology: rack, alpha.jobset.sigs.k8s.io/node-selector: 'true'}";
+    let (resume, _) = resume_patch(placed, template, None);
+    let text = |map: &std::collections::BTreeMap<String, String>| serde_json::to_value(map).unwrap();
+    assert_eq!(text(&resume.labels), json!({"tier": "low"}));
+    assert_eq!(text(&resume.annotations), json!({"note": "hot"}));
+    assert_eq!(text(&resume.node_selector), json!({"pool": "a"}));
+}
+
+#[test]
+fn a_job_that_never_started_keeps_its_status() {
+    let scene = jobset("replicatedJobs: [{name: solo}]").jobs("solo-0 suspended started=false");
+    let plan = scene.plan();
+    assert!(matches!(&plan.actions[..], [Action::ResumeJob(resume)] if !resume.clear_start_time));
+}

@@ -1,0 +1,60 @@
+//! `spec.ttlSecondsAfterFinished`.
+
+use super::*;
+
+/// TTL, seconds since the end, and what follows. Plans are made 900 ms after a whole second.
+#[test]
+fn boundaries() {
+    for (ttl, finished, late, expected) in [
+        ("ttlSecondsAfterFinished: 0", NOW, 0, "delete JobSet"),
+        ("ttlSecondsAfterFinished: 0", NOW, 900, "delete JobSet"),
+        ("ttlSecondsAfterFinished: 10", NOW, 0, "again in 10s"),
+        ("ttlSecondsAfterFinished: 10", NOW, 900, "again in 9.1s"),
+        ("ttlSecondsAfterFinished: 10", NOW - 9, 999, "again in 1ms"),
+        ("ttlSecondsAfterFinished: 10", NOW - 10, 0, "delete JobSet"),
+        ("ttlSecondsAfterFinished: 10", NOW - 10, 1, "delete JobSet"),
+        // A clock that went back.
+        ("ttlSecondsAfterFinished: 10", NOW + 5, 0, "again in 15s"),
+        ("ttlSecondsAfterFinished: 2147483647", 0, 0, "again in 2146483647s"),
+        ("", NOW - 10, 0, ""),
+    ] {
+        for condition in ["Completed=True AllJobsCompleted: x", "Failed=True FailedJobs: x"] {
+            let mut scene = jobset(ttl).condition(condition);
+            scene.late = late;
+            scene.status().conditions[0].last_transition_time =
+                Time(Timestamp::from_second(finished).unwrap());
+            let expected: &[&str] = if expected.is_empty() { &[] } else { &[expected] };
+            scene.expect(expected);
+        }
+    }
+}
+
+/// The time counts from the first condition of the end that is True, and only from the pass after it was stored.
+#[test]
+fn from_when() {
+    let spec = "ttlSecondsAfterFinished: 1000000";
+    let mut scene = jobset(spec)
+        .condition("Failed=False FailedJobs: x")
+        .condition("Suspended=True SuspendedJobs: x")
+        .condition("Completed=True AllJobsCompleted: x");
+    scene.late = 0;
+    scene.expect(&["again in 5s"]);
+    let jobs = "driver-0 complete, worker-0 complete, worker-1 complete";
+    let ends = jobset("ttlSecondsAfterFinished: 0").jobs(jobs);
+    assert_eq!(actions(&ends.plan()), Vec::<String>::new());
+    ends.stored().expect(&["delete JobSet"]);
+    // While it has not finished there is no such time.
+    jobset("ttlSecondsAfterFinished: 0").jobs(RUNNING).expect(&[]);
+}
+
+/// What still runs is deleted with it, and before.
+#[test]
+fn beside_the_jobs_that_still_run() {
+    let scene = jobset("ttlSecondsAfterFinished: 60").condition("Failed=True FailedJobs: x").jobs(RUNNING);
+    scene.expect(&[
+        "delete train-driver-0",
+        "delete train-worker-0",
+        "delete train-worker-1",
+        "delete JobSet",
+    ]);
+}
