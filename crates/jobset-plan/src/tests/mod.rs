@@ -6,6 +6,7 @@
 
 mod child_job;
 mod conditions;
+mod convergence;
 mod depends_on;
 mod elastic;
 mod failure_policy;
