@@ -1,31 +1,10 @@
-//! The JobSet controller manager: watches JobSets and their Jobs, does what they ask for, and serves admission.
-//!
-//! ```text
-//! observe/    watches -> index                   what the cluster looks like
-//! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
-//! act/        actions -> requests -> index       doing it, bounded
-//! reconcile   the loop that joins the three
-//! admission/  HTTP around the decisions about new and changed JobSets
-//! ```
+//! Program `jobset-controller-manager`.
 
-mod act;
-mod admission;
-mod observe;
-mod reconcile;
-mod settings;
-
-use anyhow::{Context, Result, bail};
 use clap::Parser;
-use kube::{Client, Config, config::KubeConfigOptions};
-use manager_runtime::{
-    events::EventSender, hostname, install_crypto_provider, leader::Leadership, logging, probes,
-    queue::WorkQueue, shutdown, tls, writer::Writer,
-};
-use settings::{Flags, Settings};
-use std::{process::ExitCode, sync::Arc};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use jobset_controller::Flags;
+use manager_runtime::{install_crypto_provider, logging};
+use std::process::ExitCode;
+use tracing::error;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,127 +12,11 @@ async fn main() -> ExitCode {
     let format = if flags.zap_encoder == "json" { logging::Format::Json } else { logging::Format::Console };
     logging::init(format, flags.zap_log_level);
     install_crypto_provider();
-    match run(&flags).await {
+    match jobset_controller::run(&flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-async fn run(flags: &Flags) -> Result<()> {
-    let settings = Settings::read(flags)?;
-    info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
-    let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
-    let client = client(flags).await?;
-
-    let readiness = probes::Readiness::new([
-        ("certificates", "certificates are not ready"),
-        ("caches", "the first lists are not read yet"),
-    ]);
-    let placement = observe::Placement::default();
-    let mut servers = JoinSet::new();
-    if let Some(address) = settings.probes {
-        let (live, ready) = (settings.live_path.clone(), settings.ready_path.clone());
-        let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
-        servers.spawn(async move {
-            let served = probes::serve(address, &live, &ready, readiness, shutdown).await;
-            served.with_context(|| format!("cannot serve probes on {address}"))
-        });
-    }
-    servers.spawn(serve_admission(
-        settings.webhook,
-        settings.webhook_certificates.clone(),
-        admission::router(client.clone(), placement.clone(), &settings.gates),
-        readiness.clone(),
-        shutdown.clone(),
-    ));
-    servers.spawn(control(client, settings, placement, readiness, shutdown.clone()));
-
-    // The first part that ends, well or badly, ends the process; the others get to finish what they do.
-    let first = servers.join_next().await;
-    shutdown.cancel();
-    let rest = servers.join_all().await;
-    for result in first.into_iter().map(|joined| joined.map_err(Into::into).flatten()).chain(rest) {
-        result?;
-    }
-    info!("stopped");
-    Ok(())
-}
-
-async fn client(flags: &Flags) -> Result<Client> {
-    let config = match &flags.kubeconfig {
-        Some(path) => {
-            let unusable = || format!("--kubeconfig: {} cannot be used", path.display());
-            let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(unusable)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(unusable)?
-        }
-        None => Config::infer().await.context("no cluster: give --kubeconfig, or run in a pod")?,
-    };
-    Client::try_from(config).context("cannot make a client of the kubeconfig")
-}
-
-async fn serve_admission(
-    address: std::net::SocketAddr,
-    certificates: std::path::PathBuf,
-    router: axum::Router,
-    readiness: probes::Readiness,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    let Some(certificate) = tls::Certificate::follow(&certificates, &shutdown).await else { return Ok(()) };
-    readiness.met("certificates");
-    info!(%address, "serving admission");
-    tls::serve(address, certificate, router, shutdown).await.context("webhook.port")
-}
-
-/// Watches, and acts while this replica leads.
-async fn control(
-    client: Client,
-    settings: Settings,
-    placement: observe::Placement,
-    readiness: probes::Readiness,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    let (index, queue) = (observe::Index::default(), Arc::new(WorkQueue::default()));
-    let watched = observe::start(&client, &index, &placement, &queue);
-    tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        () = watched.filled() => readiness.met("caches"),
-    }
-    let mut leadership = match &settings.lease {
-        None => None,
-        Some(lease) => {
-            let mut leadership = Leadership::run_for(client.clone(), lease).await?;
-            tokio::select! {
-                () = shutdown.cancelled() => { leadership.release().await; return Ok(()); }
-                () = leadership.elected() => {}
-            }
-            Some(leadership)
-        }
-    };
-    let writer = Writer::new(settings.qps, settings.burst);
-    let reconciler = Arc::new(reconcile::Reconciler {
-        actor: act::Actor::new(client.clone(), writer, index.clone()),
-        events: EventSender::start(client, "jobset", format!("jobset-{}", hostname())),
-        gates: settings.gates,
-        index,
-        queue,
-    });
-    let lost = async {
-        match &mut leadership {
-            Some(leadership) => leadership.lost().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = reconciler.run(shutdown) => {}
-        () = lost => bail!("leader election lost"),
-    }
-    if let Some(leadership) = leadership {
-        leadership.release().await;
-    }
-    Ok(())
 }

@@ -21,6 +21,7 @@ use jobset_plan::{
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Client};
 use review::{AdmissionRequest, Answer, Operation};
+use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 use tracing::{debug, info};
@@ -30,29 +31,36 @@ const LARGEST: usize = 7 << 20;
 /// Claims that are looked up side by side for one JobSet.
 const CLAIMS_AT_ONCE: usize = 10;
 
-/// The webhook paths. Their names follow from group, version and kind.
-pub(crate) fn router(client: Client, placement: Placement, gates: &Gates) -> Router {
-    let state = Arc::new(Admission { client, placement, gates: gates.clone() });
-    let path = |webhook: Webhook| post(move |state, request| handle(webhook, state, request));
-    Router::new()
-        .route("/mutate-jobset-x-k8s-io-v1alpha2-jobset", path(Webhook::DefaultJobSet))
-        .route("/validate-jobset-x-k8s-io-v1alpha2-jobset", path(Webhook::ValidateJobSet))
-        .route("/mutate--v1-pod", path(Webhook::PlacePod))
-        .route("/validate--v1-pod", path(Webhook::ValidatePod))
-        .with_state(state)
-}
-
-/// What one path decides about.
-#[derive(Clone, Copy)]
-enum Webhook {
+/// One decision, and the path on which it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Webhook {
+    /// Defaults of a new JobSet.
     DefaultJobSet,
+    /// Whether a JobSet may be created, or changed so.
     ValidateJobSet,
+    /// Where a new pod of exclusive placement goes.
     PlacePod,
+    /// Whether a new pod of exclusive placement may be created yet.
     ValidatePod,
 }
 
-/// What decisions need beside the request.
-struct Admission {
+impl Webhook {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::DefaultJobSet, Self::ValidateJobSet, Self::PlacePod, Self::ValidatePod];
+
+    /// The path. It follows from group, version and kind; the webhook configurations name it.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::DefaultJobSet => "/mutate-jobset-x-k8s-io-v1alpha2-jobset",
+            Self::ValidateJobSet => "/validate-jobset-x-k8s-io-v1alpha2-jobset",
+            Self::PlacePod => "/mutate--v1-pod",
+            Self::ValidatePod => "/validate--v1-pod",
+        }
+    }
+}
+
+/// Decides about requests, and holds what decisions need beside the request.
+pub struct Admission {
     client: Client,
     placement: Placement,
     gates: Gates,
@@ -63,17 +71,37 @@ async fn handle(webhook: Webhook, State(state): State<Arc<Admission>>, request: 
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let answer = if content_type == "application/json" {
         match to_bytes(request.into_body(), LARGEST).await {
-            Ok(body) => review::answer(&body, |request| state.decide(webhook, request)).await,
-            Err(_) => Answer::refused(413, "request entity is too large: 7 MiB at most").without_review(),
+            Ok(body) => state.answer(webhook, &body).await,
+            Err(_) => Answer::refused(413, "request entity is too large: 7 MiB at most")
+                .without_review()
+                .to_string(),
         }
     } else {
         let message = format!("contentType={content_type}, expected application/json");
-        Answer::refused(400, message).without_review()
+        Answer::refused(400, message).without_review().to_string()
     };
-    (StatusCode::OK, [(CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+    (StatusCode::OK, [(CONTENT_TYPE, "application/json")], answer).into_response()
 }
 
 impl Admission {
+    /// `client` reads the claims that a new JobSet would share; `placement` knows leader pods and nodes.
+    pub fn new(client: Client, placement: Placement, gates: &Gates) -> Self {
+        Self { client, placement, gates: gates.clone() }
+    }
+
+    /// Serves every webhook at its path.
+    pub fn router(self) -> Router {
+        let serve = |router: Router<Arc<Self>>, webhook: Webhook| {
+            router.route(webhook.path(), post(move |state, request| handle(webhook, state, request)))
+        };
+        Webhook::ALL.into_iter().fold(Router::new(), serve).with_state(Arc::new(self))
+    }
+
+    /// The answer to an `AdmissionReview`, both as JSON. A body that is none is refused in the answer.
+    pub async fn answer(&self, webhook: Webhook, body: &[u8]) -> String {
+        review::answer(body, |request| self.decide(webhook, request)).await.to_string()
+    }
+
     async fn decide(&self, webhook: Webhook, request: AdmissionRequest) -> Answer {
         match webhook {
             Webhook::DefaultJobSet => default(&request),
@@ -92,7 +120,7 @@ impl Admission {
         if request.operation != Operation::Create {
             return Answer::allowed();
         }
-        let pod: Pod = match serde_json::from_value(request.object.clone()) {
+        let pod: Pod = match Deserialize::deserialize(&request.object) {
             Ok(pod) => pod,
             Err(error) => return Answer::refused(400, format!("the pod cannot be read: {error}")),
         };
@@ -107,7 +135,7 @@ impl Admission {
 
     /// Refuses a JobSet that cannot be.
     async fn validate(&self, request: &AdmissionRequest) -> Answer {
-        let new: JobSet = match serde_json::from_value(request.object.clone()) {
+        let new: JobSet = match Deserialize::deserialize(&request.object) {
             Ok(jobset) => jobset,
             Err(error) => return Answer::refused(400, format!("the JobSet cannot be read: {error}")),
         };
@@ -116,7 +144,7 @@ impl Admission {
                 let claims = self.existing_claims(&request.namespace, &new).await;
                 validation::validate_create(&new, &claims, &self.gates)
             }
-            Operation::Update => match serde_json::from_value::<JobSet>(request.old_object.clone()) {
+            Operation::Update => match JobSet::deserialize(&request.old_object) {
                 Ok(old) => validation::validate_update(&old, &new, &self.gates),
                 Err(error) => {
                     return Answer::refused(400, format!("the stored JobSet cannot be read: {error}"));

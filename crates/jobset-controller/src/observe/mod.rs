@@ -8,6 +8,6 @@ mod watch;
 
 pub(crate) use child_job::ChildJob;
 pub(crate) use index::{Family, Index, Kind};
-pub(crate) use placement::Placement;
+pub use placement::Placement;
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;

@@ -80,9 +80,9 @@ struct State {
     listed_nodes: Option<HashSet<String>>,
 }
 
-/// See the module. Clones share the state.
+/// Leader pods and nodes, as far as exclusive placement looks at them. Clones share the state.
 #[derive(Clone, Default)]
-pub(crate) struct Placement(Arc<Mutex<State>>);
+pub struct Placement(Arc<Mutex<State>>);
 
 impl Placement {
     fn state(&self) -> MutexGuard<'_, State> {
