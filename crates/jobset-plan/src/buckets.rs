@@ -18,16 +18,17 @@ pub(crate) struct Buckets<'a> {
     pub(crate) failed: Vec<&'a JobRecord>,
     /// Of an earlier attempt: to be deleted.
     pub(crate) previous: Vec<&'a JobRecord>,
+    /// Of an attempt that is unreadable, or later than the JobSet's: nobody knows what they mean, so they count
+    /// nowhere, and hold no more than their name.
+    pub(crate) foreign: Vec<&'a JobRecord>,
 }
 
 impl<'a> Buckets<'a> {
-    /// Jobs whose attempt is unreadable, or later than the JobSet's, are in none of them: nobody knows what
-    /// they mean, so they count nowhere, and hold no more than their name.
     pub(crate) fn of(snapshot: &Snapshot<'a>, gates: &Gates) -> Self {
         let mut buckets = Self::default();
         for job in snapshot.jobs {
             let bucket = match (standing(snapshot.jobset, job, gates), &job.verdict) {
-                (Standing::Foreign, _) => continue,
+                (Standing::Foreign, _) => &mut buckets.foreign,
                 (Standing::Previous, _) => &mut buckets.previous,
                 (Standing::Current, None) => &mut buckets.active,
                 (Standing::Current, Some(verdict)) => match verdict.outcome {

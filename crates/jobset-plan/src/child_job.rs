@@ -27,10 +27,16 @@ pub(crate) fn create_missing(
     let jobset = snapshot.jobset;
     let existing: HashSet<&str> = snapshot.jobs.iter().map(|job| job.name.as_str()).collect();
     let blocked = restart::is_blocking(jobset) && !jobs.previous.is_empty();
-    if blocked {
+    if !jobs.previous.is_empty() {
         draft
             .waiting
-            .push(format!("{} Jobs of the attempt before are still being deleted", jobs.previous.len()));
+            .push(format!("jobs of an earlier attempt are still being deleted: {}", jobs.previous.len()));
+    }
+    for job in &jobs.foreign {
+        draft.waiting.push(format!(
+            "job {} counts for nothing, as its labels are not those of an attempt of this JobSet; delete it",
+            job.name
+        ));
     }
     let mut places = Places::of(jobset);
     for replicated_job in &jobset.spec.replicated_jobs {

@@ -284,3 +284,14 @@ fn jobs_of_other_attempts() {
         assert_eq!(plan.events, [], "{gates} {jobs}");
     }
 }
+
+/// A Job whose labels make no sense stops nothing but its own place, and that is said.
+#[test]
+fn foreign_jobs() {
+    let why = "counts for nothing, as its labels are not those of an attempt of this JobSet; delete it";
+    jobset("").jobs("driver-0 attempt=two failed@9, worker-1 attempt=7").expect(&[
+        "create train-worker-0",
+        &format!("waiting: job train-driver-0 {why}"),
+        &format!("waiting: job train-worker-1 {why}"),
+    ]);
+}

@@ -241,7 +241,7 @@ impl World {
             .filter(|job| job.name.starts_with("train-driver-") && !self.is_previous(job));
         let ended = |job: &JobRecord| job.verdict.is_some();
         let started = |job: &JobRecord| ended(job) || job.ready + job.succeeded >= job.parallelism;
-        if let Some(dependency) = spec.replicated_jobs[1].depends_on.first() {
+        if let Some(dependency) = spec.replicated_jobs[1].depends_on.iter().flatten().next() {
             let complete = dependency.status == jobset_api::jobset::DependsOnStatus::Complete;
             let reached = current.filter(|job| if complete { ended(job) } else { started(job) }).count();
             assert_eq!(reached, drivers, "{name} depends on the drivers");

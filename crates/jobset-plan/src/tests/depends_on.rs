@@ -78,10 +78,11 @@ fn replayed_after_a_restart() {
         "delete train-driver-0",
         "delete train-driver-1",
         "delete train-worker-0",
+        &deleting(3),
         &waiting(0),
     ]);
     let next = restarted.stored().jobs("driver-0 attempt=1 complete, driver-1 complete deleting");
-    next.expect(&[&waiting(1)]);
+    next.expect(&[&deleting(1), &waiting(1)]);
     next.jobs("driver-0 attempt=1 complete, driver-1 attempt=1 complete").expect(&["create train-worker-0"]);
 }
 

@@ -282,6 +282,11 @@ fn created(plan: &Plan) -> Vec<&Job> {
     jobs.collect()
 }
 
+/// What a plan says while Jobs of an earlier attempt are there.
+fn deleting(count: u8) -> String {
+    format!("waiting: jobs of an earlier attempt are still being deleted: {count}")
+}
+
 /// Three Jobs that run.
 const RUNNING: &str = "driver-0, worker-0, worker-1";
 

@@ -10,13 +10,18 @@ fn recreate() {
     let scene = jobset("failurePolicy: {maxRestarts: 1}").jobs("driver-0, worker-0 failed@9, worker-1");
     let restarted = scene.stored();
     assert_eq!(restarted.jobset.status.as_ref().unwrap().restarts, 1);
-    restarted.expect(&["delete train-driver-0", "delete train-worker-0", "delete train-worker-1"]);
+    restarted.expect(&[
+        "delete train-driver-0",
+        "delete train-worker-0",
+        "delete train-worker-1",
+        &deleting(3),
+    ]);
     // The name is held until the Job is really gone.
     let one_gone = restarted.stored().jobs("driver-0 deleting, worker-1 deleting");
-    one_gone.expect(&["create train-worker-0"]);
+    one_gone.expect(&["create train-worker-0", &deleting(2)]);
     let next =
         one_gone.stored().jobs("driver-0 attempt=1 ready, worker-0 attempt=1 ready, worker-1 deleting");
-    next.expect(&[]);
+    next.expect(&[&deleting(1)]);
     let last = next.stored().jobs("driver-0 attempt=1 ready, worker-0 attempt=1 ready");
     last.expect(&["create train-worker-1"]);
     let ready = last.jobs("driver-0 attempt=1 ready, worker-0 attempt=1 ready, worker-1 attempt=1 ready");
@@ -31,19 +36,18 @@ fn recreate() {
 #[test]
 fn blocking_recreate() {
     let policy = "failurePolicy: {maxRestarts: 1, restartStrategy: BlockingRecreate}";
-    let blocked = |count: u8| format!("waiting: {count} Jobs of the attempt before are still being deleted");
     let restarted = jobset(policy).jobs("driver-0, worker-0 failed@9, worker-1").stored();
     restarted.expect(&[
         "delete train-driver-0",
         "delete train-worker-0",
         "delete train-worker-1",
-        &blocked(3),
+        &deleting(3),
     ]);
-    restarted.clone().jobs("worker-1 deleting").expect(&[&blocked(1)]);
+    restarted.clone().jobs("worker-1 deleting").expect(&[&deleting(1)]);
     restarted.jobs("").expect(&["create train-driver-0", "create train-worker-0", "create train-worker-1"]);
 
     let single = jobset(policy).gates("RestartJob").jobs_restarted("driver", &[1], &[1]);
-    single.clone().jobs("driver-0 deleting, worker-0").expect(&[&blocked(1)]);
+    single.clone().jobs("driver-0 deleting, worker-0").expect(&[&deleting(1)]);
     single.jobs("driver-0 restart=1, worker-0").expect(&["create train-worker-1"]);
 }
 
@@ -52,7 +56,11 @@ fn blocking_recreate() {
 fn in_place_restart_of_failed_jobs() {
     let policy = "failurePolicy: {maxRestarts: 1, restartStrategy: InPlaceRestart}";
     let restarted = jobset(policy).jobs("driver-0, worker-0 failed@9, worker-1").stored();
-    restarted.clone().jobs("worker-1 deleting").expect(&["create train-driver-0", "create train-worker-0"]);
+    restarted.clone().jobs("worker-1 deleting").expect(&[
+        "create train-driver-0",
+        "create train-worker-0",
+        &deleting(1),
+    ]);
 }
 
 /// When a restart is over.

@@ -74,6 +74,7 @@ fn replayed_after_a_restart() {
         IN_PROGRESS[0],
         "StartupPolicyCompleted=False InOrderStartupPolicyCompleted: in order startup policy has completed (since 5)",
         IN_PROGRESS[1],
+        &deleting(1),
         WAITING_FOR_DRIVER,
     ]);
     let driver_ready = restarted.stored().jobs("driver-0 attempt=1 ready");

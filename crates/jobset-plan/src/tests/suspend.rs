@@ -83,6 +83,7 @@ fn failing_while_suspended() {
         "create train-worker-1 suspended",
         "RestartingJobSet=False JobSetSuspended: jobset is suspended",
         "Normal JobSetSuspended: jobset is suspended",
+        &deleting(2),
     ]);
     let again = restarted.stored().jobs("driver-0 attempt=1 failed@9");
     let message = "jobset failed due to reaching max number of restarts (first failed job: train-driver-0)";
