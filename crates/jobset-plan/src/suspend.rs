@@ -103,8 +103,10 @@ pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
     draft.set_condition(EventKind::Normal, types::RESTARTING, false, reasons::JOB_SET_SUSPENDED, MESSAGE);
 }
 
-/// Resumes every Job that is suspended, in the order that dependencies and start-up policy ask for.
+/// Resumes every Job that is suspended, in the order that dependencies and start-up policy ask for. The JobSet
+/// is called resumed when none of them has to wait for its pods to stop.
 pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'_>) {
+    let mut resumed = true;
     for replicated_job in &jobset.spec.replicated_jobs {
         // Why these wait was said where Jobs are created.
         if depends_on::is_met(jobset, replicated_job, &draft.status).is_err()
@@ -116,6 +118,7 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'
         for job in active.iter().filter(own).filter(|job| job.suspended && !job.deleting) {
             if job.active > 0 {
                 // The server takes no change of the template before the pods are gone.
+                resumed = false;
                 draft
                     .waiting
                     .push(format!("job {} resumes when its {} pods have stopped", job.name, job.active));
@@ -128,13 +131,10 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'
             return;
         }
     }
-    draft.set_condition(
-        EventKind::Normal,
-        types::SUSPENDED,
-        false,
-        reasons::RESUME_JOBS,
-        "jobset is resumed",
-    );
+    if resumed {
+        const MESSAGE: &str = "jobset is resumed";
+        draft.set_condition(EventKind::Normal, types::SUSPENDED, false, reasons::RESUME_JOBS, MESSAGE);
+    }
 }
 
 fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob) -> JobResume {

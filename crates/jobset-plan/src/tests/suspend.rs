@@ -57,11 +57,14 @@ fn resuming() {
 /// The server takes no change of a template while the Job has pods.
 #[test]
 fn a_job_whose_pods_still_stop_is_resumed_after_them() {
-    let scene = jobset("").jobs("driver-0 suspended active=3, worker-0 suspended, worker-1");
+    let was = "Suspended=True SuspendedJobs: jobset is suspended";
+    let scene = jobset("").condition(was).jobs("driver-0 suspended active=3, worker-0 suspended, worker-1");
     scene.expect(&[
         "resume train-worker-0",
         "waiting: job train-driver-0 resumes when its 3 pods have stopped",
     ]);
+    let stopped = scene.stored().jobs("driver-0 suspended, worker-0, worker-1");
+    stopped.expect(&["resume train-driver-0", RESUMED[0], RESUMED[1]]);
 }
 
 /// A failed Job has its consequences also while the JobSet is suspended; the next attempt is born suspended.
