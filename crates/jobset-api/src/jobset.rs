@@ -129,7 +129,8 @@ pub struct ReplicatedJob {
     #[schemars(range(min = 0))]
     pub replicas: i32,
     /// Earlier entries that must reach a state before Jobs of this one are created.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    // An empty list is told from none: the first entry may have neither dependencies nor an empty list of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 5),
         extend(
@@ -138,7 +139,7 @@ pub struct ReplicatedJob {
             "x-kubernetes-validations" = schema::immutable()
         )
     )]
-    pub depends_on: Vec<DependsOn>,
+    pub depends_on: Option<Vec<DependsOn>>,
 }
 
 fn default_group_name() -> String {

@@ -12,7 +12,7 @@ pub(crate) fn is_met(
     replicated_job: &ReplicatedJob,
     status: &JobSetStatus,
 ) -> Result<(), String> {
-    for dependency in &replicated_job.depends_on {
+    for dependency in replicated_job.depends_on.iter().flatten() {
         let name = &dependency.name;
         let wait = |why: String| {
             Err(format!("replicatedJob {} waits for replicatedJob {name} {why}", replicated_job.name))

@@ -31,7 +31,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
             "InPlaceRestart restart strategy cannot be set when InPlaceRestart feature gate is disabled",
         ));
     }
-    if spec.replicated_jobs.first().is_some_and(|first| !first.depends_on.is_empty()) {
+    if spec.replicated_jobs.first().is_some_and(|first| first.depends_on.is_some()) {
         errors.push(FieldError::plain("DependsOn can't be set for the first ReplicatedJob"));
     }
     if let Some(subdomain) = spec.network.as_ref().and_then(|network| network.subdomain.as_deref())
@@ -52,7 +52,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
         validate_names(replicated_job, &path, &name, &mut errors);
         // The ReplicatedJob itself counts as seen: the API accepts that it waits for itself. A warning tells.
         seen.insert(replicated_job.name.as_str());
-        for dependency in &replicated_job.depends_on {
+        for dependency in replicated_job.depends_on.iter().flatten() {
             if !seen.contains(dependency.name.as_str()) {
                 errors.push(FieldError::plain(format!(
                     "replicatedJob: {} cannot depend on replicatedJob: {}",

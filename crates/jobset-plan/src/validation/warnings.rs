@@ -55,8 +55,8 @@ fn hanging_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str
 }
 
 fn self_dependency(replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
-    let index =
-        replicated_job.depends_on.iter().position(|dependency| dependency.name == replicated_job.name)?;
+    let mut dependencies = replicated_job.depends_on.iter().flatten();
+    let index = dependencies.position(|dependency| dependency.name == replicated_job.name)?;
     Some(format!(
         "{path}.dependsOn[{index}].name: {} waits for itself and will never start; name an earlier replicatedJob, \
          or remove the entry",

@@ -42,6 +42,13 @@ fn rows_1_and_2() {
                 &[("/spec/replicatedJobs/0/dependsOn", json!([{"name": "driver", "status": "Ready"}]))],
                 &["<nil>: Internal error: DependsOn can't be set for the first ReplicatedJob"],
             ),
+            (
+                "2: not even by an empty list",
+                &[("/spec/replicatedJobs/0/dependsOn", json!([]))],
+                &["<nil>: Internal error: DependsOn can't be set for the first ReplicatedJob"],
+            ),
+            ("2: null is none", &[("/spec/replicatedJobs/0/dependsOn", Value::Null)], &[]),
+            ("2: later ones may have an empty list", &[("/spec/replicatedJobs/1/dependsOn", json!([]))], &[]),
         ],
     );
 }
