@@ -18,6 +18,7 @@ pub struct Default {
 /// the API server's schema then says what is wrong with it.
 pub fn defaults(jobset: &Value) -> Vec<Default> {
     let mut result = Vec::new();
+    let Some(jobset) = jobset.as_object() else { return result };
     let Some(spec) = jobset.get("spec").filter(|spec| !spec.is_null()) else {
         return vec![set(
             "/spec",
@@ -151,6 +152,7 @@ mod tests {
     fn a_wrong_shape_is_left_to_the_schema() {
         for jobset in [json!(null), json!(7), json!({"spec": 7}), json!({"spec": {"network": 7}})] {
             let touched = defaults(&jobset);
+            assert!(jobset.is_object() || touched.is_empty(), "{jobset}: {touched:?}");
             assert!(touched.iter().all(|default| default.path != "/spec/network"), "{jobset}: {touched:?}");
         }
     }

@@ -56,7 +56,9 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
     if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
         return Ok(patch);
     }
-    if let Some(priority) = pod.spec.as_ref().and_then(|spec| spec.priority) {
+    // Without a spec there is nothing to change: the API server refuses such a pod.
+    let Some(spec) = &pod.spec else { return Ok(patch) };
+    if let Some(priority) = spec.priority {
         let there = pod.metadata.labels.is_some();
         put_in_map(&mut patch, "/metadata/labels", there, labels::PRIORITY, &priority.to_string());
     }
@@ -76,7 +78,7 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
             Err(Refusal::Forbidden(format!("node does not have topology label: {topology_key}")))
         }
         Domain::Value(domain) => {
-            let there = pod.spec.as_ref().is_some_and(|spec| spec.node_selector.is_some());
+            let there = spec.node_selector.is_some();
             put_in_map(&mut patch, "/spec/nodeSelector", there, topology_key, &domain);
             Ok(patch)
         }

@@ -135,22 +135,23 @@ impl Admission {
 
     /// Refuses a JobSet that cannot be.
     async fn validate(&self, request: &AdmissionRequest) -> Answer {
+        if request.operation == Operation::Other {
+            return Answer::allowed();
+        }
         let new: JobSet = match Deserialize::deserialize(&request.object) {
             Ok(jobset) => jobset,
             Err(error) => return Answer::refused(400, format!("the JobSet cannot be read: {error}")),
         };
-        let errors = match request.operation {
-            Operation::Create => {
-                let claims = self.existing_claims(&request.namespace, &new).await;
-                validation::validate_create(&new, &claims, &self.gates)
-            }
-            Operation::Update => match JobSet::deserialize(&request.old_object) {
+        let errors = if request.operation == Operation::Create {
+            let claims = self.existing_claims(&request.namespace, &new).await;
+            validation::validate_create(&new, &claims, &self.gates)
+        } else {
+            match JobSet::deserialize(&request.old_object) {
                 Ok(old) => validation::validate_update(&old, &new, &self.gates),
                 Err(error) => {
                     return Answer::refused(400, format!("the stored JobSet cannot be read: {error}"));
                 }
-            },
-            Operation::Other => return Answer::allowed(),
+            }
         };
         let name = new.metadata.name.as_deref().unwrap_or("");
         if errors.is_empty() {

@@ -1,0 +1,201 @@
+//! What an answer looks like: patches that say no more than is needed, and refusals as clients know them.
+
+use super::*;
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+/// The operations of an answer's patch.
+fn patch_of(response: &Value) -> Value {
+    let encoded = response["patch"].as_str().unwrap();
+    assert_eq!(response["patchType"], "JSONPatch");
+    serde_json::from_slice(&BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_patch_says_no_more_than_what_is_missing() {
+    let response = answered(Webhook::DefaultJobSet, review("CREATE", &jobset()).to_string()).await;
+    let job = |index: usize| format!("/spec/replicatedJobs/{index}/template/spec");
+    let add = |path: String, value: Value| json!({"op": "add", "path": path, "value": value});
+    assert_eq!(
+        patch_of(&response),
+        json!([
+            add("/spec/successPolicy".into(), json!({"operator": "All"})),
+            add("/spec/startupPolicy".into(), json!({"startupPolicyOrder": "AnyOrder"})),
+            add(format!("{}/completionMode", job(0)), json!("Indexed")),
+            add(format!("{}/template/spec/restartPolicy", job(0)), json!("OnFailure")),
+            add(format!("{}/completionMode", job(1)), json!("Indexed")),
+            add(format!("{}/template/spec/restartPolicy", job(1)), json!("OnFailure")),
+            add(
+                "/spec/network".into(),
+                json!({"enableDNSHostnames": true, "publishNotReadyAddresses": true})
+            ),
+        ])
+    );
+}
+
+#[tokio::test]
+async fn what_is_complete_gets_no_patch_and_unknown_fields_stay() {
+    let mut object = jobset();
+    object["spec"]["fieldOfALaterVersion"] = json!({"kept": [1, null, ""]});
+    object["metadata"]["labels"] = json!({});
+    let response = answered(Webhook::DefaultJobSet, review("CREATE", &object).to_string()).await;
+    let before = object.clone();
+    let patch: json_patch::Patch = serde_json::from_value(patch_of(&response)).unwrap();
+    json_patch::patch(&mut object, &patch).unwrap();
+    assert_eq!(object["spec"]["fieldOfALaterVersion"], before["spec"]["fieldOfALaterVersion"]);
+    assert_eq!(object["metadata"], before["metadata"]);
+
+    let again = answered(Webhook::DefaultJobSet, review("CREATE", &object).to_string()).await;
+    assert_eq!(again["allowed"], true);
+    assert_eq!((again.get("patch"), again.get("patchType")), (None, None), "{again}");
+}
+
+#[tokio::test]
+async fn an_update_is_not_defaulted() {
+    let response = answered(Webhook::DefaultJobSet, review("UPDATE", &jobset()).to_string()).await;
+    assert_eq!((response["allowed"].as_bool(), response.get("patch")), (Some(true), None));
+}
+
+#[tokio::test]
+async fn an_invalid_jobset_is_refused_with_a_whole_status() {
+    let mut object = jobset();
+    object["spec"]["replicatedJobs"][0]["dependsOn"] = json!([]);
+    object["spec"]["managedBy"] = json!("nobody");
+    let response = answered(Webhook::ValidateJobSet, review("CREATE", &object).to_string()).await;
+    let managed_by = r#"Invalid value: "nobody": must be a domain-prefixed path (such as "acme.io/foo")"#;
+    let first = "Internal error: DependsOn can't be set for the first ReplicatedJob";
+    assert_eq!(
+        response,
+        json!({
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "allowed": false,
+            "status": {
+                "metadata": {},
+                "status": "Failure",
+                "code": 422,
+                "reason": "Invalid",
+                "message": format!(
+                    "JobSet.jobset.x-k8s.io \"train\" is invalid: [<nil>: {first}, spec.managedBy: {managed_by}]"
+                ),
+                "details": {
+                    "group": "jobset.x-k8s.io",
+                    "kind": "JobSet",
+                    "name": "train",
+                    "causes": [
+                        {"reason": "InternalError", "field": "<nil>", "message": first},
+                        {"reason": "FieldValueInvalid", "field": "spec.managedBy", "message": managed_by},
+                    ],
+                },
+            },
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_jobset_of_the_wrong_shape_passes_defaulting_and_is_refused_by_validation() {
+    let mut object = jobset();
+    object["spec"]["replicatedJobs"] = json!("three");
+    let body = review("CREATE", &object).to_string();
+    let defaulted = answered(Webhook::DefaultJobSet, body.clone()).await;
+    assert_eq!(defaulted["allowed"], true, "the API server's schema says what is wrong");
+    let refused = answered(Webhook::ValidateJobSet, body).await;
+    assert_eq!(refused["status"]["code"], 400);
+    let told = refused["status"]["message"].as_str().unwrap();
+    assert!(told.starts_with("the JobSet cannot be read: invalid type: string \"three\""), "{told}");
+}
+
+#[tokio::test]
+async fn warnings_come_with_the_permission() {
+    let mut object = jobset();
+    object["spec"]["replicatedJobs"][1]["dependsOn"] = json!([{"name": "worker", "status": "Ready"}]);
+    let response = answered(Webhook::ValidateJobSet, review("CREATE", &object).to_string()).await;
+    assert_eq!(response["allowed"], true);
+    let warnings = response["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1);
+    let text = warnings[0].as_str().unwrap();
+    assert!(
+        text.starts_with("spec.replicatedJobs[1].dependsOn[0].name: \"worker\" waits for itself"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn claims_are_looked_up_in_the_namespace_of_the_request() {
+    let mut object = jobset();
+    object["spec"]["volumeClaimPolicies"] = json!([{
+        "templates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
+        "retentionPolicy": {"whenDeleted": "Delete"},
+    }]);
+    let container = "/spec/replicatedJobs/0/template/spec/template/spec/containers/0";
+    object.pointer_mut(container).unwrap()["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    let body = review("CREATE", &object).to_string();
+    let path = Webhook::ValidateJobSet.path();
+    assert_eq!(response_of(post(admission(), path, "application/json", body.clone()).await)["allowed"], true);
+
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data-train"},
+        "spec": {"accessModes": ["ReadWriteMany"]},
+    });
+    let response =
+        response_of(post(beside_api_server(200, claim), path, "application/json", body.clone()).await);
+    let causes = response["status"]["details"]["causes"].as_array().unwrap();
+    let told: Vec<_> =
+        causes.iter().map(|cause| (&cause["field"], cause["message"].as_str().unwrap())).collect();
+    assert_eq!(told[0].0, "spec.volumeClaimPolicies[0].template[0].spec");
+    assert!(told[0].1.ends_with("spec does not match existing PVC data-train in namespace team"), "{told:?}");
+    assert_eq!(told[1].0, "spec.volumeClaimPolicies[0].retentionPolicy.whenDeleted");
+    assert_eq!(told[1].1, r#"Invalid value: "Delete": retentionPolicy must be retain when PVC exists"#);
+
+    let status = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "not yours", "status": "Failure"});
+    let response = response_of(post(beside_api_server(403, status), path, "application/json", body).await);
+    let cause = &response["status"]["details"]["causes"][0];
+    assert_eq!(cause["field"], "spec.volumeClaimPolicies[0].template[0]");
+    let told = cause["message"].as_str().unwrap();
+    assert!(told.starts_with("Internal error: failed to check for existing PVC data-train: "), "{told}");
+    assert!(told.contains("not yours"), "{told}");
+}
+
+#[tokio::test]
+async fn a_leader_is_placed_apart_from_others_and_let_in() {
+    let response = answered(Webhook::PlacePod, review("CREATE", &pod("0")).to_string()).await;
+    let patch = patch_of(&response);
+    let paths: Vec<_> = patch.as_array().unwrap().iter().map(|op| op["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/metadata/labels/jobset.sigs.k8s.io~1priority",
+            "/spec/affinity",
+            "/spec/affinity/podAffinity",
+            "/spec/affinity/podAntiAffinity"
+        ]
+    );
+    let response = answered(Webhook::ValidatePod, review("CREATE", &pod("0")).to_string()).await;
+    assert_eq!(response["allowed"], true);
+}
+
+#[tokio::test]
+async fn a_follower_without_a_leader_is_refused_with_403() {
+    let mut follower = pod("1");
+    let response = answered(Webhook::PlacePod, review("CREATE", &follower).to_string()).await;
+    assert_eq!(response["allowed"], true, "the mutating webhook leaves the refusal to the validating one");
+    for (selector, message) in [
+        (Value::Null, "follower pod node selector not set"),
+        (
+            json!({"zone": "z"}),
+            "follower pod node selector for topology domain not found. missing selector: rack",
+        ),
+        (
+            json!({"rack": "r1"}),
+            "expected 1 leader pod (train-worker-1-0), but got 0. this is an expected, transient error",
+        ),
+    ] {
+        follower["spec"]["nodeSelector"] = selector;
+        let response = answered(Webhook::ValidatePod, review("CREATE", &follower).to_string()).await;
+        assert_eq!(response["allowed"], false);
+        assert_eq!(
+            response["status"],
+            json!({
+                "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden", "message": message,
+            })
+        );
+    }
+}

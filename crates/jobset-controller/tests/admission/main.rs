@@ -1,0 +1,120 @@
+//! Admission as the API server meets it, save for TLS: requests go into the router, answers come out. No cluster.
+// A panic fails the test that it happens in, and no other.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod contract;
+mod decisions;
+mod mutated_bodies;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, Response, StatusCode},
+};
+use jobset_controller::{
+    Placement,
+    admission::{Admission, Webhook},
+};
+use jobset_plan::Gates;
+use kube::Client;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use tower::{ServiceExt, service_fn};
+
+/// Admission beside an API server on which there is nothing: whatever is read is not found.
+fn admission() -> Router {
+    let not_found =
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
+    beside_api_server(404, not_found)
+}
+
+/// Admission beside an API server that answers every request so.
+fn beside_api_server(code: u16, answer: Value) -> Router {
+    let server = service_fn(move |_: Request<kube::client::Body>| {
+        let mut response = Response::new(Body::from(answer.to_string()));
+        *response.status_mut() = StatusCode::from_u16(code).unwrap();
+        async { Ok::<_, Infallible>(response) }
+    });
+    Admission::new(Client::new(server, "default"), Placement::default(), &Gates::default()).router()
+}
+
+/// A request to admit `object`.
+fn review(operation: &str, object: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "operation": operation,
+            "namespace": "team",
+            "object": object,
+        },
+    })
+}
+
+/// Posts a body as the API server does; status, content type and body of the answer.
+async fn post(
+    admission: Router,
+    path: &str,
+    content_type: &str,
+    body: impl Into<Body>,
+) -> (u16, String, String) {
+    let request = Request::post(path).header("Content-Type", content_type).body(body.into()).unwrap();
+    let response = admission.oneshot(request).await.unwrap();
+    let code = response.status().as_u16();
+    let content_type =
+        response.headers().get("Content-Type").map_or("", |it| it.to_str().unwrap()).to_owned();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (code, content_type, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// The `response` of the review that answers `body`. HTTP itself never fails: what is wrong stands in there.
+async fn answered(webhook: Webhook, body: impl Into<Body>) -> Value {
+    response_of(post(admission(), webhook.path(), "application/json", body).await)
+}
+
+fn response_of((code, content_type, body): (u16, String, String)) -> Value {
+    assert_eq!((code, content_type.as_str()), (200, "application/json"), "{body}");
+    let review: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(review["kind"], "AdmissionReview", "{review}");
+    assert!(review["response"]["allowed"].is_boolean(), "{review}");
+    review["response"].clone()
+}
+
+/// A JobSet of two ReplicatedJobs that leaves out whatever it may.
+fn jobset() -> Value {
+    let template =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}}});
+    json!({
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": "train", "namespace": "team"},
+        "spec": {"replicatedJobs": [
+            {"name": "driver", "groupName": "default", "replicas": 1, "template": template},
+            {"name": "worker", "groupName": "default", "replicas": 2, "template": template},
+        ]},
+    })
+}
+
+/// A pod of exclusive placement, with this completion index.
+fn pod(index: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": format!("train-worker-1-{index}-"),
+            "annotations": {
+                "jobset.sigs.k8s.io/jobset-name": "train",
+                "alpha.jobset.sigs.k8s.io/exclusive-topology": "rack",
+                "batch.kubernetes.io/job-completion-index": index,
+            },
+            "labels": {
+                "jobset.sigs.k8s.io/jobset-name": "train",
+                "jobset.sigs.k8s.io/replicatedjob-name": "worker",
+                "jobset.sigs.k8s.io/job-index": "1",
+                "jobset.sigs.k8s.io/job-key": "k-1",
+            },
+        },
+        "spec": {"containers": [{"name": "main", "image": "busybox"}], "priority": 7},
+    })
+}

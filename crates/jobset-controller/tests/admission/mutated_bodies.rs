@@ -1,0 +1,179 @@
+//! Ten thousand requests that nobody would send. The seed is fixed: a failure comes again.
+
+use super::*;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use fastrand::Rng;
+
+const REQUESTS: usize = 10_000;
+
+#[tokio::test]
+async fn nothing_that_is_sent_makes_admission_fall_over() {
+    let mut rng = Rng::with_seed(0x006a_6f62_7365_7473);
+    let admission = admission();
+    let seeds = seeds();
+    let (mut reviews, mut allowed, mut refused) = (0, 0, 0);
+    for number in 0..REQUESTS {
+        let webhook = Webhook::ALL[number % Webhook::ALL.len()];
+        let body = match number % 10 {
+            0 => {
+                let length = rng.usize(..512);
+                std::iter::repeat_with(|| rng.u8(..)).take(length).collect()
+            }
+            1..=3 => mutated_bytes(rng.choice(&seeds).unwrap().to_string().into_bytes(), &mut rng),
+            _ => mutated_json(rng.choice(&seeds).unwrap().clone(), &mut rng).to_string().into_bytes(),
+        };
+        let (code, _, answer) =
+            post(admission.clone(), webhook.path(), "application/json", body.clone()).await;
+        assert_eq!(code, 200);
+        let shown = || format!("request {number} to {webhook:?}: {}", String::from_utf8_lossy(&body));
+        let answer: Value =
+            serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {}", shown()));
+        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        check(&asked, &answer["response"]).unwrap_or_else(|what| panic!("{what}: {answer}\n{}", shown()));
+        reviews += usize::from(answer["response"]["uid"] != "");
+        if answer["response"]["allowed"] == true { allowed += 1 } else { refused += 1 }
+    }
+    // Were all refused at the door, nothing behind it would have been tried.
+    assert!(
+        reviews > REQUESTS / 3 && allowed > REQUESTS / 10 && refused > REQUESTS / 10,
+        "{reviews} {allowed} {refused}"
+    );
+}
+
+/// What holds for every answer, whatever was asked.
+fn check(asked: &Value, response: &Value) -> Result<(), String> {
+    let status = &response["status"];
+    match response["allowed"].as_bool() {
+        Some(true) => {
+            if !status.is_null() {
+                return Err("allowed, and yet a reason why not".into());
+            }
+        }
+        Some(false) => {
+            let code = status["code"].as_u64().unwrap_or_default();
+            if ![400, 403, 404, 422].contains(&code) || status["message"].as_str().is_none_or(str::is_empty) {
+                return Err(format!("refused with code {code} and no good reason"));
+            }
+        }
+        None => return Err("neither allowed nor refused".into()),
+    }
+    if let Some(patch) = response["patch"].as_str() {
+        let patch = BASE64_STANDARD.decode(patch).map_err(|error| error.to_string())?;
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).map_err(|error| error.to_string())?;
+        let mut object = asked["request"]["object"].clone();
+        json_patch::patch(&mut object, &patch).map_err(|error| format!("the patch does not fit: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Good requests of every kind, to be spoilt.
+fn seeds() -> Vec<Value> {
+    let mut full = jobset();
+    full["metadata"]["annotations"] = json!({"alpha.jobset.sigs.k8s.io/exclusive-topology": "rack"});
+    full["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "q"});
+    let spec = full["spec"].as_object_mut().unwrap();
+    for (field, value) in [
+        (
+            "network",
+            json!({"subdomain": "net", "enableDNSHostnames": true, "publishNotReadyAddresses": false}),
+        ),
+        ("successPolicy", json!({"operator": "Any", "targetReplicatedJobs": ["driver"]})),
+        ("coordinator", json!({"replicatedJob": "worker", "jobIndex": 1, "podIndex": 0})),
+        ("managedBy", json!("example.com/somebody")),
+        ("ttlSecondsAfterFinished", json!(60)),
+        ("suspend", json!(true)),
+        (
+            "failurePolicy",
+            json!({"maxRestarts": 3, "restartStrategy": "Recreate", "rules": [
+                {"name": "first", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"],
+                 "onJobFailureMessagePatterns": ["exit code (1|2)"], "targetReplicatedJobs": ["worker"]},
+            ]}),
+        ),
+        (
+            "volumeClaimPolicies",
+            json!([{"templates": [{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}],
+                "retentionPolicy": {"whenDeleted": "Retain"}}]),
+        ),
+    ] {
+        spec.insert(field.to_owned(), value);
+    }
+    full["spec"]["replicatedJobs"][1]["dependsOn"] = json!([{"name": "driver", "status": "Ready"}]);
+    let mut update = review("UPDATE", &full);
+    update["request"]["oldObject"] = full.clone();
+    vec![
+        review("CREATE", &jobset()),
+        review("CREATE", &full),
+        update,
+        review("CREATE", &pod("0")),
+        review("CREATE", &pod("1")),
+    ]
+}
+
+fn mutated_bytes(mut bytes: Vec<u8>, rng: &mut Rng) -> Vec<u8> {
+    for _ in 0..rng.usize(1..8) {
+        let at = rng.usize(..bytes.len().max(1));
+        match rng.u8(..4) {
+            0 => bytes.truncate(at.max(1)),
+            1 => bytes.insert(at, rng.u8(..)),
+            2 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = rng.u8(..)),
+            _ => drop(bytes.drain(at..(at + rng.usize(..8)).min(bytes.len()))),
+        }
+    }
+    bytes
+}
+
+fn mutated_json(mut json: Value, rng: &mut Rng) -> Value {
+    for _ in 0..rng.usize(1..6) {
+        // Mostly below the request, so that the review itself still reads.
+        let inside = if rng.u8(..10) == 0 { Some(&mut json) } else { json.pointer_mut("/request/object") };
+        if let Some(value) = inside {
+            mutate(value, rng);
+        }
+    }
+    json
+}
+
+/// Goes down a random way and spoils what is there.
+fn mutate(value: &mut Value, rng: &mut Rng) {
+    let deeper = rng.u8(..8) != 0;
+    match value {
+        Value::Object(fields) if deeper && !fields.is_empty() => {
+            let at = rng.usize(..fields.len());
+            let key = fields.keys().nth(at).unwrap().clone();
+            match rng.u8(..24) {
+                0 => drop(fields.remove(&key)),
+                1 => drop(fields.insert(key.to_uppercase(), oddity(rng))),
+                _ => mutate(&mut fields[&key], rng),
+            }
+        }
+        Value::Array(items) if deeper && !items.is_empty() => {
+            let at = rng.usize(..items.len());
+            match rng.u8(..16) {
+                0 => drop(items.remove(at)),
+                1 => items.extend(vec![items[at].clone(); rng.usize(..60)]),
+                _ => mutate(&mut items[at], rng),
+            }
+        }
+        other => *other = oddity(rng),
+    }
+}
+
+/// A value that somebody may not have thought of.
+fn oddity(rng: &mut Rng) -> Value {
+    match rng.u8(..14) {
+        0 => Value::Null,
+        1 => json!(rng.bool()),
+        2 => json!(i32::MAX),
+        3 => json!(i32::MIN),
+        4 => json!(rng.i64(..)),
+        5 => json!(u64::MAX),
+        6 => json!(rng.f64() * 1e300),
+        7 => json!(""),
+        8 => json!("a".repeat(rng.usize(..300))),
+        9 => json!(std::iter::repeat_with(|| rng.char(..)).take(5).collect::<String>()),
+        10 => json!([]),
+        11 => json!({}),
+        12 => json!(["worker", "worker", null, 7]),
+        _ => json!({"name": "driver", "a/b~c": {"": [{}]}}),
+    }
+}
