@@ -69,13 +69,11 @@ impl Reconciler {
                 AssertUnwindSafe(self.reconcile(&family)).catch_unwind().instrument(span.clone()).await;
             let _entered = span.entered();
             match outcome {
-                Ok(Ok(next)) => {
+                Ok(Ok(Next::Now)) => self.queue.go_on(&uid),
+                Ok(Ok(Next::OnChange)) => self.queue.done(&uid),
+                Ok(Ok(Next::After(delay))) => {
                     self.queue.done(&uid);
-                    match next {
-                        Next::Now => self.queue.add(uid),
-                        Next::After(delay) => self.queue.add_after(uid, delay),
-                        Next::OnChange => {}
-                    }
+                    self.queue.add_after(uid, delay);
                 }
                 Ok(Err(failures)) => {
                     let after = self.queue.retry(&uid);

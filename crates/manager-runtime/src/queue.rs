@@ -21,6 +21,8 @@ use tokio::{
 
 /// First delay after a failure.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
+/// How often in a row work may go on at once from what it did itself, before that counts as running in circles.
+const STEPS_AT_ONCE: u32 = 16;
 /// Longest delay after failures.
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
 
@@ -37,6 +39,7 @@ struct State<K> {
     again: HashSet<K>,
     delayed: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
+    steps: HashMap<K, u32>,
     jitter: RandomState,
 }
 
@@ -50,6 +53,7 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
                 again: HashSet::new(),
                 delayed: HashMap::new(),
                 failures: HashMap::new(),
+                steps: HashMap::new(),
                 jitter: RandomState::new(),
             }),
             changed: Notify::new(),
@@ -123,11 +127,30 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         }
     }
 
-    /// Work on the key succeeded.
+    /// Work on the key succeeded, and there is nothing more to do.
     pub fn done(&self, key: &K) {
         let mut state = self.state();
         state.failures.remove(key);
+        state.steps.remove(key);
         self.leave_work(&mut state, key);
+    }
+
+    /// Work on the key succeeded, and what it did calls for another look: at once, unless it has been so many times
+    /// in a row. Somebody may be undoing what we do; then it is as with failures.
+    pub fn go_on(&self, key: &K) {
+        let mut state = self.state();
+        let steps = state.steps.entry(key.clone()).or_insert(0);
+        *steps = steps.saturating_add(1);
+        if *steps > STEPS_AT_ONCE {
+            drop(state);
+            self.retry(key);
+            return;
+        }
+        state.failures.remove(key);
+        state.in_work.remove(key);
+        state.again.remove(key);
+        state.add(key.clone());
+        self.changed.notify_one();
     }
 
     /// Work on the key failed. It comes back after a delay that doubles with each failure in a row, from 20 ms
@@ -211,6 +234,25 @@ mod tests {
         queue.add("a");
         assert_eq!(pop(&queue, now), Some("a"));
         assert!(queue.retry(&"a") <= FIRST_DELAY, "success forgets failures");
+    }
+
+    #[test]
+    fn going_on_for_ever_is_slowed_down() {
+        let (queue, now) = (WorkQueue::default(), Instant::now());
+        queue.add("a");
+        for _ in 0..STEPS_AT_ONCE {
+            assert_eq!(pop(&queue, now), Some("a"));
+            queue.go_on(&"a");
+        }
+        assert_eq!(pop(&queue, now), Some("a"));
+        queue.go_on(&"a");
+        assert_eq!(pop(&queue, now), None, "in circles");
+        assert_eq!(pop(&queue, now + LONGEST_DELAY), Some("a"));
+        queue.done(&"a");
+        queue.add("a");
+        assert_eq!(pop(&queue, now), Some("a"));
+        queue.go_on(&"a");
+        assert_eq!(pop(&queue, now), Some("a"), "done forgets steps");
     }
 
     #[tokio::test]
