@@ -37,6 +37,11 @@ require_c_compiler() {
     apt_install cc gcc libc6-dev
 }
 
+# libFuzzer, which the fuzz target links, is written in C++.
+require_cxx_compiler() {
+    apt_install c++ g++
+}
+
 require_rust() {
     local toolchain said
     toolchain=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)

@@ -5,6 +5,7 @@
 mod contract;
 mod decisions;
 mod mutated_bodies;
+mod spoilt_json;
 
 use axum::{
     Router,

@@ -1,6 +1,7 @@
 //! Ten thousand requests that nobody would send. The seed is fixed: a failure comes again.
 
 use super::*;
+use crate::spoilt_json::spoil_review;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fastrand::Rng;
 
@@ -20,7 +21,11 @@ async fn nothing_that_is_sent_makes_admission_fall_over() {
                 std::iter::repeat_with(|| rng.u8(..)).take(length).collect()
             }
             1..=3 => mutated_bytes(rng.choice(&seeds).unwrap().to_string().into_bytes(), &mut rng),
-            _ => mutated_json(rng.choice(&seeds).unwrap().clone(), &mut rng).to_string().into_bytes(),
+            _ => {
+                let mut review = rng.choice(&seeds).unwrap().clone();
+                (0..rng.usize(1..6)).for_each(|_| spoil_review(&mut review, &mut rng));
+                review.to_string().into_bytes()
+            }
         };
         let (code, _, answer) =
             post(admission.clone(), webhook.path(), "application/json", body.clone()).await;
@@ -120,60 +125,4 @@ fn mutated_bytes(mut bytes: Vec<u8>, rng: &mut Rng) -> Vec<u8> {
         }
     }
     bytes
-}
-
-fn mutated_json(mut json: Value, rng: &mut Rng) -> Value {
-    for _ in 0..rng.usize(1..6) {
-        // Mostly below the request, so that the review itself still reads.
-        let inside = if rng.u8(..10) == 0 { Some(&mut json) } else { json.pointer_mut("/request/object") };
-        if let Some(value) = inside {
-            mutate(value, rng);
-        }
-    }
-    json
-}
-
-/// Goes down a random way and spoils what is there.
-fn mutate(value: &mut Value, rng: &mut Rng) {
-    let deeper = rng.u8(..8) != 0;
-    match value {
-        Value::Object(fields) if deeper && !fields.is_empty() => {
-            let at = rng.usize(..fields.len());
-            let key = fields.keys().nth(at).unwrap().clone();
-            match rng.u8(..24) {
-                0 => drop(fields.remove(&key)),
-                1 => drop(fields.insert(key.to_uppercase(), oddity(rng))),
-                _ => mutate(&mut fields[&key], rng),
-            }
-        }
-        Value::Array(items) if deeper && !items.is_empty() => {
-            let at = rng.usize(..items.len());
-            match rng.u8(..16) {
-                0 => drop(items.remove(at)),
-                1 => items.extend(vec![items[at].clone(); rng.usize(..60)]),
-                _ => mutate(&mut items[at], rng),
-            }
-        }
-        other => *other = oddity(rng),
-    }
-}
-
-/// A value that somebody may not have thought of.
-fn oddity(rng: &mut Rng) -> Value {
-    match rng.u8(..14) {
-        0 => Value::Null,
-        1 => json!(rng.bool()),
-        2 => json!(i32::MAX),
-        3 => json!(i32::MIN),
-        4 => json!(rng.i64(..)),
-        5 => json!(u64::MAX),
-        6 => json!(rng.f64() * 1e300),
-        7 => json!(""),
-        8 => json!("a".repeat(rng.usize(..300))),
-        9 => json!(std::iter::repeat_with(|| rng.char(..)).take(5).collect::<String>()),
-        10 => json!([]),
-        11 => json!({}),
-        12 => json!(["worker", "worker", null, 7]),
-        _ => json!({"name": "driver", "a/b~c": {"": [{}]}}),
-    }
 }

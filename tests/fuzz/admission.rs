@@ -1,0 +1,64 @@
+//! Fuzzes admission: any bytes, as the body of a request to each webhook. `hack/test fuzz` runs it for a while.
+//!
+//! Half of the inputs are changed byte by byte, by libFuzzer. The other half stay JSON and get a fault somewhere
+//! inside, so that what comes after decoding is reached as well.
+#![no_main]
+// A panic is what is looked for, and what reports it.
+#![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
+
+#[path = "../../crates/jobset-controller/tests/admission/spoilt_json.rs"]
+mod spoilt_json;
+
+use axum::http::{Request, Response, StatusCode};
+use fastrand::Rng;
+use jobset_controller::{
+    Placement,
+    admission::{Admission, Webhook},
+};
+use jobset_plan::Gates;
+use kube::{Client, client::Body};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use serde_json::Value;
+use std::{convert::Infallible, sync::LazyLock};
+use tokio::runtime::{Builder, Runtime};
+use tower::service_fn;
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().build().expect("a runtime can be made"));
+
+/// Beside an API server on which there is nothing. All gates are on: more code, and the same inputs.
+static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
+    let _guard = RUNTIME.enter();
+    let server = service_fn(|_: Request<Body>| async {
+        let body =
+            Body::from(br#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404}"#.to_vec());
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        Ok::<_, Infallible>(response)
+    });
+    let gates = Gates { in_place_restart: true, restart_job: true, elastic_jobset: true };
+    Admission::new(Client::new(server, "default"), Placement::default(), &gates)
+});
+
+fuzz_target!(|body: &[u8]| {
+    for webhook in Webhook::ALL {
+        let answer = RUNTIME.block_on(ADMISSION.answer(webhook, body));
+        let answer: Value = serde_json::from_str(&answer).expect("the answer is JSON");
+        assert!(answer["response"]["allowed"].is_boolean(), "{webhook:?}: {answer}");
+    }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let mut rng = Rng::with_seed(u64::from(seed));
+    if rng.bool()
+        && let Ok(mut json) = serde_json::from_slice::<Value>(&data[..size])
+    {
+        spoilt_json::spoil_review(&mut json, &mut rng);
+        let text = json.to_string().into_bytes();
+        if text.len() <= max_size {
+            data[..text.len()].copy_from_slice(&text);
+            return text.len();
+        }
+    }
+    fuzzer_mutate(data, size, max_size)
+});
