@@ -74,7 +74,6 @@ require_cargo_deny() {
     local root=${XDG_CACHE_HOME:-$HOME/.cache}/jobset-operator/cargo-deny-$cargo_deny_version
     if [[ ! -x $root/bin/cargo-deny ]]; then
         remark "building cargo-deny $cargo_deny_version into $root; this happens once" >&2
-        # Outside of the repository, so that its toolchain and target folder are left out of it.
         cargo install cargo-deny --locked --quiet --version "$cargo_deny_version" --root "$root" >&2 </dev/null ||
             fail "cargo-deny $cargo_deny_version cannot be built: see above; with a reachable crates index, start again."
     fi

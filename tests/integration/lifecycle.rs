@@ -105,6 +105,7 @@ pub(crate) async fn fails_with_the_first_failed_job(suite: Arc<Integration>) -> 
     Ok(())
 }
 
+/// Kubernetes' garbage collector looks for new kinds every half minute only, and JobSet is new to this cluster.
 pub(crate) async fn deletion_takes_the_children(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let spec = format!("{{replicatedJobs: [{}]}}", replicated_job("w", 2, "stay", "1s"));

@@ -10,6 +10,7 @@
 //! left behind is taken down at the next start.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -125,13 +126,14 @@ fn take_down_on_signal(runtime: &Runtime, name: &'static str) -> Result<()> {
             _ = interrupt.recv() => 130,
             _ = terminate.recv() => 143,
         };
-        eprintln!("interrupted: taking the cluster down");
+        // Not eprintln, which panics when nobody reads any more.
+        drop(writeln!(std::io::stderr(), "interrupted: taking the cluster down"));
         if let Err(error) = tokio::task::spawn_blocking(move || SuiteCluster::take_down(name))
             .await
             .map_err(Into::into)
             .flatten()
         {
-            eprintln!("error: {error:#}");
+            drop(writeln!(std::io::stderr(), "error: {error:#}"));
         }
         std::process::exit(code);
     });

@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_ends_the_wait() {
-        let error = wait_for("dawn", Duration::from_secs(60), || async { bail!("fog") }, |(): &()| true)
+        let error = wait_for("dawn", Duration::from_mins(1), || async { bail!("fog") }, |(): &()| true)
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "fog");
@@ -97,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_condition_is_reported_with_what_broke_it() {
-        let error = holds_for("silence", Duration::from_secs(60), || async { Ok(1) }, |noise| *noise == 0)
+        let error = holds_for("silence", Duration::from_mins(1), || async { Ok(1) }, |noise| *noise == 0)
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "silence did not hold; seen: 1");
