@@ -4,6 +4,12 @@
 
 mod admission;
 mod crds;
+mod immutability;
+mod kubectl;
+mod pods;
+mod refusals;
+mod schema;
+mod server_side_apply;
 
 use std::process::ExitCode;
 
@@ -44,6 +50,34 @@ fn main() -> ExitCode {
             admission::refuses_what_cannot_be,
             admission::refuses_changes_of_replicated_jobs,
             admission::allows_changes_of_what_may_change,
+            schema::defaults_come_from_the_crd,
+            schema::unknown_fields_are_pruned,
+            schema::limits_and_enums_are_told_exactly,
+            schema::rules_of_the_crd_are_told_exactly,
+            schema::status_is_a_subresource,
+            immutability::policies_cannot_change_but_come_and_go,
+            immutability::removed_success_policy_does_no_harm,
+            immutability::dependencies_cannot_change,
+            immutability::manager_cannot_change,
+            immutability::placement_may_change_while_suspended,
+            immutability::same_meaning_is_no_change,
+            refusals::one_error_is_told_alone,
+            refusals::all_errors_are_told_at_once_and_in_order,
+            refusals::existing_claims_are_looked_at,
+            refusals::generated_names_have_room,
+            server_side_apply::second_manager_adds_to_the_first,
+            server_side_apply::containers_merge_by_name,
+            server_side_apply::managers_that_disagree_are_told,
+            server_side_apply::conditions_merge_by_type,
+            pods::leader_stays_with_its_own_and_away_from_others,
+            pods::follower_waits_for_its_leader_and_then_follows,
+            pods::leader_on_a_lost_node_holds_followers_back,
+            pods::other_pods_are_left_alone,
+            kubectl::fields_are_explained,
+            kubectl::examples_are_applied,
+            kubectl::warnings_are_shown,
+            kubectl::broken_coordinator_is_warned_of_on_update,
+            kubectl::refusals_are_shown,
         ],
     )
 }

@@ -1,0 +1,198 @@
+//! What may change in a JobSet that exists: fields under the CRD's transition rules, and ReplicatedJobs.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use jobset_tests::objects::{self, Refusal};
+use kube::api::{Api as KubeApi, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::Api;
+use crate::crds::jobset;
+
+const TEMPLATE: &str = "template: {spec: {template: {spec: {containers: [
+    {name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}}}}";
+
+/// A JobSet that no controller touches; `spec` is added to it.
+async fn exists(api: &Api, name: &str, spec: &str) -> Result<KubeApi<DynamicObject>> {
+    let namespace = api.cluster.namespace(&api.client).await?;
+    let jobset = jobset(&format!(
+        "{name}: {{managedBy: example.com/nobody, {spec} replicatedJobs: [{{name: driver, {TEMPLATE}}}, \
+         {{name: worker, dependsOn: [{{name: driver, status: Ready}}], {TEMPLATE}}}]}}"
+    ))?;
+    let created = objects::create(&api.client, &namespace, &jobset, false).await?;
+    objects::api_of(&api.client, &created).await
+}
+
+/// The answer to a change; the JobSet stays as it is.
+async fn tried(jobsets: &KubeApi<DynamicObject>, name: &str, change: &Value) -> Result<Value, Refusal> {
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    // A list is a JSON patch, an object a merge patch.
+    let answer = if change.is_array() {
+        let patch = serde_json::from_value(change.clone())
+            .map_err(|error| Refusal { code: 0, message: error.to_string() })?;
+        jobsets.patch(name, &params, &Patch::Json::<()>(patch)).await
+    } else {
+        jobsets.patch(name, &params, &Patch::Merge(change)).await
+    };
+    answer.map(|changed| changed.data["spec"].clone()).map_err(Refusal::from)
+}
+
+async fn refused(jobsets: &KubeApi<DynamicObject>, name: &str, change: &Value) -> Result<String> {
+    let refusal =
+        tried(jobsets, name, change).await.err().with_context(|| format!("{change} was accepted"))?;
+    assert_eq!(refusal.code, 422, "{change}: {refusal}");
+    Ok(refusal.message)
+}
+
+pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Result<()> {
+    // `network`, `successPolicy` and `startupPolicy` are there because they were defaulted.
+    let full = exists(
+        &api,
+        "full",
+        "failurePolicy: {maxRestarts: 1}, volumeClaimPolicies: [{templates: [{metadata: {name: data}, spec: {}}]}],",
+    )
+    .await?;
+    for (field, changed) in [
+        ("network", json!({"subdomain": "other"})),
+        ("successPolicy", json!({"operator": "Any"})),
+        ("startupPolicy", json!({"startupPolicyOrder": "AnyOrder", "later": null})),
+        ("failurePolicy", json!({"maxRestarts": 2})),
+        (
+            "volumeClaimPolicies",
+            json!([{"templates": [{"metadata": {"name": "data"}, "spec": {"volumeMode": "Block"}}]}]),
+        ),
+    ] {
+        if field != "startupPolicy" {
+            let message = refused(&full, "full", &json!({"spec": {field: changed}})).await?;
+            assert_eq!(
+                message,
+                format!(
+                    "JobSet.jobset.x-k8s.io \"full\" is invalid: spec.{field}: Invalid value: Value is immutable"
+                )
+            );
+        }
+        let removed = tried(&full, "full", &json!({"spec": {field: null}})).await.context(field)?;
+        assert_eq!(removed.get(field), None, "{field} can be removed");
+    }
+
+    // What was removed can come again, and different.
+    let bare = exists(&api, "bare", "").await?;
+    let remove = json!({"spec": {"network": null, "successPolicy": null, "startupPolicy": null}});
+    bare.patch("bare", &PatchParams::default(), &Patch::Merge(&remove)).await?;
+    for (field, value) in [
+        ("network", json!({"subdomain": "other"})),
+        ("successPolicy", json!({"operator": "Any"})),
+        ("startupPolicy", json!({"startupPolicyOrder": "AnyOrder"})),
+        ("failurePolicy", json!({"maxRestarts": 2})),
+        ("volumeClaimPolicies", json!([{"templates": [{"metadata": {"name": "data"}, "spec": {}}]}])),
+    ] {
+        let added = tried(&bare, "bare", &json!({"spec": {field: value}})).await.context(field)?;
+        assert!(added.get(field).is_some(), "{field} can be added");
+    }
+    Ok(())
+}
+
+/// A success policy that is gone reads as All. It must not keep the JobSet from being changed later.
+pub(crate) async fn removed_success_policy_does_no_harm(api: Arc<Api>) -> Result<()> {
+    let jobsets = exists(&api, "policyless", "").await?;
+    let remove = json!([{"op": "remove", "path": "/spec/successPolicy"}]);
+    let patch = Patch::Json::<()>(serde_json::from_value(remove)?);
+    jobsets.patch("policyless", &PatchParams::default(), &patch).await?;
+    let suspended = tried(&jobsets, "policyless", &json!({"spec": {"suspend": true}})).await?;
+    assert_eq!((&suspended["suspend"], suspended.get("successPolicy")), (&json!(true), None));
+    api.controller.check()
+}
+
+pub(crate) async fn dependencies_cannot_change(api: Arc<Api>) -> Result<()> {
+    let jobsets = exists(&api, "ordered", "").await?;
+    let path = "/spec/replicatedJobs/1/dependsOn";
+    let change = json!([{"op": "replace", "path": format!("{path}/0/status"), "value": "Complete"}]);
+    assert_eq!(
+        refused(&jobsets, "ordered", &change).await?,
+        "JobSet.jobset.x-k8s.io \"ordered\" is invalid: \
+         spec.replicatedJobs[1].dependsOn: Invalid value: Value is immutable"
+    );
+    // A transition rule is silent when one side is missing; the list as a whole may not change all the same.
+    let remove = json!([{"op": "remove", "path": path}]);
+    let message = refused(&jobsets, "ordered", &remove).await?;
+    assert!(message.ends_with(": field is immutable"), "{message}");
+    Ok(())
+}
+
+pub(crate) async fn manager_cannot_change(api: Arc<Api>) -> Result<()> {
+    let jobsets = exists(&api, "managed", "").await?;
+    let head = "admission webhook \"vjobset.kb.io\" denied the request: \
+        JobSet.jobset.x-k8s.io \"managed\" is invalid: spec.managedBy: Invalid value: ";
+    for (value, shown) in [(json!("example.com/other"), "\"example.com/other\""), (Value::Null, "null")] {
+        let message = refused(&jobsets, "managed", &json!({"spec": {"managedBy": value}})).await?;
+        assert_eq!(message, format!("{head}{shown}: field is immutable"));
+    }
+    Ok(())
+}
+
+/// Kueue sets and resets these five while a JobSet is suspended, when it resumes it, and when it suspends it.
+pub(crate) async fn placement_may_change_while_suspended(api: Arc<Api>) -> Result<()> {
+    let suspended = exists(&api, "suspended", "suspend: true,").await?;
+    let running = exists(&api, "running", "").await?;
+    let pod = "/spec/replicatedJobs/1/template/spec/template";
+    let add = |path: String, value: Value| json!({"op": "add", "path": path, "value": value});
+    let metadata = add(format!("{pod}/metadata"), json!({}));
+    let set_suspend = |to: bool| add("/spec/suspend".into(), json!(to));
+    for placement in [
+        vec![metadata.clone(), add(format!("{pod}/metadata/labels"), json!({"queue": "q"}))],
+        vec![metadata.clone(), add(format!("{pod}/metadata/annotations"), json!({"note": "n"}))],
+        vec![add(format!("{pod}/spec/nodeSelector"), json!({"zone": "a"}))],
+        vec![add(format!("{pod}/spec/tolerations"), json!([{"key": "gpu", "operator": "Exists"}]))],
+        vec![add(format!("{pod}/spec/schedulingGates"), json!([{"name": "example.com/gate"}]))],
+    ] {
+        let alone = Value::Array(placement.clone());
+        let with = |operation: Value| Value::Array([vec![operation], placement.clone()].concat());
+        tried(&suspended, "suspended", &alone).await.with_context(|| alone.to_string())?;
+        tried(&suspended, "suspended", &with(set_suspend(false))).await.with_context(|| alone.to_string())?;
+        tried(&running, "running", &with(set_suspend(true))).await.with_context(|| alone.to_string())?;
+        let message = refused(&running, "running", &alone).await?;
+        assert!(message.ends_with(": field is immutable"), "while it runs: {message}");
+    }
+    for other in [
+        add("/spec/replicatedJobs/1/template/metadata".into(), json!({"labels": {"queue": "q"}})),
+        add(
+            format!("{pod}/spec/affinity"),
+            json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}]}}),
+        ),
+        add(format!("{pod}/spec/priorityClassName"), json!("high")),
+        add(format!("{pod}/spec/containers/0/resources"), json!({"requests": {"cpu": "1"}})),
+        add("/spec/replicatedJobs/1/template/spec/parallelism".into(), json!(2)),
+        add("/spec/replicatedJobs/1/groupName".into(), json!("crew")),
+        json!({"op": "move", "from": "/spec/replicatedJobs/0", "path": "/spec/replicatedJobs/1"}),
+    ] {
+        let message = refused(&suspended, "suspended", &json!([other])).await?;
+        assert!(message.ends_with(": field is immutable"), "{other}: {message}");
+    }
+    Ok(())
+}
+
+/// A client with typed objects writes back what it read, spelled differently: that is no change.
+pub(crate) async fn same_meaning_is_no_change(api: Arc<Api>) -> Result<()> {
+    let namespace = api.cluster.namespace(&api.client).await?;
+    let jobset = jobset(
+        "spelled: {managedBy: example.com/nobody, replicatedJobs: [{name: worker, template: {spec: {template: {spec: {
+        containers: [{name: c, image: i, resources: {requests: {cpu: 1000m, memory: 1Gi}}}]}}}}}]}",
+    )?;
+    let created = objects::create(&api.client, &namespace, &jobset, false).await?;
+    let jobsets = objects::api_of(&api.client, &created).await?;
+    let pod = "/spec/replicatedJobs/0/template/spec/template";
+    for change in [
+        json!([{"op": "replace", "path": format!("{pod}/spec/containers/0/resources/requests/cpu"), "value": "1"}]),
+        json!([{"op": "replace", "path": format!("{pod}/spec/containers/0/resources/requests/memory"), "value": "1024Mi"}]),
+        json!([{"op": "add", "path": format!("{pod}/spec/containers/0/env"), "value": []}]),
+        json!([{"op": "add", "path": format!("{pod}/spec/nodeSelector"), "value": {}}]),
+        json!([{"op": "add", "path": format!("{pod}/metadata"), "value": {}}]),
+        json!([{"op": "add", "path": format!("{pod}/spec/hostNetwork"), "value": false}]),
+    ] {
+        tried(&jobsets, "spelled", &change).await.with_context(|| change.to_string())?;
+    }
+    let other = json!([{"op": "replace", "path": format!("{pod}/spec/containers/0/resources/requests/cpu"), "value": "2"}]);
+    refused(&jobsets, "spelled", &other).await.map(drop)
+}

@@ -1,0 +1,209 @@
+//! What a user of kubectl sees: the fields explained, the examples applied, warnings, refusals.
+
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jobset_tests::objects;
+use jobset_tests::wait::wait_for;
+
+use crate::Api;
+
+/// Runs kubectl with an input, whatever comes of it.
+async fn kubectl(api: &Api, args: &[&str], input: &str) -> Result<Output> {
+    use tokio::io::AsyncWriteExt as _;
+    let mut command = tokio::process::Command::from(api.cluster.kubectl()?.command());
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    Ok(child.wait_with_output().await?)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(crate) async fn fields_are_explained(api: Arc<Api>) -> Result<()> {
+    let kubectl = api.cluster.kubectl()?;
+    for (path, told) in [
+        ("jobset", &["KIND:       JobSet", "VERSION:    v1alpha2", "spec\t<Object>", "status\t<Object>"][..]),
+        (
+            "jobset.spec",
+            &["replicatedJobs\t<[]Object>", "ttlSecondsAfterFinished\t<integer>", "coordinator\t<Object>"],
+        ),
+        ("jobset.spec.successPolicy", &["operator\t<string> -required-", "enum: All, Any"]),
+        (
+            "jobset.spec.failurePolicy.rules",
+            &["action\t<string> -required-", "onJobFailureMessagePatterns\t<[]string>"],
+        ),
+        (
+            "jobset.spec.replicatedJobs.template.spec.template.spec",
+            &[
+                "containers\t<[]Object> -required-",
+                "nodeSelector\t<map[string]string>",
+                "restartPolicy\t<string>",
+                "tolerations\t<[]Object>",
+            ],
+        ),
+        (
+            "jobset.spec.replicatedJobs.template.spec.template.spec.containers.resources",
+            &["limits\t<map[string]", "requests\t<map[string]"],
+        ),
+        (
+            "jobset.spec.volumeClaimPolicies.templates.spec",
+            &["storageClassName\t<string>", "accessModes\t<[]string>"],
+        ),
+        (
+            "jobset.status.replicatedJobsStatus",
+            &["succeeded\t<integer> -required-", "suspended\t<integer> -required-"],
+        ),
+    ] {
+        // The API server publishes the schema of a new CRD a moment after it serves it.
+        let explain =
+            || async { Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}"))) };
+        let said = wait_for("kubectl to explain", Duration::from_secs(30), explain, |said: &String| {
+            said.contains("DESCRIPTION:")
+        })
+        .await?;
+        for part in told {
+            assert!(
+                said.replace("  ", "\t")
+                    .replace("\t\t", "\t")
+                    .contains(&part.replace("  ", "\t").replace("\t\t", "\t")),
+                "{path}: no {part:?} in\n{said}"
+            );
+        }
+        assert!(
+            !said.contains("<no description>") && !said.contains("<empty>"),
+            "{path} is not described:\n{said}"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) async fn examples_are_applied(api: Arc<Api>) -> Result<()> {
+    let namespace = api.cluster.namespace(&api.client).await?;
+    let folder = objects::repository().join("docs/examples");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let file = path.display().to_string();
+        let name = objects::read(&path)?.first().and_then(|it| it.metadata.name.clone()).unwrap_or_default();
+        for (args, end) in [
+            (vec!["apply", "--dry-run=server", "-f", &file], "created (server dry run)"),
+            (vec!["apply", "--server-side", "-f", &file], "serverside-applied"),
+            (vec!["apply", "--server-side", "-f", &file], "serverside-applied"),
+            (vec!["delete", "-f", &file], "deleted"),
+            (vec!["create", "-f", &file], "created"),
+            (vec!["delete", "-f", &file], "deleted"),
+            (vec!["apply", "-f", &file], "created"),
+            (vec!["delete", "-f", &file], "deleted"),
+        ] {
+            let output = kubectl(&api, &[&args[..], &["--namespace", &namespace]].concat(), "").await?;
+            let (told, complaint) = (text(&output.stdout), text(&output.stderr));
+            assert!(output.status.success(), "{args:?}: {complaint}");
+            assert!(told.contains(&name), "{told}");
+            let told = told.trim_end().trim_end_matches(&format!(" from {namespace} namespace")).to_owned();
+            assert!(told.ends_with(end), "{args:?}: {told}");
+            assert_eq!(complaint, "", "{args:?}");
+        }
+        examples += 1;
+    }
+    assert!(examples >= 2, "only {examples} examples in {}", folder.display());
+    Ok(())
+}
+
+pub(crate) async fn warnings_are_shown(api: Arc<Api>) -> Result<()> {
+    let worker = |more: &str| {
+        format!(
+            "{{name: worker, {more} template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: i}}]}}}}}}}}}}"
+        )
+    };
+    let eight: Vec<_> = (0..9).map(|i| worker("").replace("name: worker", &format!("name: w{i}"))).collect();
+    let hanging = worker("").replace("{spec: {template", "{metadata: {annotations: {alpha.jobset.sigs.k8s.io/exclusive-topology: rack}}, spec: {completionMode: NonIndexed, template");
+    for (metadata, spec, expected) in [
+        (
+            "name: waits",
+            format!(
+                "replicatedJobs: [{}, {}]",
+                worker("").replace("worker", "driver"),
+                worker("dependsOn: [{name: worker, status: Ready}],")
+            ),
+            "spec.replicatedJobs[1].dependsOn[0].name: \"worker\" waits for itself and will never start; name an earlier replicatedJob, or remove the entry",
+        ),
+        (
+            "name: hangs",
+            format!("replicatedJobs: [{hanging}]"),
+            "spec.replicatedJobs[0].template.spec.completionMode: with annotation alpha.jobset.sigs.k8s.io/exclusive-topology the pods of a Job that is not Indexed are never scheduled; set it to Indexed, or remove the annotation",
+        ),
+        (
+            "name: queued, labels: {kueue.x-k8s.io/queue-name: q}",
+            format!("replicatedJobs: [{}]", eight.join(", ")),
+            "spec.replicatedJobs: Kueue admits at most 8 replicatedJobs and this JobSet has 9; merge some, or remove the label kueue.x-k8s.io/queue-name",
+        ),
+        (
+            "name: matches",
+            format!(
+                "failurePolicy: {{rules: [{{action: FailJobSet, onJobFailureMessagePatterns: ['(']}}]}}, replicatedJobs: [{}]",
+                worker("")
+            ),
+            "spec.failurePolicy.rules[0].onJobFailureMessagePatterns[0]: \"(\" is not a regular expression and will never match; correct it (RE2 syntax) or remove it",
+        ),
+        (
+            "name: a-name-of-forty-five-characters-and-some-more",
+            format!("replicatedJobs: [{}]", worker("")),
+            "for growth; shorten metadata.name or spec.replicatedJobs[0].name to leave 10",
+        ),
+    ] {
+        let manifest = format!(
+            "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{{metadata}}}, spec: {{suspend: true, {spec}}}}}"
+        );
+        let output = kubectl(&api, &["create", "--dry-run=server", "-f", "-"], &manifest).await?;
+        let complaint = text(&output.stderr);
+        assert!(output.status.success(), "{manifest}: {complaint}");
+        assert!(
+            complaint.starts_with("Warning: ") && complaint.lines().count() == 1,
+            "{metadata}: {complaint:?}"
+        );
+        assert!(
+            complaint.trim_end().ends_with(expected),
+            "{metadata}\n  expected: {expected}\n  told: {complaint}"
+        );
+    }
+    Ok(())
+}
+
+/// Nothing is refused that was accepted before: after an update, a broken coordinator is a warning.
+pub(crate) async fn broken_coordinator_is_warned_of_on_update(api: Arc<Api>) -> Result<()> {
+    let namespace = api.cluster.namespace(&api.client).await?;
+    let manifest = "{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {name: led}, spec: {suspend: true,
+        replicatedJobs: [{name: worker, template: {spec: {completions: 2, template: {spec: {containers: [{name: c, image: i}]}}}}}]}}";
+    let created = kubectl(&api, &["create", "--namespace", &namespace, "-f", "-"], manifest).await?;
+    assert!(created.status.success() && created.stderr.is_empty(), "{}", text(&created.stderr));
+    let patch = r#"{"spec":{"coordinator":{"replicatedJob":"worker","podIndex":2}}}"#;
+    let args = ["patch", "jobset", "led", "--namespace", &namespace, "--type=merge", "--patch", patch];
+    let output = kubectl(&api, &args, "").await?;
+    assert!(output.status.success());
+    assert_eq!(
+        text(&output.stderr),
+        "Warning: spec.coordinator: name a pod that exists, or remove it: coordinator pod index 2 is invalid for \
+         replicatedJob worker job index 0\n"
+    );
+    Ok(())
+}
+
+pub(crate) async fn refusals_are_shown(api: Arc<Api>) -> Result<()> {
+    let manifest = "{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {name: refused}, spec: {managedBy: nobody}}";
+    let output = kubectl(&api, &["create", "-f", "-"], manifest).await?;
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert_eq!(
+        told,
+        "The JobSet \"refused\" is invalid: spec.managedBy: Invalid value: \"nobody\": must be a domain-prefixed path \
+         (such as \"acme.io/foo\")\n"
+    );
+    Ok(())
+}
