@@ -7,6 +7,7 @@ mod crds;
 mod immutability;
 mod kubectl;
 mod pods;
+mod process;
 mod refusals;
 mod schema;
 mod server_side_apply;
@@ -73,6 +74,8 @@ fn main() -> ExitCode {
             pods::follower_waits_for_its_leader_and_then_follows,
             pods::leader_on_a_lost_node_holds_followers_back,
             pods::other_pods_are_left_alone,
+            process::wrong_configuration_is_told_in_one_line,
+            process::serves_all_four_paths,
             kubectl::fields_are_explained,
             kubectl::examples_are_applied,
             kubectl::warnings_are_shown,

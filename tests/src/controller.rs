@@ -216,7 +216,7 @@ fn configuration_of(webhook: SocketAddr, probes: SocketAddr, certificates: &Path
 }
 
 /// Writes `tls.crt` and `tls.key` for 127.0.0.1; returns the authority's certificate as PEM.
-fn write_certificates(folder: &Path) -> Result<String> {
+pub fn write_certificates(folder: &Path) -> Result<String> {
     let mut authority = CertificateParams::new([])?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
@@ -277,7 +277,7 @@ async fn readiness(address: SocketAddr) -> Result<String, String> {
 }
 
 /// An address of this machine that nobody listens on.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?)
 }

@@ -114,13 +114,22 @@ impl Settings {
         let probes = flags.health_probe_bind_address.as_ref().unwrap_or(&health.health_probe_bind_address);
         let probes = bind_address(or(probes, ":8081"))
             .map_err(|error| anyhow::anyhow!("health.healthProbeBindAddress: {error}"))?;
+        let live_path =
+            endpoint("health.livenessEndpointName", or(&health.liveness_endpoint_name, "/healthz"))?;
+        let ready_path =
+            endpoint("health.readinessEndpointName", or(&health.readiness_endpoint_name, "/readyz"))?;
+        if ready_path.trim_end_matches('/') == live_path.trim_end_matches('/') {
+            bail!(
+                "health.readinessEndpointName: {ready_path:?} is also livenessEndpointName; give each a path of its own"
+            );
+        }
         let elect = flags.leader_elect.or(leader_election.leader_elect).unwrap_or(true);
         Ok(Self {
             webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
             webhook_certificates: or(&webhook.cert_dir, CERTIFICATES).into(),
             probes,
-            live_path: or(&health.liveness_endpoint_name, "/healthz").to_owned(),
-            ready_path: or(&health.readiness_endpoint_name, "/readyz").to_owned(),
+            live_path,
+            ready_path,
             lease: elect.then(|| lease(leader_election, own_namespace)).transpose()?,
             qps: flags.kube_api_qps.or(client_connection.qps).unwrap_or(500.0),
             burst: flags.kube_api_burst.or(client_connection.burst).unwrap_or(500),
@@ -129,8 +138,10 @@ impl Settings {
     }
 }
 
-/// Reads the text of a configuration file. Unknown fields are errors.
+/// Reads the text of a configuration file. Unknown fields are errors, and so are fields that are there twice.
 fn parse(text: &str) -> Result<Configuration> {
+    // Only untyped reading notices a key that repeats in a map.
+    serde_yaml::from_str::<serde_yaml::Value>(text)?;
     let configuration: Configuration = serde_yaml::from_str(text)?;
     let found = (configuration.api_version.as_str(), configuration.kind.as_str());
     if found != (configuration::API_VERSION, configuration::KIND) {
@@ -149,6 +160,9 @@ fn lease(
     election: &configuration::LeaderElection,
     own_namespace: impl FnOnce() -> Option<String>,
 ) -> Result<LeaseSettings> {
+    if !matches!(election.resource_lock.as_str(), "" | "leases") {
+        bail!("leaderElection.resourceLock: {:?} is not supported; leases is", election.resource_lock);
+    }
     let namespace = match election.resource_namespace.as_str() {
         "" => own_namespace().map(|text| text.trim().to_owned()).context(
             "leaderElection.resourceNamespace must be set outside a cluster; or set leaderElection.leaderElect \
@@ -163,6 +177,14 @@ fn lease(
         lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref(), 15)?,
         renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref(), 10)?,
     })
+}
+
+/// Reads the path of a probe.
+fn endpoint(field: &str, path: &str) -> Result<String> {
+    if !path.starts_with('/') || path.contains("//") || path.contains(['{', '}', '*']) {
+        bail!("{field}: {path:?} is no path such as /healthz");
+    }
+    Ok(path.to_owned())
 }
 
 fn gates(configuration: &Configuration) -> Result<Gates> {
@@ -244,6 +266,16 @@ mod tests {
             ("featureGates: {Sideways: true}", "unrecognized feature gate: Sideways"),
             ("featureGates: {TLSOptions: false}", "locked to true"),
             ("leaderElection: {leaseDuration: soon}", "leaderElection.leaseDuration: \"soon\""),
+            (
+                "featureGates: {RestartJob: true, RestartJob: false}",
+                "duplicate entry with key \"RestartJob\"",
+            ),
+            ("health: {}\nhealth: {}", "duplicate entry with key \"health\""),
+            ("webhook: {port: 70000}", "webhook.port: invalid value: integer `70000`"),
+            ("health: {livenessEndpointName: alive}", "health.livenessEndpointName: \"alive\""),
+            ("health: {readinessEndpointName: '/{x}'}", "health.readinessEndpointName: \"/{x}\""),
+            ("health: {readinessEndpointName: /healthz/}", "is also livenessEndpointName"),
+            ("leaderElection: {resourceLock: configmaps}", "leaderElection.resourceLock: \"configmaps\""),
             ("webhook: {host: here}", "webhook.host: \"here\""),
             ("health: {healthProbeBindAddress: nowhere}", "health.healthProbeBindAddress: \"nowhere\""),
         ] {

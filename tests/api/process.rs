@@ -1,0 +1,112 @@
+//! The controller manager as a plain process of this machine: what its configuration file must say, and what it
+//! serves then.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jobset_tests::controller::{PROGRAM, beside_this_program, free_address, write_certificates};
+use jobset_tests::wait::wait_for;
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::Api;
+
+/// Writes `file` with these lines after the head of a configuration; returns the command that reads it.
+fn command(api: &Api, file: &str, lines: &str) -> Result<Command> {
+    let path = folder(api)?.join(file);
+    let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
+    std::fs::write(&path, format!("{head}{lines}"))?;
+    let mut command = Command::new(beside_this_program(PROGRAM)?);
+    command.arg("--config").arg(&path).arg("--kubeconfig").arg(api.cluster.layout().kubeconfig());
+    command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    Ok(command)
+}
+
+fn folder(api: &Api) -> Result<PathBuf> {
+    let folder = api.cluster.layout().root().join("process");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+pub(crate) async fn wrong_configuration_is_told_in_one_line(api: Arc<Api>) -> Result<()> {
+    let settled = "internalCertManagement: {enable: false}\nleaderElection: {leaderElect: false}\n";
+    for (number, (lines, told)) in [
+        ("surprise: 1", "unknown field `surprise`, expected one of `apiVersion`, `kind`, `webhook`"),
+        ("webhook: {prot: 9443}", "webhook: unknown field `prot`, expected one of `port`, `host`, `certDir`"),
+        ("webhook: {port: 70000}", "webhook.port: invalid value: integer `70000`"),
+        ("webhook: {}\nwebhook: {}", "duplicate entry with key \"webhook\""),
+        ("kind: Pod", "duplicate entry with key \"kind\""),
+        ("featureGates: {Sideways: true}", "unrecognized feature gate: Sideways"),
+        (
+            "featureGates: {RestartJob: perhaps}",
+            "featureGates.RestartJob: invalid type: string \"perhaps\", expected a boolean",
+        ),
+        ("health: {readinessEndpointName: ready}", "health.readinessEndpointName: \"ready\" is no path"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = format!("wrong-{number}.yaml");
+        let mut command = command(&api, &file, &format!("{settled}{lines}\n"))?;
+        let ended = tokio::time::timeout(Duration::from_secs(10), command.stderr(Stdio::piped()).output());
+        let ended = ended.await.with_context(|| format!("{lines} was accepted"))??;
+        let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{lines}: {stderr}");
+        assert!(stderr.lines().count() == 1 && stderr.contains(told), "{lines}: {stderr}");
+    }
+    Ok(())
+}
+
+/// `webhook.port` and `webhook.certDir` of the file are all that it needs to serve admission.
+pub(crate) async fn serves_all_four_paths(api: Arc<Api>) -> Result<()> {
+    let certificates = folder(&api)?.join("certificates");
+    std::fs::create_dir_all(&certificates)?;
+    let authority = certificates.join("ca.crt");
+    std::fs::write(&authority, write_certificates(&certificates)?)?;
+    let webhook = free_address()?;
+    let lines = format!(
+        "webhook: {{port: {}, certDir: {}}}\n\
+         internalCertManagement: {{enable: false}}\nleaderElection: {{leaderElect: false}}\n\
+         metrics: {{bindAddress: '0'}}\nhealth: {{healthProbeBindAddress: '0'}}\n",
+        webhook.port(),
+        certificates.display()
+    );
+    let log = folder(&api)?.join("serving.log");
+    let mut process = command(&api, "serving.yaml", &lines)?.stderr(std::fs::File::create(&log)?).spawn()?;
+
+    let mut config = Config::new(format!("https://{webhook}").parse()?);
+    config.root_cert_file = Some(authority);
+    let client = Client::try_from(config)?;
+    let jobset = json!({"metadata": {"name": "js"}, "spec": {}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": []}});
+    for (path, object) in [
+        ("/mutate-jobset-x-k8s-io-v1alpha2-jobset", &jobset),
+        ("/validate-jobset-x-k8s-io-v1alpha2-jobset", &jobset),
+        ("/mutate--v1-pod", &pod),
+        ("/validate--v1-pod", &pod),
+    ] {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {"uid": path, "operation": "CREATE", "namespace": "default", "object": object},
+        });
+        let look = || async { Ok(ask(&client, path, &review).await.map_err(|error| format!("{error:#}"))) };
+        let answer = wait_for("the webhook to answer", Duration::from_secs(30), look, Result::is_ok)
+            .await
+            .with_context(|| format!("its log is {}", log.display()))?;
+        let response = answer.map_err(anyhow::Error::msg)?["response"].clone();
+        assert_eq!((&response["uid"], &response["allowed"]), (&json!(path), &json!(true)), "{response}");
+        assert_eq!(response.get("patch").is_some(), path.starts_with("/mutate-jobset"), "{response}");
+    }
+    process.kill().await?;
+    Ok(())
+}
+
+/// Posts a review as the API server does.
+async fn ask(client: &Client, path: &str, review: &Value) -> Result<Value> {
+    let request = http::Request::post(path).header("Content-Type", "application/json");
+    Ok(client.request(request.body(review.to_string().into_bytes())?).await?)
+}
