@@ -56,22 +56,19 @@ pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Res
     for (field, changed) in [
         ("network", json!({"subdomain": "other"})),
         ("successPolicy", json!({"operator": "Any"})),
-        ("startupPolicy", json!({"startupPolicyOrder": "AnyOrder", "later": null})),
+        ("startupPolicy", json!({"startupPolicyOrder": "InOrder"})),
         ("failurePolicy", json!({"maxRestarts": 2})),
         (
             "volumeClaimPolicies",
             json!([{"templates": [{"metadata": {"name": "data"}, "spec": {"volumeMode": "Block"}}]}]),
         ),
     ] {
-        if field != "startupPolicy" {
-            let message = refused(&full, "full", &json!({"spec": {field: changed}})).await?;
-            assert_eq!(
-                message,
-                format!(
-                    "JobSet.jobset.x-k8s.io \"full\" is invalid: spec.{field}: Invalid value: Value is immutable"
-                )
-            );
-        }
+        let message = refused(&full, "full", &json!({"spec": {field: changed}})).await?;
+        let error = format!("spec.{field}: Invalid value: Value is immutable");
+        // The one that breaks a second rule: dependsOn is there.
+        let second = "spec: Invalid value: StartupPolicy and DependsOn APIs are mutually exclusive";
+        let errors = if field == "startupPolicy" { format!("[{second}, {error}]") } else { error };
+        assert_eq!(message, format!("JobSet.jobset.x-k8s.io \"full\" is invalid: {errors}"));
         let removed = tried(&full, "full", &json!({"spec": {field: null}})).await.context(field)?;
         assert_eq!(removed.get(field), None, "{field} can be removed");
     }
