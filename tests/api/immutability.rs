@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects::{self, Refusal};
-use kube::api::{Api as KubeApi, DynamicObject, Patch, PatchParams};
+use kube::api::{Api as KubeApi, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -192,4 +192,28 @@ pub(crate) async fn same_meaning_is_no_change(api: Arc<Api>) -> Result<()> {
     }
     let other = json!([{"op": "replace", "path": format!("{pod}/spec/containers/0/resources/requests/cpu"), "value": "2"}]);
     refused(&jobsets, "spelled", &other).await.map(drop)
+}
+
+/// A client that replaces the whole object must have read the current one.
+pub(crate) async fn replacement_needs_the_current_version(api: Arc<Api>) -> Result<()> {
+    let jobsets = exists(&api, "replaced", "").await?;
+    let read = jobsets.get("replaced").await?;
+    let mut changed = read.clone();
+    changed.metadata.labels.get_or_insert_default().insert("team".into(), "red".into());
+    changed.data["spec"]["suspend"] = json!(true);
+    changed.data["spec"]["ttlSecondsAfterFinished"] = json!(60);
+    let stored = jobsets.replace("replaced", &PostParams::default(), &changed).await?;
+    assert_eq!(stored.data["spec"], changed.data["spec"]);
+    let stale = Refusal::from(
+        jobsets.replace("replaced", &PostParams::default(), &read).await.err().context("accepted")?,
+    );
+    assert_eq!(stale.code, 409, "{stale}");
+
+    let mut forbidden = stored.clone();
+    forbidden.data["spec"]["replicatedJobs"][0]["replicas"] = json!(2);
+    let refusal = Refusal::from(
+        jobsets.replace("replaced", &PostParams::default(), &forbidden).await.err().context("accepted")?,
+    );
+    assert!(refusal.code == 422 && refusal.message.ends_with(": field is immutable"), "{refusal}");
+    Ok(())
 }

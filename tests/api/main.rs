@@ -62,6 +62,7 @@ fn main() -> ExitCode {
             immutability::manager_cannot_change,
             immutability::placement_may_change_while_suspended,
             immutability::same_meaning_is_no_change,
+            immutability::replacement_needs_the_current_version,
             refusals::one_error_is_told_alone,
             refusals::all_errors_are_told_at_once_and_in_order,
             refusals::existing_claims_are_looked_at,
