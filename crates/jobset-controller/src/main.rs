@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
     match jobset_controller::run(&flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            error!("{}", logging::in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -7,10 +7,10 @@ use crate::{
     settings::{Flags, Settings},
 };
 use anyhow::{Context, Result, bail};
-use kube::{Client, Config, config::KubeConfigOptions};
+use kube::Client;
 use manager_runtime::{
-    events::EventSender, hostname, leader::Leadership, probes, queue::WorkQueue, shutdown, tls,
-    writer::Writer,
+    client::connect, events::EventSender, hostname, leader::Leadership, probes, queue::WorkQueue, shutdown,
+    tls, writer::Writer,
 };
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ pub async fn run(flags: &Flags) -> Result<()> {
     let settings = Settings::read(flags)?;
     info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
-    let client = client(flags).await?;
+    let client = connect(flags.kubeconfig.as_deref()).await?;
 
     let readiness = probes::Readiness::new([
         ("certificates", "certificates are not ready"),
@@ -56,20 +56,6 @@ pub async fn run(flags: &Flags) -> Result<()> {
     }
     info!("stopped");
     Ok(())
-}
-
-async fn client(flags: &Flags) -> Result<Client> {
-    let config = match &flags.kubeconfig {
-        Some(path) => {
-            let unusable = || format!("--kubeconfig: {} cannot be used", path.display());
-            let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(unusable)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(unusable)?
-        }
-        None => Config::infer().await.context("no cluster: give --kubeconfig, or run in a pod")?,
-    };
-    Client::try_from(config).context("cannot make a client of the kubeconfig")
 }
 
 async fn serve_admission(

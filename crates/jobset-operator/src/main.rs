@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use jobset_operator::desired::plan::Settings;
 use jobset_operator::names;
 use jobset_operator::run::Operator;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use manager_runtime::client::connect;
+use manager_runtime::hostname;
 use manager_runtime::leader::{Leadership, LeaseSettings};
 use manager_runtime::logging::{self, Format, Level};
 use manager_runtime::probes::{self, Readiness};
@@ -74,19 +74,10 @@ async fn main() -> ExitCode {
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{}", in_one_line(&error));
+            error!("{}", logging::in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes. Many libraries put the text of the cause into their own: it is told once.
-fn in_one_line(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        told if told.contains(&cause) => told.to_owned(),
-        told => format!("{told}: {cause}"),
-    })
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
@@ -96,7 +87,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let listen =
         probes::bind_address(&options.listen).map_err(|error| anyhow::anyhow!("--listen {error}"))?;
     let namespace = namespace(&options)?;
-    let client = client(options.kubeconfig.as_deref()).await?;
+    let client = connect(options.kubeconfig.as_deref()).await?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, "starting");
 
     let readiness = Readiness::new([("api-server", "the API server has not answered yet")]);
@@ -115,7 +106,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
     info!(version = version.git_version, "the API server answers");
     readiness.met("api-server");
-    let instance = options.pod_name.filter(|name| !name.is_empty()).unwrap_or_else(host_name);
+    let instance = options
+        .pod_name
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("{}-{}", hostname(), std::process::id()));
     let lease = LeaseSettings {
         name: names::OPERATOR_LEASE.to_owned(),
         namespace: namespace.clone(),
@@ -163,29 +157,6 @@ fn namespace(options: &Options) -> anyhow::Result<String> {
     Ok(found.to_owned())
 }
 
-async fn client(kubeconfig: Option<&std::path::Path>) -> anyhow::Result<Client> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("--kubeconfig {}", path.display()))?
-        }
-        None => Config::infer().await.context(
-            "found no cluster: give --kubeconfig, set KUBECONFIG, or run the operator in a pod with a service account",
-        )?,
-    };
-    Client::try_from(config).context("cannot make a client of the cluster's configuration")
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => format!("{}-{}", names::OPERATOR, std::process::id()),
-        name => format!("{name}-{}", std::process::id()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,12 +165,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Command::command().debug_assert();
-    }
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let error =
-            anyhow::anyhow!("no such file").context("cannot read x: no such file").context("--kubeconfig x");
-        assert_eq!(in_one_line(&error), "--kubeconfig x: cannot read x: no such file");
     }
 }

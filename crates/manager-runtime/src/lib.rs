@@ -2,6 +2,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
+//! | [`client`] | the way to the API server |
 //! | [`logging`] | one subscriber, whose level can change while the process runs |
 //! | [`shutdown`] | a token that SIGTERM or SIGINT cancels; a second signal ends the process |
 //! | [`probes`] | liveness and readiness over plain HTTP |
@@ -11,6 +12,7 @@
 //! | [`writer`] | requests to the API server, bounded in flight and in rate |
 //! | [`events`] | Kubernetes events, sent beside the reconcile |
 
+pub mod client;
 pub mod events;
 pub mod leader;
 pub mod logging;

@@ -1,5 +1,6 @@
 //! One subscriber for the process, to standard error, whose level can change while it runs.
 
+use std::error::Error;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// How log lines are written.
@@ -86,9 +87,33 @@ pub fn init(format: Format, level: Level) -> LogHandle {
     LogHandle(handle)
 }
 
+/// An error and its causes, in one line. Many libraries put the text of the cause into their own: it is told once.
+pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    chain.map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => told.to_owned(),
+        told => format!("{told}: {cause}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Told {
+            text: &'static str,
+            source: Option<Box<Told>>,
+        }
+        let because = |text, source: Option<Told>| Told { text, source: source.map(Box::new) };
+        let error = because("no such file", None);
+        let error = because("--kubeconfig x", Some(because("cannot read x: no such file", Some(error))));
+        assert_eq!(in_one_line(&error), "--kubeconfig x: cannot read x: no such file");
+    }
 
     #[test]
     fn zap_levels_are_understood() {
