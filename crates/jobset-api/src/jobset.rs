@@ -229,7 +229,7 @@ impl Operator {
 #[serde(rename_all = "camelCase")]
 pub struct FailurePolicy {
     /// How many restarts the JobSet may use up before it fails.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub max_restarts: i32,
     /// How Jobs are replaced on a restart.
     #[serde(default)]
@@ -334,11 +334,11 @@ pub struct Coordinator {
     #[serde(default)]
     pub replicated_job: String,
     /// Index of its Job.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     #[schemars(schema_with = "schema::integer")]
     pub job_index: i64,
     /// Index of the pod within the Job.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     #[schemars(schema_with = "schema::integer")]
     pub pod_index: i64,
 }
@@ -379,5 +379,28 @@ open_enum! {
         Delete = "Delete",
         /// The claims stay, with their data.
         Retain = "Retain",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_left_out_where_go_leaves_them_out() {
+        let written = |json: &str| {
+            let coordinator: Coordinator = serde_json::from_str(json).unwrap();
+            serde_json::to_string(&coordinator).unwrap()
+        };
+        assert_eq!(
+            written(r#"{"replicatedJob":"driver","jobIndex":0,"podIndex":0}"#),
+            r#"{"replicatedJob":"driver"}"#
+        );
+        assert_eq!(
+            written(r#"{"replicatedJob":"driver","podIndex":2}"#),
+            r#"{"replicatedJob":"driver","podIndex":2}"#
+        );
+        let policy: FailurePolicy = serde_json::from_str("{}").unwrap();
+        assert_eq!(serde_json::to_string(&policy).unwrap(), r#"{"restartStrategy":"Recreate"}"#);
     }
 }

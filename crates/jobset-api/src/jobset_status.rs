@@ -16,7 +16,7 @@ pub struct JobSetStatus {
     #[serde(default)]
     pub restarts: i32,
     /// Those of `restarts` that use up `failurePolicy.maxRestarts`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub restarts_count_towards_max: i32,
     /// `Completed` or `Failed` once the JobSet has finished, empty before.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -59,11 +59,6 @@ pub struct ReplicatedJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "atomic"))]
     pub job_restarts_count_towards_max: Vec<i32>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-fn is_zero(value: &i32) -> bool {
-    *value == 0
 }
 
 #[cfg(test)]

@@ -22,3 +22,8 @@ pub use configuration::Configuration;
 pub use jobset::{JobSet, JobSetSpec};
 pub use jobset_operator::JobSetOperator;
 pub use jobset_status::{JobSetStatus, ReplicatedJobStatus};
+
+/// Whether a field need not be written: the value that is read where it is absent.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
