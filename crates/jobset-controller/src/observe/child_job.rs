@@ -6,10 +6,10 @@ use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use serde::Deserialize;
-use std::borrow::Cow;
 
 /// A Job without the parts that no decision needs. Decoding skips them.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = "Job")]
 #[serde(default)]
 pub(crate) struct ChildJob {
     pub(crate) metadata: ObjectMeta,
@@ -44,29 +44,6 @@ struct JobCondition {
     reason: String,
     message: String,
     last_transition_time: Option<Timestamp>,
-}
-
-impl Resource for ChildJob {
-    type DynamicType = ();
-    type Scope = kube::core::NamespaceResourceScope;
-    fn kind((): &()) -> Cow<'_, str> {
-        Job::kind(&())
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        Job::group(&())
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        Job::version(&())
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        Job::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 impl ChildJob {

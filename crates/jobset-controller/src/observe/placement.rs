@@ -10,13 +10,13 @@ use k8s_openapi::{
 use kube::{Resource, core::PartialObjectMeta};
 use serde::Deserialize;
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A pod without the parts that no decision needs. Decoding skips them.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = "Pod")]
 #[serde(default)]
 pub(crate) struct PlacedPod {
     metadata: ObjectMeta,
@@ -34,29 +34,6 @@ struct Spec {
 #[serde(default)]
 struct Status {
     phase: String,
-}
-
-impl Resource for PlacedPod {
-    type DynamicType = ();
-    type Scope = kube::core::NamespaceResourceScope;
-    fn kind((): &()) -> Cow<'_, str> {
-        Pod::kind(&())
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        Pod::group(&())
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        Pod::version(&())
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        Pod::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 impl PlacedPod {
