@@ -1,56 +1,19 @@
 //! What the process was told: flags over the configuration file over defaults.
 
+mod file;
+mod flags;
+
+pub use flags::Flags;
+
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use jobset_api::{Configuration, configuration};
 use jobset_plan::Gates;
-use manager_runtime::{leader::LeaseSettings, logging, probes::bind_address};
+use manager_runtime::{leader::LeaseSettings, probes::bind_address};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
-
-/// Runs groups of Jobs as one unit: the controller and admission webhooks of JobSet.
-#[derive(Debug, Parser)]
-#[command(name = "jobset-controller-manager", version, after_help = HELP)]
-pub struct Flags {
-    /// Configuration file (config.jobset.x-k8s.io/v1alpha1, kind Configuration). Without it, the defaults.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How to reach the API server. Without it, $KUBECONFIG, then the pod's service account, then ~/.kube/config.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Address and port of the probes, over the configuration's; 0 switches them off.
-    #[arg(long, value_name = "ADDRESS")]
-    pub health_probe_bind_address: Option<String>,
-    /// Whether replicas elect a leader, over the configuration's.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    pub leader_elect: Option<bool>,
-    /// Requests a second to the API server, over the configuration's.
-    #[arg(long, value_name = "NUMBER")]
-    pub kube_api_qps: Option<f32>,
-    /// Requests at once beyond that rate, over the configuration's.
-    #[arg(long, value_name = "NUMBER")]
-    pub kube_api_burst: Option<i32>,
-    /// How much to log: error, info, debug, or a number (2 is debug, larger says more).
-    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = logging::Level::from_zap)]
-    pub zap_log_level: logging::Level,
-    /// How to log: json or console.
-    #[arg(long, default_value = "console", value_name = "FORMAT", value_parser = ["json", "console"])]
-    pub zap_encoder: String,
-}
-
-const HELP: &str = "\
-Examples:
-  Beside a cluster, with certificates in ./certs and no leader election:
-    jobset-controller-manager --config config.yaml --kubeconfig ~/.kube/config
-  with config.yaml:
-    apiVersion: config.jobset.x-k8s.io/v1alpha1
-    kind: Configuration
-    webhook: {port: 9443, certDir: ./certs}
-    internalCertManagement: {enable: false}
-    leaderElection: {leaderElect: false}";
 
 /// Everything settled.
 #[derive(Debug)]
@@ -74,11 +37,7 @@ impl Settings {
     pub(crate) fn read(flags: &Flags) -> Result<Self> {
         let configuration = match &flags.config {
             None => Configuration::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                parse(&text).with_context(|| format!("{} is no valid configuration", path.display()))?
-            }
+            Some(path) => file::read(path)?,
         };
         Self::settle(flags, &configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())
     }
@@ -136,24 +95,6 @@ impl Settings {
             gates: gates(configuration)?,
         })
     }
-}
-
-/// Reads the text of a configuration file. Unknown fields are errors, and so are fields that are there twice.
-fn parse(text: &str) -> Result<Configuration> {
-    // Only untyped reading notices a key that repeats in a map.
-    serde_yaml::from_str::<serde_yaml::Value>(text)?;
-    let configuration: Configuration = serde_yaml::from_str(text)?;
-    let found = (configuration.api_version.as_str(), configuration.kind.as_str());
-    if found != (configuration::API_VERSION, configuration::KIND) {
-        bail!(
-            "apiVersion and kind are {:?} and {:?}, must be {:?} and {:?}",
-            found.0,
-            found.1,
-            configuration::API_VERSION,
-            configuration::KIND
-        );
-    }
-    Ok(configuration)
 }
 
 fn lease(
@@ -222,7 +163,8 @@ fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{file::parse, *};
+    use clap::Parser;
 
     fn settle(flags: &[&str], yaml: &str) -> Result<Settings> {
         let flags = Flags::try_parse_from(["manager"].iter().chain(flags)).unwrap();
