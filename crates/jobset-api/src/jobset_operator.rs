@@ -3,10 +3,13 @@
 //! There is one, named `cluster`. Its shape is that of every OpenShift operator's configuration.
 
 use crate::{open_enum, schema};
+use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// API group of JobSetOperator.
 pub const GROUP: &str = "operator.openshift.io";
@@ -76,11 +79,98 @@ pub struct JobSetOperatorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub observed_config: Option<serde_json::Value>,
-    /// Settings merged last into the configuration of the JobSet controller. They are not supported, and a
-    /// cluster that uses them cannot be upgraded safely.
+    /// Settings merged last into the configuration of the JobSet controller. They are not supported, and as long as
+    /// there are any, condition Upgradeable is False.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub unsupported_config_overrides: Option<serde_json::Value>,
+    /// Where the certificates of the JobSet controller's webhooks and metrics come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesSpec>,
+    /// How the JobSet controller is deployed and what it may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<ControllerSpec>,
+}
+
+/// Where the certificates of the JobSet controller's webhooks and metrics come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificatesSpec {
+    /// Who issues the certificates. A running controller changes from one to the other without refusing a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Auto"))]
+    pub provider: Option<CertificateProvider>,
+}
+
+open_enum! {
+    /// Who issues certificates.
+    CertificateProvider {
+        /// cert-manager where its API is served, else the operator.
+        Auto = "Auto",
+        /// cert-manager, which must be installed.
+        CertManager = "CertManager",
+        /// The operator itself. Needs nothing else.
+        BuiltIn = "BuiltIn",
+    }
+}
+
+/// How the JobSet controller is deployed and what it may do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerSpec {
+    /// Pods of the controller. One of them leads, all answer admission requests. Without it, two in a highly
+    /// available OpenShift cluster, else one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub replicas: Option<i32>,
+    /// Requests and limits of CPU and memory, instead of the operator's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ControllerResources>,
+    /// Labels of the nodes that the pods may run on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that the pods tolerate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub tolerations: Vec<Toleration>,
+    /// `PriorityClass` of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub priority_class_name: Option<String>,
+    /// Features to switch on or off, by name. A name that the controller does not know keeps it from starting, and
+    /// condition Degraded says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_gates: BTreeMap<String, bool>,
+    /// Limits of the controller's requests to the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_connection: Option<ControllerClientConnection>,
+}
+
+/// Requests and limits of CPU and memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerResources {
+    /// What a node must have free.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Quantity>,
+    /// What the container may use at most. A controller that reaches its memory limit is killed, and JobSets are
+    /// refused until it is back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// Limits of the controller's requests to the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerClientConnection {
+    /// Requests a second; 500 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub qps: Option<i32>,
+    /// Requests at once beyond that rate; 500 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub burst: Option<i32>,
 }
 
 open_enum! {

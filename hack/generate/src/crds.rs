@@ -94,6 +94,26 @@ pub fn jobset_operator(kubernetes: &Kubernetes) -> Result<Value> {
             "message": format!("JobSetOperator is a singleton, .metadata.name must be '{singleton}'"),
         }],
     });
+    let condition = |name: &str, description: &str| {
+        json!({
+            "name": name,
+            "type": "string",
+            "jsonPath": format!(".status.conditions[?(@.type==\"{name}\")].status"),
+            "description": description,
+        })
+    };
+    let columns = json!([
+        condition("Available", "Whether the JobSet controller serves"),
+        condition("Progressing", "Whether something is on its way"),
+        condition("Degraded", "Whether something is wrong that somebody must act on"),
+        {
+            "name": "Version",
+            "type": "string",
+            "jsonPath": ".status.version",
+            "description": "Version of the operator that reached this state",
+        },
+        { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
+    ]);
     Ok(json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -114,6 +134,7 @@ pub fn jobset_operator(kubernetes: &Kubernetes) -> Result<Value> {
                 "name": jobset_operator::VERSION,
                 "served": true,
                 "storage": true,
+                "additionalPrinterColumns": columns,
                 "schema": { "openAPIV3Schema": schema },
                 "subresources": { "status": {} },
             }],

@@ -24,7 +24,9 @@ fn operator_is_identified() {
         (&json!("v1"), &json!(true), &json!(true))
     );
     assert_eq!(version["subresources"], json!({"status": {}}));
-    assert_eq!(version["additionalPrinterColumns"], Value::Null);
+    let columns = version["additionalPrinterColumns"].as_array().unwrap().iter();
+    let columns: Vec<_> = columns.map(|column| column["name"].as_str().unwrap()).collect();
+    assert_eq!(columns, ["Available", "Progressing", "Degraded", "Version", "Age"]);
     assert_eq!(schema(&crd)["required"], json!(["spec"]));
 }
 
@@ -45,6 +47,15 @@ fn operator_keywords() {
         ("spec.observedConfig", "x-kubernetes-preserve-unknown-fields", json!(true)),
         ("spec.unsupportedConfigOverrides", "nullable", json!(true)),
         ("spec.unsupportedConfigOverrides", "x-kubernetes-preserve-unknown-fields", json!(true)),
+        ("spec.certificates", "default", Value::Null),
+        ("spec.certificates.provider", "enum", json!(["Auto", "CertManager", "BuiltIn"])),
+        ("spec.certificates.provider", "default", json!("Auto")),
+        ("spec.controller", "required", Value::Null),
+        ("spec.controller.replicas", "minimum", json!(1)),
+        ("spec.controller.replicas", "maximum", json!(10)),
+        ("spec.controller.tolerations", "x-kubernetes-list-type", json!("atomic")),
+        ("spec.controller.clientConnection.qps", "minimum", json!(1)),
+        ("spec.controller.clientConnection.qps", "type", json!("integer")),
         ("status", "required", Value::Null),
         ("status.conditions", "x-kubernetes-list-type", json!("map")),
         ("status.conditions", "x-kubernetes-list-map-keys", json!(["type"])),
