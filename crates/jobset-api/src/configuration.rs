@@ -9,9 +9,10 @@ pub const API_VERSION: &str = "config.jobset.x-k8s.io/v1alpha1";
 /// `kind` of the configuration file.
 pub const KIND: &str = "Configuration";
 
-/// The configuration file of the controller manager. Every field may be absent.
+/// The configuration file of the controller manager. Every field may be absent. Whoever reads one decides what an
+/// unknown field means.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Configuration {
     /// Always `config.jobset.x-k8s.io/v1alpha1`.
     pub api_version: String,
@@ -39,7 +40,7 @@ pub struct Configuration {
 
 /// Admission webhook server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Webhook {
     /// TCP port; 9443 without it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +55,7 @@ pub struct Webhook {
 
 /// Leader election between replicas. Durations are written like `15s`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct LeaderElection {
     /// Whether replicas elect a leader; true without it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ pub struct LeaderElection {
 
 /// Metrics server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Metrics {
     /// Address and port; `:8443` without it, `0` switches the server off.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -93,7 +94,7 @@ pub struct Metrics {
 
 /// Probe server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Health {
     /// Address and port; `:8081` without it, `0` switches the server off.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -108,7 +109,7 @@ pub struct Health {
 
 /// TLS versions and cipher suites of the servers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Tls {
     /// `VersionTLS12` (without it) or `VersionTLS13`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -120,7 +121,7 @@ pub struct Tls {
 
 /// Certificates that the controller makes for its own webhooks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct InternalCertManagement {
     /// Whether the controller makes its own certificates; true without it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,7 +136,7 @@ pub struct InternalCertManagement {
 
 /// Limits of the requests to the API server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ClientConnection {
     /// Requests a second; 500 without it.
     #[serde(skip_serializing_if = "Option::is_none")]

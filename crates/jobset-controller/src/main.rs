@@ -1,6 +1,5 @@
 //! Program `jobset-controller-manager`.
 
-use clap::Parser;
 use jobset_controller::Flags;
 use manager_runtime::{install_crypto_provider, logging};
 use std::process::ExitCode;
@@ -8,9 +7,8 @@ use tracing::error;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let flags = Flags::parse();
-    let format = if flags.zap_encoder == "json" { logging::Format::Json } else { logging::Format::Console };
-    logging::init(format, flags.zap_log_level);
+    let flags = Flags::of_process();
+    flags.logging.init();
     install_crypto_provider();
     match jobset_controller::run(&flags).await {
         Ok(()) => ExitCode::SUCCESS,

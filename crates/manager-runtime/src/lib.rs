@@ -10,6 +10,7 @@
 //! | [`leader`] | a Lease that one replica holds |
 //! | [`queue`] | the keys that wait for a reconcile: each once, never two at a time, failures backed off |
 //! | [`writer`] | requests to the API server, bounded in flight and in rate |
+//! | [`version`] | what this program is built from |
 //! | [`events`] | Kubernetes events, sent beside the reconcile |
 
 pub mod client;
@@ -20,6 +21,7 @@ pub mod probes;
 pub mod queue;
 pub mod shutdown;
 pub mod tls;
+pub mod version;
 pub mod writer;
 
 /// Chooses the TLS implementation of the whole process. Call it first in `main`.

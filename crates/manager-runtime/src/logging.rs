@@ -1,7 +1,14 @@
 //! One subscriber for the process, to standard error, whose level can change while it runs.
 
+use jiff::{Timestamp, tz::TimeZone};
 use std::error::Error;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{format::Writer, time::FormatTime},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +67,61 @@ impl Level {
     }
 }
 
+/// How the time of a line is written; always UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeEncoding {
+    /// `2026-01-31T23:59:59.123Z`
+    Iso8601,
+    /// `2026-01-31T23:59:59Z`
+    Rfc3339,
+    /// `2026-01-31T23:59:59.123456789Z`
+    Rfc3339Nano,
+    /// Seconds since 1970, with a fraction.
+    Epoch,
+    /// Milliseconds since 1970, with a fraction.
+    Millis,
+    /// Nanoseconds since 1970.
+    Nano,
+}
+
+impl TimeEncoding {
+    /// Reads a value of `--zap-time-encoding`.
+    pub fn from_zap(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "iso8601" | "ISO8601" => Self::Iso8601,
+            "rfc3339" | "RFC3339" => Self::Rfc3339,
+            "rfc3339nano" | "RFC3339Nano" => Self::Rfc3339Nano,
+            "epoch" => Self::Epoch,
+            "millis" => Self::Millis,
+            "nano" | "nanos" => Self::Nano,
+            _ => {
+                return Err(format!(
+                    "{text:?} is none of iso8601, rfc3339, rfc3339nano, epoch, millis, nano"
+                ));
+            }
+        })
+    }
+
+    fn write(self, time: Timestamp) -> String {
+        let utc = time.to_zoned(TimeZone::UTC);
+        let (seconds, nanos) = (time.as_second(), time.as_nanosecond());
+        match self {
+            Self::Iso8601 => utc.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            Self::Rfc3339 => utc.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            Self::Rfc3339Nano => utc.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
+            Self::Epoch => format!("{seconds}.{:09}", nanos.rem_euclid(1_000_000_000)),
+            Self::Millis => format!("{}.{:06}", nanos.div_euclid(1_000_000), nanos.rem_euclid(1_000_000)),
+            Self::Nano => nanos.to_string(),
+        }
+    }
+}
+
+impl FormatTime for TimeEncoding {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        writer.write_str(&self.write(Timestamp::now()))
+    }
+}
+
 /// Changes the level of a running process.
 #[derive(Clone)]
 pub struct LogHandle(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
@@ -74,15 +136,17 @@ impl LogHandle {
 
 /// Starts logging. Call it once, early; a second call changes nothing that is seen.
 pub fn init(format: Format, level: Level) -> LogHandle {
+    init_with_time(format, level, TimeEncoding::Rfc3339Nano)
+}
+
+/// Starts logging like [`init`], with the time written in a way of its own.
+pub fn init_with_time(format: Format, level: Level, time: TimeEncoding) -> LogHandle {
     let (filter, handle) = reload::Layer::new(level.filter());
     let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(time);
     let _ = match format {
-        Format::Json => registry
-            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
-            .try_init(),
-        Format::Console => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
-            .try_init(),
+        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        Format::Console => registry.with(lines.with_ansi(false)).try_init(),
     };
     LogHandle(handle)
 }
@@ -113,6 +177,22 @@ mod tests {
         let error = because("no such file", None);
         let error = because("--kubeconfig x", Some(because("cannot read x: no such file", Some(error))));
         assert_eq!(in_one_line(&error), "--kubeconfig x: cannot read x: no such file");
+    }
+
+    #[test]
+    fn zap_time_encodings_are_understood() {
+        let time: Timestamp = "2026-01-31T23:59:58.001002003Z".parse().unwrap();
+        for (text, written) in [
+            ("iso8601", "2026-01-31T23:59:58.001Z"),
+            ("rfc3339", "2026-01-31T23:59:58Z"),
+            ("rfc3339nano", "2026-01-31T23:59:58.001002003Z"),
+            ("epoch", "1769903998.001002003"),
+            ("millis", "1769903998001.002003"),
+            ("nano", "1769903998001002003"),
+        ] {
+            assert_eq!(TimeEncoding::from_zap(text).unwrap().write(time), written, "{text}");
+        }
+        assert!(TimeEncoding::from_zap("sundial").is_err());
     }
 
     #[test]

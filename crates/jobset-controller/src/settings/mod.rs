@@ -1,5 +1,6 @@
 //! What the process was told: flags over the configuration file over defaults.
 
+mod effective;
 mod file;
 mod flags;
 
@@ -14,6 +15,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use tracing::info;
 
 /// Everything settled.
 #[derive(Debug)]
@@ -29,24 +31,23 @@ pub(crate) struct Settings {
     pub(crate) gates: Gates,
 }
 
-const CERTIFICATES: &str = "/tmp/k8s-webhook-server/serving-certs";
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 impl Settings {
     /// Reads the configuration file, if one is named, and puts the flags over it.
     pub(crate) fn read(flags: &Flags) -> Result<Self> {
-        let configuration = match &flags.config {
+        let configuration = match flags.config.as_deref().filter(|path| !path.as_os_str().is_empty()) {
             None => Configuration::default(),
             Some(path) => file::read(path)?,
         };
-        Self::settle(flags, &configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())
+        let configuration = effective::effective(configuration, flags);
+        let yaml = serde_yaml::to_string(&configuration).context("cannot show the configuration")?;
+        info!(config = yaml, "configuration");
+        Self::settle(&configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())
     }
 
-    fn settle(
-        flags: &Flags,
-        configuration: &Configuration,
-        own_namespace: impl FnOnce() -> Option<String>,
-    ) -> Result<Self> {
+    /// Checks the effective configuration.
+    fn settle(configuration: &Configuration, own_namespace: impl FnOnce() -> Option<String>) -> Result<Self> {
         let Configuration {
             webhook,
             leader_election,
@@ -70,28 +71,25 @@ impl Settings {
                 .parse()
                 .with_context(|| format!("webhook.host: {:?} is no IP address", webhook.host))?
         };
-        let probes = flags.health_probe_bind_address.as_ref().unwrap_or(&health.health_probe_bind_address);
-        let probes = bind_address(or(probes, ":8081"))
+        let probes = bind_address(&health.health_probe_bind_address)
             .map_err(|error| anyhow::anyhow!("health.healthProbeBindAddress: {error}"))?;
-        let live_path =
-            endpoint("health.livenessEndpointName", or(&health.liveness_endpoint_name, "/healthz"))?;
-        let ready_path =
-            endpoint("health.readinessEndpointName", or(&health.readiness_endpoint_name, "/readyz"))?;
+        let live_path = endpoint("health.livenessEndpointName", &health.liveness_endpoint_name)?;
+        let ready_path = endpoint("health.readinessEndpointName", &health.readiness_endpoint_name)?;
         if ready_path.trim_end_matches('/') == live_path.trim_end_matches('/') {
             bail!(
                 "health.readinessEndpointName: {ready_path:?} is also livenessEndpointName; give each a path of its own"
             );
         }
-        let elect = flags.leader_elect.or(leader_election.leader_elect).unwrap_or(true);
+        let elect = leader_election.leader_elect.unwrap_or(true);
         Ok(Self {
             webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
-            webhook_certificates: or(&webhook.cert_dir, CERTIFICATES).into(),
+            webhook_certificates: webhook.cert_dir.clone().into(),
             probes,
             live_path,
             ready_path,
             lease: elect.then(|| lease(leader_election, own_namespace)).transpose()?,
-            qps: flags.kube_api_qps.or(client_connection.qps).unwrap_or(500.0),
-            burst: flags.kube_api_burst.or(client_connection.burst).unwrap_or(500),
+            qps: client_connection.qps.unwrap_or(500.0),
+            burst: client_connection.burst.unwrap_or(500),
             gates: gates(configuration)?,
         })
     }
@@ -101,7 +99,7 @@ fn lease(
     election: &configuration::LeaderElection,
     own_namespace: impl FnOnce() -> Option<String>,
 ) -> Result<LeaseSettings> {
-    if !matches!(election.resource_lock.as_str(), "" | "leases") {
+    if election.resource_lock != "leases" {
         bail!("leaderElection.resourceLock: {:?} is not supported; leases is", election.resource_lock);
     }
     let namespace = match election.resource_namespace.as_str() {
@@ -112,11 +110,11 @@ fn lease(
         namespace => namespace.to_owned(),
     };
     Ok(LeaseSettings {
-        name: or(&election.resource_name, "6d4f6a47.jobset.x-k8s.io").to_owned(),
+        name: election.resource_name.clone(),
         namespace,
         identity: format!("{}_{}", manager_runtime::hostname(), std::process::id()),
-        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref(), 15)?,
-        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref(), 10)?,
+        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref())?,
+        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref())?,
     })
 }
 
@@ -150,15 +148,11 @@ fn gates(configuration: &Configuration) -> Result<Gates> {
 }
 
 /// Reads a duration as Go writes it: numbers with units, such as `1m30s`.
-fn duration(field: &str, text: Option<&str>, default: u64) -> Result<Duration> {
-    let Some(text) = text else { return Ok(Duration::from_secs(default)) };
+fn duration(field: &str, text: Option<&str>) -> Result<Duration> {
+    let text = text.unwrap_or_default();
     let wrong = || format!("{field}: {text:?} is no duration such as 15s or 1m30s");
     let span: jiff::SignedDuration = text.parse().with_context(wrong)?;
     span.try_into().with_context(wrong)
-}
-
-fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
-    if text.is_empty() { default } else { text }
 }
 
 #[cfg(test)]
@@ -170,14 +164,15 @@ mod tests {
         let flags = Flags::try_parse_from(["manager"].iter().chain(flags)).unwrap();
         let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
         let text = format!("{head}internalCertManagement: {{enable: false}}\n{yaml}");
-        Settings::settle(&flags, &parse(&text)?, || Some("jobs-home\n".to_owned()))
+        let configuration = effective::effective(parse(&text)?, &flags);
+        Settings::settle(&configuration, || Some("jobs-home\n".to_owned()))
     }
 
     #[test]
     fn defaults() {
         let settings = settle(&[], "").unwrap();
         assert_eq!(settings.webhook.to_string(), "0.0.0.0:9443");
-        assert_eq!(settings.webhook_certificates.to_str(), Some(CERTIFICATES));
+        assert_eq!(settings.webhook_certificates.to_str(), Some("/tmp/k8s-webhook-server/serving-certs"));
         assert_eq!(settings.probes.unwrap().to_string(), "0.0.0.0:8081");
         assert_eq!((settings.qps, settings.burst), (500.0, 500));
         let lease = settings.lease.unwrap();
@@ -204,7 +199,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (yaml, text) in [
-            ("invalidField: 1", "invalidField"),
+            ("invalidField: 1", "strict decoding error: unknown field \"invalidField\""),
+            (
+                "tls: {min: 1}\nwebhook: {ports: [1]}",
+                "strict decoding error: unknown field \"tls.min\", unknown field \"webhook.ports\"",
+            ),
             ("featureGates: {Sideways: true}", "unrecognized feature gate: Sideways"),
             ("featureGates: {TLSOptions: false}", "locked to true"),
             ("leaderElection: {leaseDuration: soon}", "leaderElection.leaseDuration: \"soon\""),
