@@ -30,7 +30,7 @@ pub(crate) fn replicated_job(name: &str, replicas: u32, outcome: &str, after: &s
 pub(crate) async fn completes_when_every_job_has(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let (leader, worker) =
-        (replicated_job("leader", 1, "succeed", "1s"), replicated_job("worker", 3, "succeed", "4s"));
+        (replicated_job("leader", 1, "succeed", "1s"), replicated_job("worker", 3, "succeed", "12s"));
     let created =
         create(&suite, &namespace, "demo", &format!("{{replicatedJobs: [{leader}, {worker}]}}")).await?;
 

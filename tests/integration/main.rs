@@ -41,7 +41,8 @@ fn main() -> ExitCode {
             lifecycle::recreated_jobset_has_children_of_its_own,
             lifecycle::foreign_manager_is_left_alone,
             quiet::settled_jobset_causes_no_write,
-            quiet::each_child_is_created_once,
+            quiet::whole_life_of_few_jobs,
+            quiet::whole_life_of_many_jobs,
         ],
     )
 }

@@ -1,11 +1,12 @@
 //! How much the controller asks of the API server, counted in its audit log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::holds_for;
+use jobset_tests::wait::{holds_for, wait_for};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -44,30 +45,53 @@ pub(crate) async fn settled_jobset_causes_no_write(suite: Arc<Integration>) -> R
     Ok(())
 }
 
-/// R Jobs and one Service are R + 1 requests, and nothing is created twice or refused.
-pub(crate) async fn each_child_is_created_once(suite: Arc<Integration>) -> Result<()> {
+/// From creation to completion, R Jobs and one Service are R + 1 creates and at most 4 status writes; nothing is
+/// done twice, refused, or found changed by somebody else.
+pub(crate) async fn whole_life_of_few_jobs(suite: Arc<Integration>) -> Result<()> {
+    whole_life(&suite, 4).await
+}
+
+pub(crate) async fn whole_life_of_many_jobs(suite: Arc<Integration>) -> Result<()> {
+    whole_life(&suite, 20).await
+}
+
+async fn whole_life(suite: &Integration, jobs: u32) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
-    let jobs = 20;
-    let spec = format!("{{replicatedJobs: [{}]}}", replicated_job("w", jobs, "stay", "0s"));
-    let created = create(&suite, &namespace, "counted", &spec).await?;
-    wait_for_status(&suite, &created, "all Jobs to be ready", |status| {
-        status["replicatedJobsStatus"][0]["ready"] == jobs
+    let workers = replicated_job("worker", jobs - 1, "succeed", "3s");
+    let spec = format!("{{replicatedJobs: [{}, {workers}]}}", replicated_job("leader", 1, "succeed", "3s"));
+    let created = create(suite, &namespace, "counted", &spec).await?;
+    wait_for_status(suite, &created, "the JobSet to complete", |status| {
+        status["terminalState"] == "Completed" && status["replicatedJobsStatus"][0]["succeeded"] == jobs - 1
     })
     .await?;
     let audit = suite.cluster.cluster().audit();
-    let asked = |resource: &str| {
-        audit
-            .query()
-            .user(suite.controller.user())
-            .verb("create")
-            .namespace(&namespace)
-            .resource(resource)
-            .count()
+    let asked = || {
+        let entries = audit.query().user(suite.controller.user()).namespace(&namespace).entries()?;
+        let counted = entries.iter().fold(BTreeMap::<String, usize>::new(), |mut counted, entry| {
+            let object = entry.object_ref.clone().unwrap_or_default();
+            let resource = [object.resource, object.subresource].join("/");
+            *counted.entry(format!("{} {resource} {}", entry.verb, entry.code())).or_default() += 1;
+            counted
+        });
+        Ok::<_, anyhow::Error>(counted)
     };
-    assert_eq!((asked("jobs")?, asked("services")?), (20, 1));
-    let refused = audit.query().user(suite.controller.user()).namespace(&namespace).entries()?;
-    let refused: Vec<_> = refused.iter().filter(|entry| entry.code() >= 400).collect();
-    assert!(refused.is_empty(), "{refused:#?}");
+    // The event is sent after the status is stored.
+    wait_for(
+        "the event",
+        Duration::from_secs(10),
+        || async { asked() },
+        |asked| asked.contains_key("create events/ 201"),
+    )
+    .await?;
+    let mut life = asked()?;
+    holds_for("stillness after the end", Duration::from_secs(7), || async { asked() }, |now| *now == life)
+        .await?;
+    println!("{jobs} Jobs: {life:?}");
+    let status_writes = life.remove("update jobsets/status 200").unwrap_or_default();
+    assert!((1..=4).contains(&status_writes), "{status_writes} status writes");
+    let jobs = usize::try_from(jobs)?;
+    let expected = [("create jobs/ 201", jobs), ("create services/ 201", 1), ("create events/ 201", 1)];
+    assert_eq!(life, expected.map(|(request, count)| (request.to_owned(), count)).into());
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! observe/    watches -> index                   what the cluster looks like
 //! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
 //! act/        actions -> requests -> index       doing it, bounded
-//! reconcile   the loop that joins the three
+//! reconcile   the loop that joins the three; memory: what it remembers from look to look
 //! admission/  HTTP around the decisions about new and changed JobSets
 //! run         the process around all of it
 //! ```
@@ -13,6 +13,7 @@
 
 mod act;
 pub mod admission;
+mod memory;
 mod observe;
 mod reconcile;
 mod run;

@@ -2,6 +2,7 @@
 
 use crate::{
     act::{ActError, Actor},
+    memory::Memory,
     observe::{Family, Index},
 };
 use futures::{FutureExt, StreamExt, stream};
@@ -39,6 +40,7 @@ pub(crate) struct Reconciler {
     pub(crate) actor: Actor,
     pub(crate) events: EventSender,
     pub(crate) gates: Gates,
+    pub(crate) memory: Memory,
 }
 
 impl Reconciler {
@@ -59,6 +61,7 @@ impl Reconciler {
                 uid = self.queue.next() => uid,
             };
             let Some(family) = self.index.family(&uid) else {
+                self.memory.forget(&uid);
                 self.queue.done(&uid);
                 continue;
             };
@@ -66,7 +69,7 @@ impl Reconciler {
             let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
             // A panic is a defect of ours: it must stop neither the process nor the other JobSets.
             let outcome =
-                AssertUnwindSafe(self.reconcile(&family)).catch_unwind().instrument(span.clone()).await;
+                AssertUnwindSafe(self.reconcile(&uid, &family)).catch_unwind().instrument(span.clone()).await;
             let _entered = span.entered();
             match outcome {
                 Ok(Ok(Next::Now)) => self.queue.go_on(&uid),
@@ -93,12 +96,12 @@ impl Reconciler {
     }
 
     /// One look at one JobSet. Returns when to look again.
-    async fn reconcile(&self, family: &Family) -> Result<Next, Vec<ActError>> {
+    async fn reconcile(&self, uid: &str, family: &Family) -> Result<Next, Vec<ActError>> {
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
         let plan = jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
-        let Plan { actions, status, events, requeue_after, waiting } = plan;
+        let Plan { actions, status, status_is_urgent, events, mut requeue_after, waiting } = plan;
         for why in waiting {
             debug!("waiting: {why}");
         }
@@ -118,10 +121,19 @@ impl Reconciler {
             info!(actions = count, "carried out");
         }
         // What we wrote is in the index already, so the watch will not tell of it: it is for us to go on from it.
-        let wrote = count > 0 || status.is_some();
+        let mut wrote = count > 0;
         if let Some(status) = status {
-            self.actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
-            debug!("status stored");
+            let wait = self.memory.status_can_wait(uid, status_is_urgent);
+            if wait.is_zero() {
+                self.actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
+                self.memory.status_is_stored(uid);
+                debug!("status stored");
+                wrote = true;
+            } else {
+                requeue_after = Some(requeue_after.map_or(wait, |after| after.min(wait)));
+            }
+        } else {
+            self.memory.status_is_settled(uid);
         }
         for event in events {
             info!(reason = event.reason, note = event.note, "event");

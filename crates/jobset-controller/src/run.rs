@@ -3,6 +3,7 @@
 use crate::{
     act,
     admission::Admission,
+    memory::Memory,
     observe, reconcile,
     settings::{Flags, Settings},
 };
@@ -101,6 +102,7 @@ async fn control(
         actor: act::Actor::new(client.clone(), writer, index.clone()),
         events: EventSender::start(client, "jobset", format!("jobset-{}", hostname())),
         gates: settings.gates,
+        memory: Memory::default(),
         index,
         queue,
     });

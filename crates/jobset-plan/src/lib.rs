@@ -28,6 +28,7 @@ mod replicated_jobs_status;
 mod restart;
 mod snapshot;
 mod startup_policy;
+mod status_timing;
 mod success_policy;
 mod suspend;
 mod ttl;
@@ -37,6 +38,7 @@ mod volume_claims;
 pub use network::subdomain;
 pub use plan::{Action, Event, EventKind, Plan};
 pub use snapshot::{Gates, JobRecord, LabelValue, Outcome, Snapshot, Verdict};
+pub use status_timing::StatusTiming;
 pub use suspend::JobResume;
 pub use volume_claims::claim_names;
 
@@ -52,7 +54,7 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         return Plan::default();
     }
     let jobs = Buckets::of(snapshot, gates);
-    let mut draft = Draft::new(jobset, now);
+    let mut draft = Draft::new(jobset, &jobs, now);
 
     draft.status.replicated_jobs_status = replicated_jobs_status::count(jobset, &jobs, gates);
     if let Some(finished_at) = conditions::finished(&draft.status.conditions) {

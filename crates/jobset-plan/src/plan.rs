@@ -1,6 +1,6 @@
 //! What comes out of a decision, and the draft in which it grows.
 
-use crate::{conditions, snapshot::JobRecord, suspend::JobResume};
+use crate::{buckets::Buckets, conditions, snapshot::JobRecord, status_timing, suspend::JobResume};
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus};
 use k8s_openapi::{
@@ -19,6 +19,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// The whole new status, when it differs from the stored one. To be stored after the actions.
     pub status: Option<JobSetStatus>,
+    /// Whether the new status must be stored now; else [`crate::StatusTiming`] tells when.
+    pub status_is_urgent: bool,
     /// Events to send, in this order, after the status is stored.
     pub events: Vec<Event>,
     /// When to look again, if nothing happens before.
@@ -92,10 +94,12 @@ pub(crate) struct Draft<'a> {
     pub(crate) requeue_after: Option<Duration>,
     pub(crate) waiting: Vec<String>,
     jobset: &'a JobSet,
+    /// Jobs of the current attempt that have not ended.
+    unfinished: usize,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(jobset: &'a JobSet, now: Timestamp) -> Self {
+    pub(crate) fn new(jobset: &'a JobSet, jobs: &Buckets<'_>, now: Timestamp) -> Self {
         Self {
             now,
             status: jobset.status.clone().unwrap_or_default(),
@@ -104,6 +108,7 @@ impl<'a> Draft<'a> {
             requeue_after: None,
             waiting: Vec::new(),
             jobset,
+            unfinished: jobs.active.len(),
         }
     }
 
@@ -143,9 +148,13 @@ impl<'a> Draft<'a> {
         let stored = self.jobset.status.as_ref();
         // A status that was never stored is the empty one: nothing to say means nothing to write.
         let changed = stored.map_or(self.status != JobSetStatus::default(), |stored| *stored != self.status);
+        let status_is_urgent = changed
+            && (!self.events.is_empty()
+                || status_timing::is_urgent(self.jobset, &self.status, self.unfinished));
         Plan {
             actions: self.actions,
             status: changed.then_some(self.status),
+            status_is_urgent,
             events: self.events,
             requeue_after: self.requeue_after,
             waiting: self.waiting,

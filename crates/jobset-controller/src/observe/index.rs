@@ -194,7 +194,7 @@ impl Index {
                 for uid in &gone {
                     self.end_jobset(uid);
                 }
-                Vec::new()
+                gone
             }
             Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
             // One that we made and that is not listed yet will be created again at worst, and then found.

@@ -135,6 +135,7 @@ impl Feeder {
             Change::Gone(guard) => {
                 if let Some(uid) = &guard.meta().uid {
                     self.index.end_jobset(uid);
+                    self.look_at([uid.clone()]);
                 }
             }
         }

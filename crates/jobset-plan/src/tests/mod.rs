@@ -14,6 +14,7 @@ mod network;
 mod replicated_jobs_status;
 mod restart;
 mod startup_policy;
+mod status_timing;
 mod success_policy;
 mod suspend;
 mod ttl;

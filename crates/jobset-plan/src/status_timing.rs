@@ -1,0 +1,87 @@
+//! When a new status is worth a write.
+//!
+//! Counts change with every pod that starts or ends; a thousand Jobs would be thousands of writes, each of which
+//! wakes every watcher of the JobSet. So what somebody acts on is stored at once, and mere counting every few
+//! seconds. Nothing here decides by stored counts, so that a late one misleads nobody but a reader.
+
+use jobset_api::{JobSet, JobSetStatus, ReplicatedJobStatus};
+use std::time::Duration;
+
+/// How long counts may change before they are stored: changes come in swarms.
+const SWARM: Duration = Duration::from_secs(1);
+/// How far apart two writes of the status of one JobSet are, if the second only counts.
+const BETWEEN: Duration = Duration::from_secs(5);
+
+/// What a process remembers of a JobSet in order to store counts seldom. A process that remembers nothing stores
+/// them the sooner. Times are those of any clock that never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusTiming {
+    stored_at: Option<Duration>,
+    differs_since: Option<Duration>,
+}
+
+impl StatusTiming {
+    /// A status that is not the stored one: how long storing it can wait. Zero means now.
+    pub fn wait(&mut self, is_urgent: bool, now: Duration) -> Duration {
+        let differs_since = *self.differs_since.get_or_insert(now);
+        if is_urgent {
+            return Duration::ZERO;
+        }
+        let due = self.stored_at.map_or(Duration::ZERO, |at| at + BETWEEN).max(differs_since + SWARM);
+        due.saturating_sub(now)
+    }
+
+    /// The status was stored.
+    pub fn stored(&mut self, now: Duration) {
+        *self = Self { stored_at: Some(now), differs_since: None };
+    }
+
+    /// The stored status is the right one again.
+    pub fn settled(&mut self) {
+        self.differs_since = None;
+    }
+}
+
+/// Whether somebody waits for what is new in `new`. Of the counts that is so when
+///
+/// - a Job failed, or the failures were left behind by a restart: what else is counted then is of another attempt,
+/// - all Jobs have become ready, or have succeeded (Kueue: the workload runs),
+/// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free).
+pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {
+    let nothing = JobSetStatus::default();
+    let old = jobset.status.as_ref().unwrap_or(&nothing);
+    let total = |status: &JobSetStatus, of: fn(&ReplicatedJobStatus) -> i32| -> i64 {
+        status.replicated_jobs_status.iter().map(|entry| i64::from(of(entry))).sum()
+    };
+    let changed = |of: fn(&ReplicatedJobStatus) -> i32| total(old, of) != total(new, of);
+
+    let suspended = total(new, |entry| entry.suspended);
+    let all_suspended = unfinished > 0 && usize::try_from(suspended) == Ok(unfinished);
+    let stopped = total(new, |entry| entry.active) == 0;
+    without_counts(old) != without_counts(new)
+        || changed(|entry| entry.failed)
+        || (all_ready(jobset, new) && !all_ready(jobset, old))
+        || (all_suspended && (changed(|entry| entry.suspended) || (stopped && changed(|entry| entry.active))))
+}
+
+/// Whether as many Jobs as there should be are ready or have succeeded, of every ReplicatedJob.
+fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
+    jobset.spec.replicated_jobs.iter().all(|replicated_job| {
+        let entry = status.replicated_jobs_status.iter().find(|entry| entry.name == replicated_job.name);
+        entry.map_or(0, |entry| entry.ready + entry.succeeded) == replicated_job.replicas
+    })
+}
+
+/// The status less its counts, and less entries that hold nothing else.
+fn without_counts(status: &JobSetStatus) -> JobSetStatus {
+    let entries = status.replicated_jobs_status.iter().map(|entry| ReplicatedJobStatus {
+        name: entry.name.clone(),
+        job_restarts: entry.job_restarts.clone(),
+        job_restarts_count_towards_max: entry.job_restarts_count_towards_max.clone(),
+        ..Default::default()
+    });
+    let restarted = |entry: &ReplicatedJobStatus| {
+        !entry.job_restarts.is_empty() || !entry.job_restarts_count_towards_max.is_empty()
+    };
+    JobSetStatus { replicated_jobs_status: entries.filter(restarted).collect(), ..status.clone() }
+}

@@ -1,0 +1,126 @@
+use super::*;
+use std::time::Duration;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// When the status of `jobs` is stored, where that of `before` stands.
+fn is_urgent(scene: &Scene, before: &str, jobs: &str) -> bool {
+    let mut stored = scene.clone().jobs(before).stored();
+    // What is stored of conditions is as it will be; only the counts matter here.
+    let conditions = stored.clone().jobs(jobs).plan().status.map(|status| status.conditions);
+    stored.status().conditions = conditions.unwrap_or_default();
+    let plan = stored.jobs(jobs).plan();
+    assert!(plan.status.is_some(), "{before:?} and {jobs:?} are told apart");
+    plan.status_is_urgent
+}
+
+#[test]
+fn counts_that_nobody_waits_for_can_wait() {
+    let scene = jobset("");
+    for (before, after) in [
+        (RUNNING, "driver-0 ready, worker-0, worker-1"),
+        ("driver-0 pending, worker-0 pending, worker-1 pending", RUNNING),
+        ("driver-0 ready, worker-0 ready, worker-1", "driver-0 ready, worker-0, worker-1"),
+        ("driver-0 ready, worker-0 ready, worker-1 ready", RUNNING),
+        (
+            "driver-0 ready, worker-0 ready, worker-1 ready",
+            "driver-0 complete, worker-0 ready, worker-1 ready",
+        ),
+        // The pods of the last Job have succeeded; the Job controller has not said so yet.
+        (
+            "driver-0 complete, worker-0 complete, worker-1",
+            "driver-0 complete, worker-0 complete, worker-1 active=0",
+        ),
+    ] {
+        assert!(!is_urgent(&scene, before, after), "{before} -> {after}");
+    }
+}
+
+#[test]
+fn a_jobset_that_is_new_can_wait() {
+    let plan = jobset("").plan();
+    assert!(plan.status.is_some() && !plan.status_is_urgent);
+}
+
+#[test]
+fn counts_that_somebody_waits_for() {
+    let scene = jobset("");
+    for (before, after) in [
+        (RUNNING, "driver-0 ready, worker-0 ready, worker-1 ready"),
+        ("driver-0 complete, worker-0 ready, worker-1", "driver-0 complete, worker-0 ready, worker-1 ready"),
+    ] {
+        assert!(is_urgent(&scene, before, after), "all ready: {before} -> {after}");
+    }
+    let failing = jobset("failurePolicy: {maxRestarts: 1, rules: [{name: alone, action: RestartJob}]}");
+    assert!(is_urgent(&failing, RUNNING, "driver-0 failed@7, worker-0, worker-1"), "failed");
+
+    let suspended = jobset("").suspend(true);
+    for (before, after) in [
+        (RUNNING, "driver-0 suspended active=1, worker-0 suspended active=1, worker-1 suspended active=1"),
+        (
+            "driver-0 suspended, worker-0 suspended, worker-1 suspended active=1",
+            "driver-0 suspended, worker-0 suspended, worker-1 suspended",
+        ),
+        (
+            "driver-0 complete, worker-0 suspended, worker-1",
+            "driver-0 complete, worker-0 suspended, worker-1 suspended",
+        ),
+    ] {
+        assert!(is_urgent(&suspended, before, after), "all suspended: {before} -> {after}");
+    }
+    assert!(
+        !is_urgent(&suspended, RUNNING, "driver-0 suspended, worker-0, worker-1"),
+        "not all are suspended"
+    );
+}
+
+#[test]
+fn whatever_is_more_than_a_count_is_urgent() {
+    let policy = "failurePolicy: {maxRestarts: 3}";
+    for (scene, jobs) in [
+        (jobset(""), "driver-0 failed@7, worker-0, worker-1"),
+        (jobset(""), "driver-0 complete, worker-0 complete, worker-1 complete"),
+        (jobset("").suspend(true), RUNNING),
+        (jobset("startupPolicy: {startupPolicyOrder: InOrder}"), ""),
+        (jobset(policy), "driver-0 failed@7, worker-0, worker-1"),
+        (
+            jobset("failurePolicy: {maxRestarts: 3, rules: [{name: alone, action: RestartJob}]}")
+                .gates("RestartJob"),
+            "driver-0 failed@7, worker-0, worker-1",
+        ),
+    ] {
+        assert!(scene.clone().jobs(jobs).plan().status_is_urgent, "{jobs}");
+    }
+    // Behind a restart the counts are those of another attempt.
+    let restarted = jobset(policy).jobs("driver-0 failed@7, worker-0 ready, worker-1 ready").stored();
+    assert_eq!(restarted.clone().jobset.status.unwrap().replicated_jobs_status[0].ready, 2);
+    let plan = restarted.plan();
+    assert_eq!(plan.status.unwrap().replicated_jobs_status[0].ready, 0);
+    assert!(plan.status_is_urgent);
+}
+
+#[test]
+fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
+    let mut timing = StatusTiming::default();
+    let at = Duration::from_millis;
+    assert_eq!(timing.wait(false, at(100)), at(1000), "new");
+    assert_eq!(timing.wait(false, at(700)), at(400), "it differs for a while");
+    assert_eq!(timing.wait(false, at(1100)), Duration::ZERO);
+    timing.stored(at(1100));
+
+    assert_eq!(timing.wait(false, at(1200)), at(4900), "it was stored just now");
+    timing.settled();
+    assert_eq!(timing.wait(false, at(6000)), at(1000), "it did not differ in between");
+    assert_eq!(timing.wait(false, at(7000) - MILLISECOND), MILLISECOND);
+    assert_eq!(timing.wait(false, at(9000)), Duration::ZERO, "it is late");
+}
+
+#[test]
+fn what_is_urgent_is_stored_at_once() {
+    let mut timing = StatusTiming::default();
+    let at = Duration::from_millis;
+    timing.stored(at(1000));
+    assert_eq!(timing.wait(true, at(1001)), Duration::ZERO);
+    timing.stored(at(1001));
+    assert_eq!(timing.wait(false, at(1002)), at(4999), "the whole status was stored");
+}
