@@ -2,6 +2,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
+//! | [`certificates`] | certificates of our own making, for webhooks |
 //! | [`client`] | the way to the API server |
 //! | [`logging`] | one subscriber, whose level can change while the process runs |
 //! | [`shutdown`] | a token that SIGTERM or SIGINT cancels; a second signal ends the process |
@@ -13,6 +14,7 @@
 //! | [`version`] | what this program is built from |
 //! | [`events`] | Kubernetes events, sent beside the reconcile |
 
+pub mod certificates;
 pub mod client;
 pub mod events;
 pub mod leader;

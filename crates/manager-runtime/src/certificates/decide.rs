@@ -1,0 +1,331 @@
+//! What a Secret of certificates needs now: a pure decision, and the Secret as it is after it was carried out.
+
+use super::issue::{self, BACKDATED, IssueError, Pair};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    jiff::{SignedDuration, Timestamp},
+};
+use rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    sign::CertifiedKey,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Key of the CA's certificate, followed by those that are still trusted although they sign no more.
+pub const BUNDLE: &str = "ca.crt";
+/// Key of the CA's private key.
+pub const AUTHORITY_KEY: &str = "ca.key";
+/// Key of the server's certificate.
+pub const CERTIFICATE: &str = "tls.crt";
+/// Key of the server's private key.
+pub const KEY: &str = "tls.key";
+
+/// Most CAs that are kept in a bundle beside the one that signs.
+const PREVIOUS_AT_MOST: usize = 4;
+
+/// What the Secret should hold.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Namespace of the Secret.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub secret: String,
+    /// Labels of the Secret when it is created.
+    pub labels: BTreeMap<String, String>,
+    /// Names that clients know the server by; the first is the certificate's common name.
+    pub dns_names: Vec<String>,
+    /// Common name of the CA.
+    pub authority: String,
+    /// Organization of the CA.
+    pub organization: String,
+    /// How long things last.
+    pub times: Times,
+}
+
+/// How long things last.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Validity of a CA.
+    pub authority: SignedDuration,
+    /// Validity of a server certificate.
+    pub server: SignedDuration,
+    /// Either is renewed when it has less than this left.
+    pub renew_before: SignedDuration,
+    /// How long a CA stays in the bundle after another one took its place. Long enough for every replica to
+    /// follow, and short, so that who replaces a CA that he no longer trusts need not wait for days.
+    pub overlap: SignedDuration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            authority: SignedDuration::from_hours(24 * 3650),
+            server: SignedDuration::from_hours(24 * 365),
+            renew_before: SignedDuration::from_hours(24 * 90),
+            overlap: SignedDuration::from_hours(1),
+        }
+    }
+}
+
+/// What to do with a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing before this time.
+    Keep {
+        /// When to decide again.
+        until: Timestamp,
+    },
+    /// A new server certificate of the same CA.
+    NewServer {
+        /// Why.
+        reason: String,
+    },
+    /// A new CA and a new server certificate; the CA before it stays in the bundle.
+    NewAuthority {
+        /// Why.
+        reason: String,
+    },
+    /// The CAs before the one that signs have been kept long enough.
+    DropPrevious,
+    /// The Secret is somebody else's: it is not written.
+    Refuse {
+        /// Why, and the way out.
+        reason: String,
+    },
+}
+
+/// Decides what `found`, the Secret in the cluster, needs at `now`.
+pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decision {
+    let Some(secret) = found else {
+        return Decision::NewAuthority { reason: "there is no Secret".to_owned() };
+    };
+    let data = secret.data.as_ref().filter(|data| !data.is_empty());
+    let Some(data) = data else {
+        return Decision::NewAuthority { reason: "the Secret is empty".to_owned() };
+    };
+    // Only who makes certificates himself keeps the CA's key beside them, and nothing else with it.
+    let ours = [BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY];
+    if !data.contains_key(AUTHORITY_KEY) || data.keys().any(|key| !ours.contains(&key.as_str())) {
+        let keys: Vec<&str> = data.keys().map(String::as_str).collect();
+        return Decision::Refuse {
+            reason: format!(
+                "Secret {}/{} was made by somebody else, as it holds {} where {} are expected: delete it, or \
+                 choose another name",
+                wanted.namespace,
+                wanted.secret,
+                keys.join(", "),
+                ours.join(", ")
+            ),
+        };
+    }
+    let material = match Material::read(secret) {
+        Ok(material) => material,
+        Err(reason) => return Decision::NewAuthority { reason },
+    };
+    let authority_ends = match issue::ends(&material.bundle) {
+        Ok(end) => renewal(end, wanted),
+        Err(reason) => return Decision::NewAuthority { reason: format!("{BUNDLE} {reason}") },
+    };
+    if authority_ends <= now {
+        return Decision::NewAuthority { reason: "the CA is about to expire".to_owned() };
+    }
+    let server_ends = match issue::ends(&material.server.certificate) {
+        Ok(end) => renewal(end, wanted),
+        Err(reason) => return Decision::NewServer { reason: format!("{CERTIFICATE} {reason}") },
+    };
+    if server_ends <= now {
+        return Decision::NewServer { reason: "the server certificate is about to expire".to_owned() };
+    }
+    if let Err(reason) = material.check(&wanted.dns_names, now) {
+        return Decision::NewServer { reason };
+    }
+    let mut until = authority_ends.min(server_ends);
+    if material.authorities().len() > 1 {
+        let overlap = issue::begins(&material.bundle).unwrap_or(now) + BACKDATED + wanted.times.overlap;
+        if overlap <= now {
+            return Decision::DropPrevious;
+        }
+        until = until.min(overlap);
+    }
+    Decision::Keep { until }
+}
+
+fn renewal(end: Timestamp, wanted: &Wanted) -> Timestamp {
+    end.checked_sub(wanted.times.renew_before).unwrap_or(end)
+}
+
+/// The Secret after `decision`; None when there is nothing to write.
+///
+/// It keeps the metadata of `found`, and with it the version that the API server compares. `trusted` is PEM text
+/// of CAs that clients trust now, which a new CA joins for the time of the overlap.
+pub fn carried_out(
+    decision: &Decision,
+    found: Option<&Secret>,
+    trusted: &str,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<Option<Secret>, IssueError> {
+    let material = found.and_then(|secret| Material::read(secret).ok());
+    let times = &wanted.times;
+    let new = match (decision, material) {
+        (Decision::Keep { .. } | Decision::Refuse { .. }, _) | (Decision::DropPrevious, None) => {
+            return Ok(None);
+        }
+        (Decision::DropPrevious, Some(material)) => {
+            let authority = material.authorities().into_iter().next().unwrap_or_default();
+            Material { bundle: authority, ..material }
+        }
+        (Decision::NewServer { .. }, Some(material)) => {
+            let signing = Pair { certificate: material.bundle.clone(), key: material.authority_key.clone() };
+            match issue::server(&signing, &wanted.dns_names, now, times.server) {
+                Ok(server) => Material { server, ..material },
+                // A CA whose key is lost signs no more: the next one takes over.
+                Err(_) => Material::new(Some(&material), trusted, wanted, now)?,
+            }
+        }
+        (Decision::NewServer { .. } | Decision::NewAuthority { .. }, material) => {
+            Material::new(material.as_ref(), trusted, wanted, now)?
+        }
+    };
+    Ok(Some(new.into_secret(found, wanted)))
+}
+
+/// What the Secret holds, all PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Material {
+    /// The CA that signs, then those before it.
+    pub bundle: String,
+    /// Private key of the CA that signs.
+    pub authority_key: String,
+    /// What the server shows.
+    pub server: Pair,
+}
+
+impl Material {
+    /// Reads a Secret; the error names the key that is missing or is no text.
+    pub fn read(secret: &Secret) -> Result<Self, String> {
+        let text = |key: &str| {
+            let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+            let bytes = bytes.ok_or_else(|| format!("{key} is missing"))?;
+            String::from_utf8(bytes.0.clone()).map_err(|_| format!("{key} is no PEM data"))
+        };
+        Ok(Self {
+            bundle: text(BUNDLE)?,
+            authority_key: text(AUTHORITY_KEY)?,
+            server: Pair { certificate: text(CERTIFICATE)?, key: text(KEY)? },
+        })
+    }
+
+    fn new(
+        before: Option<&Self>,
+        trusted: &str,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<Self, IssueError> {
+        let times = &wanted.times;
+        let authority = issue::authority(&wanted.authority, &wanted.organization, now, times.authority)?;
+        let server = issue::server(&authority, &wanted.dns_names, now, times.server)?;
+        let mut previous = before.map(Self::authorities).unwrap_or_default();
+        for certificate in certificates(trusted) {
+            if !previous.contains(&certificate) {
+                previous.push(certificate);
+            }
+        }
+        previous.retain(|certificate| issue::ends(certificate).is_ok_and(|end| end > now));
+        previous.truncate(PREVIOUS_AT_MOST);
+        let bundle = authority.certificate.clone() + &previous.concat();
+        Ok(Self { bundle, authority_key: authority.key, server })
+    }
+
+    /// The certificates of the bundle, each as PEM in the same form; the first signs.
+    pub fn authorities(&self) -> Vec<String> {
+        certificates(&self.bundle)
+    }
+
+    /// Whether clients that trust the bundle accept the server under each of these names. A certificate that is
+    /// not valid yet counts as one that is: the clock of its maker may be ahead of ours.
+    pub fn check(&self, dns_names: &[String], now: Timestamp) -> Result<(), String> {
+        let (chain, key) = self.server.der().map_err(|(key, reason)| format!("{key} {reason}"))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        CertifiedKey::from_der(chain.clone(), key, &provider)
+            .map_err(|error| format!("{CERTIFICATE} and {KEY} are no pair: {error}"))?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(
+            CertificateDer::pem_slice_iter(self.bundle.as_bytes()).filter_map(Result::ok),
+        );
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| format!("{BUNDLE} holds no CA: {error}"))?;
+        let [certificate, intermediates @ ..] = chain.as_slice() else {
+            return Err(format!("{CERTIFICATE} holds no certificate"));
+        };
+        let begin = issue::begins(&self.server.certificate).unwrap_or(now);
+        let seconds = u64::try_from(begin.max(now).as_second()).unwrap_or_default();
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        for name in dns_names {
+            let server =
+                ServerName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no DNS name"))?;
+            verifier
+                .verify_server_cert(certificate, intermediates, &server, &[], at)
+                .map_err(|error| format!("the server certificate does not serve as {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn into_secret(self, found: Option<&Secret>, wanted: &Wanted) -> Secret {
+        let mut secret = found.cloned().unwrap_or_else(|| {
+            let mut secret = Secret { type_: Some("kubernetes.io/tls".to_owned()), ..Secret::default() };
+            secret.metadata.namespace = Some(wanted.namespace.clone());
+            secret.metadata.name = Some(wanted.secret.clone());
+            secret.metadata.labels = Some(wanted.labels.clone()).filter(|labels| !labels.is_empty());
+            secret
+        });
+        let data = secret.data.get_or_insert_default();
+        for (key, text) in [
+            (BUNDLE, self.bundle),
+            (AUTHORITY_KEY, self.authority_key),
+            (CERTIFICATE, self.server.certificate),
+            (KEY, self.server.key),
+        ] {
+            data.insert(key.to_owned(), ByteString(text.into_bytes()));
+        }
+        secret
+    }
+}
+
+impl Pair {
+    /// The certificates and the private key as DER; the error names the key of the Secret and what is wrong.
+    pub fn der(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), (&'static str, String)> {
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| (CERTIFICATE, format!("is no PEM data: {error}")))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
+            .map_err(|error| (KEY, format!("holds no private key: {error}")))?;
+        Ok((chain, key))
+    }
+}
+
+/// The certificates in this text, each as PEM in one and the same form. What is no certificate is passed over.
+pub fn certificates(pem: &str) -> Vec<String> {
+    let blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
+    blocks
+        .filter_map(Result::ok)
+        .filter(|block| block.label == "CERTIFICATE" && block.parse_x509().is_ok())
+        .map(|block| encoded(block.contents))
+        .collect()
+}
+
+fn encoded(der: Vec<u8>) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new("CERTIFICATE", der), config)
+}
+
+#[cfg(test)]
+#[path = "decide_test.rs"]
+mod tests;

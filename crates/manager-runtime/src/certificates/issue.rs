@@ -1,0 +1,140 @@
+//! A CA, and server certificates that it signs. ECDSA P-256, which every TLS client of Kubernetes knows.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+use thiserror::Error;
+use time::OffsetDateTime;
+use x509_parser::{parse_x509_certificate, pem::Pem};
+
+/// How long before it is made a certificate begins, for clocks that lag behind.
+pub const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why a certificate cannot be made.
+#[derive(Debug, Error)]
+pub enum IssueError {
+    /// The library refuses, for example a name that is none.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// The CA cannot sign.
+    #[error("cannot sign with the CA: {0}")]
+    Authority(String),
+    /// The end is beyond what certificates can say.
+    #[error("a certificate cannot end at {0}")]
+    Time(Timestamp),
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+/// Makes a CA that signs with itself.
+pub fn authority(
+    name: &str,
+    organization: &str,
+    now: Timestamp,
+    validity: SignedDuration,
+) -> Result<Pair, IssueError> {
+    let mut params = params(name, vec![name.to_owned()], now, now.checked_add(validity).unwrap_or(now))?;
+    params.distinguished_name.push(DnType::OrganizationName, organization);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+}
+
+/// Makes a certificate for a server of these DNS names, signed by `authority`, whose end it does not outlive.
+pub fn server(
+    authority: &Pair,
+    dns_names: &[String],
+    now: Timestamp,
+    validity: SignedDuration,
+) -> Result<Pair, IssueError> {
+    let ca_key = KeyPair::from_pem(&authority.key).map_err(|e| IssueError::Authority(e.to_string()))?;
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, ca_key)
+        .map_err(|e| IssueError::Authority(e.to_string()))?;
+    let last = ends(&authority.certificate).map_err(IssueError::Authority)?;
+    let end = now.checked_add(validity).unwrap_or(last).min(last);
+    let first = dns_names.first().map_or("", String::as_str);
+    let mut params = params(first, dns_names.to_vec(), now, end)?;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
+}
+
+fn params(
+    common_name: &str,
+    dns_names: Vec<String>,
+    now: Timestamp,
+    end: Timestamp,
+) -> Result<CertificateParams, IssueError> {
+    let mut params = CertificateParams::new(dns_names)?;
+    params.distinguished_name = DistinguishedName::new();
+    // X.509 allows a common name 64 characters; longer names stand among the DNS names alone.
+    if common_name.len() <= 64 {
+        params.distinguished_name.push(DnType::CommonName, common_name);
+    }
+    let time =
+        |at: Timestamp| OffsetDateTime::from_unix_timestamp(at.as_second()).map_err(|_| IssueError::Time(at));
+    params.not_before = time(now.checked_sub(BACKDATED).unwrap_or(now))?;
+    params.not_after = time(end)?;
+    Ok(params)
+}
+
+/// When the first certificate of this PEM text begins.
+pub fn begins(pem: &str) -> Result<Timestamp, String> {
+    validity(pem).map(|(begin, _)| begin)
+}
+
+/// When the first certificate of this PEM text ends.
+pub fn ends(pem: &str) -> Result<Timestamp, String> {
+    validity(pem).map(|(_, end)| end)
+}
+
+fn validity(pem: &str) -> Result<(Timestamp, Timestamp), String> {
+    let first = Pem::iter_from_buffer(pem.as_bytes())
+        .next()
+        .ok_or_else(|| "holds no PEM data".to_owned())?
+        .map_err(|error| format!("is no PEM data: {error}"))?;
+    let (_, parsed) =
+        parse_x509_certificate(&first.contents).map_err(|error| format!("holds no certificate: {error}"))?;
+    let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|error| error.to_string());
+    let validity = parsed.validity();
+    Ok((time(validity.not_before.timestamp())?, time(validity.not_after.timestamp())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_begin_early_and_end_with_their_ca() {
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let ca = authority("test-ca", "test", now, SignedDuration::from_hours(48)).unwrap();
+        let names = ["a.b.svc".to_owned()];
+        let short = server(&ca, &names, now, SignedDuration::from_hours(24)).unwrap();
+        let long = server(&ca, &names, now, SignedDuration::from_hours(999)).unwrap();
+        assert_eq!(begins(&short.certificate).unwrap(), now - BACKDATED);
+        assert_eq!(ends(&short.certificate).unwrap(), now + SignedDuration::from_hours(24));
+        assert_eq!(ends(&long.certificate).unwrap(), ends(&ca.certificate).unwrap());
+    }
+
+    #[test]
+    fn a_ca_that_cannot_sign_is_an_error() {
+        let now = Timestamp::now();
+        let mut ca = authority("test-ca", "test", now, SignedDuration::from_hours(1)).unwrap();
+        ca.key = "garbage".to_owned();
+        let error = server(&ca, &[], now, SignedDuration::from_hours(1)).err().unwrap();
+        assert!(error.to_string().starts_with("cannot sign with the CA"), "{error}");
+    }
+}
