@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::wait_for;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
@@ -159,49 +159,6 @@ pub(crate) async fn coordinator_is_named_on_jobs_and_pods(suite: Arc<Integration
     )
     .await?;
     Ok(())
-}
-
-pub(crate) async fn service_makes_host_names(suite: Arc<Integration>) -> Result<()> {
-    let namespace = suite.cluster.namespace(&suite.client).await?;
-    let created = create(&suite, &namespace, "named", &spec_with_network("{subdomain: meeting}")).await?;
-    let services: Api<Service> = Api::namespaced(suite.client.clone(), &namespace);
-    let service = wait_for(
-        "the Service",
-        PATIENCE,
-        || async { Ok(services.get_opt("meeting").await?) },
-        Option::is_some,
-    )
-    .await?
-    .context("it was just seen")?;
-    assert_eq!(service.owner_references()[0].uid, created.uid().unwrap_or_default());
-    let spec = service.spec.context("a Service has a spec")?;
-    assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
-    assert_eq!(spec.publish_not_ready_addresses, Some(true));
-    assert_eq!(json!(spec.selector), json!({ "jobset.sigs.k8s.io/jobset-name": "named" }));
-    assert_eq!(spec.ports, None);
-    Ok(())
-}
-
-pub(crate) async fn no_service_without_host_names(suite: Arc<Integration>) -> Result<()> {
-    let namespace = suite.cluster.namespace(&suite.client).await?;
-    create(&suite, &namespace, "nameless", &spec_with_network("{enableDNSHostnames: false}")).await?;
-    let jobs = jobs_of(&suite, &namespace, "nameless", 1).await?;
-    let pod = jobs["nameless-w-0"].spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    assert_eq!(pod.and_then(|pod| pod.subdomain.as_ref()), None);
-    let services: Api<Service> = Api::namespaced(suite.client.clone(), &namespace);
-    holds_for(
-        "having no Service",
-        Duration::from_secs(2),
-        || async { Ok(services.list(&ListParams::default()).await?.items.len()) },
-        |services| *services == 0,
-    )
-    .await
-}
-
-fn spec_with_network(network: &str) -> String {
-    format!(
-        "{{network: {network}, replicatedJobs: [{{name: w, template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: i}}]}}}}}}}}}}]}}"
-    )
 }
 
 /// Creates a JobSet.

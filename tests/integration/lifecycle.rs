@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::wait_for;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::events::v1::Event;
@@ -162,27 +162,6 @@ pub(crate) async fn recreated_jobset_has_children_of_its_own(suite: Arc<Integrat
         assert_eq!(job.owner_references()[0].uid, uid, "{name} belongs to the first JobSet");
     }
     Ok(())
-}
-
-pub(crate) async fn foreign_manager_is_left_alone(suite: Arc<Integration>) -> Result<()> {
-    let namespace = suite.cluster.namespace(&suite.client).await?;
-    let spec = format!(
-        "{{managedBy: example.com/other, replicatedJobs: [{}]}}",
-        replicated_job("w", 1, "succeed", "1s")
-    );
-    let created = create(&suite, &namespace, "foreign", &spec).await?;
-    let api = objects::api_of(&suite.client, &created).await?;
-    let jobs: Api<Job> = Api::namespaced(suite.client.clone(), &namespace);
-    holds_for(
-        "leaving another manager's JobSet alone",
-        Duration::from_secs(3),
-        || async {
-            let status = api.get("foreign").await?.data["status"].clone();
-            Ok((jobs.list(&ListParams::default()).await?.items.len(), status))
-        },
-        |(jobs, status)| *jobs == 0 && status.is_null(),
-    )
-    .await
 }
 
 /// The status of a JobSet, as soon as `condition` holds for it.

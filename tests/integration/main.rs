@@ -3,8 +3,22 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod children;
+mod creation_failures;
+mod depends_on;
+mod elastic;
+mod failure_policy;
+mod jobset;
 mod lifecycle;
+mod managed_by;
+mod network;
 mod quiet;
+mod restart;
+mod restart_job;
+mod startup_policy;
+mod success_policy;
+mod suspend;
+mod ttl;
+mod volume_claims;
 
 use std::process::ExitCode;
 
@@ -12,7 +26,8 @@ use anyhow::Result;
 use devcluster::NodeKind;
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::controller::Controller;
-use jobset_tests::{suite, tests};
+use jobset_tests::suite::{self, Part};
+use jobset_tests::tests;
 use kube::Client;
 
 /// What the tests share.
@@ -23,32 +38,76 @@ struct Integration {
 }
 
 fn main() -> ExitCode {
-    suite::run(
+    let by_default = tests![
+        children::jobs_are_as_documented,
+        children::pods_have_stable_names,
+        children::coordinator_is_named_on_jobs_and_pods,
+        lifecycle::completes_when_every_job_has,
+        lifecycle::fails_with_the_first_failed_job,
+        lifecycle::deletion_takes_the_children,
+        lifecycle::recreated_jobset_has_children_of_its_own,
+        success_policy::operator_and_targets_decide,
+        success_policy::completes_after_a_restart,
+        failure_policy::rules_decide,
+        failure_policy::maximum_ends_restarts,
+        failure_policy::failures_at_once_are_one_restart,
+        failure_policy::single_jobs_restart_behind_a_gate_only,
+        restart::recreate_waits_for_each_job_alone,
+        restart::blocking_recreate_waits_for_all_jobs,
+        restart::in_place_restart_recreates_failed_jobs,
+        restart::deleted_job_comes_back,
+        startup_policy::replicated_jobs_start_in_order,
+        startup_policy::suspended_jobset_resumes_in_order,
+        depends_on::each_dependency_is_waited_for,
+        depends_on::dependents_wait_for_a_suspended_jobset,
+        suspend::jobs_are_born_suspended,
+        suspend::running_jobset_is_suspended_and_moved,
+        suspend::what_kueue_changes_arrives_with_the_resume,
+        suspend::restart_is_suspended,
+        network::service_makes_host_names,
+        network::subdomain_and_readiness_are_chosen,
+        network::no_service_without_host_names,
+        network::deleted_service_comes_back,
+        network::subdomain_is_shared,
+        volume_claims::claims_are_made_and_mounted,
+        volume_claims::retained_claim_serves_the_next_jobset,
+        ttl::finished_jobset_is_deleted,
+        ttl::time_is_given_after_the_end,
+        ttl::running_jobset_stays,
+        managed_by::foreign_manager_is_left_alone,
+        managed_by::own_name_is_ours,
+        creation_failures::refusals_are_told_and_overcome,
+        creation_failures::foreign_job_of_the_same_name_is_told,
+        creation_failures::job_of_another_jobset_is_left_alone,
+        quiet::settled_jobset_causes_no_write,
+        quiet::whole_life_of_few_jobs,
+        quiet::whole_life_of_many_jobs,
+    ];
+    let behind_gates = tests![
+        restart_job::failed_job_restarts_alone,
+        restart_job::blocking_recreate_waits_for_single_jobs,
+        elastic::running_jobs_follow_their_template,
+    ];
+    suite::run_parts(
         "integration",
         NodeKind::Kwok(3),
         // They wait more than they work.
         8,
-        prepare,
-        tests![
-            children::jobs_are_as_documented,
-            children::pods_have_stable_names,
-            children::coordinator_is_named_on_jobs_and_pods,
-            children::service_makes_host_names,
-            children::no_service_without_host_names,
-            lifecycle::completes_when_every_job_has,
-            lifecycle::fails_with_the_first_failed_job,
-            lifecycle::deletion_takes_the_children,
-            lifecycle::recreated_jobset_has_children_of_its_own,
-            lifecycle::foreign_manager_is_left_alone,
-            quiet::settled_jobset_causes_no_write,
-            quiet::whole_life_of_few_jobs,
-            quiet::whole_life_of_many_jobs,
+        vec![
+            Part::new(|cluster| prepare(cluster, &[]), by_default),
+            Part::new(
+                |cluster| prepare(cluster, &[("RestartJob", true), ("ElasticJobSet", true)]),
+                behind_gates,
+            ),
         ],
     )
 }
 
-async fn prepare(cluster: SuiteCluster) -> Result<Integration> {
+async fn prepare(
+    cluster: SuiteCluster,
+    feature_gates: &'static [(&'static str, bool)],
+) -> Result<Integration> {
     let client = cluster.client().await?;
-    let controller = Controller::start(&client, cluster.layout()).await?;
+    let controller = Controller::start_with(&client, cluster.layout(), feature_gates).await?;
     Ok(Integration { cluster, client, controller })
 }

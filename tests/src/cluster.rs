@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
@@ -18,11 +19,11 @@ use kube::{Client, Config};
 pub const KEEP: &str = "JOBSET_TEST_KEEP";
 
 /// A cluster that one suite has for itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SuiteCluster {
     suite: &'static str,
-    cluster: Cluster,
-    namespaces: AtomicU32,
+    cluster: Arc<Cluster>,
+    namespaces: Arc<AtomicU32>,
 }
 
 impl SuiteCluster {
@@ -30,7 +31,7 @@ impl SuiteCluster {
     pub fn up(suite: &'static str, node: NodeKind) -> Result<Self> {
         let settings = Settings { node, ..Settings::default() };
         let cluster = Cluster::up(Options { name: name_of(suite), settings, ..Options::default() })?;
-        Ok(Self { suite, cluster, namespaces: AtomicU32::new(0) })
+        Ok(Self { suite, cluster: Arc::new(cluster), namespaces: Arc::default() })
     }
 
     /// Takes the suite's cluster down, if there is one, in whatever state it is.

@@ -6,7 +6,6 @@
 //!   account, and so with no right more than the manifests give;
 //! * the webhook configurations, save that they name an address of this machine instead of a Service.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,6 +50,16 @@ impl Controller {
     ///
     /// It runs until [`Controller::stop`], or until the cluster is taken down.
     pub async fn start(client: &Client, layout: &Layout) -> Result<Self> {
+        Self::start_with(client, layout, &[]).await
+    }
+
+    /// The same with feature gates other than the default. One that runs already is ended before.
+    pub async fn start_with(
+        client: &Client,
+        layout: &Layout,
+        feature_gates: &[(&str, bool)],
+    ) -> Result<Self> {
+        process::stop(layout, PROGRAM, Duration::from_secs(10))?;
         let manifests = Manifests::read(&objects::repository().join("manifests"))?;
         for object in &manifests.foundation {
             objects::apply(client, object, FIELD_MANAGER).await?;
@@ -63,7 +72,11 @@ impl Controller {
         let webhook = free_address()?;
         let probes = free_address()?;
         let configuration = folder.join("config.yaml");
-        write(&configuration, &serde_yaml::to_string(&configuration_of(webhook, probes, &certificates))?)?;
+        let settings = Configuration {
+            feature_gates: feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), *on)).collect(),
+            ..configuration_of(webhook, probes, &certificates)
+        };
+        write(&configuration, &serde_yaml::to_string(&settings)?)?;
         let kubeconfig = folder.join("kubeconfig");
         let token = manifests.token(client).await?;
         write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token)?)?;
@@ -92,7 +105,24 @@ impl Controller {
         for object in &manifests.webhooks {
             objects::apply(client, &pointed_at(object, webhook, &ca)?, FIELD_MANAGER).await?;
         }
-        Ok(controller)
+        // The API server learns of changed webhooks a moment later.
+        let plain = objects::one(&jobset_of("{}"))?;
+        let impossible =
+            objects::one(&jobset_of("{successPolicy: {operator: All, targetReplicatedJobs: [ghost]}}"))?;
+        let called = wait_for(
+            "the API server to call the webhooks",
+            Duration::from_mins(1),
+            || async {
+                let plain = objects::create(client, "default", &plain, true).await;
+                Ok((plain, objects::create(client, "default", &impossible, true).await))
+            },
+            |(plain, impossible)| {
+                let defaulted = |jobset: &DynamicObject| jobset.data.pointer("/spec/successPolicy").is_some();
+                plain.as_ref().is_ok_and(defaulted) && impossible.as_ref().is_err_and(|it| it.code == 422)
+            },
+        )
+        .await;
+        called.map(|_| controller)
     }
 
     /// The user as whom it calls the API server, as the audit log names it.
@@ -114,6 +144,12 @@ impl Controller {
     pub fn stop(&self) -> Result<()> {
         process::stop(&self.layout, PROGRAM, Duration::from_secs(10))
     }
+}
+
+fn jobset_of(spec: &str) -> String {
+    format!(
+        "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{name: webhooks}}, spec: {spec}}}"
+    )
 }
 
 /// The program of this name that cargo built beside the one that runs.
@@ -210,7 +246,6 @@ fn configuration_of(webhook: SocketAddr, probes: SocketAddr, certificates: &Path
             enable: Some(false),
             ..configuration::InternalCertManagement::default()
         },
-        feature_gates: BTreeMap::new(),
         ..Configuration::default()
     }
 }

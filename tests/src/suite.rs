@@ -6,6 +6,8 @@
 //! up -> prepare -> tests, several at a time -> keep the logs -> down
 //! ```
 //!
+//! A suite may have several parts, one after the other on the same cluster: each is prepared anew.
+//!
 //! A panic in a test fails that test alone. Ctrl-C and SIGTERM take the cluster down as well; what a killed run
 //! left behind is taken down at the next start.
 
@@ -17,8 +19,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use devcluster::NodeKind;
-use futures::future::BoxFuture;
-use libtest_mimic::{Arguments, Failed, Trial};
+use futures::future::{BoxFuture, LocalBoxFuture};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,6 +45,25 @@ macro_rules! tests {
     };
 }
 
+/// Tests that share what is prepared for them.
+pub struct Part<Prepared> {
+    prepare: Box<dyn FnOnce(SuiteCluster) -> LocalBoxFuture<'static, Result<Prepared>>>,
+    tests: Vec<Test<Prepared>>,
+}
+
+impl<Prepared> Part<Prepared> {
+    /// `prepare` makes what these tests share. It is not called when none of them is chosen.
+    pub fn new<Preparing>(
+        prepare: impl FnOnce(SuiteCluster) -> Preparing + 'static,
+        tests: Vec<Test<Prepared>>,
+    ) -> Self
+    where
+        Preparing: Future<Output = Result<Prepared>> + 'static,
+    {
+        Self { prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests }
+    }
+}
+
 /// Runs the suite `name` on a cluster with these nodes, as the program's arguments say.
 ///
 /// `prepare` makes what all tests share. `at_once` tests run side by side, unless the arguments say otherwise;
@@ -51,35 +72,38 @@ pub fn run<Prepared, Preparing>(
     name: &'static str,
     node: NodeKind,
     at_once: usize,
-    prepare: impl FnOnce(SuiteCluster) -> Preparing,
+    prepare: impl FnOnce(SuiteCluster) -> Preparing + 'static,
     tests: Vec<Test<Prepared>>,
 ) -> ExitCode
 where
     Prepared: Send + Sync + 'static,
-    Preparing: Future<Output = Result<Prepared>>,
+    Preparing: Future<Output = Result<Prepared>> + 'static,
 {
+    run_parts(name, node, at_once, vec![Part::new(prepare, tests)])
+}
+
+/// Does the same for a suite of several parts.
+pub fn run_parts<Prepared: Send + Sync + 'static>(
+    name: &'static str,
+    node: NodeKind,
+    at_once: usize,
+    mut parts: Vec<Part<Prepared>>,
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(at_once);
     let chosen = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
-    if arguments.list || !tests.iter().any(chosen) {
-        let trials = tests.iter().map(|test| Trial::test(test.name, || Ok(()))).collect();
+    if arguments.list || !parts.iter().flat_map(|part| &part.tests).any(chosen) {
+        let tests = parts.iter().flat_map(|part| &part.tests);
+        let trials = tests.map(|test| Trial::test(test.name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
+    parts.retain(|part| part.tests.iter().any(chosen));
     match with_cluster(name, node, |runtime, cluster| {
-        let logs = cluster.logs_kept_in();
-        let prepared = Arc::new(runtime.block_on(prepare(cluster)).context("the suite cannot be prepared")?);
-        let trials = tests.into_iter().map(|test| {
-            let (runtime, prepared, logs) = (Arc::clone(runtime), Arc::clone(&prepared), logs.clone());
-            Trial::test(test.name, move || {
-                runtime.block_on((test.run)(prepared)).map_err(|error| {
-                    Failed::from(format!(
-                        "{error:#}\nlogs of the cluster and of our programs: {}",
-                        logs.display()
-                    ))
-                })
-            })
-        });
-        Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+        let mut all_passed = true;
+        for part in parts {
+            all_passed &= !run_part(runtime, &cluster, &arguments, part)?.has_failed();
+        }
+        Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::from(101) })
     }) {
         Ok(code) => code,
         Err(error) => {
@@ -87,6 +111,29 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_part<Prepared: Send + Sync + 'static>(
+    runtime: &Arc<Runtime>,
+    cluster: &SuiteCluster,
+    arguments: &Arguments,
+    part: Part<Prepared>,
+) -> Result<Conclusion> {
+    let logs = cluster.logs_kept_in();
+    let preparing = (part.prepare)(cluster.clone());
+    let prepared = Arc::new(runtime.block_on(preparing).context("the suite cannot be prepared")?);
+    let trials = part.tests.into_iter().map(|test| {
+        let (runtime, prepared, logs) = (Arc::clone(runtime), Arc::clone(&prepared), logs.clone());
+        Trial::test(test.name, move || {
+            runtime.block_on((test.run)(prepared)).map_err(|error| {
+                Failed::from(format!(
+                    "{error:#}\nlogs of the cluster and of our programs: {}",
+                    logs.display()
+                ))
+            })
+        })
+    });
+    Ok(libtest_mimic::run(arguments, trials.collect()))
 }
 
 /// Brings the suite's cluster up, does `work` with it, and takes it down.

@@ -1,0 +1,289 @@
+//! `spec.failurePolicy`: what follows from a failed Job.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::Integration;
+use crate::jobset::{LiveJobSet, counts, each};
+
+/// What a case expects.
+enum Then {
+    /// The JobSet fails with this reason and message.
+    Fails(&'static str, &'static str),
+    /// All Jobs restart: reason of the condition, action, and whether the restart counts towards the maximum.
+    Restarts(&'static str, &'static str, bool),
+}
+use Then::{Fails, Restarts};
+
+const RESTART: &str = "RestartJobSet";
+const RESTART_FOR_FREE: &str = "RestartJobSetAndIgnoreMaxRestarts";
+
+/// Job `leader-0` fails, with exit code 1 unless its annotations say otherwise; or `w-1`, where a case says so.
+pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
+    let because_leader_failed = |action| match action {
+        RESTART => "jobset failed due to reaching max number of restarts (first failed job: js-leader-0)",
+        _ => "applying FailJobSet failure policy action (first failed job: js-leader-0)",
+    };
+    let fails_by_rule = || Fails("FailJobSetFailurePolicyAction", because_leader_failed("FailJobSet"));
+    let at_maximum = || Fails("ReachedMaxRestarts", because_leader_failed(RESTART));
+    let cases = [
+        // Without a rule that matches, the JobSet restarts as long as it may.
+        ("empty policy", ("{}", "leader-0", at_maximum())),
+        ("no rules", ("{maxRestarts: 1}", "leader-0", Restarts("DefaultFailurePolicy", RESTART, true))),
+        ("negative maximum", ("{maxRestarts: -1}", "leader-0", at_maximum())),
+        // One rule for everything.
+        ("fail", ("{maxRestarts: 3, rules: [{name: r, action: FailJobSet}]}", "leader-0", fails_by_rule())),
+        (
+            "restart",
+            (
+                "{maxRestarts: 3, rules: [{name: r, action: RestartJobSet}]}",
+                "leader-0",
+                Restarts("FailurePolicy_r", RESTART, true),
+            ),
+        ),
+        ("restart at maximum", ("{rules: [{name: r, action: RestartJobSet}]}", "leader-0", at_maximum())),
+        (
+            "restart for free",
+            (
+                "{rules: [{name: r, action: RestartJobSetAndIgnoreMaxRestarts}]}",
+                "leader-0",
+                Restarts("FailurePolicy_r", RESTART_FOR_FREE, false),
+            ),
+        ),
+        (
+            "unnamed rules",
+            (
+                "{rules: [{action: FailJobSet, targetReplicatedJobs: [w]}, {action: RestartJobSetAndIgnoreMaxRestarts}]}",
+                "leader-0",
+                Restarts("FailurePolicy_failurePolicyRule1", RESTART_FOR_FREE, false),
+            ),
+        ),
+        // The first rule that matches decides.
+        (
+            "first rule",
+            (
+                "{maxRestarts: 1, rules: [{name: one, action: RestartJobSet}, {name: two, action: FailJobSet}]}",
+                "leader-0",
+                Restarts("FailurePolicy_one", RESTART, true),
+            ),
+        ),
+        (
+            "first rule turned round",
+            (
+                "{maxRestarts: 1, rules: [{name: two, action: FailJobSet}, {name: one, action: RestartJobSet}]}",
+                "leader-0",
+                fails_by_rule(),
+            ),
+        ),
+        // By ReplicatedJob.
+        (
+            "target hit",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, targetReplicatedJobs: [leader]}]}",
+                "leader-0",
+                fails_by_rule(),
+            ),
+        ),
+        (
+            "target missed",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, targetReplicatedJobs: [leader]}]}",
+                "w-1",
+                Restarts("DefaultFailurePolicy", RESTART, true),
+            ),
+        ),
+        (
+            "second target",
+            (
+                "{rules: [{name: r, action: FailJobSet, targetReplicatedJobs: [leader]}, {name: s, action: RestartJobSetAndIgnoreMaxRestarts, targetReplicatedJobs: [leader, w]}]}",
+                "w-1",
+                Restarts("FailurePolicy_s", RESTART_FOR_FREE, false),
+            ),
+        ),
+        // By the reason for which the Job failed: leaders have a pod failure policy, workers have none.
+        (
+            "reason of a pod failure policy",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy]}]}",
+                "leader-0",
+                fails_by_rule(),
+            ),
+        ),
+        (
+            "reason of the backoff limit",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy, DeadlineExceeded]}, {name: s, action: RestartJobSet, onJobFailureReasons: [BackoffLimitExceeded]}]}",
+                "w-1",
+                Restarts("FailurePolicy_s", RESTART, true),
+            ),
+        ),
+        (
+            "another reason",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [BackoffLimitExceeded]}]}",
+                "leader-0",
+                Restarts("DefaultFailurePolicy", RESTART, true),
+            ),
+        ),
+        // By the message: "Container c for pod NAMESPACE/NAME failed with exit code 1 matching FailJob rule at index 0".
+        (
+            "pattern in the message",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureMessagePatterns: ['exit code \\d matching']}]}",
+                "leader-0",
+                fails_by_rule(),
+            ),
+        ),
+        (
+            "pattern at another place",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureMessagePatterns: ['^exit', 'code 2']}]}",
+                "leader-0",
+                Restarts("DefaultFailurePolicy", RESTART, true),
+            ),
+        ),
+        (
+            "pattern that is none",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureMessagePatterns: ['(', 'Container c .* FailJob']}]}",
+                "leader-0",
+                fails_by_rule(),
+            ),
+        ),
+        // All of them must match.
+        (
+            "reason without target",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy], targetReplicatedJobs: [w]}]}",
+                "leader-0",
+                Restarts("DefaultFailurePolicy", RESTART, true),
+            ),
+        ),
+        (
+            "reason without pattern",
+            (
+                "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy], onJobFailureMessagePatterns: [deadline]}]}",
+                "leader-0",
+                Restarts("DefaultFailurePolicy", RESTART, true),
+            ),
+        ),
+        (
+            "everything",
+            (
+                "{rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy], onJobFailureMessagePatterns: [FailJob], targetReplicatedJobs: [leader]}]}",
+                "leader-0",
+                fails_by_rule(),
+            ),
+        ),
+    ];
+    each(cases, |_, (policy, job, then)| one_failure(&suite, policy, job, then)).await
+}
+
+async fn one_failure(suite: &Arc<Integration>, policy: &str, job: &str, then: Then) -> Result<()> {
+    let rule = "{action: FailJob, onExitCodes: {operator: In, values: [1]}}";
+    let leader = format!("{{name: leader, template: {{spec: {{podFailurePolicy: {{rules: [{rule}]}}}}}}}}");
+    let spec = format!("{{failurePolicy: {policy}, replicatedJobs: [{leader}, {{name: w, replicas: 2}}]}}");
+    let jobset = LiveJobSet::create(suite, "js", &spec).await?;
+    jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0]), counts("leader", [1, 0, 0, 1, 0])]).await?;
+    jobset.fail(job).await?;
+    match then {
+        Fails(reason, message) => {
+            let status = jobset.conditions_become(&[["Failed", "True", reason, message]]).await?;
+            let seen = (&status["terminalState"], &status["restarts"], &status["restartsCountTowardsMax"]);
+            assert_eq!(seen, (&json!("Failed"), &json!(0), &Value::Null));
+            // The Job that failed stays as evidence.
+            jobset.jobs_become(&[&format!("{job}@0 failed")]).await?;
+            jobset.events_become(&[&format!("Warning {reason}: {message}")]).await?;
+        }
+        Restarts(reason, action, counted) => {
+            let message = format!("applying {action} failure policy action (first failed job: js-{job})");
+            let jobs = jobset.jobs_become(&["leader-0@1", "w-0@1", "w-1@1"]).await?;
+            for (name, job) in jobs {
+                let template = job.spec.and_then(|spec| spec.template.metadata).unwrap_or_default();
+                for map in [&job.metadata.annotations, &template.labels, &template.annotations] {
+                    let attempt = map.as_ref().and_then(|map| map.get("jobset.sigs.k8s.io/restart-attempt"));
+                    assert_eq!(attempt.map(String::as_str), Some("1"), "{name}");
+                }
+            }
+            let status = jobset
+                .conditions_become(&[["RestartingJobSet", "False", "JobsReady", "all jobs are ready"]])
+                .await?;
+            let seen = (&status["terminalState"], &status["restarts"], &status["restartsCountTowardsMax"]);
+            assert_eq!(seen, (&Value::Null, &json!(1), &if counted { json!(1) } else { Value::Null }));
+            jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0]), counts("leader", [1, 0, 0, 1, 0])]).await?;
+            jobset
+                .events_become(&[
+                    &format!("Warning {reason}: {message}"),
+                    &format!("Warning {action}FailurePolicyAction: {message}"),
+                    "Normal JobsReady: all jobs are ready",
+                ])
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Restarts that count and restarts that do not are told apart until none is left; repeated events are one.
+pub(crate) async fn maximum_ends_restarts(suite: Arc<Integration>) -> Result<()> {
+    let spec = "
+failurePolicy:
+  maxRestarts: 2
+  rules: [{name: free, action: RestartJobSetAndIgnoreMaxRestarts, targetReplicatedJobs: [leader]}]
+replicatedJobs: [{name: leader}, {name: w, replicas: 2}]
+";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    let ready = [counts("w", [2, 0, 0, 2, 0]), counts("leader", [1, 0, 0, 1, 0])];
+    for (attempt, (job, counted)) in [("w-1", 0), ("leader-0", 1), ("w-1", 1)].into_iter().enumerate() {
+        let jobs = ["leader-0", "w-0", "w-1"].map(|job| format!("{job}@{attempt}"));
+        jobset.jobs_become(&jobs.each_ref().map(String::as_str)).await?;
+        let status = jobset.counts_become(&ready).await?;
+        let seen = (status["restarts"].as_u64(), status["restartsCountTowardsMax"].as_u64().unwrap_or(0));
+        assert_eq!(seen, (Some(attempt as u64), counted), "before attempt {}", attempt + 1);
+        jobset.fail(job).await?;
+    }
+    jobset.jobs_become(&["leader-0@3", "w-0@3", "w-1@3"]).await?;
+    jobset.fail("w-1").await?;
+    let message = "jobset failed due to reaching max number of restarts (first failed job: js-w-1)";
+    let status = jobset
+        .conditions_become(&[
+            ["RestartingJobSet", "False", "JobSetFailed", "jobset failed"],
+            ["Failed", "True", "ReachedMaxRestarts", message],
+        ])
+        .await?;
+    let seen = (&status["terminalState"], &status["restarts"], &status["restartsCountTowardsMax"]);
+    assert_eq!(seen, (&json!("Failed"), &json!(3), &json!(2)));
+    jobset.jobs_stay(&["w-1@3 failed"]).await?;
+    jobset.counts_become(&[counts("w", [0, 0, 1, 0, 0]), counts("leader", [0; 5])]).await?;
+    Ok(())
+}
+
+/// Jobs that fail at the same moment are one reason to restart, not several.
+pub(crate) async fn failures_at_once_are_one_restart(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{failurePolicy: {maxRestarts: 5}, replicatedJobs: [{name: w, replicas: 6}]}";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    jobset.counts_become(&[counts("w", [6, 0, 0, 6, 0])]).await?;
+    let jobs = ["w-0", "w-1", "w-2", "w-3", "w-4", "w-5"];
+    futures::future::try_join_all(jobs.map(|job| jobset.fail(job))).await?;
+    let jobs = jobs.map(|job| format!("{job}@1"));
+    jobset.jobs_stay(&jobs.each_ref().map(String::as_str)).await?;
+    let status = jobset.counts_become(&[counts("w", [6, 0, 0, 6, 0])]).await?;
+    assert_eq!((&status["restarts"], &status["restartsCountTowardsMax"]), (&json!(1), &json!(1)));
+    Ok(())
+}
+
+/// With the feature gate off, an action on single Jobs is neither carried out nor replaced by another.
+pub(crate) async fn single_jobs_restart_behind_a_gate_only(suite: Arc<Integration>) -> Result<()> {
+    let spec = "
+failurePolicy: {maxRestarts: 5, rules: [{name: r, action: RestartJob}]}
+replicatedJobs: [{name: w, replicas: 2}]
+";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
+    jobset.fail("w-1").await?;
+    jobset.jobs_stay(&["w-0@0", "w-1@0 failed"]).await?;
+    let status = jobset.counts_become(&[counts("w", [1, 0, 1, 1, 0])]).await?;
+    assert_eq!((&status["restarts"], &status["terminalState"]), (&json!(0), &Value::Null));
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `spec.network`: the headless Service behind the pods' names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jobset_tests::wait::{holds_for, wait_for};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams};
+use serde_json::json;
+
+use crate::Integration;
+use crate::jobset::{LiveJobSet, PATIENCE, counts};
+
+/// Without a word about it, the Service is named after the JobSet.
+pub(crate) async fn service_makes_host_names(suite: Arc<Integration>) -> Result<()> {
+    let jobset = LiveJobSet::create(&suite, "named", "{replicatedJobs: [{name: w}]}").await?;
+    let service = service(&suite, &jobset.namespace, "named", None).await?;
+    assert_eq!(
+        json!(service.metadata.owner_references),
+        json!([{
+            "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "name": "named", "uid": jobset.uid,
+            "controller": true, "blockOwnerDeletion": true,
+        }])
+    );
+    let spec = service.spec.context("a Service has a spec")?;
+    assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+    assert_eq!(spec.publish_not_ready_addresses, Some(true));
+    assert_eq!(json!(spec.selector), json!({ "jobset.sigs.k8s.io/jobset-name": "named" }));
+    assert_eq!(spec.ports, None);
+    Ok(())
+}
+
+pub(crate) async fn subdomain_and_readiness_are_chosen(suite: Arc<Integration>) -> Result<()> {
+    let spec =
+        "{network: {subdomain: meeting, publishNotReadyAddresses: false}, replicatedJobs: [{name: w}]}";
+    let jobset = LiveJobSet::create(&suite, "named", spec).await?;
+    let service = service(&suite, &jobset.namespace, "meeting", None).await?;
+    // The API server leaves a false out.
+    assert_eq!(service.spec.and_then(|spec| spec.publish_not_ready_addresses), None);
+    let jobs = jobset.jobs_become(&["w-0@0"]).await?;
+    assert_eq!(subdomain(&jobs["w-0"]), Some("meeting"));
+    Ok(())
+}
+
+pub(crate) async fn no_service_without_host_names(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{network: {enableDNSHostnames: false}, replicatedJobs: [{name: w}]}";
+    let jobset = LiveJobSet::create(&suite, "nameless", spec).await?;
+    let jobs = jobset.jobs_become(&["w-0@0"]).await?;
+    assert_eq!(subdomain(&jobs["w-0"]), None);
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
+    holds_for(
+        "having no Service",
+        Duration::from_secs(2),
+        || async { Ok(services.list(&ListParams::default()).await?.items.len()) },
+        |services| *services == 0,
+    )
+    .await
+}
+
+pub(crate) async fn deleted_service_comes_back(suite: Arc<Integration>) -> Result<()> {
+    let jobset = LiveJobSet::create(&suite, "named", "{replicatedJobs: [{name: w}]}").await?;
+    let first = service(&suite, &jobset.namespace, "named", None).await?;
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
+    services.delete("named", &DeleteParams::default()).await?;
+    let second = service(&suite, &jobset.namespace, "named", first.uid()).await?;
+    assert_eq!(second.owner_references()[0].uid, jobset.uid);
+    Ok(())
+}
+
+/// A subdomain may be shared: its Service stays as the first JobSet made it, and comes back from the second when
+/// the first is deleted.
+pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{network: {subdomain: shared}, replicatedJobs: [{name: w}]}";
+    let first = LiveJobSet::create(&suite, "first", spec).await?;
+    first.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
+    let made = service(&suite, &first.namespace, "shared", None).await?;
+    let second = LiveJobSet::create_in(&suite, &first.namespace, "second", spec).await?;
+    second.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
+    let still = service(&suite, &first.namespace, "shared", None).await?;
+    assert_eq!(still.metadata.resource_version, made.metadata.resource_version);
+
+    first.delete().await?;
+    let next = service(&suite, &first.namespace, "shared", made.uid()).await?;
+    assert_eq!(next.owner_references()[0].uid, second.uid);
+    assert_eq!(
+        json!(next.spec.and_then(|spec| spec.selector)),
+        json!({ "jobset.sigs.k8s.io/jobset-name": "second" })
+    );
+    Ok(())
+}
+
+/// The Service of this name, as soon as there is one that is not the old one.
+async fn service(suite: &Integration, namespace: &str, name: &str, old: Option<String>) -> Result<Service> {
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), namespace);
+    let look = || async { Ok(services.get_opt(name).await?) };
+    let is_new = |service: &Option<Service>| {
+        service.as_ref().is_some_and(|it| it.metadata.uid != old && it.metadata.deletion_timestamp.is_none())
+    };
+    wait_for(&format!("Service {name}"), PATIENCE, look, is_new).await?.context("it was just seen")
+}
+
+fn subdomain(job: &k8s_openapi::api::batch::v1::Job) -> Option<&str> {
+    job.spec.as_ref()?.template.spec.as_ref()?.subdomain.as_deref()
+}

@@ -1,0 +1,65 @@
+//! `spec.ttlSecondsAfterFinished`: a finished JobSet goes by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jobset_tests::wait::{holds_for, wait_for};
+
+use crate::Integration;
+use crate::jobset::{LiveJobSet, PATIENCE};
+
+/// It goes when its time is up, with its Jobs, however it ended; and not before.
+pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{ttlSecondsAfterFinished: 5, replicatedJobs: [{name: w, replicas: 2}]}";
+    let completed = LiveJobSet::create(&suite, "completed", spec).await?;
+    let failed = LiveJobSet::create(&suite, "failed", spec).await?;
+    for jobset in [&completed, &failed] {
+        jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;
+    }
+    completed.succeed("w-0").await?;
+    completed.succeed("w-1").await?;
+    failed.fail("w-0").await?;
+    for jobset in [&completed, &failed] {
+        jobset.status_when("a terminal state", |status| !status["terminalState"].is_null()).await?;
+        // Times are whole seconds: it finished up to one second later than its status says.
+        holds_for(
+            "staying for a while",
+            Duration::from_millis(1500),
+            || jobset.get(),
+            |it| it.as_ref().is_some_and(|it| it.metadata.deletion_timestamp.is_none()),
+        )
+        .await?;
+    }
+    for jobset in [&completed, &failed] {
+        wait_for("the JobSet to be gone", PATIENCE, || jobset.get(), Option::is_none).await?;
+        jobset.jobs_become(&[]).await?;
+    }
+    Ok(())
+}
+
+/// The time may be given, or changed, when the JobSet has finished already.
+pub(crate) async fn time_is_given_after_the_end(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{ttlSecondsAfterFinished: 3600, replicatedJobs: [{name: w}]}";
+    let changed = LiveJobSet::create(&suite, "changed", spec).await?;
+    let given = LiveJobSet::create(&suite, "given", "{replicatedJobs: [{name: w}]}").await?;
+    for jobset in [&changed, &given] {
+        jobset.jobs_become(&["w-0@0"]).await?;
+        jobset.succeed("w-0").await?;
+        jobset.status_when("completion", |status| status["terminalState"] == "Completed").await?;
+        jobset.edit(|spec| spec["ttlSecondsAfterFinished"] = 0.into()).await?;
+    }
+    for jobset in [&changed, &given] {
+        wait_for("the JobSet to be gone", PATIENCE, || jobset.get(), Option::is_none).await?;
+    }
+    Ok(())
+}
+
+/// One that runs is left alone, however short the time.
+pub(crate) async fn running_jobset_stays(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{ttlSecondsAfterFinished: 0, replicatedJobs: [{name: w, replicas: 2}]}";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;
+    jobset.succeed("w-0").await?;
+    jobset.jobs_stay(&["w-0@0 complete", "w-1@0"]).await
+}
