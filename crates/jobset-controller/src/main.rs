@@ -10,7 +10,10 @@ async fn main() -> ExitCode {
     let flags = Flags::of_process();
     flags.logging.init();
     install_crypto_provider();
-    match jobset_controller::run(&flags).await {
+    let outcome = jobset_controller::run(&flags).await;
+    #[cfg(feature = "opentelemetry")]
+    manager_runtime::traces::flush();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{}", logging::in_one_line(error.as_ref()));

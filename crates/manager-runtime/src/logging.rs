@@ -3,7 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 use std::error::Error;
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer, Registry,
     fmt::{format::Writer, time::FormatTime},
     layer::SubscriberExt,
     reload,
@@ -124,7 +124,7 @@ impl FormatTime for TimeEncoding {
 
 /// Changes the level of a running process.
 #[derive(Clone)]
-pub struct LogHandle(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
+pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
 
 impl LogHandle {
     /// From now on, logs this much.
@@ -142,12 +142,15 @@ pub fn init(format: Format, level: Level) -> LogHandle {
 /// Starts logging like [`init`], with the time written in a way of its own.
 pub fn init_with_time(format: Format, level: Level, time: TimeEncoding) -> LogHandle {
     let (filter, handle) = reload::Layer::new(level.filter());
-    let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(time);
-    let _ = match format {
-        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
-        Format::Console => registry.with(lines.with_ansi(false)).try_init(),
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        Format::Json => Box::new(lines.json().flatten_event(true).with_filter(filter)),
+        Format::Console => Box::new(lines.with_ansi(false).with_filter(filter)),
     };
+    let registry = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "opentelemetry")]
+    let registry = registry.with(crate::traces::layer());
+    let _ = registry.try_init();
     LogHandle(handle)
 }
 
