@@ -10,11 +10,15 @@ use jobset_controller::{
 };
 use jobset_plan::Gates;
 use kube::{Client, Config};
-use manager_runtime::{install_crypto_provider, tls};
+use manager_runtime::{
+    install_crypto_provider,
+    metrics::Metrics,
+    tls::{Certificate, Server as HttpsServer, TlsOptions},
+};
 use serde_json::{Value, json};
 use std::{
     error::Error,
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -89,10 +93,12 @@ impl Server {
         let certificate = rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()])?;
         std::fs::write(folder.join("tls.crt"), certificate.cert.pem())?;
         std::fs::write(folder.join("tls.key"), certificate.signing_key.serialize_pem())?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let stop = CancellationToken::new();
-        let certificate = tls::Certificate::follow(folder, &stop).await.ok_or("no certificate")?;
-        tokio::spawn(tls::serve(address, certificate, router, stop.clone()));
+        let metrics = Metrics::new()?;
+        let followed = Certificate::follow(folder, metrics.certificates(), &stop).await;
+        let server = HttpsServer::bind((Ipv4Addr::LOCALHOST, 0).into(), &TlsOptions::default()).await?;
+        let address = server.address();
+        tokio::spawn(server.serve(followed.ok_or("no certificate")?, router, stop.clone()));
         let mut config = Config::new(format!("https://{address}").parse()?);
         config.root_cert_file = Some(folder.join("tls.crt"));
         let server = Self { client: Client::try_from(config)?, _stop: stop.drop_guard() };

@@ -2,7 +2,7 @@
 
 use crate::{
     act,
-    admission::Admission,
+    admission::{Admission, Webhook},
     memory::Memory,
     observe, reconcile,
     settings::{Flags, Settings},
@@ -10,8 +10,16 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use manager_runtime::{
-    client::connect, events::EventSender, hostname, leader::Leadership, probes, queue::WorkQueue, shutdown,
-    tls, writer::Writer,
+    client::connect,
+    events::EventSender,
+    hostname,
+    leader::Leadership,
+    metrics::Metrics,
+    probes,
+    queue::WorkQueue,
+    shutdown,
+    tls::{Certificate, Server, TlsOptions},
+    writer::Writer,
 };
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -23,7 +31,8 @@ pub async fn run(flags: &Flags) -> Result<()> {
     let settings = Settings::read(flags)?;
     info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
-    let client = connect(flags.kubeconfig.as_deref()).await?;
+    let metrics = Metrics::new().context("cannot make the metrics")?;
+    let client = connect(flags.kubeconfig.as_deref(), &metrics).await?;
 
     let readiness = probes::Readiness::new([
         ("certificates", "certificates are not ready"),
@@ -39,14 +48,21 @@ pub async fn run(flags: &Flags) -> Result<()> {
             served.with_context(|| format!("cannot serve probes on {address}"))
         });
     }
+    if let Some(server) = settings.metrics.clone() {
+        let served = server.serve(metrics.clone(), client.clone(), shutdown.clone());
+        servers.spawn(async move { served.await.context("metrics.bindAddress") });
+    }
+    let admission = Admission::new(client.clone(), placement.clone(), &settings.gates).router();
     servers.spawn(serve_admission(
         settings.webhook,
+        settings.tls.clone(),
         settings.webhook_certificates.clone(),
-        Admission::new(client.clone(), placement.clone(), &settings.gates).router(),
+        metrics.webhooks().instrument(admission, Webhook::ALL.map(Webhook::path)),
+        metrics.clone(),
         readiness.clone(),
         shutdown.clone(),
     ));
-    servers.spawn(control(client, settings, placement, readiness, shutdown.clone()));
+    servers.spawn(control(client, settings, metrics, placement, readiness, shutdown.clone()));
 
     // The first part that ends, well or badly, ends the process; the others get to finish what they do.
     let first = servers.join_next().await;
@@ -61,26 +77,31 @@ pub async fn run(flags: &Flags) -> Result<()> {
 
 async fn serve_admission(
     address: std::net::SocketAddr,
+    options: TlsOptions,
     certificates: std::path::PathBuf,
     router: axum::Router,
+    metrics: Metrics,
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let Some(certificate) = tls::Certificate::follow(&certificates, &shutdown).await else { return Ok(()) };
+    let followed = Certificate::follow(&certificates, metrics.certificates(), &shutdown).await;
+    let Some(certificate) = followed else { return Ok(()) };
     readiness.met("certificates");
     info!(%address, "serving admission");
-    tls::serve(address, certificate, router, shutdown).await.context("webhook.port")
+    let server = Server::bind(address, &options).await.context("webhook.port")?;
+    server.serve(certificate, router, shutdown).await.context("webhook.port")
 }
 
 /// Watches, and acts while this replica leads.
 async fn control(
     client: Client,
     settings: Settings,
+    metrics: Metrics,
     placement: observe::Placement,
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let (index, queue) = (observe::Index::default(), Arc::new(WorkQueue::default()));
+    let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
     let watched = observe::start(&client, &index, &placement, &queue);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
@@ -100,7 +121,7 @@ async fn control(
     let writer = Writer::new(settings.qps, settings.burst);
     let reconciler = Arc::new(reconcile::Reconciler {
         actor: act::Actor::new(client.clone(), writer, index.clone()),
-        events: EventSender::start(client, "jobset", format!("jobset-{}", hostname())),
+        events: EventSender::start(client, "jobset", format!("jobset-{}", hostname()), &metrics),
         gates: settings.gates,
         memory: Memory::default(),
         index,

@@ -9,8 +9,10 @@ use manager_runtime::client::connect;
 use manager_runtime::hostname;
 use manager_runtime::leader::{Leadership, LeaseSettings};
 use manager_runtime::logging::{self, Format, Level};
+use manager_runtime::metrics::{Metrics, server::MetricsServer};
 use manager_runtime::probes::{self, Readiness};
 use manager_runtime::shutdown;
+use manager_runtime::tls::TlsOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +61,12 @@ struct Options {
     /// Where /healthz and /readyz are served; 0 switches them off.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = ":8081")]
     listen: String,
+    /// Where /metrics is served over HTTPS to whom the API server lets in; 0 switches it off.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = ":8443")]
+    metrics_bind_address: String,
+    /// Folder of tls.crt and tls.key for the metrics. While they are not there, a self-signed certificate serves.
+    #[arg(long, value_name = "FOLDER", default_value = "/var/run/secrets/serving-cert")]
+    metrics_cert_dir: PathBuf,
     /// Image of the JobSet controller.
     #[arg(long, value_name = "IMAGE", env = "OPERAND_IMAGE", hide_env_values = true)]
     operand_image: Option<String>,
@@ -86,8 +94,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let listen =
         probes::bind_address(&options.listen).map_err(|error| anyhow::anyhow!("--listen {error}"))?;
+    let metrics_address = probes::bind_address(&options.metrics_bind_address)
+        .map_err(|error| anyhow::anyhow!("--metrics-bind-address {error}"))?;
     let namespace = namespace(&options)?;
-    let client = connect(options.kubeconfig.as_deref()).await?;
+    let metrics = Metrics::new().context("cannot make the metrics")?;
+    let client = connect(options.kubeconfig.as_deref(), &metrics).await?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, "starting");
 
     let readiness = Readiness::new([("api-server", "the API server has not answered yet")]);
@@ -98,6 +109,19 @@ async fn run(options: Options) -> anyhow::Result<()> {
                 probes::serve(address, "/healthz", "/readyz", readiness, shutdown.clone()).await
             {
                 error!("--listen {address}: {error}");
+                shutdown.cancel();
+            }
+        });
+    }
+
+    if let Some(address) = metrics_address {
+        let server =
+            MetricsServer { address, certificates: options.metrics_cert_dir, options: TlsOptions::default() };
+        let served = server.serve(metrics.clone(), client.clone(), shutdown.clone());
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            if let Err(error) = served.await {
+                error!("--metrics-bind-address: {error}");
                 shutdown.cancel();
             }
         });
@@ -130,7 +154,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         operand_image: options.operand_image.filter(|image| !image.is_empty()),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let operator = Operator::start(client, settings, instance, log, &shutdown);
+    let operator = Operator::start(client, settings, instance, log, &metrics, &shutdown);
     tokio::select! {
         () = operator.run(shutdown.clone()) => {}
         // Another replica leads from now on; this process starts over as a follower.

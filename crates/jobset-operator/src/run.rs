@@ -10,6 +10,7 @@ use jobset_api::jobset_operator::{LogLevel, SINGLETON};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use manager_runtime::logging::{Level, LogHandle};
+use manager_runtime::metrics::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ impl Operator {
         settings: Settings,
         instance: String,
         log: LogHandle,
+        metrics: &Metrics,
         shutdown: &CancellationToken,
     ) -> Self {
         let index = Arc::new(Index::default());
@@ -47,7 +49,7 @@ impl Operator {
                 Arc::clone(&index),
                 shutdown.child_token(),
             ),
-            actor: Actor::new(client.clone(), &settings.namespace, Arc::clone(&index), instance),
+            actor: Actor::new(client.clone(), &settings.namespace, Arc::clone(&index), instance, metrics),
             client,
             settings,
             index,

@@ -1,7 +1,9 @@
 //! The way to the API server.
 
+use crate::metrics::Metrics;
 use kube::{
     Client, Config,
+    client::ClientBuilder,
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use std::path::{Path, PathBuf};
@@ -22,8 +24,8 @@ pub enum ConnectError {
 }
 
 /// A client by the file that is named; without one by `$KUBECONFIG`, by the service account of the pod, or by
-/// `~/.kube/config`. Nothing is asked of the API server yet.
-pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+/// `~/.kube/config`. Its requests are counted. Nothing is asked of the API server yet.
+pub async fn connect(kubeconfig: Option<&Path>, metrics: &Metrics) -> Result<Client, ConnectError> {
     let config = match kubeconfig {
         Some(path) => {
             let unusable = |error| ConnectError::Kubeconfig(path.to_owned(), error);
@@ -32,5 +34,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
         }
         None => Config::infer().await.map_err(ConnectError::NoCluster)?,
     };
-    Client::try_from(config).map_err(ConnectError::Client)
+    let counted = metrics.requests(config.cluster_url.authority().map_or("", |host| host.as_str()));
+    let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
+    Ok(builder.with_layer(&counted).build())
 }

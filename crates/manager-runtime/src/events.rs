@@ -1,5 +1,6 @@
 //! Kubernetes events, sent beside the reconcile: a full queue or a refused event never holds it up.
 
+use crate::metrics::{EventMetrics, Metrics};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
@@ -15,22 +16,32 @@ const LONGEST_NOTE: usize = 1024;
 
 /// Sends events in the name of one controller.
 #[derive(Clone)]
-pub struct EventSender(mpsc::Sender<(Event, ObjectReference)>);
+pub struct EventSender {
+    queue: mpsc::Sender<(Event, ObjectReference)>,
+    metrics: EventMetrics,
+}
 
 impl EventSender {
     /// Starts to send. `controller` is what users see in the column "From".
-    pub fn start(client: Client, controller: &str, instance: String) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
+    pub fn start(client: Client, controller: &str, instance: String, metrics: &Metrics) -> Self {
+        let metrics = metrics.events().clone();
+        let counted = metrics.clone();
+        let (queue, mut receiver) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
         let recorder =
             Recorder::new(client, Reporter { controller: controller.to_owned(), instance: Some(instance) });
         tokio::spawn(async move {
             while let Some((event, regarding)) = receiver.recv().await {
-                if let Err(error) = recorder.publish(&event, &regarding).await {
-                    debug!(%error, reason = event.reason, "event not recorded");
+                counted.waiting.dec();
+                match recorder.publish(&event, &regarding).await {
+                    Ok(()) => counted.sent.inc(),
+                    Err(error) => {
+                        counted.refused.inc();
+                        debug!(%error, reason = event.reason, "event not recorded");
+                    }
                 }
             }
         });
-        Self(sender)
+        Self { queue, metrics }
     }
 
     /// Queues an event. Its note is cut to what the API server takes.
@@ -38,7 +49,10 @@ impl EventSender {
         if let Some(note) = &mut event.note {
             truncate(note, LONGEST_NOTE);
         }
-        if let Err(error) = self.0.try_send((event, regarding)) {
+        self.metrics.waiting.inc();
+        if let Err(error) = self.queue.try_send((event, regarding)) {
+            self.metrics.waiting.dec();
+            self.metrics.dropped.inc();
             warn!(%error, "event dropped");
         }
     }

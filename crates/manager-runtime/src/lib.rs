@@ -7,10 +7,12 @@
 //! | [`logging`] | one subscriber, whose level can change while the process runs |
 //! | [`shutdown`] | a token that SIGTERM or SIGINT cancels; a second signal ends the process |
 //! | [`probes`] | liveness and readiness over plain HTTP |
+//! | [`metrics`] | what dashboards show, served over HTTPS to whom the API server lets in |
 //! | [`tls`] | HTTPS with certificates from a folder, followed when they change |
 //! | [`leader`] | a Lease that one replica holds |
 //! | [`queue`] | the keys that wait for a reconcile: each once, never two at a time, failures backed off |
 //! | [`writer`] | requests to the API server, bounded in flight and in rate |
+//! | `traces` | spans for an OpenTelemetry collector (cargo feature `opentelemetry`) |
 //! | [`version`] | what this program is built from |
 //! | [`events`] | Kubernetes events, sent beside the reconcile |
 
@@ -19,10 +21,13 @@ pub mod client;
 pub mod events;
 pub mod leader;
 pub mod logging;
+pub mod metrics;
 pub mod probes;
 pub mod queue;
 pub mod shutdown;
 pub mod tls;
+#[cfg(feature = "opentelemetry")]
+pub mod traces;
 pub mod version;
 pub mod writer;
 

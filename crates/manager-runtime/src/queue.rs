@@ -8,10 +8,11 @@
 //!
 //! A key waits once, however often it is added, and is never handed out twice at a time.
 
+use crate::metrics::{Metrics, work_queue::QueueMetrics};
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
+    collections::{HashMap, VecDeque, hash_map::RandomState},
     hash::{BuildHasher, Hash},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -34,13 +35,17 @@ pub struct WorkQueue<K> {
 
 struct State<K> {
     ready: VecDeque<K>,
-    waiting: HashSet<K>,
-    in_work: HashSet<K>,
-    again: HashSet<K>,
+    /// What is ready, since when.
+    waiting: HashMap<K, Instant>,
+    /// What is in work, since when.
+    in_work: HashMap<K, Instant>,
+    /// What was added while it was in work, when first.
+    again: HashMap<K, Instant>,
     delayed: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
     steps: HashMap<K, u32>,
     jitter: RandomState,
+    metrics: Option<QueueMetrics>,
 }
 
 impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
@@ -48,13 +53,14 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
         Self {
             state: Mutex::new(State {
                 ready: VecDeque::new(),
-                waiting: HashSet::new(),
-                in_work: HashSet::new(),
-                again: HashSet::new(),
+                waiting: HashMap::new(),
+                in_work: HashMap::new(),
+                again: HashMap::new(),
                 delayed: HashMap::new(),
                 failures: HashMap::new(),
                 steps: HashMap::new(),
                 jitter: RandomState::new(),
+                metrics: None,
             }),
             changed: Notify::new(),
         }
@@ -62,12 +68,27 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
-    fn add(&mut self, key: K) {
+    fn add(&mut self, key: K, now: Instant) {
         self.delayed.remove(&key);
-        if self.in_work.contains(&key) {
-            self.again.insert(key);
-        } else if self.waiting.insert(key.clone()) {
-            self.ready.push_back(key);
+        if self.again.contains_key(&key) || self.waiting.contains_key(&key) {
+            return;
+        }
+        self.count(|metrics| metrics.adds.inc());
+        if self.in_work.contains_key(&key) {
+            self.again.insert(key, now);
+        } else {
+            self.make_ready(key, now);
+        }
+    }
+
+    fn make_ready(&mut self, key: K, since: Instant) {
+        self.waiting.insert(key.clone(), since);
+        self.ready.push_back(key);
+    }
+
+    fn count(&self, count: impl FnOnce(&QueueMetrics)) {
+        if let Some(metrics) = &self.metrics {
+            count(metrics);
         }
     }
 
@@ -80,12 +101,54 @@ impl<K: Clone + Eq + Hash> State<K> {
         let due: Vec<K> =
             self.delayed.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
-            self.add(key);
+            self.add(key, now);
         }
         let key = self.ready.pop_front()?;
-        self.waiting.remove(&key);
-        self.in_work.insert(key.clone());
+        if let Some(since) = self.waiting.remove(&key) {
+            self.count(|metrics| metrics.waited.observe(seconds(since, now)));
+        }
+        self.in_work.insert(key.clone(), now);
         Some(key)
+    }
+
+    /// Work on the key ended. What was added meanwhile is ready.
+    fn leave_work(&mut self, key: &K, now: Instant) {
+        if let Some(since) = self.in_work.remove(key) {
+            self.count(|metrics| metrics.worked.observe(seconds(since, now)));
+        }
+        if let Some(since) = self.again.remove(key) {
+            self.delayed.remove(key);
+            self.make_ready(key.clone(), since);
+        }
+    }
+
+    /// What has to be looked up rather than counted.
+    fn measure(&self, now: Instant) {
+        self.count(|metrics| {
+            metrics.depth.set(i64::try_from(self.waiting.len() + self.again.len()).unwrap_or(i64::MAX));
+            let running = self.in_work.values().map(|since| seconds(*since, now));
+            metrics.longest.set(running.clone().fold(0.0, f64::max));
+            metrics.unfinished.set(running.sum());
+        });
+    }
+}
+
+fn seconds(since: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(since).as_secs_f64()
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> WorkQueue<K> {
+    /// A queue that is measured, as that of the controller `name`.
+    pub fn measured(metrics: &Metrics, name: &str) -> Arc<Self> {
+        let queue = Arc::new(Self::default());
+        queue.state().metrics = Some(metrics.queue(name));
+        let measured = Arc::downgrade(&queue);
+        metrics.before_scrape(move || {
+            if let Some(queue) = measured.upgrade() {
+                queue.state().measure(Instant::now());
+            }
+        });
+        queue
     }
 }
 
@@ -97,13 +160,16 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
 
     /// The key needs a look now.
     pub fn add(&self, key: K) {
-        self.state().add(key);
+        self.state().add(key, Instant::now());
         self.changed.notify_one();
     }
 
     /// The key needs a look after `delay`, unless something adds it before.
     pub fn add_after(&self, key: K, delay: Duration) {
-        self.state().delay(key, Instant::now() + delay);
+        let mut state = self.state();
+        state.count(|metrics| metrics.retries.inc());
+        state.delay(key, Instant::now() + delay);
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -132,7 +198,8 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         let mut state = self.state();
         state.failures.remove(key);
         state.steps.remove(key);
-        self.leave_work(&mut state, key);
+        state.leave_work(key, Instant::now());
+        self.changed.notify_one();
     }
 
     /// Work on the key succeeded, and what it did calls for another look: at once, unless it has been so many times
@@ -147,9 +214,9 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
             return;
         }
         state.failures.remove(key);
-        state.in_work.remove(key);
-        state.again.remove(key);
-        state.add(key.clone());
+        let now = Instant::now();
+        state.leave_work(key, now);
+        state.add(key.clone(), now);
         self.changed.notify_one();
     }
 
@@ -164,17 +231,11 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         let now = Instant::now();
         let random = state.jitter.hash_one((now, doublings)) % 256;
         let delay = delay * 3 / 4 + delay / 4 * u32::try_from(random).unwrap_or(0) / 255;
+        state.count(|metrics| metrics.retries.inc());
         state.delay(key.clone(), now + delay);
-        self.leave_work(&mut state, key);
-        delay
-    }
-
-    fn leave_work(&self, state: &mut State<K>, key: &K) {
-        state.in_work.remove(key);
-        if state.again.remove(key) {
-            state.add(key.clone());
-        }
+        state.leave_work(key, now);
         self.changed.notify_one();
+        delay
     }
 }
 
@@ -253,6 +314,35 @@ mod tests {
         assert_eq!(pop(&queue, now), Some("a"));
         queue.go_on(&"a");
         assert_eq!(pop(&queue, now), Some("a"), "done forgets steps");
+    }
+
+    #[test]
+    fn waiting_and_work_are_measured() {
+        let metrics = Metrics::new().unwrap();
+        let queue: Arc<WorkQueue<&'static str>> = WorkQueue::measured(&metrics, "frob");
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        let start = Instant::now();
+        assert_eq!(pop(&queue, start), Some("a"));
+        queue.add("a");
+        queue.state().measure(start + Duration::from_secs(7));
+        let text = crate::metrics::Metrics::text(&metrics).unwrap();
+        let value = |name: &str| {
+            let head = format!("workqueue_{name}{{controller=\"frob\",name=\"frob\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&head)).unwrap().parse::<f64>().unwrap()
+        };
+        assert_eq!(value("adds_total"), 3.0, "a key that waits already is not added");
+        assert_eq!(value("depth"), 2.0, "b, and a once more");
+        assert_eq!(value("queue_duration_seconds_count"), 1.0);
+        assert_eq!(value("work_duration_seconds_count"), 0.0);
+        queue.retry(&"a");
+        let text = metrics.text().unwrap();
+        assert!(text.contains("workqueue_work_duration_seconds_count{controller=\"frob\",name=\"frob\"} 1"));
+        assert!(text.contains("workqueue_retries_total{controller=\"frob\",name=\"frob\"} 1"));
+        assert!(
+            text.contains("workqueue_longest_running_processor_seconds{controller=\"frob\",name=\"frob\"} 0")
+        );
     }
 
     #[tokio::test]

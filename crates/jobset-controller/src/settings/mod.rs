@@ -7,9 +7,14 @@ mod flags;
 pub use flags::Flags;
 
 use anyhow::{Context, Result, bail};
-use jobset_api::{Configuration, configuration};
+use jobset_api::{
+    Configuration,
+    configuration::{self, Tls},
+};
 use jobset_plan::Gates;
-use manager_runtime::{leader::LeaseSettings, probes::bind_address};
+use manager_runtime::{
+    leader::LeaseSettings, metrics::server::MetricsServer, probes::bind_address, tls::TlsOptions,
+};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -22,6 +27,9 @@ use tracing::info;
 pub(crate) struct Settings {
     pub(crate) webhook: SocketAddr,
     pub(crate) webhook_certificates: PathBuf,
+    /// Of both HTTPS servers.
+    pub(crate) tls: TlsOptions,
+    pub(crate) metrics: Option<MetricsServer>,
     pub(crate) probes: Option<SocketAddr>,
     pub(crate) live_path: String,
     pub(crate) ready_path: String,
@@ -51,7 +59,9 @@ impl Settings {
         let Configuration {
             webhook,
             leader_election,
+            metrics,
             health,
+            tls,
             internal_cert_management,
             client_connection,
             ..
@@ -71,6 +81,10 @@ impl Settings {
                 .parse()
                 .with_context(|| format!("webhook.host: {:?} is no IP address", webhook.host))?
         };
+        let Tls { min_version, cipher_suites } = tls.clone().unwrap_or_default();
+        let tls = TlsOptions::parse(&min_version, &cipher_suites)?;
+        let metrics_address = bind_address(&metrics.bind_address)
+            .map_err(|error| anyhow::anyhow!("metrics.bindAddress: {error}"))?;
         let probes = bind_address(&health.health_probe_bind_address)
             .map_err(|error| anyhow::anyhow!("health.healthProbeBindAddress: {error}"))?;
         let live_path = endpoint("health.livenessEndpointName", &health.liveness_endpoint_name)?;
@@ -84,6 +98,12 @@ impl Settings {
         Ok(Self {
             webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
             webhook_certificates: webhook.cert_dir.clone().into(),
+            metrics: metrics_address.map(|address| MetricsServer {
+                address,
+                certificates: metrics.cert_dir.clone().into(),
+                options: tls.clone(),
+            }),
+            tls,
             probes,
             live_path,
             ready_path,

@@ -7,6 +7,7 @@ use kube::api::DynamicObject;
 use kube::runtime::events::{Event, EventType};
 use kube::{Client, Resource, ResourceExt};
 use manager_runtime::events::EventSender;
+use manager_runtime::metrics::Metrics;
 
 use crate::desired::status::{AVAILABLE, DEGRADED};
 use crate::names;
@@ -18,9 +19,9 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    pub(super) fn new(client: Client, instance: String, namespace: &str) -> Self {
+    pub(super) fn new(client: Client, instance: String, namespace: &str, metrics: &Metrics) -> Self {
         Self {
-            events: EventSender::start(client, names::OPERATOR, instance),
+            events: EventSender::start(client, names::OPERATOR, instance, metrics),
             namespace: namespace.to_owned(),
         }
     }

@@ -17,6 +17,7 @@ use jobset_api::jobset_operator::SINGLETON;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
+use manager_runtime::metrics::Metrics;
 use manager_runtime::writer::Writer;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
@@ -90,9 +91,15 @@ pub struct Actor {
 
 impl Actor {
     /// An actor that has done nothing yet. `instance` names this process in events.
-    pub fn new(client: Client, namespace: &str, index: Arc<Index>, instance: String) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        index: Arc<Index>,
+        instance: String,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
-            announcer: Announcer::new(client.clone(), instance, namespace),
+            announcer: Announcer::new(client.clone(), instance, namespace, metrics),
             client,
             namespace: namespace.to_owned(),
             index,

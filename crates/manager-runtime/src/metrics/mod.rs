@@ -1,0 +1,235 @@
+//! Metrics in Prometheus' text format, under the names that dashboards of Kubernetes controllers use.
+//!
+//! | module | metrics |
+//! |---|---|
+//! | [`controller`] | `controller_runtime_reconcile_*`, `controller_runtime_*_workers` |
+//! | [`work_queue`] | `workqueue_*` |
+//! | [`webhook`] | `controller_runtime_webhook_*` |
+//! | [`rest_client`] | `rest_client_requests_total` |
+//! | [`process`] | `process_*` |
+//! | here | `leader_election_master_status`, `certwatcher_read_certificate_*`, `event_recorder_*` |
+//!
+//! [`server`] serves them over HTTPS to whom [`access`] lets in.
+
+pub mod access;
+pub mod controller;
+mod process;
+pub mod rest_client;
+pub mod server;
+pub mod webhook;
+pub mod work_queue;
+
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Buckets for what takes between a microsecond and a quarter of an hour: the powers of ten that Kubernetes' own
+/// queues use, finer where most values lie.
+pub(crate) const SECONDS: &[f64] = &[
+    1e-6, 1e-5, 1e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 100.0,
+    1000.0,
+];
+
+/// All metrics of a process. Clones are the same metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    before_scrape: Arc<Mutex<Vec<Box<dyn Fn() + Send + Sync>>>>,
+    controllers: controller::Vectors,
+    queues: work_queue::Vectors,
+    webhooks: webhook::WebhookMetrics,
+    requests: IntCounterVec,
+    leads: IntGaugeVec,
+    certificates: CertificateMetrics,
+    events: EventMetrics,
+}
+
+/// How often certificates were read from files.
+#[derive(Clone)]
+pub struct CertificateMetrics {
+    pub(crate) reads: IntCounter,
+    pub(crate) errors: IntCounter,
+}
+
+/// What became of the events that were to be recorded.
+#[derive(Clone)]
+pub struct EventMetrics {
+    pub(crate) waiting: IntGauge,
+    pub(crate) sent: IntCounter,
+    pub(crate) refused: IntCounter,
+    pub(crate) dropped: IntCounter,
+}
+
+impl Metrics {
+    /// Metrics that are all zero.
+    ///
+    /// # Errors
+    /// Never, unless two metrics of this crate have one name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
+            registered(&registry, IntCounter::new(name, help)?)
+        };
+        let certificates = CertificateMetrics {
+            reads: counter("certwatcher_read_certificate_total", "Total number of certificate reads")?,
+            errors: counter(
+                "certwatcher_read_certificate_errors_total",
+                "Total number of certificate read errors",
+            )?,
+        };
+        let recorded = IntCounterVec::new(
+            Opts::new(
+                "event_recorder_events_total",
+                "Total number of Kubernetes events by what became of them",
+            ),
+            &["result"],
+        )?;
+        let recorded = registered(&registry, recorded)?;
+        let events = EventMetrics {
+            waiting: registered(
+                &registry,
+                IntGauge::new("event_recorder_queue_length", "Kubernetes events that wait to be sent")?,
+            )?,
+            sent: recorded.with_label_values(&["sent"]),
+            refused: recorded.with_label_values(&["refused"]),
+            dropped: recorded.with_label_values(&["dropped"]),
+        };
+        let leads = IntGaugeVec::new(
+            Opts::new(
+                "leader_election_master_status",
+                "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates \
+                 master. 'name' is the string used to identify the lease. Please make sure to group by name.",
+            ),
+            &["name"],
+        )?;
+        let metrics = Self {
+            controllers: controller::Vectors::new(&registry)?,
+            queues: work_queue::Vectors::new(&registry)?,
+            webhooks: webhook::WebhookMetrics::new(&registry)?,
+            requests: rest_client::requests_total(&registry)?,
+            leads: registered(&registry, leads)?,
+            certificates,
+            events,
+            registry,
+            before_scrape: Arc::default(),
+        };
+        process::measure(&metrics)?;
+        Ok(metrics)
+    }
+
+    /// Adds metrics of the program's own.
+    ///
+    /// # Errors
+    /// When a metric of this name exists.
+    pub fn register<C: Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {
+        registered(&self.registry, collector)
+    }
+
+    /// Calls `update` before each scrape: for what is cheaper to look up now and then than to count along.
+    pub fn before_scrape(&self, update: impl Fn() + Send + Sync + 'static) {
+        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(update));
+    }
+
+    /// All of them, as text (Prometheus: text format 0.0.4).
+    ///
+    /// # Errors
+    /// When a metric has no value, which is a defect.
+    pub fn text(&self) -> prometheus::Result<String> {
+        for update in self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            update();
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Whether this replica holds the Lease `name`.
+    pub fn leads(&self, name: &str, leads: bool) {
+        self.leads.with_label_values(&[name]).set(i64::from(leads));
+    }
+
+    /// Of certificates that are read from files.
+    pub fn certificates(&self) -> &CertificateMetrics {
+        &self.certificates
+    }
+
+    /// Of Kubernetes events.
+    pub fn events(&self) -> &EventMetrics {
+        &self.events
+    }
+
+    /// Of admission webhooks.
+    pub fn webhooks(&self) -> &webhook::WebhookMetrics {
+        &self.webhooks
+    }
+
+    /// Of one controller.
+    pub fn controller(&self, name: &str) -> controller::ControllerMetrics {
+        self.controllers.of(name)
+    }
+
+    /// Of the queue of one controller.
+    pub fn queue(&self, name: &str) -> work_queue::QueueMetrics {
+        self.queues.of(name)
+    }
+
+    /// Of the requests to the API server at `host`.
+    pub fn requests(&self, host: &str) -> rest_client::CountRequests {
+        rest_client::CountRequests::new(self.requests.clone(), host)
+    }
+}
+
+/// Adds a metric to a registry.
+pub(crate) fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of one metric.
+    fn lines(text: &str, name: &str) -> Vec<String> {
+        text.lines().filter(|line| line.contains(name)).map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn help_and_type_stand_before_the_values() {
+        let metrics = Metrics::new().unwrap();
+        metrics.leads("lease", true);
+        let text = metrics.text().unwrap();
+        let found = lines(&text, "certwatcher_read_certificate_total");
+        assert_eq!(
+            found,
+            [
+                "# HELP certwatcher_read_certificate_total Total number of certificate reads",
+                "# TYPE certwatcher_read_certificate_total counter",
+                "certwatcher_read_certificate_total 0",
+            ]
+        );
+        assert!(text.contains("\nleader_election_master_status{name=\"lease\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_looked_up_is_looked_up_at_each_scrape() {
+        let metrics = Metrics::new().unwrap();
+        let gauge = metrics.register(IntGauge::new("things", "Things").unwrap()).unwrap();
+        metrics.before_scrape(move || gauge.inc());
+        assert!(metrics.text().unwrap().contains("\nthings 1\n"));
+        assert!(metrics.text().unwrap().contains("\nthings 2\n"));
+        assert!(metrics.register(IntGauge::new("things", "Again").unwrap()).is_err());
+    }
+
+    #[test]
+    fn the_process_measures_itself() {
+        let text = Metrics::new().unwrap().text().unwrap();
+        for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"] {
+            let line = lines(&text, name).pop().unwrap();
+            let value: f64 = line.split_whitespace().next_back().unwrap().parse().unwrap();
+            assert!(value > 0.0, "{line}");
+        }
+    }
+}

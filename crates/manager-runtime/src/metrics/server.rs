@@ -1,0 +1,83 @@
+//! `/metrics` over HTTPS, and nothing else.
+
+use super::{
+    Metrics,
+    access::{Access, require},
+};
+use crate::tls::{Certificate, Server, TlsError, TlsOptions, server::ServeError};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use kube::Client;
+use std::{net::SocketAddr, path::PathBuf};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// Where, how and until when metrics are served.
+#[derive(Clone, Debug)]
+pub struct MetricsServer {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Folder of `tls.crt` and `tls.key`, followed. While they are not there, a certificate is served that the
+    /// process made for itself.
+    pub certificates: PathBuf,
+    /// TLS versions and cipher suites.
+    pub options: TlsOptions,
+}
+
+/// Why metrics cannot be served.
+#[derive(Debug, Error)]
+pub enum MetricsServerError {
+    /// There is no certificate.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
+    /// There is no server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+impl MetricsServer {
+    /// Serves until `shutdown`. `client` asks the API server who may read.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or TLS cannot be as the options want it.
+    pub async fn serve(
+        self,
+        metrics: Metrics,
+        client: Client,
+        shutdown: CancellationToken,
+    ) -> Result<(), MetricsServerError> {
+        let server = Server::bind(self.address, &self.options).await?;
+        info!(address = %server.address(), "serving metrics");
+        let certificate = Certificate::self_signed(&["localhost", "127.0.0.1"])?.follow_when_there(
+            &self.certificates,
+            metrics.certificates(),
+            &shutdown,
+        );
+        Ok(server.serve(certificate, router(metrics, Access::new(client)), shutdown).await?)
+    }
+}
+
+/// Serves the metrics to whom `access` lets in.
+fn router(metrics: Metrics, access: Access) -> Router {
+    Router::new()
+        .route("/metrics", any(scrape))
+        .route_layer(from_fn_with_state(access, require))
+        .with_state(metrics)
+}
+
+async fn scrape(State(metrics): State<Metrics>) -> Response {
+    match metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => {
+            error!(%error, "the metrics cannot be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n").into_response()
+        }
+    }
+}

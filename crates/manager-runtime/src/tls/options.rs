@@ -1,0 +1,255 @@
+//! TLS versions and cipher suites, by the names that Kubernetes and Go use.
+
+use rustls::{
+    ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs::cipher_suite as suites},
+    version::{TLS12, TLS13},
+};
+use std::sync::Arc;
+use thiserror::Error;
+use tracing::warn;
+
+use super::Certificate;
+
+/// What a server asks of its clients. By default TLS 1.2 or newer, with every suite that is thought safe.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    only_tls13: bool,
+    /// Suites of TLS 1.2, where they are chosen. Those of TLS 1.3 cannot be: all of them are good.
+    chosen: Option<Vec<SupportedCipherSuite>>,
+}
+
+/// Why there can be no such server. Each tells what to write instead.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OptionsError {
+    /// Field `tls`, as the Go program words it.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// TLS 1.3 leaves no choice.
+    #[error("tls.cipherSuites: may not be specified when `minVersion` is 'VersionTLS13'")]
+    NoChoice,
+    /// Only suites were chosen that are not implemented.
+    #[error("tls.cipherSuites: none of {0} is served here: add one such as {DEFAULT_SUITE}")]
+    NoneLeft(String),
+}
+
+const DEFAULT_SUITE: &str = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+
+/// Whether a suite may be named, and what stands behind the name.
+#[derive(Clone, Copy)]
+enum Known {
+    /// One of TLS 1.2 that is served.
+    Served(SupportedCipherSuite),
+    /// One of TLS 1.3: served in any case.
+    Tls13,
+    /// One that Go thinks secure and that rustls leaves out.
+    LeftOut,
+    /// One that even Go serves only when asked to.
+    Insecure,
+}
+
+/// All suites that Go's crypto/tls knows, sorted by name, with the two older names that Kubernetes keeps.
+const KNOWN: &[(&str, Known)] = &[
+    ("TLS_AES_128_GCM_SHA256", Known::Tls13),
+    ("TLS_AES_256_GCM_SHA384", Known::Tls13),
+    ("TLS_CHACHA20_POLY1305_SHA256", Known::Tls13),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", Known::LeftOut),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256", Known::Insecure),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    ),
+    ("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", Known::LeftOut),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ),
+    ("TLS_ECDHE_ECDSA_WITH_RC4_128_SHA", Known::Insecure),
+    ("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", Known::Insecure),
+    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", Known::LeftOut),
+    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256", Known::Insecure),
+    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", Known::Served(suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)),
+    ("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", Known::LeftOut),
+    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", Known::Served(suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)),
+    (
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+        Known::Served(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        Known::Served(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    ),
+    ("TLS_ECDHE_RSA_WITH_RC4_128_SHA", Known::Insecure),
+    ("TLS_RSA_WITH_3DES_EDE_CBC_SHA", Known::Insecure),
+    ("TLS_RSA_WITH_AES_128_CBC_SHA", Known::Insecure),
+    ("TLS_RSA_WITH_AES_128_CBC_SHA256", Known::Insecure),
+    ("TLS_RSA_WITH_AES_128_GCM_SHA256", Known::Insecure),
+    ("TLS_RSA_WITH_AES_256_CBC_SHA", Known::Insecure),
+    ("TLS_RSA_WITH_AES_256_GCM_SHA384", Known::Insecure),
+    ("TLS_RSA_WITH_RC4_128_SHA", Known::Insecure),
+];
+
+impl TlsOptions {
+    /// Reads `minVersion` and `cipherSuites` of a configuration; empty means the default. A suite that Go has and
+    /// rustls has not is left out with a warning.
+    ///
+    /// # Errors
+    /// When a value makes no sense, with all that is wrong.
+    pub fn parse(min_version: &str, cipher_suites: &[String]) -> Result<Self, OptionsError> {
+        let (version, chosen) = (parse_version(min_version), parse_suites(cipher_suites));
+        let (only_tls13, chosen) = match (version, chosen) {
+            (Ok(version), Ok(chosen)) => (version, chosen),
+            (version, chosen) => {
+                let wrong = [version.err(), chosen.err()].into_iter().flatten().collect::<Vec<_>>();
+                return Err(OptionsError::Tls(wrong.join("; ")));
+            }
+        };
+        if chosen.is_empty() {
+            return Ok(Self { only_tls13, chosen: None });
+        }
+        if only_tls13 {
+            return Err(OptionsError::NoChoice);
+        }
+        let served = chosen.iter().filter_map(|(_, known)| match known {
+            Known::Served(suite) => Some(*suite),
+            _ => None,
+        });
+        let served: Vec<_> = served.collect();
+        for (name, known) in &chosen {
+            if matches!(known, Known::LeftOut | Known::Insecure) {
+                warn!("tls.cipherSuites: {name} is not served here, left out");
+            }
+        }
+        if served.is_empty() && !chosen.iter().any(|(_, known)| matches!(known, Known::Tls13)) {
+            let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
+            return Err(OptionsError::NoneLeft(names.join(", ")));
+        }
+        Ok(Self { only_tls13, chosen: Some(served) })
+    }
+
+    /// A server's configuration: these options, this certificate, HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the TLS implementation of the process has none of the suites (FIPS mode has fewer).
+    pub fn server_config(&self, certificate: Certificate) -> Result<ServerConfig, rustls::Error> {
+        let mut provider = CryptoProvider::get_default()
+            .map_or_else(rustls::crypto::aws_lc_rs::default_provider, |provider| provider.as_ref().clone());
+        if let Some(chosen) = &self.chosen {
+            provider.cipher_suites.retain(|suite| suite.tls13().is_some() || chosen.contains(suite));
+        }
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(self.versions())?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificate));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// Without a suite there is no TLS 1.2.
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        let no_suite = self.chosen.as_ref().is_some_and(Vec::is_empty);
+        const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
+        const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+        if self.only_tls13 || no_suite { ONLY_TLS13 } else { BOTH }
+    }
+}
+
+/// Whether only TLS 1.3 will do.
+fn parse_version(name: &str) -> Result<bool, String> {
+    const WAY_OUT: &str = "Please use VersionTLS12 or VersionTLS13";
+    match name {
+        "" | "VersionTLS12" => Ok(false),
+        "VersionTLS13" => Ok(true),
+        "VersionTLS10" | "VersionTLS11" => {
+            Err(format!("invalid minVersion: {name} is not supported. {WAY_OUT}"))
+        }
+        _ => Err(format!("invalid minVersion: unknown tls version {name:?}. {WAY_OUT}")),
+    }
+}
+
+fn parse_suites(names: &[String]) -> Result<Vec<(&'static str, Known)>, String> {
+    let known = names.iter().map(|name| KNOWN.iter().find(|(known, _)| known == name).copied().ok_or(name));
+    known.collect::<Result<_, _>>().map_err(|name| {
+        let secure = KNOWN.iter().filter(|(_, known)| !matches!(known, Known::Insecure)).map(|(name, _)| *name);
+        format!(
+            "invalid cipher suites: Cipher suite {name} not supported or doesn't exist. Please use the secure cipher \
+             names: [{}]",
+            secure.collect::<Vec<_>>().join(" ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(version: &str, suites: &[&str]) -> Result<TlsOptions, String> {
+        let suites: Vec<String> = suites.iter().map(|&suite| suite.to_owned()).collect();
+        TlsOptions::parse(version, &suites).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_are_sorted_as_the_error_lists_them() {
+        assert!(KNOWN.is_sorted_by(|(one, _), (other, _)| one < other));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_the_way_out() {
+        let version =
+            |rest: &str| format!("tls: invalid minVersion: {rest}. Please use VersionTLS12 or VersionTLS13");
+        assert_eq!(parse("VersionTLS10", &[]).unwrap_err(), version("VersionTLS10 is not supported"));
+        assert_eq!(parse("VersionTLS11", &[]).unwrap_err(), version("VersionTLS11 is not supported"));
+        assert_eq!(parse("1.2", &[]).unwrap_err(), version("unknown tls version \"1.2\""));
+        let suites = "invalid cipher suites: Cipher suite TLS_NONE not supported or doesn't exist. Please use the \
+            secure cipher names: [TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384 TLS_CHACHA20_POLY1305_SHA256 \
+            TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 \
+            TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 \
+            TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305 TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 \
+            TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 \
+            TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 \
+            TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305 TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]";
+        assert_eq!(parse("", &[DEFAULT_SUITE, "TLS_NONE"]).unwrap_err(), format!("tls: {suites}"));
+        assert_eq!(
+            parse("VersionTLS10", &["TLS_NONE"]).unwrap_err(),
+            format!("{}; {suites}", version("VersionTLS10 is not supported"))
+        );
+        assert_eq!(
+            parse("VersionTLS13", &["TLS_AES_128_GCM_SHA256"]).unwrap_err(),
+            "tls.cipherSuites: may not be specified when `minVersion` is 'VersionTLS13'"
+        );
+        assert_eq!(
+            parse("", &["TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]).unwrap_err(),
+            "tls.cipherSuites: none of TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA is served \
+             here: add one such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+        );
+    }
+
+    #[test]
+    fn suites_are_chosen_among_those_of_tls12_only() {
+        let certificate = Certificate::self_signed(&["localhost"]).unwrap();
+        let served = |version: &str, suites: &[&str]| {
+            let config = parse(version, suites).unwrap().server_config(certificate.clone()).unwrap();
+            let names = config.crypto_provider().cipher_suites.iter();
+            names.map(|suite| format!("{:?}", suite.suite())).collect::<Vec<_>>()
+        };
+        assert_eq!(served("", &[]).len(), 9);
+        assert_eq!(
+            served("VersionTLS12", &["TLS_RSA_WITH_RC4_128_SHA", DEFAULT_SUITE]),
+            [
+                "TLS13_AES_256_GCM_SHA384",
+                "TLS13_AES_128_GCM_SHA256",
+                "TLS13_CHACHA20_POLY1305_SHA256",
+                DEFAULT_SUITE
+            ]
+        );
+        assert_eq!(served("", &["TLS_AES_128_GCM_SHA256"]).len(), 3, "TLS 1.3 has no choice");
+    }
+}
