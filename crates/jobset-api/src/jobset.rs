@@ -110,6 +110,13 @@ pub struct JobSetSpec {
     pub volume_claim_policies: Vec<VolumeClaimPolicy>,
 }
 
+impl JobSetSpec {
+    /// Whether the user wants the JobSet to hold back.
+    pub fn is_suspended(&self) -> bool {
+        self.suspend == Some(true)
+    }
+}
+
 /// A Job template and how many Jobs to make of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,8 +1,8 @@
 //! Child Jobs, sorted by what they mean for the JobSet now.
 
 use crate::{
-    replicated_jobs_status,
-    snapshot::{Gates, JobRecord, LabelValue, Outcome, Snapshot},
+    Gates, replicated_jobs_status,
+    snapshot::{JobRecord, LabelValue, Outcome, Snapshot},
 };
 use jobset_api::JobSet;
 use std::cmp::Ordering;
@@ -14,7 +14,7 @@ pub(crate) struct Buckets<'a> {
     pub(crate) active: Vec<&'a JobRecord>,
     /// Completed.
     pub(crate) successful: Vec<&'a JobRecord>,
-    /// Failed.
+    /// Failed; with feature gate `RestartOnFailureTarget` also those that are about to, while their pods stop.
     pub(crate) failed: Vec<&'a JobRecord>,
     /// Of an earlier attempt: to be deleted.
     pub(crate) previous: Vec<&'a JobRecord>,
@@ -34,6 +34,8 @@ impl<'a> Buckets<'a> {
                 (Standing::Current, Some(verdict)) => match verdict.outcome {
                     Outcome::Complete => &mut buckets.successful,
                     Outcome::Failed => &mut buckets.failed,
+                    Outcome::Failing if gates.restart_on_failure_target => &mut buckets.failed,
+                    Outcome::Failing => &mut buckets.active,
                 },
             };
             bucket.push(job);

@@ -1,11 +1,12 @@
 //! The child Jobs: which are missing, and what each looks like.
 
 use crate::{
+    Gates,
     buckets::{self, Buckets},
     depends_on, network, placement,
     plan::{Action, Draft, owner_reference},
     restart,
-    snapshot::{Gates, Snapshot},
+    snapshot::Snapshot,
     startup_policy, volume_claims,
 };
 use jobset_api::{JobSet, jobset::ReplicatedJob, labels};

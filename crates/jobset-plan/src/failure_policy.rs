@@ -4,10 +4,10 @@
 //! restart the other failed Jobs are of an earlier attempt, and count no more.
 
 use crate::{
-    message_patterns,
+    Gates, message_patterns,
     plan::{Draft, EventKind},
     restart,
-    snapshot::{Gates, JobRecord, LabelValue},
+    snapshot::{JobRecord, LabelValue},
 };
 use jobset_api::{
     JobSet, JobSetStatus,

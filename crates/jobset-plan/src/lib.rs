@@ -19,6 +19,7 @@ pub mod defaulting;
 mod depends_on;
 mod elastic;
 mod failure_policy;
+mod feature_gates;
 mod message_patterns;
 mod network;
 mod placement;
@@ -35,9 +36,11 @@ mod ttl;
 pub mod validation;
 mod volume_claims;
 
+pub use elastic::JobSize;
+pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
 pub use network::subdomain;
 pub use plan::{Action, Event, EventKind, Plan};
-pub use snapshot::{Gates, JobRecord, LabelValue, Outcome, Snapshot, Verdict};
+pub use snapshot::{JobRecord, LabelValue, Outcome, Snapshot, Verdict};
 pub use status_timing::StatusTiming;
 pub use suspend::JobResume;
 pub use volume_claims::claim_names;
@@ -74,13 +77,13 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     }
     network::ensure_headless_service(snapshot, &mut draft);
     volume_claims::ensure(snapshot, &mut draft);
-    elastic::scale(jobset, &jobs.active, gates, &mut draft);
     child_job::create_missing(snapshot, &jobs, gates, &mut draft);
-    if suspend::is_suspended(jobset) {
+    if jobset.spec.is_suspended() {
         suspend::suspend(&jobs.active, &mut draft);
     } else {
-        suspend::resume(jobset, &jobs.active, &mut draft);
+        suspend::resume(jobset, &jobs.active, gates, &mut draft);
     }
+    elastic::scale(jobset, &jobs.active, gates, &mut draft);
     draft.finish()
 }
 

@@ -1,6 +1,8 @@
 //! What comes out of a decision, and the draft in which it grows.
 
-use crate::{buckets::Buckets, conditions, snapshot::JobRecord, status_timing, suspend::JobResume};
+use crate::{
+    buckets::Buckets, conditions, elastic::JobSize, snapshot::JobRecord, status_timing, suspend::JobResume,
+};
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus};
 use k8s_openapi::{
@@ -52,10 +54,8 @@ pub enum Action {
     ScaleJob {
         /// Its name.
         name: String,
-        /// New `spec.parallelism`.
-        parallelism: i32,
-        /// New `spec.completions`.
-        completions: i32,
+        /// What it becomes.
+        size: JobSize,
     },
     /// Create a claim.
     CreateClaim(Box<PersistentVolumeClaim>),
@@ -116,6 +116,15 @@ impl<'a> Draft<'a> {
         let doomed = jobs.iter().filter(|job| !job.deleting);
         self.actions
             .extend(doomed.map(|job| Action::DeleteJob { name: job.name.clone(), uid: job.uid.clone() }));
+    }
+
+    /// Whether this Job is about to be suspended or resumed.
+    pub(crate) fn changes(&self, job: &JobRecord) -> bool {
+        self.actions.iter().any(|action| match action {
+            Action::SuspendJob { name } => *name == job.name,
+            Action::ResumeJob(resume) => resume.name == job.name,
+            _ => false,
+        })
     }
 
     /// Sets a condition by the rules of [`conditions::set`]; a change is also an event.

@@ -1,9 +1,6 @@
 //! `status.replicatedJobsStatus`: counts of Jobs for each ReplicatedJob.
 
-use crate::{
-    buckets::Buckets,
-    snapshot::{Gates, JobRecord},
-};
+use crate::{Gates, buckets::Buckets, snapshot::JobRecord};
 use jobset_api::{JobSet, ReplicatedJobStatus};
 use std::collections::BTreeMap;
 

@@ -1,10 +1,7 @@
 //! Restarts of the whole JobSet: a higher attempt in the status. The next look finds all Jobs to be of an
 //! earlier attempt, deletes them, and creates their successors as their names come free.
 
-use crate::{
-    plan::{Draft, EventKind},
-    suspend,
-};
+use crate::plan::{Draft, EventKind};
 use jobset_api::{
     JobSet,
     conditions::{self as types, reasons},
@@ -19,7 +16,7 @@ pub(crate) fn is_blocking(jobset: &JobSet) -> bool {
 
 /// A restart ends when every Job is ready or has succeeded.
 pub(crate) fn note_end(jobset: &JobSet, draft: &mut Draft<'_>) {
-    if suspend::is_suspended(jobset) {
+    if jobset.spec.is_suspended() {
         return;
     }
     let sum = |count: i32| i64::from(count);

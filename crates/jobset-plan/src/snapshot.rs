@@ -45,7 +45,7 @@ pub struct JobRecord {
     pub ready: i32,
     /// `status.succeeded`: pods that succeeded.
     pub succeeded: i32,
-    /// How it ended, if it did.
+    /// How it ended, if it did, or will.
     pub verdict: Option<Verdict>,
     /// Whether its deletion has begun.
     pub deleting: bool,
@@ -95,15 +95,6 @@ pub enum Outcome {
     Complete,
     /// Condition Failed.
     Failed,
-}
-
-/// Feature gates.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gates {
-    /// Single Jobs may be restarted.
-    pub restart_job: bool,
-    /// Containers may restart inside their pods.
-    pub in_place_restart: bool,
-    /// Parallelism and completions of Indexed Jobs may change.
-    pub elastic_jobset: bool,
+    /// Condition `FailureTarget`: it will be Failed, with the same reason, when its pods have stopped.
+    Failing,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     plan::{Draft, EventKind},
-    replicated_jobs_status, suspend,
+    replicated_jobs_status,
 };
 use jobset_api::{
     JobSet, JobSetStatus,
@@ -14,7 +14,7 @@ use jobset_api::{
 fn is_in_order(jobset: &JobSet) -> bool {
     let policy = jobset.spec.startup_policy.as_ref();
     policy.is_some_and(|policy| policy.startup_policy_order == StartupPolicyOrder::InOrder)
-        && !suspend::is_suspended(jobset)
+        && !jobset.spec.is_suspended()
 }
 
 /// Whether `replicated_job` has had its turn.

@@ -1,7 +1,9 @@
 //! `spec.suspend`: holding Jobs back, and letting them go with what Kueue changed meanwhile.
 
 use crate::{
-    depends_on, placement,
+    Gates, depends_on,
+    elastic::{self, JobSize},
+    placement,
     plan::{Action, Draft, EventKind},
     snapshot::JobRecord,
     startup_policy,
@@ -37,6 +39,8 @@ pub struct JobResume {
     pub tolerations: Vec<Toleration>,
     /// Scheduling gates of the pods.
     pub scheduling_gates: Vec<PodSchedulingGate>,
+    /// How many pods the Job runs from now on, if not as many as before.
+    pub size: Option<JobSize>,
 }
 
 impl JobResume {
@@ -61,6 +65,9 @@ impl JobResume {
                 }),
             );
             merge_into(&mut patch, json!({"metadata": {"resourceVersion": now.metadata.resource_version}}));
+        }
+        if let (Some(JobSize { parallelism, completions }), Some(spec)) = (self.size, patch.get_mut("spec")) {
+            merge_into(spec, json!({"parallelism": parallelism, "completions": completions}));
         }
         let metadata = json!({"labels": self.labels, "annotations": self.annotations});
         let template = json!({"template": {"metadata": metadata, "spec": pod}});
@@ -89,11 +96,6 @@ fn union<T: Clone + PartialEq>(current: &[T], wanted: &[T]) -> Vec<T> {
     all
 }
 
-/// Whether the user wants the JobSet to hold back.
-pub(crate) fn is_suspended(jobset: &JobSet) -> bool {
-    jobset.spec.suspend == Some(true)
-}
-
 /// Suspends every Job that runs.
 pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
     const MESSAGE: &str = "jobset is suspended";
@@ -105,7 +107,7 @@ pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
 
 /// Resumes every Job that is suspended, in the order that dependencies and start-up policy ask for. The JobSet
 /// is called resumed when none of them has to wait for its pods to stop.
-pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'_>) {
+pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
     let mut resumed = true;
     for replicated_job in &jobset.spec.replicated_jobs {
         // Why these wait was said where Jobs are created.
@@ -123,7 +125,7 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'
                     .waiting
                     .push(format!("job {} resumes when its {} pods have stopped", job.name, job.active));
             } else {
-                let resume = of_job(jobset, job, replicated_job);
+                let resume = of_job(jobset, job, replicated_job, gates);
                 draft.actions.push(Action::ResumeJob(Box::new(resume)));
             }
         }
@@ -137,7 +139,7 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], draft: &mut Draft<'
     }
 }
 
-fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob) -> JobResume {
+fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, gates: &Gates) -> JobResume {
     let template = replicated_job.template.spec.as_ref().map(|spec| &spec.template);
     let metadata = template.and_then(|template| template.metadata.as_ref());
     let pod = template.and_then(|template| template.spec.as_ref());
@@ -159,5 +161,6 @@ fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob) -> J
         ),
         tolerations: pod.and_then(|pod| pod.tolerations.clone()).unwrap_or_default(),
         scheduling_gates: pod.and_then(|pod| pod.scheduling_gates.clone()).unwrap_or_default(),
+        size: elastic::new_size(replicated_job, job, gates),
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::observe::{ChildJob, Index, Kind, Source};
 use jobset_api::{JobSet, JobSetStatus, conditions::reasons, jobset};
-use jobset_plan::{Action, JobResume};
+use jobset_plan::{Action, JobResume, JobSize};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
@@ -92,7 +92,7 @@ impl Actor {
                 self.patch_job(namespace, &name, &json!({"spec": {"suspend": true}})).await
             }
             Action::ResumeJob(resume) => self.resume_job(namespace, &resume).await,
-            Action::ScaleJob { name, parallelism, completions } => {
+            Action::ScaleJob { name, size: JobSize { parallelism, completions } } => {
                 let patch = json!({"spec": {"parallelism": parallelism, "completions": completions}});
                 self.patch_job(namespace, &name, &patch).await
             }

@@ -79,20 +79,24 @@ impl ChildJob {
         }
     }
 
+    /// How it ended; if it has not, how it will.
     fn verdict(&self) -> Option<Verdict> {
-        self.status.conditions.iter().filter(|condition| condition.status == "True").find_map(|condition| {
-            let outcome = match condition.r#type.as_str() {
-                "Complete" => Outcome::Complete,
-                "Failed" => Outcome::Failed,
-                _ => return None,
-            };
-            Some(Verdict {
-                outcome,
-                reason: condition.reason.clone(),
-                message: condition.message.clone(),
-                at: condition.last_transition_time.unwrap_or_default(),
-            })
-        })
+        let first = |kinds: &[(&str, Outcome)]| {
+            self.status.conditions.iter().filter(|condition| condition.status == "True").find_map(
+                |condition| {
+                    let (_, outcome) = kinds.iter().find(|(type_, _)| *type_ == condition.r#type)?;
+                    Some(Verdict {
+                        outcome: *outcome,
+                        reason: condition.reason.clone(),
+                        message: condition.message.clone(),
+                        at: condition.last_transition_time.unwrap_or_default(),
+                    })
+                },
+            )
+        };
+        // Kubernetes: the Job controller sets FailureTarget before it stops the pods, and Failed when they are gone.
+        first(&[("Complete", Outcome::Complete), ("Failed", Outcome::Failed)])
+            .or_else(|| first(&[("FailureTarget", Outcome::Failing)]))
     }
 }
 
@@ -150,6 +154,30 @@ mod tests {
                 deleting: false,
             }
         );
+    }
+
+    #[test]
+    fn verdicts() {
+        let verdict = |conditions: &str| {
+            let job: ChildJob =
+                serde_yaml::from_str(&format!("status: {{conditions: [{conditions}]}}")).unwrap();
+            job.record().verdict.map(|verdict| (verdict.outcome, verdict.reason))
+        };
+        let condition = |type_: &str| format!("{{type: {type_}, status: 'True', reason: Of{type_}}}");
+        let [complete, failed, failure_target] = ["Complete", "Failed", "FailureTarget"].map(condition);
+        let other = ["SuccessCriteriaMet", "Suspended"].map(condition).join(", ");
+        for (conditions, expected) in [
+            (String::new(), None),
+            (other.clone(), None),
+            (format!("{other}, {complete}"), Some((Outcome::Complete, "OfComplete"))),
+            (failure_target.clone(), Some((Outcome::Failing, "OfFailureTarget"))),
+            (format!("{failure_target}, {failed}"), Some((Outcome::Failed, "OfFailed"))),
+            (format!("{failed}, {failure_target}"), Some((Outcome::Failed, "OfFailed"))),
+            (failure_target.replace("True", "False"), None),
+        ] {
+            let expected = expected.map(|(outcome, reason)| (outcome, reason.to_owned()));
+            assert_eq!(verdict(&conditions), expected, "{conditions}");
+        }
     }
 
     #[test]

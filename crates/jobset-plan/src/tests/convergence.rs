@@ -14,9 +14,9 @@ enum Step {
     Crash(usize),
     /// A Job that is not suspended goes on: its pods run, are ready, it completes.
     Progress(usize),
-    /// A Job that is not suspended fails.
+    /// A Job that is not suspended is going to fail.
     Fail(usize, usize),
-    /// Pods of suspended Jobs stop.
+    /// Pods of suspended Jobs stop, and those of Jobs that are going to fail: these have failed then.
     Stop,
     /// A Job that is being deleted is gone.
     Gone(usize),
@@ -78,7 +78,8 @@ fn given() -> impl Strategy<Value = (String, &'static str, bool)> {
         "successPolicy: {operator: Any}",
         "successPolicy: {operator: All, targetReplicatedJobs: [driver]}",
     ]);
-    let gates = select(vec!["", "RestartJob", "RestartJob ElasticJobSet"]);
+    let gates =
+        select(vec!["", "RestartJob", "RestartJob ElasticJobSet", "RestartOnFailureTarget RestartJob"]);
     (0..3_i32, 0..4_i32, policy, order, success, gates, any::<bool>()).prop_map(
         |(drivers, workers, policy, (startup, depends), success, gates, suspend)| {
             let elastic = "template: {spec: {parallelism: 2, completions: 2}}";
@@ -154,16 +155,21 @@ impl World {
                 assert_eq!(job.active, 0, "the server takes no change of its template yet");
                 assert_eq!(resume.clear_start_time, job.started);
                 (job.suspended, job.started) = (false, false);
+                if let Some(size) = resume.size {
+                    self.resize(&resume.name, size);
+                }
             }
-            Action::ScaleJob { name, parallelism, completions } => {
-                let job = self.job(name);
-                assert_ne!((job.parallelism, job.completions), (*parallelism, Some(*completions)));
-                (job.parallelism, job.completions) = (*parallelism, Some(*completions));
-            }
+            Action::ScaleJob { name, size } => self.resize(name, *size),
             Action::DeleteJobSet | Action::CreateClaim(_) | Action::CreateService(_) => {
                 panic!("nobody asked for {action:?}")
             }
         }
+    }
+
+    fn resize(&mut self, job: &str, JobSize { parallelism, completions }: JobSize) {
+        let job = self.job(job);
+        assert_ne!((job.parallelism, job.completions), (parallelism, Some(completions)));
+        (job.parallelism, job.completions) = (parallelism, Some(completions));
     }
 
     fn create(&mut self, job: &Job) {
@@ -327,14 +333,20 @@ impl World {
             Step::Fail(number, reason) => {
                 if let Some(place) = pick(&which(&runs), number) {
                     let job = &mut self.scene.jobs[place];
-                    (job.active, job.ready) = (0, 0);
-                    job.verdict = verdict(Outcome::Failed, REASONS[reason]);
+                    job.ready = 0;
+                    job.verdict = verdict(Outcome::Failing, REASONS[reason]);
                     self.failed.insert(job.uid.clone());
                 }
             }
             Step::Stop => {
-                for job in self.scene.jobs.iter_mut().filter(|job| job.suspended) {
-                    (job.active, job.ready) = (0, 0);
+                for job in &mut self.scene.jobs {
+                    let fails = job.verdict.as_mut().filter(|verdict| verdict.outcome == Outcome::Failing);
+                    if job.suspended || fails.is_some() {
+                        (job.active, job.ready) = (0, 0);
+                    }
+                    if let Some(verdict) = fails {
+                        (verdict.outcome, verdict.at) = (Outcome::Failed, at);
+                    }
                 }
             }
             Step::Gone(number) => {

@@ -35,3 +35,22 @@ fn also_while_suspended() {
     let scene = scene.gates("ElasticJobSet").suspend(true).jobs("solo-0 suspended pods=2/2");
     assert_eq!(actions(&scene.plan()), ["scale train-solo-0 to 4/4"]);
 }
+
+/// Two requests about one Job would find each other's change.
+#[test]
+fn a_job_is_changed_by_one_request() {
+    let scene = jobset("replicatedJobs: [{name: solo, template: {spec: {parallelism: 4, completions: 4}}}]");
+    let scene = scene.gates("ElasticJobSet");
+    let resumed = scene.clone().jobs("solo-0 suspended pods=2/2").plan();
+    assert_eq!(actions(&resumed), ["resume train-solo-0 as 4/4"]);
+    let Action::ResumeJob(resume) = &resumed.actions[0] else { panic!("{resumed:?}") };
+    let patch = resume.patch(None);
+    assert_eq!((&patch["spec"]["parallelism"], &patch["spec"]["completions"]), (&4.into(), &4.into()));
+    assert_eq!(patch["spec"]["suspend"], false);
+
+    let suspended = scene.clone().suspend(true).jobs("solo-0 pods=2/2");
+    assert_eq!(actions(&suspended.plan()), ["suspend train-solo-0"]);
+    // What waits to be resumed can have its size before.
+    let waits = scene.jobs("solo-0 suspended active=1 pods=2/2").plan();
+    assert_eq!(actions(&waits), ["scale train-solo-0 to 4/4"]);
+}

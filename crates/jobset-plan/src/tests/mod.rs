@@ -13,6 +13,7 @@ mod failure_policy;
 mod network;
 mod replicated_jobs_status;
 mod restart;
+mod restart_on_failure_target;
 mod startup_policy;
 mod status_timing;
 mod success_policy;
@@ -71,6 +72,7 @@ impl Scene {
             match name {
                 "RestartJob" => self.gates.restart_job = true,
                 "ElasticJobSet" => self.gates.elastic_jobset = true,
+                "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
                 _ => panic!("no such gate: {name}"),
             }
         }
@@ -145,6 +147,7 @@ impl Scene {
 /// A Job as words: its ReplicatedJob and index, then what is special about it.
 ///
 /// Nothing special: its pod is running. `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`,
+/// `failing@<second>` (its pods still stop),
 /// `deleting`, `started=false`, `attempt=<label>`, `restart=<label of this Job's own attempt>`, `index=<label>`,
 /// `reason=<reason>`, `message=<message without blanks>`, `pods=<parallelism>/<completions>`.
 fn job(words: &str) -> JobRecord {
@@ -181,6 +184,7 @@ fn job(words: &str) -> JobRecord {
             ("started", value) => job.started = value == "true",
             ("complete", _) => ended = Some((Outcome::Complete, 1)),
             ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
+            ("failing", second) => ended = Some((Outcome::Failing, second.parse().unwrap())),
             ("deleting", _) => job.deleting = true,
             ("attempt", text) => job.restart_attempt = label(text),
             ("restart", text) => job.job_restart_attempt = label(text),
@@ -198,7 +202,7 @@ fn job(words: &str) -> JobRecord {
     }
     if let Some((outcome, second)) = ended {
         let at = Timestamp::from_second(second).unwrap();
-        job.active = 0;
+        job.active = i32::from(outcome == Outcome::Failing);
         job.verdict = Some(Verdict { outcome, reason: reason.into(), message: message.into(), at });
     }
     job
@@ -253,6 +257,7 @@ fn told(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
 
 fn actions(plan: &Plan) -> Vec<String> {
     let name = |name: &Option<String>| name.clone().unwrap();
+    let size = |JobSize { parallelism, completions }| format!("{parallelism}/{completions}");
     let line = |action: &Action| match action {
         Action::CreateJob(job) => {
             let suspended = if job.spec.as_ref().unwrap().suspend == Some(true) { " suspended" } else { "" };
@@ -263,10 +268,11 @@ fn actions(plan: &Plan) -> Vec<String> {
             format!("delete {name}")
         }
         Action::SuspendJob { name } => format!("suspend {name}"),
-        Action::ResumeJob(resume) => format!("resume {}", resume.name),
-        Action::ScaleJob { name, parallelism, completions } => {
-            format!("scale {name} to {parallelism}/{completions}")
+        Action::ResumeJob(resume) => {
+            let size = resume.size.map(size).map(|size| format!(" as {size}")).unwrap_or_default();
+            format!("resume {}{size}", resume.name)
         }
+        Action::ScaleJob { name, size: new } => format!("scale {name} to {}", size(*new)),
         Action::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata.name)),
         Action::DeleteJobSet => "delete JobSet".into(),
         Action::CreateService(service) => format!("create Service {}", name(&service.metadata.name)),

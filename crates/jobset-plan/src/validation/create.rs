@@ -4,7 +4,7 @@ use super::{
     FieldError, coordinator, failure_policy, names,
     volume_claims::{self, ExistingClaims},
 };
-use crate::snapshot::Gates;
+use crate::Gates;
 use jobset_api::{
     JobSet,
     jobset::{FailurePolicy, ReplicatedJob, RestartStrategy},

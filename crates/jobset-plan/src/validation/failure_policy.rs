@@ -1,7 +1,7 @@
 //! Validation of `spec.failurePolicy`.
 
 use super::FieldError;
-use crate::snapshot::Gates;
+use crate::Gates;
 use jobset_api::jobset::{FailurePolicy, FailurePolicyAction, FailurePolicyRule, ReplicatedJob};
 use std::collections::{BTreeMap, BTreeSet};
 

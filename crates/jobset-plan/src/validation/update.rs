@@ -2,11 +2,8 @@
 //! set before pods start, and for the size of Jobs that can grow and shrink.
 
 use super::{FieldError, create::is_indexed, semantic_equality};
-use crate::{conditions, snapshot::Gates};
-use jobset_api::{
-    JobSet,
-    jobset::{JobSetSpec, ReplicatedJob},
-};
+use crate::{Gates, conditions};
+use jobset_api::{JobSet, jobset::ReplicatedJob};
 use k8s_openapi::api::batch::v1::JobSpec;
 use std::collections::BTreeMap;
 
@@ -29,7 +26,7 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
             }
         }
     }
-    if is_suspended(&old.spec) || is_suspended(&new.spec) {
+    if old.spec.is_suspended() || new.spec.is_suspended() {
         for (index, job) in masked.iter_mut().enumerate() {
             if let Some(before) = before.get(index, &job.name) {
                 mask_scheduling(job, before);
@@ -67,10 +64,6 @@ impl<'a> Before<'a> {
 
 fn immutable<T: serde::Serialize + ?Sized>(field: &str, value: &T) -> FieldError {
     FieldError::invalid(field, value, "field is immutable")
-}
-
-fn is_suspended(spec: &JobSetSpec) -> bool {
-    spec.suspend.unwrap_or(false)
 }
 
 fn is_finished(jobset: &JobSet) -> bool {

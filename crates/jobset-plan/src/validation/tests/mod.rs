@@ -1,7 +1,7 @@
 //! The rules, row by row, as the specification of the JobSet API lists them.
 
 use super::{ExistingClaims, FieldError, validate_create, validate_update};
-use crate::snapshot::Gates;
+use crate::Gates;
 use jobset_api::JobSet;
 use serde_json::{Value, json};
 

@@ -2,8 +2,7 @@
 
 use super::set;
 use crate::{
-    defaulting,
-    snapshot::Gates,
+    Gates, defaulting,
     validation::{
         ExistingClaim, ExistingClaims, aggregate, claims_to_read, validate_create, validate_update, warnings,
     },
@@ -187,11 +186,14 @@ fn jobset() -> BoxedStrategy<JobSet> {
 }
 
 fn gates() -> impl Strategy<Value = Gates> {
-    any::<[bool; 3]>().prop_map(|[restart_job, in_place_restart, elastic_jobset]| Gates {
-        restart_job,
-        in_place_restart,
-        elastic_jobset,
-    })
+    any::<[bool; 4]>().prop_map(
+        |[restart_job, in_place_restart, elastic_jobset, restart_on_failure_target]| Gates {
+            restart_job,
+            in_place_restart,
+            elastic_jobset,
+            restart_on_failure_target,
+        },
+    )
 }
 
 /// Replaces one field somewhere with something of any kind.
