@@ -13,7 +13,8 @@ use kube::{Client, Config};
 use manager_runtime::{
     install_crypto_provider,
     metrics::Metrics,
-    tls::{Certificate, Server as HttpsServer, TlsOptions},
+    server,
+    tls::{Certificate, TlsOptions},
 };
 use serde_json::{Value, json};
 use std::{
@@ -96,9 +97,12 @@ impl Server {
         let stop = CancellationToken::new();
         let metrics = Metrics::new()?;
         let followed = Certificate::follow(folder, metrics.certificates(), &stop).await;
-        let server = HttpsServer::bind((Ipv4Addr::LOCALHOST, 0).into(), &TlsOptions::default()).await?;
+        let server = server::Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let address = server.address();
-        tokio::spawn(server.serve(followed.ok_or("no certificate")?, router, stop.clone()));
+        let (certificate, stopped) = (followed.ok_or("no certificate")?, stop.clone());
+        tokio::spawn(async move {
+            server.serve_tls(&TlsOptions::default(), certificate, router, stopped).await
+        });
         let mut config = Config::new(format!("https://{address}").parse()?);
         config.root_cert_file = Some(folder.join("tls.crt"));
         let server = Self { client: Client::try_from(config)?, _stop: stop.drop_guard() };

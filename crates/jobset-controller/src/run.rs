@@ -17,8 +17,9 @@ use manager_runtime::{
     metrics::Metrics,
     probes,
     queue::WorkQueue,
+    server::Server,
     shutdown,
-    tls::{Certificate, Server, TlsOptions},
+    tls::{Certificate, TlsOptions},
     writer::Writer,
 };
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub async fn run(flags: &Flags) -> Result<()> {
 
     let readiness = probes::Readiness::new([
         ("certificates", "certificates are not ready"),
+        ("webhook", "webhook server has not been started yet"),
         ("caches", "the first lists are not read yet"),
     ]);
     let placement = observe::Placement::default();
@@ -87,9 +89,10 @@ async fn serve_admission(
     let followed = Certificate::follow(&certificates, metrics.certificates(), &shutdown).await;
     let Some(certificate) = followed else { return Ok(()) };
     readiness.met("certificates");
-    info!(%address, "serving admission");
-    let server = Server::bind(address, &options).await.context("webhook.port")?;
-    server.serve(certificate, router, shutdown).await.context("webhook.port")
+    let server = Server::bind(address).await.context("webhook.port")?;
+    readiness.met_while_reachable("webhook", server.address());
+    info!(address = %server.address(), "serving admission");
+    server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")
 }
 
 /// Watches, and acts while this replica leads.

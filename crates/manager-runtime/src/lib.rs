@@ -8,7 +8,8 @@
 //! | [`shutdown`] | a token that SIGTERM or SIGINT cancels; a second signal ends the process |
 //! | [`probes`] | liveness and readiness over plain HTTP |
 //! | [`metrics`] | what dashboards show, served over HTTPS to whom the API server lets in |
-//! | [`tls`] | HTTPS with certificates from a folder, followed when they change |
+//! | [`server`] | HTTP and HTTPS within limits |
+//! | [`tls`] | certificates that may change while they are served, TLS versions and cipher suites |
 //! | [`leader`] | a Lease that one replica holds |
 //! | [`queue`] | the keys that wait for a reconcile: each once, never two at a time, failures backed off |
 //! | [`writer`] | requests to the API server, bounded in flight and in rate |
@@ -24,6 +25,7 @@ pub mod logging;
 pub mod metrics;
 pub mod probes;
 pub mod queue;
+pub mod server;
 pub mod shutdown;
 pub mod tls;
 #[cfg(feature = "opentelemetry")]

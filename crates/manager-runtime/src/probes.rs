@@ -1,61 +1,276 @@
-//! Liveness and readiness over plain HTTP, for the kubelet.
+//! Liveness and readiness over plain HTTP, for the kubelet, with the paths and bodies of controller-runtime.
+//!
+//! | path | when well | otherwise |
+//! |---|---|---|
+//! | `/readyz` | `ok` | 500, each check, `reason withheld`: anybody may ask |
+//! | `/readyz?verbose` | each check | the same |
+//! | `/readyz?exclude=readyz` | `ok`, whatever the check says | |
+//! | `/readyz/readyz` | `ok` | 500 and the reason |
+//!
+//! The reason also goes to the log, once for each change.
 
-use axum::{Router, http::StatusCode, routing::get};
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+use crate::server::{ServeError, Server};
+use axum::{
+    Router,
+    extract::Query,
+    http::{StatusCode, header::CONTENT_TYPE, header::X_CONTENT_TYPE_OPTIONS},
+    response::{IntoResponse, Response},
+    routing::any,
 };
-use tokio::net::TcpListener;
+use futures::{FutureExt, future::BoxFuture};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::info;
+
+/// How long our own server may take to answer.
+const LONGEST_DIAL: Duration = Duration::from_secs(5);
+/// How long its answer holds, however many ask.
+const DIAL_HOLDS: Duration = Duration::from_secs(1);
 
 /// What the readiness probe answers from: a set of named conditions, each not met until it is.
 #[derive(Clone)]
-pub struct Readiness(Arc<Mutex<Vec<Condition>>>);
+pub struct Readiness(Arc<Shared>);
+
+struct Shared {
+    conditions: Mutex<Vec<Condition>>,
+    /// What was told last.
+    told: Mutex<Result<(), String>>,
+    dialled: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
+}
 
 struct Condition {
     name: &'static str,
-    missing: Option<String>,
+    state: State,
+}
+
+#[derive(Clone)]
+enum State {
+    Met,
+    Missing(String),
+    /// Met when TLS is spoken at this address.
+    Reachable(SocketAddr),
 }
 
 impl Readiness {
     /// Waits for each of `conditions`, given as its name and what is missing while it is not met.
     pub fn new(conditions: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         let conditions = conditions.into_iter();
-        let unmet = conditions.map(|(name, why)| Condition { name, missing: Some(why.to_owned()) });
-        Self(Arc::new(Mutex::new(unmet.collect())))
+        let unmet = conditions.map(|(name, why)| Condition { name, state: State::Missing(why.to_owned()) });
+        Self(Arc::new(Shared {
+            conditions: Mutex::new(unmet.collect()),
+            told: Mutex::new(Err(String::new())),
+            dialled: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// The condition `name` is met.
     pub fn met(&self, name: &str) {
-        self.set(name, None);
+        self.set(name, State::Met);
     }
 
     /// The condition `name` is not met, because of `why`.
     pub fn missing(&self, name: &str, why: impl Into<String>) {
-        self.set(name, Some(why.into()));
+        self.set(name, State::Missing(why.into()));
     }
 
-    fn set(&self, name: &str, missing: Option<String>) {
-        if let Some(condition) = self.conditions().iter_mut().find(|condition| condition.name == name) {
-            condition.missing = missing;
+    /// The condition `name` is met whenever the process's own server at `address` speaks TLS.
+    pub fn met_while_reachable(&self, name: &str, address: SocketAddr) {
+        self.set(name, State::Reachable(address));
+    }
+
+    fn set(&self, name: &str, state: State) {
+        if let Some(condition) = lock(&self.0.conditions).iter_mut().find(|condition| condition.name == name)
+        {
+            condition.state = state;
         }
     }
 
     /// What is missing, if anything.
-    pub fn check(&self) -> Result<(), String> {
-        let conditions = self.conditions();
-        let missing: Vec<&str> = conditions.iter().filter_map(|c| c.missing.as_deref()).collect();
-        if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
+    pub async fn check(&self) -> Result<(), String> {
+        let conditions: Vec<(&str, State)> =
+            lock(&self.0.conditions).iter().map(|c| (c.name, c.state.clone())).collect();
+        let mut missing = Vec::new();
+        for (name, state) in conditions {
+            match state {
+                State::Met => {}
+                State::Missing(why) => missing.push(why),
+                State::Reachable(address) => {
+                    if let Err(error) = self.dial(address).await {
+                        missing.push(format!("{name} server is not reachable: {error}"));
+                    }
+                }
+            }
+        }
+        let result = if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) };
+        let mut told = lock(&self.0.told);
+        if *told != result {
+            told.clone_from(&result);
+            match &result {
+                Ok(()) => info!("ready"),
+                Err(reason) => info!(reason, "not ready"),
+            }
+        }
+        result
     }
 
-    fn conditions(&self) -> MutexGuard<'_, Vec<Condition>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A real handshake, at most one at a time.
+    async fn dial(&self, address: SocketAddr) -> Result<(), String> {
+        let mut dialled = self.0.dialled.lock().await;
+        if let Some((at, result)) = dialled.as_ref().filter(|(at, _)| at.elapsed() < DIAL_HOLDS) {
+            let _ = at;
+            return result.clone();
+        }
+        let result = match timeout(LONGEST_DIAL, handshake(address)).await {
+            Ok(answered) => answered.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {LONGEST_DIAL:?}")),
+        };
+        *dialled = Some((Instant::now(), result.clone()));
+        result
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn handshake(address: SocketAddr) -> std::io::Result<()> {
+    // Who listens on all addresses does so on the loopback one.
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let stream = TcpStream::connect((ip, address.port())).await?;
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config)).connect(ServerName::from(ip), stream).await.map(drop)
+}
+
+/// Takes any certificate whose key the server has: the question is whether it answers, not what it is called.
+#[derive(Debug)]
+struct AnyName(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// One probe: a path, and under it the one check that it has.
+#[derive(Clone)]
+struct Probe {
+    check: &'static str,
+    result: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+}
+
+impl Probe {
+    fn routes(self, router: Router, path: &str) -> Router {
+        let path = path.trim_end_matches('/');
+        let (all, one) = (self.clone(), self);
+        let all = any(async move |Query(query): Query<Vec<(String, String)>>| all.answer(&query).await);
+        let one_path = format!("{path}/{}", one.check);
+        let one = any(async move || match (one.result)().await {
+            Ok(()) => text(StatusCode::OK, "ok"),
+            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+        });
+        let router = router.route(&format!("{path}/"), all.clone()).route(&one_path, one);
+        if path.is_empty() { router } else { router.route(path, all) }
+    }
+
+    async fn answer(&self, query: &[(String, String)]) -> Response {
+        let excluded = |check: &str| query.iter().any(|(key, value)| key == "exclude" && value == check);
+        let unknown: Vec<String> = query
+            .iter()
+            .filter(|(key, value)| key == "exclude" && value != self.check)
+            .map(|(_, value)| format!("{value:?}"))
+            .collect();
+        let (line, well) = if excluded(self.check) {
+            (format!("[+]{} excluded: ok", self.check), true)
+        } else if (self.result)().await.is_ok() {
+            (format!("[+]{} ok", self.check), true)
+        } else {
+            (format!("[-]{} failed: reason withheld", self.check), false)
+        };
+        if well && !query.iter().any(|(key, _)| key == "verbose") {
+            return text(StatusCode::OK, "ok");
+        }
+        let warning = if unknown.is_empty() {
+            String::new()
+        } else {
+            format!("warn: some health checks cannot be excluded: no matches for {}\n", unknown.join(","))
+        };
+        let (code, verdict) =
+            if well { (StatusCode::OK, "passed") } else { (StatusCode::INTERNAL_SERVER_ERROR, "failed") };
+        text(code, format!("{line}\n{warning}healthz check {verdict}\n"))
+    }
+}
+
+fn text(code: StatusCode, body: impl Into<String>) -> Response {
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (code, headers, body.into()).into_response()
+}
+
+fn router(live_path: &str, ready_path: &str, readiness: Readiness) -> Router {
+    let live = Probe { check: "healthz", result: Arc::new(|| async { Ok(()) }.boxed()) };
+    let ready = Probe {
+        check: "readyz",
+        result: Arc::new(move || {
+            let readiness = readiness.clone();
+            async move { readiness.check().await }.boxed()
+        }),
+    };
+    ready.routes(live.routes(Router::new(), live_path), ready_path)
+}
+
 /// Answers `live_path` with 200 while the process runs and `ready_path` by `readiness`, until `shutdown`.
-/// Under `<path>/<name>` (`/readyz/readyz`) the same checks answer.
 ///
 /// # Errors
 /// When the address cannot be listened on.
@@ -65,25 +280,8 @@ pub async fn serve(
     ready_path: &str,
     readiness: Readiness,
     shutdown: CancellationToken,
-) -> std::io::Result<()> {
-    let live = || async { "ok" };
-    let ready = move || async move {
-        match readiness.check() {
-            Ok(()) => (StatusCode::OK, "ok".to_owned()),
-            Err(missing) => {
-                debug!(missing, "not ready");
-                let text = format!("[-]readyz failed: {missing}\nhealthz check failed\n");
-                (StatusCode::INTERNAL_SERVER_ERROR, text)
-            }
-        }
-    };
-    let router = Router::new()
-        .route(live_path, get(live))
-        .route(&format!("{}/healthz", live_path.trim_end_matches('/')), get(live))
-        .route(ready_path, get(ready.clone()))
-        .route(&format!("{}/readyz", ready_path.trim_end_matches('/')), get(ready));
-    let listener = TcpListener::bind(address).await?;
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+) -> Result<(), ServeError> {
+    Server::bind(address).await?.serve(router(live_path, ready_path, readiness), shutdown).await
 }
 
 /// Reads a bind address as Kubernetes programs write it: `:8081` means all addresses, `0` or an empty text
@@ -107,20 +305,92 @@ pub fn bind_address(text: &str) -> Result<Option<SocketAddr>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::{Certificate, TlsOptions};
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use tower::ServiceExt;
 
-    #[test]
-    fn readiness_names_what_is_missing() {
+    #[tokio::test]
+    async fn readiness_names_what_is_missing() {
         let ready = Readiness::new([
             ("certificates", "certificates are not ready"),
             ("caches", "caches are filling"),
         ]);
-        assert_eq!(ready.check(), Err("certificates are not ready; caches are filling".into()));
+        assert_eq!(ready.check().await, Err("certificates are not ready; caches are filling".into()));
         ready.met("certificates");
-        assert_eq!(ready.check(), Err("caches are filling".into()));
+        assert_eq!(ready.check().await, Err("caches are filling".into()));
         ready.met("caches");
-        assert_eq!(ready.check(), Ok(()));
+        assert_eq!(ready.check().await, Ok(()));
         ready.missing("certificates", "expired");
-        assert_eq!(ready.check(), Err("expired".into()));
+        assert_eq!(ready.check().await, Err("expired".into()));
+    }
+
+    #[tokio::test]
+    async fn a_server_is_reachable_when_it_speaks_tls() {
+        let ready = || Readiness::new([("webhook", "webhook server has not been started yet")]);
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = server.address();
+        let unreachable = ready();
+        assert_eq!(unreachable.check().await, Err("webhook server has not been started yet".into()));
+        // Something listens, and says nothing that is TLS.
+        let silent = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        unreachable.met_while_reachable("webhook", silent.address());
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        tokio::spawn(silent.serve(Router::new(), stop.clone()));
+        let error = unreachable.check().await.unwrap_err();
+        assert!(error.starts_with("webhook server is not reachable: "), "{error}");
+
+        let certificate = Certificate::self_signed(&["webhook.test"]).unwrap();
+        tokio::spawn(async move {
+            server.serve_tls(&TlsOptions::default(), certificate, Router::new(), stop).await
+        });
+        let reachable = ready();
+        reachable.met_while_reachable("webhook", address);
+        assert_eq!(reachable.check().await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn bodies_are_those_of_controller_runtime() {
+        let readiness = Readiness::new([("certificates", "certificates are not ready")]);
+        let router = router("/healthz", "/readyz", readiness.clone());
+        let ask = async |path: &str| {
+            let response =
+                router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+            let code = response.status().as_u16();
+            let body = to_bytes(response.into_body(), 9999).await.unwrap();
+            (code, String::from_utf8(body.to_vec()).unwrap())
+        };
+        let failed = (500, "[-]readyz failed: reason withheld\nhealthz check failed\n".to_owned());
+        for path in ["/readyz", "/readyz/", "/readyz?verbose", "/readyz?verbose=true"] {
+            assert_eq!(ask(path).await, failed, "{path}");
+        }
+        assert_eq!(
+            ask("/readyz/readyz").await,
+            (500, "internal server error: certificates are not ready\n".into())
+        );
+        assert_eq!(ask("/readyz?exclude=readyz").await, (200, "ok".into()));
+        assert_eq!(
+            ask("/readyz?exclude=readyz&verbose").await,
+            (200, "[+]readyz excluded: ok\nhealthz check passed\n".into())
+        );
+        readiness.met("certificates");
+        for path in ["/readyz", "/readyz/readyz", "/healthz", "/healthz/healthz"] {
+            assert_eq!(ask(path).await, (200, "ok".into()), "{path}");
+        }
+        assert_eq!(ask("/healthz?verbose").await, (200, "[+]healthz ok\nhealthz check passed\n".into()));
+        assert_eq!(
+            ask("/readyz?verbose&exclude=moon").await,
+            (
+                200,
+                "[+]readyz ok\nwarn: some health checks cannot be excluded: no matches for \"moon\"\nhealthz check \
+                 passed\n"
+                    .into()
+            )
+        );
+        assert_eq!(ask("/readyz/moon").await.0, 404);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use super::{
     Metrics,
     access::{Access, require},
 };
-use crate::tls::{Certificate, Server, TlsError, TlsOptions, server::ServeError};
+use crate::{
+    server::{ServeError, Server},
+    tls::{Certificate, TlsError, TlsOptions},
+};
 use axum::{
     Router,
     extract::State,
@@ -53,14 +56,15 @@ impl MetricsServer {
         client: Client,
         shutdown: CancellationToken,
     ) -> Result<(), MetricsServerError> {
-        let server = Server::bind(self.address, &self.options).await?;
+        let server = Server::bind(self.address).await?;
         info!(address = %server.address(), "serving metrics");
         let certificate = Certificate::self_signed(&["localhost", "127.0.0.1"])?.follow_when_there(
             &self.certificates,
             metrics.certificates(),
             &shutdown,
         );
-        Ok(server.serve(certificate, router(metrics, Access::new(client)), shutdown).await?)
+        let router = router(metrics, Access::new(client));
+        Ok(server.serve_tls(&self.options, certificate, router, shutdown).await?)
     }
 }
 

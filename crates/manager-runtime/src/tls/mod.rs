@@ -1,19 +1,16 @@
-//! HTTPS: which certificate, under which rules, within which limits.
+//! TLS: which certificate, under which rules.
 //!
 //! | module | what it gives |
 //! |---|---|
 //! | here | a certificate that may change while it is served: from a folder, or from memory |
 //! | [`options`] | TLS versions and cipher suites, by the names that Kubernetes uses |
-//! | [`server`] | a server that slow, large and many clients cannot hold up |
 //!
 //! A mounted Secret changes by a symbolic link that swings to another folder, so files are compared by
 //! content, not watched by name. Connections that stand go on with the certificate they began with.
 
 pub mod options;
-pub mod server;
 
 pub use options::TlsOptions;
-pub use server::{Limits, Server};
 
 use crate::metrics::CertificateMetrics;
 use arc_swap::ArcSwap;
