@@ -43,6 +43,10 @@ pub mod reasons {
     pub const JOB_SET_COMPLETED: &str = "JobSetCompleted";
     /// The restart ended because the JobSet was suspended.
     pub const JOB_SET_SUSPENDED: &str = "JobSetSuspended";
+    /// Event: the labels of a Job that the JobSet controls do not say which of its Jobs this is.
+    pub const FOREIGN_JOB: &str = "ForeignJob";
+    /// Event: a Job failed, and the action that follows from the failure policy cannot be carried out.
+    pub const FAILURE_POLICY_NOT_APPLIED: &str = "FailurePolicyNotApplied";
     /// Event: a child Job could not be created.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
     /// Event: a claim could not be created.

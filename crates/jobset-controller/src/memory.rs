@@ -3,7 +3,7 @@
 
 use jobset_plan::StatusTiming;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -12,6 +12,8 @@ use tokio::time::Instant;
 #[derive(Default)]
 struct Remembered {
     status: StatusTiming,
+    /// What was remarked about which Job: its UID, and the reason of the event.
+    remarks: HashSet<(String, String)>,
 }
 
 /// By UID of the JobSet.
@@ -35,6 +37,11 @@ impl Memory {
     /// The JobSet is gone.
     pub(crate) fn forget(&self, uid: &str) {
         self.jobsets.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Whether nothing was remarked for this reason about this Job before.
+    pub(crate) fn is_first_remark(&self, uid: &str, job: String, reason: &str) -> bool {
+        self.of(uid, |jobset| jobset.remarks.insert((job, reason.to_owned())))
     }
 
     /// The stored status is the right one.

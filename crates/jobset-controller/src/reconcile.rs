@@ -8,7 +8,7 @@ use crate::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{EventKind, Gates, Plan, Snapshot};
+use jobset_plan::{EventKind, Gates, Plan, Remark, Snapshot};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Resource,
@@ -101,9 +101,14 @@ impl Reconciler {
         let Family { jobs, service_exists, claims, .. } = family;
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
         let plan = jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
-        let Plan { actions, status, status_is_urgent, events, mut requeue_after, waiting } = plan;
+        let Plan { actions, status, status_is_urgent, events, mut requeue_after, remarks, waiting } = plan;
         for why in waiting {
             debug!("waiting: {why}");
+        }
+        for Remark { about, event } in remarks {
+            if self.memory.is_first_remark(uid, about, &event.reason) {
+                self.send_planned(jobset, event);
+            }
         }
 
         let count = actions.len();
@@ -136,14 +141,19 @@ impl Reconciler {
             self.memory.status_is_settled(uid);
         }
         for event in events {
-            info!(reason = event.reason, note = event.note, "event");
-            let kind = match event.kind {
-                EventKind::Normal => EventType::Normal,
-                EventKind::Warning => EventType::Warning,
-            };
-            self.send(jobset, kind, event.reason, event.note);
+            self.send_planned(jobset, event);
         }
         Ok(if wrote { Next::Now } else { requeue_after.map_or(Next::OnChange, Next::After) })
+    }
+
+    fn send_planned(&self, jobset: &JobSet, event: jobset_plan::Event) {
+        let jobset_plan::Event { kind, reason, note } = event;
+        info!(reason, note, "event");
+        let kind = match kind {
+            EventKind::Normal => EventType::Normal,
+            EventKind::Warning => EventType::Warning,
+        };
+        self.send(jobset, kind, reason, note);
     }
 
     /// One event for each reason among the failures.

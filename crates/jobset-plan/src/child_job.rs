@@ -2,7 +2,7 @@
 
 use crate::{
     Gates,
-    buckets::{self, Buckets},
+    buckets::{self, Buckets, Foreign},
     depends_on, network, placement,
     plan::{Action, Draft, owner_reference},
     restart,
@@ -28,17 +28,7 @@ pub(crate) fn create_missing(
     let jobset = snapshot.jobset;
     let existing: HashSet<&str> = snapshot.jobs.iter().map(|job| job.name.as_str()).collect();
     let blocked = restart::is_blocking(jobset) && !jobs.previous.is_empty();
-    if !jobs.previous.is_empty() {
-        draft
-            .waiting
-            .push(format!("jobs of an earlier attempt are still being deleted: {}", jobs.previous.len()));
-    }
-    for job in &jobs.foreign {
-        draft.waiting.push(format!(
-            "job {} counts for nothing, as its labels are not those of an attempt of this JobSet; delete it",
-            job.name
-        ));
-    }
+    tell_who_holds_names(jobs, blocked, draft);
     let mut places = Places::of(jobset);
     for replicated_job in &jobset.spec.replicated_jobs {
         let places = places.next(replicated_job);
@@ -61,6 +51,28 @@ pub(crate) fn create_missing(
         }
     }
     startup_policy::complete(jobset, draft);
+}
+
+/// Why Jobs are not created whose names are taken.
+fn tell_who_holds_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) {
+    let previous = jobs.previous.len();
+    if blocked {
+        draft.waiting.push(format!(
+            "restart strategy BlockingRecreate: nothing is created before the jobs of an earlier attempt are gone: \
+             {previous}"
+        ));
+    } else if previous > 0 {
+        draft
+            .waiting
+            .push(format!("jobs of an earlier attempt hold their names until they are gone: {previous}"));
+    }
+    let deleting = jobs.active.iter().chain(&jobs.successful).filter(|job| job.deleting).count();
+    if deleting > 0 {
+        draft
+            .waiting
+            .push(format!("jobs that somebody deletes hold their names until they are gone: {deleting}"));
+    }
+    draft.waiting.extend(jobs.foreign.iter().map(Foreign::note));
 }
 
 /// Name of a child Job: `<jobset>-<replicatedJob>-<index>`.

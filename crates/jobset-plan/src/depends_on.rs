@@ -1,6 +1,6 @@
 //! `replicatedJobs[].dependsOn`: what must be reached before Jobs are created or resumed.
 
-use crate::replicated_jobs_status::{self, has_started};
+use crate::replicated_jobs_status;
 use jobset_api::{
     JobSet, JobSetStatus,
     jobset::{DependsOnStatus, ReplicatedJob},
@@ -23,14 +23,12 @@ pub(crate) fn is_met(
             return wait("which does not exist".to_owned());
         };
         let replicas = before.replicas;
-        let (met, reached) = match dependency.status {
-            DependsOnStatus::Complete => (counts.succeeded == replicas, counts.succeeded),
-            DependsOnStatus::Ready => {
-                (has_started(replicas, counts), counts.ready + counts.succeeded + counts.failed)
-            }
+        let (known, reached) = match dependency.status {
+            DependsOnStatus::Complete => (true, counts.succeeded),
+            DependsOnStatus::Ready => (true, replicated_jobs_status::started(counts)),
             DependsOnStatus::Unknown(_) => (false, 0),
         };
-        if !met {
+        if !known || reached != replicas {
             return wait(format!("to be {}: {reached} of {replicas}", dependency.status));
         }
     }

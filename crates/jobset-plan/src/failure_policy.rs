@@ -79,22 +79,37 @@ fn act(
         }
         FailurePolicyAction::RestartJob | FailurePolicyAction::RestartJobAndIgnoreMaxRestarts => {
             if !is_allowed(action, gates) {
-                draft.waiting.push(format!(
-                    "{action} failure policy action cannot be used when the feature gate RestartJob is disabled"
-                ));
-                return;
+                let why = format!(
+                    "{action} failure policy action cannot be used when the feature gate RestartJob is disabled \
+                     (failed job: {})",
+                    job.name
+                );
+                return give_up(
+                    job,
+                    why,
+                    "enable the gate, or delete the Job, which is then created anew",
+                    draft,
+                );
             }
             if let Err(why) = restart_job(jobset, job, counts, &mut draft.status) {
-                draft.waiting.push(why);
-                return;
+                return give_up(job, why, "delete the Job", draft);
             }
         }
         FailurePolicyAction::Unknown(name) => {
-            draft.waiting.push(format!("failure policy action {name:?} is not known to this version"));
-            return;
+            let why = format!(
+                "failure policy action {name:?} is not known to this version (failed job: {})",
+                job.name
+            );
+            return give_up(job, why, "delete the Job, which is then created anew", draft);
         }
     }
     draft.event(EventKind::Warning, &format!("{action}FailurePolicyAction"), &message);
+}
+
+/// Nothing follows from the failure before somebody does something.
+fn give_up(job: &JobRecord, why: String, way_out: &str, draft: &mut Draft<'_>) {
+    draft.remark(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
+    draft.waiting.push(why);
 }
 
 /// Whether the action may be carried out.

@@ -39,7 +39,7 @@ mod volume_claims;
 pub use elastic::JobSize;
 pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
 pub use network::subdomain;
-pub use plan::{Action, Event, EventKind, Plan};
+pub use plan::{Action, Event, EventKind, Plan, Remark};
 pub use snapshot::{JobRecord, LabelValue, Outcome, Snapshot, Verdict};
 pub use status_timing::StatusTiming;
 pub use suspend::JobResume;
@@ -58,10 +58,16 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     }
     let jobs = Buckets::of(snapshot, gates);
     let mut draft = Draft::new(jobset, &jobs, now);
+    jobs.report_foreign(jobset, &mut draft);
 
     draft.status.replicated_jobs_status = replicated_jobs_status::count(jobset, &jobs, gates);
     if let Some(finished_at) = conditions::finished(&draft.status.conditions) {
         draft.delete_jobs(&jobs.active);
+        if !jobs.active.is_empty() {
+            draft
+                .waiting
+                .push(format!("the JobSet has finished; jobs still being deleted: {}", jobs.active.len()));
+        }
         ttl::apply(jobset, finished_at, &mut draft);
         return draft.finish();
     }

@@ -27,8 +27,19 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// When to look again, if nothing happens before.
     pub requeue_after: Option<Duration>,
+    /// What is wrong with Jobs, as long as it is: events to send once for each.
+    pub remarks: Vec<Remark>,
     /// Why nothing more happens now, for a person; empty when nothing is held up.
     pub waiting: Vec<String>,
+}
+
+/// An event about something that lasts. Whoever sends it remembers that it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// UID of the Job that it is about. There is one remark of a reason about a Job.
+    pub about: String,
+    /// The event.
+    pub event: Event,
 }
 
 /// A request to the API server.
@@ -93,6 +104,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) events: Vec<Event>,
     pub(crate) requeue_after: Option<Duration>,
     pub(crate) waiting: Vec<String>,
+    remarks: Vec<Remark>,
     jobset: &'a JobSet,
     /// Jobs of the current attempt that have not ended.
     unfinished: usize,
@@ -107,6 +119,7 @@ impl<'a> Draft<'a> {
             events: Vec::new(),
             requeue_after: None,
             waiting: Vec::new(),
+            remarks: Vec::new(),
             jobset,
             unfinished: jobs.active.len(),
         }
@@ -153,6 +166,12 @@ impl<'a> Draft<'a> {
         self.events.push(Event { kind, reason: reason.to_owned(), note: note.to_owned() });
     }
 
+    /// Warns of something about a Job that lasts until somebody mends it.
+    pub(crate) fn remark(&mut self, job: &JobRecord, reason: &str, note: String) {
+        let event = Event { kind: EventKind::Warning, reason: reason.to_owned(), note };
+        self.remarks.push(Remark { about: job.uid.clone(), event });
+    }
+
     pub(crate) fn finish(self) -> Plan {
         let stored = self.jobset.status.as_ref();
         // A status that was never stored is the empty one: nothing to say means nothing to write.
@@ -166,6 +185,7 @@ impl<'a> Draft<'a> {
             status_is_urgent,
             events: self.events,
             requeue_after: self.requeue_after,
+            remarks: self.remarks,
             waiting: self.waiting,
         }
     }

@@ -44,9 +44,9 @@ pub(crate) fn find<'a>(statuses: &'a [ReplicatedJobStatus], name: &str) -> Optio
     statuses.iter().find(|status| status.name == name)
 }
 
-/// Whether as many Jobs as there should be are ready or have ended.
-pub(crate) fn has_started(replicas: i32, status: &ReplicatedJobStatus) -> bool {
-    replicas == status.failed + status.ready + status.succeeded
+/// Jobs that are ready or have ended.
+pub(crate) fn started(status: &ReplicatedJobStatus) -> i32 {
+    status.failed + status.ready + status.succeeded
 }
 
 /// A Job is ready when as many pods are ready, or have succeeded, as it wants to run at once.

@@ -21,7 +21,7 @@ fn is_in_order(jobset: &JobSet) -> bool {
 pub(crate) fn has_started(jobset: &JobSet, replicated_job: &ReplicatedJob, status: &JobSetStatus) -> bool {
     is_in_order(jobset)
         && replicated_jobs_status::find(&status.replicated_jobs_status, &replicated_job.name)
-            .is_some_and(|counts| replicated_jobs_status::has_started(replicated_job.replicas, counts))
+            .is_some_and(|counts| replicated_jobs_status::started(counts) == replicated_job.replicas)
 }
 
 /// Whether the ones after `replicated_job`, which has not started, have to wait.
@@ -29,7 +29,11 @@ pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, dra
     if !is_in_order(jobset) {
         return false;
     }
-    let why = format!("the start-up policy waits for replicatedJob {} to start", replicated_job.name);
+    let ReplicatedJob { name, replicas, .. } = replicated_job;
+    let counts = replicated_jobs_status::find(&draft.status.replicated_jobs_status, name);
+    let started = counts.map_or(0, replicated_jobs_status::started);
+    let why =
+        format!("the start-up policy waits for replicatedJob {name} to be ready: {started} of {replicas}");
     if !draft.waiting.contains(&why) {
         draft.waiting.push(why);
     }

@@ -103,6 +103,11 @@ pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
     draft.actions.extend(running.map(|job| Action::SuspendJob { name: job.name.clone() }));
     draft.set_condition(EventKind::Normal, types::SUSPENDED, true, reasons::SUSPENDED_JOBS, MESSAGE);
     draft.set_condition(EventKind::Normal, types::RESTARTING, false, reasons::JOB_SET_SUSPENDED, MESSAGE);
+    draft.waiting.push(MESSAGE.to_owned());
+    let stopping = active.iter().filter(|job| job.suspended && job.active > 0).count();
+    if stopping > 0 {
+        draft.waiting.push(format!("suspended jobs whose pods are still stopping: {stopping}"));
+    }
 }
 
 /// Resumes every Job that is suspended, in the order that dependencies and start-up policy ask for. The JobSet

@@ -288,10 +288,78 @@ fn jobs_of_other_attempts() {
 /// A Job whose labels make no sense stops nothing but its own place, and that is said.
 #[test]
 fn foreign_jobs() {
-    let why = "counts for nothing, as its labels are not those of an attempt of this JobSet; delete it";
-    jobset("").jobs("driver-0 attempt=two failed@9, worker-1 attempt=7").expect(&[
+    let restart_attempt = labels::RESTART_ATTEMPT;
+    let driver = format!(
+        "job train-driver-0 counts for nothing, as its label {restart_attempt} is \"two\", which is no number from 0; \
+         correct the label, or delete the Job"
+    );
+    let worker = format!(
+        "job train-worker-1 counts for nothing, as its label {restart_attempt} is 7, while status.restarts is 0; \
+         correct the label, or delete the Job"
+    );
+    let scene = jobset("").jobs("driver-0 attempt=two failed@9, worker-1 attempt=7");
+    scene.expect(&[
         "create train-worker-0",
-        &format!("waiting: job train-driver-0 {why}"),
-        &format!("waiting: job train-worker-1 {why}"),
+        &format!("of uid-of-driver-0: ForeignJob {driver}"),
+        &format!("of uid-of-worker-1: ForeignJob {worker}"),
+        &format!("waiting: {driver}"),
+        &format!("waiting: {worker}"),
     ]);
+    assert!(scene.plan().remarks.iter().all(|remark| remark.event.kind == EventKind::Warning));
+}
+
+/// Whatever else happens to the JobSet, a Job that counts for nothing is reported, and left alone.
+#[test]
+fn foreign_jobs_are_reported_always() {
+    for (gates, job, label) in [
+        ("", "worker-0 attempt=none", format!("{} is missing", labels::RESTART_ATTEMPT)),
+        (
+            "",
+            "worker-0 attempt=-1",
+            format!("{} is \"-1\", which is no number from 0", labels::RESTART_ATTEMPT),
+        ),
+        ("RestartJob", "worker-0 of=none", format!("{} is missing", labels::REPLICATED_JOB_NAME)),
+        ("RestartJob", "worker-0 index=none", format!("{} is missing", labels::JOB_INDEX)),
+        (
+            "RestartJob",
+            "worker-0 index=x",
+            format!("{} is \"x\", which is no number from 0", labels::JOB_INDEX),
+        ),
+        (
+            "RestartJob",
+            "worker-0 restart=x",
+            format!("{} is \"x\", which is no number from 0", labels::JOB_RESTART_ATTEMPT),
+        ),
+    ] {
+        for scene in
+            [jobset(""), jobset("").suspend(true), jobset("").condition("Completed=True AllJobsCompleted: x")]
+        {
+            for others in ["", ", driver-0 failed@9"] {
+                let plan = scene.clone().gates(gates).jobs(&format!("{job}{others}")).plan();
+                let notes: Vec<_> = plan.remarks.iter().map(|remark| remark.event.note.as_str()).collect();
+                let expected = format!(
+                    "job train-worker-0 counts for nothing, as its label {label}; correct the label, or delete the Job"
+                );
+                assert_eq!(notes, [expected], "{job}{others}");
+                assert!(!actions(&plan).iter().any(|action| action.ends_with("worker-0")), "{plan:?}");
+            }
+        }
+    }
+    for (of, why) in
+        [("none", "is missing"), ("other", "is \"other\", which is no replicatedJob of this JobSet")]
+    {
+        let plan = jobset("").jobs(&format!("driver-0, worker-0 of={of}, worker-1")).plan();
+        let notes: Vec<_> = plan.remarks.iter().map(|remark| remark.event.note.as_str()).collect();
+        let label = labels::REPLICATED_JOB_NAME;
+        let expected = format!(
+            "job train-worker-0 is not counted in replicatedJobsStatus, as its label {label} {why}; correct the label, \
+             or delete the Job"
+        );
+        assert_eq!(notes, [expected]);
+    }
+    let mut elsewhere = jobset("managedBy: example.com/other").jobs("worker-0 attempt=none");
+    assert_eq!(elsewhere.plan().remarks, []);
+    elsewhere = jobset("").jobs("worker-0 attempt=none");
+    elsewhere.jobset.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(NOW).unwrap()));
+    assert_eq!(elsewhere.plan().remarks, []);
 }

@@ -98,6 +98,7 @@ fn suspended_and_resumed() {
         "Suspended=True SuspendedJobs: jobset is suspended",
         "Normal SuspendedJobs: jobset is suspended",
         waiting,
+        HELD,
     ]);
     // It was suspended when all ran.
     let all = "driver-0 suspended, driver-1 suspended, worker-0 suspended";

@@ -17,11 +17,12 @@ fn without_a_policy_the_first_failure_ends_it() {
         ("driver-0, worker-0, worker-1 failed@9 of=none", "train-worker-1"),
     ] {
         let message = format!("jobset failed due to one or more job failures (first failed job: {first})");
-        jobset("").jobs(jobs).expect(&[
+        let expected = [
             &format!("Failed=True FailedJobs: {message}"),
             "terminalState: Failed",
             &format!("Warning FailedJobs: {message}"),
-        ]);
+        ];
+        assert_eq!(jobset("").jobs(jobs).told_but_of_labels(), expected, "{jobs}");
     }
 }
 
@@ -72,6 +73,11 @@ fn each_action() {
     }
 }
 
+/// What is said of a failure of driver-0 from which nothing follows.
+fn given_up(why: &str, way_out: &str) -> [String; 2] {
+    [format!("of uid-of-driver-0: FailurePolicyNotApplied {why}; {way_out}"), format!("waiting: {why}")]
+}
+
 /// Without their feature gate the actions for single Jobs do nothing, and say so.
 #[test]
 fn single_jobs_restart_only_with_the_gate() {
@@ -81,14 +87,23 @@ fn single_jobs_restart_only_with_the_gate() {
             rules(&format!("{{name: one, action: {action}}}"))
                 .restarted(restarts, restarts)
                 .jobs(&format!("driver-0 attempt={restarts} failed@9"))
-                .expect(&[&format!(
-                    "waiting: {action} failure policy action cannot be used when the feature gate RestartJob is disabled"
-                )]);
+                .expect(&given_up(
+                    &format!(
+                        "{action} failure policy action cannot be used when the feature gate RestartJob is disabled \
+                         (failed job: train-driver-0)"
+                    ),
+                    "enable the gate, or delete the Job, which is then created anew",
+                ).each_ref().map(String::as_str));
         }
     }
-    rules("{name: one, action: Sideways}")
-        .jobs("driver-0 failed@9")
-        .expect(&["waiting: failure policy action \"Sideways\" is not known to this version"]);
+    rules("{name: one, action: Sideways}").jobs("driver-0 failed@9").expect(
+        &given_up(
+            "failure policy action \"Sideways\" is not known to this version (failed job: train-driver-0)",
+            "delete the Job, which is then created anew",
+        )
+        .each_ref()
+        .map(String::as_str),
+    );
 }
 
 /// Which rule decides, and by which Job. Every rule fails the JobSet or restarts it, so that it shows.
@@ -291,7 +306,10 @@ fn single_jobs_out_of_bounds() {
         ),
     ] {
         let scene = rules("{name: one, action: RestartJob}").gates("RestartJob").jobs(job);
-        scene.expect(&[&format!("waiting: {why}")]);
+        let uid = &scene.jobs[0].uid;
+        let expected =
+            [format!("of {uid}: FailurePolicyNotApplied {why}; delete the Job"), format!("waiting: {why}")];
+        assert_eq!(scene.told_but_of_labels(), expected);
     }
 }
 
@@ -333,7 +351,12 @@ fn what_follows_a_failure() {
         &format!("Warning FailedJobs: {message}"),
         "Normal JobSetFailed: jobset failed",
     ]);
-    scene.stored().expect(&["delete train-worker-1", "again in 4.1s"]);
+    scene.stored().expect(&[
+        "delete train-worker-1",
+        "again in 4.1s",
+        &stopping(1),
+        "waiting: ttlSecondsAfterFinished: the JobSet is deleted in 5s",
+    ]);
 }
 
 /// With its gate off the counts of single restarts are dropped; on again, Jobs are ahead of them. Even so a

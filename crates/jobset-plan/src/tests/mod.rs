@@ -138,6 +138,13 @@ impl Scene {
         self
     }
 
+    /// The same without what it says of Jobs whose labels make no sense.
+    fn told_but_of_labels(&self) -> Vec<String> {
+        let mut told = self.told();
+        told.retain(|line| !line.contains(": ForeignJob "));
+        told
+    }
+
     #[track_caller]
     fn expect(&self, told: &[&str]) {
         assert_eq!(self.told(), told, "jobs: {:#?}", self.jobs);
@@ -251,6 +258,8 @@ fn told(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     }
     lines.extend(plan.events.iter().map(|Event { kind, reason, note }| format!("{kind:?} {reason}: {note}")));
     lines.extend(plan.requeue_after.map(|after| format!("again in {after:?}")));
+    let remark = |Remark { about, event }: &Remark| format!("of {about}: {} {}", event.reason, event.note);
+    lines.extend(plan.remarks.iter().map(remark));
     lines.extend(plan.waiting.iter().map(|why| format!("waiting: {why}")));
     lines
 }
@@ -291,8 +300,24 @@ fn created(plan: &Plan) -> Vec<&Job> {
 
 /// What a plan says while Jobs of an earlier attempt are there.
 fn deleting(count: u8) -> String {
-    format!("waiting: jobs of an earlier attempt are still being deleted: {count}")
+    format!("waiting: jobs of an earlier attempt hold their names until they are gone: {count}")
 }
+
+/// What a plan of strategy BlockingRecreate says then.
+fn blocked(count: u8) -> String {
+    format!(
+        "waiting: restart strategy BlockingRecreate: nothing is created before the jobs of an earlier attempt are gone: \
+         {count}"
+    )
+}
+
+/// What a plan says while Jobs are deleted that ran when the JobSet finished.
+fn stopping(count: u8) -> String {
+    format!("waiting: the JobSet has finished; jobs still being deleted: {count}")
+}
+
+/// What a plan says while the JobSet is suspended.
+const HELD: &str = "waiting: jobset is suspended";
 
 /// Three Jobs that run.
 const RUNNING: &str = "driver-0, worker-0, worker-1";

@@ -41,13 +41,13 @@ fn blocking_recreate() {
         "delete train-driver-0",
         "delete train-worker-0",
         "delete train-worker-1",
-        &deleting(3),
+        &blocked(3),
     ]);
-    restarted.clone().jobs("worker-1 deleting").expect(&[&deleting(1)]);
+    restarted.clone().jobs("worker-1 deleting").expect(&[&blocked(1)]);
     restarted.jobs("").expect(&["create train-driver-0", "create train-worker-0", "create train-worker-1"]);
 
     let single = jobset(policy).gates("RestartJob").jobs_restarted("driver", &[1], &[1]);
-    single.clone().jobs("driver-0 deleting, worker-0").expect(&[&deleting(1)]);
+    single.clone().jobs("driver-0 deleting, worker-0").expect(&[&blocked(1)]);
     single.jobs("driver-0 restart=1, worker-0").expect(&["create train-worker-1"]);
 }
 

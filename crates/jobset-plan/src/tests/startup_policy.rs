@@ -11,8 +11,12 @@ const COMPLETED: [&str; 2] = [
     "StartupPolicyCompleted=True InOrderStartupPolicyCompleted: in order startup policy has completed",
     "Normal InOrderStartupPolicyCompleted: in order startup policy has completed",
 ];
-const WAITING_FOR_DRIVER: &str = "waiting: the start-up policy waits for replicatedJob driver to start";
-const WAITING_FOR_WORKER: &str = "waiting: the start-up policy waits for replicatedJob worker to start";
+const WAITING_FOR_DRIVER: &str =
+    "waiting: the start-up policy waits for replicatedJob driver to be ready: 0 of 1";
+
+fn waiting_for_worker(ready: u8) -> String {
+    format!("waiting: the start-up policy waits for replicatedJob worker to be ready: {ready} of 2")
+}
 
 #[test]
 fn one_after_another() {
@@ -21,9 +25,9 @@ fn one_after_another() {
     let scene = scene.stored().jobs("driver-0");
     scene.expect(&[WAITING_FOR_DRIVER]);
     let scene = scene.stored().jobs("driver-0 ready");
-    scene.expect(&["create train-worker-0", "create train-worker-1", WAITING_FOR_WORKER]);
+    scene.expect(&["create train-worker-0", "create train-worker-1", &waiting_for_worker(0)]);
     let scene = scene.stored().jobs("driver-0 ready, worker-0 ready, worker-1");
-    scene.expect(&[WAITING_FOR_WORKER]);
+    scene.expect(&[&waiting_for_worker(1)]);
     let scene = scene.stored().jobs("driver-0 ready, worker-0 ready, worker-1 ready");
     // The other condition turns, and nothing else of it.
     scene.expect(&[
@@ -78,7 +82,7 @@ fn replayed_after_a_restart() {
         WAITING_FOR_DRIVER,
     ]);
     let driver_ready = restarted.stored().jobs("driver-0 attempt=1 ready");
-    driver_ready.expect(&["create train-worker-0", "create train-worker-1", WAITING_FOR_WORKER]);
+    driver_ready.expect(&["create train-worker-0", "create train-worker-1", &waiting_for_worker(0)]);
 
     let not_ready = started.jobs("driver-0, worker-0 ready, worker-1 ready");
     not_ready.expect(&[
@@ -99,6 +103,7 @@ fn suspended_and_resumed() {
         "create train-worker-1 suspended",
         "Suspended=True SuspendedJobs: jobset is suspended",
         "Normal SuspendedJobs: jobset is suspended",
+        HELD,
     ]);
     let resumed =
         suspended.stored().jobs("driver-0 suspended, worker-0 suspended, worker-1 suspended").suspend(false);
@@ -106,7 +111,7 @@ fn suspended_and_resumed() {
     let waiting = resumed.stored().jobs("driver-0, worker-0 suspended, worker-1 suspended");
     waiting.expect(&[WAITING_FOR_DRIVER]);
     let next = waiting.stored().jobs("driver-0 ready, worker-0 suspended, worker-1 suspended");
-    next.expect(&["resume train-worker-0", "resume train-worker-1", WAITING_FOR_WORKER]);
+    next.expect(&["resume train-worker-0", "resume train-worker-1", &waiting_for_worker(0)]);
     // Resumed is what the JobSet is called once the last has started.
     let last = next.stored().jobs("driver-0 ready, worker-0 ready, worker-1 ready");
     last.expect(&[

@@ -63,8 +63,8 @@ fn what_follows() {
     ]);
     // What still runs is deleted once the end is stored; the rest stays, the finished Jobs too.
     let completed = scene.stored();
-    completed.expect(&["delete train-worker-1"]);
-    completed.jobs("worker-0 complete, worker-1 deleting").expect(&[]);
+    completed.expect(&["delete train-worker-1", &stopping(1)]);
+    completed.jobs("worker-0 complete, worker-1 deleting").expect(&[&stopping(1)]);
 }
 
 /// A finished JobSet never fails, restarts, starts or suspends again.
@@ -73,7 +73,9 @@ fn the_end_is_final() {
     let jobs = "driver-0 complete, worker-0 complete, worker-1 complete";
     let completed = jobset("failurePolicy: {maxRestarts: 4}").jobs(jobs).stored();
     for jobs in ["", "driver-0 failed@7", "worker-0 attempt=none", "driver-0 complete, worker-0 failed@7"] {
-        completed.clone().jobs(jobs).expect(&[]);
-        completed.clone().jobs(jobs).suspend(true).expect(&[]);
+        for suspend in [false, true] {
+            let told = completed.clone().jobs(jobs).suspend(suspend).told_but_of_labels();
+            assert_eq!(told, Vec::<String>::new(), "{jobs}");
+        }
     }
 }

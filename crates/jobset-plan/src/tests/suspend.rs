@@ -23,6 +23,7 @@ fn a_jobset_born_suspended() {
         "create train-worker-1 suspended",
         SUSPENDED[0],
         SUSPENDED[1],
+        HELD,
     ]);
 }
 
@@ -37,18 +38,26 @@ fn suspending() {
         SUSPENDED[0],
         SUSPENDED[1],
         "Normal JobSetSuspended: jobset is suspended",
+        HELD,
     ]);
     let suspended = scene.stored().jobs("driver-0 suspended active=1, worker-0 suspended, worker-1 complete");
-    suspended.expect(&[]);
+    suspended.expect(&[HELD, "waiting: suspended jobs whose pods are still stopping: 1"]);
     // One that somebody deletes goes without being suspended.
-    suspended.jobs("driver-0 deleting, worker-0 suspended, worker-1 complete").expect(&[]);
+    suspended
+        .jobs("driver-0 deleting, worker-0 suspended, worker-1 complete")
+        .expect(&["waiting: jobs that somebody deletes hold their names until they are gone: 1", HELD]);
 }
 
 #[test]
 fn resuming() {
     let was = "Suspended=True SuspendedJobs: jobset is suspended";
     let resumed = jobset("").condition(was).jobs("driver-0 suspended, worker-0, worker-1 suspended deleting");
-    resumed.expect(&["resume train-driver-0", RESUMED[0], RESUMED[1]]);
+    resumed.expect(&[
+        "resume train-driver-0",
+        RESUMED[0],
+        RESUMED[1],
+        "waiting: jobs that somebody deletes hold their names until they are gone: 1",
+    ]);
     assert_eq!(resumed.stored().jobs(RUNNING).told(), Vec::<String>::new());
     // Without the condition there is nothing to say.
     jobset("").jobs("driver-0 suspended, worker-0, worker-1").expect(&["resume train-driver-0"]);
@@ -87,6 +96,7 @@ fn failing_while_suspended() {
         "RestartingJobSet=False JobSetSuspended: jobset is suspended",
         "Normal JobSetSuspended: jobset is suspended",
         &deleting(2),
+        HELD,
     ]);
     let again = restarted.stored().jobs("driver-0 attempt=1 failed@9");
     let message = "jobset failed due to reaching max number of restarts (first failed job: train-driver-0)";
