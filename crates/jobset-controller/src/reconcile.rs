@@ -20,8 +20,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-/// JobSets that are looked at side by side.
-const WORKERS: usize = 16;
+/// JobSets that are looked at side by side. They wait more than they work: many, so that those with thousands of
+/// requests leave room for others, whose turns the writer sees to.
+const WORKERS: usize = 128;
 
 /// When to look at a JobSet again.
 enum Next {
@@ -111,9 +112,10 @@ impl Reconciler {
             }
         }
 
+        let actor = self.actor.for_jobset(uid);
         let count = actions.len();
         let failures: Vec<ActError> = stream::iter(actions)
-            .map(|action| self.actor.act(jobset, action))
+            .map(|action| actor.act(jobset, action))
             .buffer_unordered(Writer::PER_CALLER)
             .filter_map(|result| async { result.err() })
             .collect()
@@ -130,7 +132,7 @@ impl Reconciler {
         if let Some(status) = status {
             let wait = self.memory.status_can_wait(uid, status_is_urgent);
             if wait.is_zero() {
-                self.actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
+                actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
                 self.memory.status_is_stored(uid);
                 debug!("status stored");
                 wrote = true;

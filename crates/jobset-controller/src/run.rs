@@ -13,7 +13,7 @@ use manager_runtime::{
     client::connect,
     events::EventSender,
     hostname,
-    leader::Leadership,
+    leader::{Fence, Leadership},
     metrics::Metrics,
     probes,
     queue::WorkQueue,
@@ -110,10 +110,10 @@ async fn control(
         () = shutdown.cancelled() => return Ok(()),
         () = watched.filled() => readiness.met("caches"),
     }
-    let mut leadership = match &settings.lease {
+    let leadership = match &settings.lease {
         None => None,
         Some(lease) => {
-            let mut leadership = Leadership::run_for(client.clone(), lease).await?;
+            let mut leadership = Leadership::run_for(client.clone(), lease.clone())?;
             tokio::select! {
                 () = shutdown.cancelled() => { leadership.release().await; return Ok(()); }
                 () = leadership.elected() => {}
@@ -121,7 +121,8 @@ async fn control(
             Some(leadership)
         }
     };
-    let writer = Writer::new(settings.qps, settings.burst);
+    let fence = leadership.as_ref().map_or_else(Fence::none, Leadership::fence);
+    let writer = Writer::new(settings.qps, settings.burst, fence.clone());
     let reconciler = Arc::new(reconcile::Reconciler {
         actor: act::Actor::new(client.clone(), writer, index.clone()),
         events: EventSender::start(client, "jobset", format!("jobset-{}", hostname()), &metrics),
@@ -130,15 +131,9 @@ async fn control(
         index,
         queue,
     });
-    let lost = async {
-        match &mut leadership {
-            Some(leadership) => leadership.lost().await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         () = reconciler.run(shutdown) => {}
-        () = lost => bail!("leader election lost"),
+        () = fence.closed() => bail!("leader election lost"),
     }
     if let Some(leadership) = leadership {
         leadership.release().await;

@@ -7,7 +7,7 @@ use jobset_operator::names;
 use jobset_operator::run::Operator;
 use manager_runtime::client::connect;
 use manager_runtime::hostname;
-use manager_runtime::leader::{Leadership, LeaseSettings};
+use manager_runtime::leader::{self, Leadership, LeaseSettings, Timings};
 use manager_runtime::logging::{self, Format, Level};
 use manager_runtime::metrics::{Metrics, server::MetricsServer};
 use manager_runtime::probes::{self, Readiness};
@@ -22,8 +22,11 @@ use tracing::{error, info};
 /// Where a pod finds the namespace that it runs in.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// OpenShift: an operator survives an API server that is away for a minute, and hands over at once when it ends.
-const LEASE_DURATION: Duration = Duration::from_secs(137);
-const RENEW_DEADLINE: Duration = Duration::from_secs(107);
+const HIGHLY_AVAILABLE: Timings = Timings {
+    lease_duration: Duration::from_secs(137),
+    renew_deadline: Duration::from_secs(107),
+    retry_period: Duration::from_secs(26),
+};
 
 /// Installs the JobSet controller in a cluster and keeps it as the JobSetOperator named `cluster` asks.
 #[derive(Parser)]
@@ -137,11 +140,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let lease = LeaseSettings {
         name: names::OPERATOR_LEASE.to_owned(),
         namespace: namespace.clone(),
-        identity: instance.clone(),
-        lease_duration: LEASE_DURATION,
-        renew_deadline: RENEW_DEADLINE,
+        identity: leader::identity(),
+        timings: HIGHLY_AVAILABLE,
     };
-    let mut leadership = Leadership::run_for(client.clone(), &lease).await?;
+    let mut leadership = Leadership::run_for(client.clone(), lease)?;
     tokio::select! {
         () = shutdown.cancelled() => {
             leadership.release().await;
@@ -154,7 +156,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         operand_image: options.operand_image.filter(|image| !image.is_empty()),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let operator = Operator::start(client, settings, instance, log, &metrics, &shutdown);
+    let operator = Operator::start(client, settings, instance, log, &metrics, leadership.fence(), &shutdown);
     tokio::select! {
         () = operator.run(shutdown.clone()) => {}
         // Another replica leads from now on; this process starts over as a follower.

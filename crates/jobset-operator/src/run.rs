@@ -9,6 +9,7 @@ use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{LogLevel, SINGLETON};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
+use manager_runtime::leader::Fence;
 use manager_runtime::logging::{Level, LogHandle};
 use manager_runtime::metrics::Metrics;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ impl Operator {
         instance: String,
         log: LogHandle,
         metrics: &Metrics,
+        fence: Fence,
         shutdown: &CancellationToken,
     ) -> Self {
         let index = Arc::new(Index::default());
@@ -49,7 +51,14 @@ impl Operator {
                 Arc::clone(&index),
                 shutdown.child_token(),
             ),
-            actor: Actor::new(client.clone(), &settings.namespace, Arc::clone(&index), instance, metrics),
+            actor: Actor::new(
+                client.clone(),
+                &settings.namespace,
+                Arc::clone(&index),
+                instance,
+                metrics,
+                fence,
+            ),
             client,
             settings,
             index,

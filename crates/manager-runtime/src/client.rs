@@ -1,13 +1,19 @@
 //! The way to the API server.
 
 use crate::metrics::Metrics;
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::{Response, StatusCode, header},
+};
 use kube::{
     Client, Config,
     client::ClientBuilder,
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use tower::{BoxError, util::MapResponseLayer};
 
 /// Why there is no way.
 #[derive(Debug, Error)]
@@ -25,8 +31,11 @@ pub enum ConnectError {
 
 /// A client by the file that is named; without one by `$KUBECONFIG`, by the service account of the pod, or by
 /// `~/.kube/config`. Its requests are counted. Nothing is asked of the API server yet.
+///
+/// Requests are not tried again here, but where it is known how urgent they are: by the
+/// [`Writer`](crate::writer::Writer) and by watches.
 pub async fn connect(kubeconfig: Option<&Path>, metrics: &Metrics) -> Result<Client, ConnectError> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             let unusable = |error| ConnectError::Kubeconfig(path.to_owned(), error);
             let file = Kubeconfig::read_from(path).map_err(unusable)?;
@@ -34,7 +43,78 @@ pub async fn connect(kubeconfig: Option<&Path>, metrics: &Metrics) -> Result<Cli
         }
         None => Config::infer().await.map_err(ConnectError::NoCluster)?,
     };
+    config.default_retry = false;
     let counted = metrics.requests(config.cluster_url.authority().map_or("", |host| host.as_str()));
     let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
-    Ok(builder.with_layer(&counted).build())
+    Ok(builder.with_layer(&counted).with_layer(&MapResponseLayer::new(tell_when_to_retry)).build())
+}
+
+/// Puts the header `Retry-After` of a refusal into the status that errors are made of. The API server's own limits
+/// answer with that header and no status.
+fn tell_when_to_retry<B>(answer: Response<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let code = answer.status();
+    let seconds =
+        answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    let is_status =
+        answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+    let Some(seconds) = seconds.filter(|_| code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS)
+    else {
+        return answer.map(Body::new);
+    };
+    if is_status {
+        return answer.map(Body::new);
+    }
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": code.as_u16(),
+        "reason": if code == StatusCode::TOO_MANY_REQUESTS { "TooManyRequests" } else { "ServiceUnavailable" },
+        "message": code.canonical_reason().unwrap_or("try again later"),
+        "details": {"retryAfterSeconds": seconds},
+    });
+    let (mut head, _) = answer.into_parts();
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(status.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use tower::{ServiceBuilder, service_fn};
+
+    async fn error_of(answer: Response<Body>) -> Box<kube::core::Status> {
+        let answer = std::sync::Arc::new(std::sync::Mutex::new(Some(answer)));
+        let service = service_fn(move |_: axum::http::Request<kube::client::Body>| {
+            let answer = answer.lock().unwrap().take().unwrap();
+            async move { Ok::<_, BoxError>(answer) }.boxed()
+        });
+        let layered = ServiceBuilder::new().map_response(tell_when_to_retry).service(service);
+        match Client::new(layered, "default").apiserver_version().await {
+            Err(kube::Error::Api(status)) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn when_to_retry_stands_in_the_error() {
+        let bare =
+            Response::builder().status(429).header("Retry-After", "7").header("Content-Type", "text/plain");
+        let error =
+            error_of(bare.body(Body::from("Too many requests, please try again later.\n")).unwrap()).await;
+        assert_eq!((error.code, error.details.unwrap().retry_after_seconds), (429, 7));
+
+        let status = json!({"kind": "Status", "code": 503, "message": "in their own words"}).to_string();
+        let worded = Response::builder().status(503).header("Retry-After", "7");
+        let worded = worded.header("Content-Type", "application/json").body(Body::from(status)).unwrap();
+        assert_eq!(error_of(worded).await.message, "in their own words");
+
+        let silent = Response::builder().status(500).body(Body::from("oops")).unwrap();
+        assert_eq!(error_of(silent).await.details.map(|details| details.retry_after_seconds), None);
+    }
 }

@@ -82,6 +82,11 @@ impl Actor {
         Self { client, writer, index }
     }
 
+    /// One that takes turns with those of other JobSets.
+    pub(crate) fn for_jobset(&self, uid: &str) -> Self {
+        Self { writer: self.writer.for_caller(uid), ..self.clone() }
+    }
+
     /// Carries out one action for `jobset`.
     pub(crate) async fn act(&self, jobset: &JobSet, action: Action) -> Result<(), ActError> {
         let namespace = jobset.metadata.namespace.as_deref().unwrap_or_default();
@@ -107,7 +112,7 @@ impl Actor {
         debug!(job = name, "creating");
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         // The answer is decoded as what the index keeps; the request is the whole Job.
-        let created = self.writer.send(create::<_, ChildJob>(&self.client, &jobs, job)).await;
+        let created = self.writer.send(|| create::<_, ChildJob>(&self.client, &jobs, job)).await;
         match created {
             Ok(created) => {
                 self.index.apply_job(&created, Source::Answer);
@@ -134,7 +139,7 @@ impl Actor {
         let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
         let params = DeleteParams::foreground()
             .preconditions(Preconditions { uid: Some(uid.clone()), resource_version: None });
-        match self.writer.send(jobs.delete(&name, &params)).await {
+        match self.writer.send(|| jobs.delete(&name, &params)).await {
             Ok(answer) => {
                 // A Job that waits for its pods is answered with its new state, one that went with a status.
                 if let Some(job) = answer.left() {
@@ -155,7 +160,8 @@ impl Actor {
 
     async fn patch_job(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ActError> {
         let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
-        let changed = self.writer.send(jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await;
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let changed = self.writer.send(|| jobs.patch(name, &params, &patch)).await;
         let changed = changed.map_err(|source| ActError::ChangeJob { name: name.to_owned(), source })?;
         self.index.apply_job(&changed, Source::Answer);
         Ok(())
@@ -167,7 +173,8 @@ impl Actor {
         if resume.clear_start_time {
             let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
             let patch = Patch::Merge(json!({"status": {"startTime": null}}));
-            let cleared = self.writer.send(jobs.patch_status(name, &PatchParams::default(), &patch)).await;
+            let params = PatchParams::default();
+            let cleared = self.writer.send(|| jobs.patch_status(name, &params, &patch)).await;
             self.index.apply_job(&cleared.map_err(failed)?, Source::Answer);
         }
         // Lists are replaced whole by a patch, so what they hold now must be known, and still hold.
@@ -183,7 +190,8 @@ impl Actor {
     async fn create_claim(&self, namespace: &str, claim: &PersistentVolumeClaim) -> Result<(), ActError> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let name = claim.metadata.name.clone().unwrap_or_default();
-        let found = match self.writer.send(claims.create(&PostParams::default(), claim)).await {
+        let params = PostParams::default();
+        let found = match self.writer.send(|| claims.create(&params, claim)).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => claims.get(&name).await,
             other => other,
         };
@@ -197,7 +205,7 @@ impl Actor {
         let name = jobset.metadata.name.as_deref().unwrap_or_default();
         let params = DeleteParams::foreground()
             .preconditions(Preconditions { uid: jobset.metadata.uid.clone(), resource_version: None });
-        match self.writer.send(jobsets.delete(name, &params)).await {
+        match self.writer.send(|| jobsets.delete(name, &params)).await {
             Ok(answer) => {
                 if let Some(jobset) = answer.left() {
                     self.index.apply_jobset(jobset, Source::Answer);
@@ -212,7 +220,8 @@ impl Actor {
     async fn create_service(&self, namespace: &str, service: &Service) -> Result<(), ActError> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
         let name = service.metadata.name.clone().unwrap_or_default();
-        let found = match self.writer.send(services.create(&PostParams::default(), service)).await {
+        let params = PostParams::default();
+        let found = match self.writer.send(|| services.create(&params, service)).await {
             // Somebody was faster; any Service of the name will do.
             Err(kube::Error::Api(status)) if status.is_already_exists() => services.get(&name).await,
             other => other,
@@ -246,8 +255,8 @@ impl Actor {
         let request = request
             .replace_subresource("status", name, &PostParams::default(), body)
             .map_err(|e| ActError::Status(kube::Error::BuildRequest(e)))?;
-        let stored =
-            self.writer.send(self.client.request::<JobSet>(request)).await.map_err(ActError::Status)?;
+        let stored = self.writer.send(|| self.client.request::<JobSet>(request.clone())).await;
+        let stored = stored.map_err(ActError::Status)?;
         self.index.apply_jobset(stored, Source::Answer);
         Ok(())
     }

@@ -13,7 +13,10 @@ use jobset_api::{
 };
 use jobset_plan::Gates;
 use manager_runtime::{
-    leader::LeaseSettings, metrics::server::MetricsServer, probes::bind_address, tls::TlsOptions,
+    leader::{self, LeaseSettings, Timings},
+    metrics::server::MetricsServer,
+    probes::bind_address,
+    tls::TlsOptions,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -110,7 +113,7 @@ impl Settings {
             lease: elect.then(|| lease(leader_election, own_namespace)).transpose()?,
             qps: client_connection.qps.unwrap_or(500.0),
             burst: client_connection.burst.unwrap_or(500),
-            gates: gates(configuration)?,
+            gates: Gates::configured(&configuration.feature_gates).context("featureGates")?,
         })
     }
 }
@@ -129,12 +132,17 @@ fn lease(
         )?,
         namespace => namespace.to_owned(),
     };
+    let timings = Timings {
+        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref())?,
+        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref())?,
+        retry_period: duration("leaderElection.retryPeriod", election.retry_period.as_deref())?,
+    };
+    timings.check().context("leaderElection")?;
     Ok(LeaseSettings {
         name: election.resource_name.clone(),
         namespace,
-        identity: format!("{}_{}", manager_runtime::hostname(), std::process::id()),
-        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref())?,
-        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref())?,
+        identity: leader::identity(),
+        timings,
     })
 }
 
@@ -144,27 +152,6 @@ fn endpoint(field: &str, path: &str) -> Result<String> {
         bail!("{field}: {path:?} is no path such as /healthz");
     }
     Ok(path.to_owned())
-}
-
-fn gates(configuration: &Configuration) -> Result<Gates> {
-    let mut gates = Gates::default();
-    for (name, on) in &configuration.feature_gates {
-        match (name.as_str(), on) {
-            ("TLSOptions", true) | ("InPlaceRestart", false) => {}
-            ("RestartJob", on) => gates.restart_job = *on,
-            ("ElasticJobSet", on) => gates.elastic_jobset = *on,
-            ("TLSOptions", false) => {
-                bail!("cannot set feature gate TLSOptions to false, feature is locked to true")
-            }
-            ("InPlaceRestart", true) => {
-                bail!(
-                    "featureGates.{name}: this version does not have the feature yet; remove it or set it to false"
-                )
-            }
-            _ => bail!("unrecognized feature gate: {name}"),
-        }
-    }
-    Ok(gates)
 }
 
 /// Reads a duration as Go writes it: numbers with units, such as `1m30s`.
@@ -200,7 +187,8 @@ mod tests {
             (lease.namespace.as_str(), lease.name.as_str()),
             ("jobs-home", "6d4f6a47.jobset.x-k8s.io")
         );
-        assert_eq!((lease.lease_duration.as_secs(), lease.renew_deadline.as_secs()), (15, 10));
+        let Timings { lease_duration, renew_deadline, retry_period } = lease.timings;
+        assert_eq!([lease_duration, renew_deadline, retry_period].map(|time| time.as_secs()), [15, 10, 2]);
     }
 
     #[test]
@@ -209,7 +197,7 @@ mod tests {
             "leaderElection: {leaderElect: true, leaseDuration: 1m30s}\nclientConnection: {qps: 7, burst: 9}";
         let settings = settle(&[], yaml).unwrap();
         assert_eq!((settings.qps, settings.burst), (7.0, 9));
-        assert_eq!(settings.lease.unwrap().lease_duration.as_secs(), 90);
+        assert_eq!(settings.lease.unwrap().timings.lease_duration.as_secs(), 90);
         let flags = ["--leader-elect=false", "--kube-api-qps", "3", "--health-probe-bind-address", "0"];
         let settings = settle(&flags, yaml).unwrap();
         assert!(settings.lease.is_none() && settings.probes.is_none());
@@ -225,7 +213,14 @@ mod tests {
                 "strict decoding error: unknown field \"tls.min\", unknown field \"webhook.ports\"",
             ),
             ("featureGates: {Sideways: true}", "unrecognized feature gate: Sideways"),
-            ("featureGates: {TLSOptions: false}", "locked to true"),
+            (
+                "featureGates: {TLSOptions: false}",
+                "featureGates: cannot set feature gate TLSOptions to false, feature is locked to true",
+            ),
+            (
+                "leaderElection: {leaseDuration: 9s}",
+                "leaderElection: leaseDuration 9s must be greater than renewDeadline 10s",
+            ),
             ("leaderElection: {leaseDuration: soon}", "leaderElection.leaseDuration: \"soon\""),
             (
                 "featureGates: {RestartJob: true, RestartJob: false}",

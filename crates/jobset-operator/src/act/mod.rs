@@ -17,6 +17,7 @@ use jobset_api::jobset_operator::SINGLETON;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
+use manager_runtime::leader::Fence;
 use manager_runtime::metrics::Metrics;
 use manager_runtime::writer::Writer;
 use serde_json::json;
@@ -97,13 +98,14 @@ impl Actor {
         index: Arc<Index>,
         instance: String,
         metrics: &Metrics,
+        fence: Fence,
     ) -> Self {
         Self {
             announcer: Announcer::new(client.clone(), instance, namespace, metrics),
             client,
             namespace: namespace.to_owned(),
             index,
-            writer: Writer::new(QPS, BURST),
+            writer: Writer::new(QPS, BURST, fence),
             applied: HashMap::new(),
         }
     }
@@ -193,7 +195,7 @@ impl Actor {
         // Forced: whoever changed a field that we manage gave up on it when the administrator said Managed.
         let parameters = PatchParams::apply(names::OPERATOR).force();
         let patch = Patch::Apply(&step.object);
-        Ok(self.writer.send(api.patch(&step.key.name, &parameters, &patch)).await?)
+        Ok(self.writer.send(|| api.patch(&step.key.name, &parameters, &patch)).await?)
     }
 
     async fn delete(
@@ -211,7 +213,7 @@ impl Actor {
             ..DeleteParams::background()
         };
         let api = self.api(&key.kind)?;
-        match self.writer.send(api.delete(&key.name, &parameters)).await.map_err(ActError::from) {
+        match self.writer.send(|| api.delete(&key.name, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!(object = %key, "deleted");
                 self.announcer.deleted(operator, live);
@@ -232,7 +234,7 @@ impl Actor {
         }}));
         let api = self.api("CustomResourceDefinition")?;
         let parameters = PatchParams::default();
-        let request = api.patch(names::JOBSET_CRD, &parameters, &patch);
+        let request = || api.patch(names::JOBSET_CRD, &parameters, &patch);
         self.index.written(self.writer.send(request).await?);
         info!("the JobSet API has no owner any more: it outlives its JobSetOperator");
         Ok(())
@@ -268,7 +270,7 @@ impl Actor {
             ..DeleteParams::default()
         };
         let crds = self.api("CustomResourceDefinition")?;
-        match self.writer.send(crds.delete(names::JOBSET_CRD, &parameters)).await.map_err(ActError::from) {
+        match self.writer.send(|| crds.delete(names::JOBSET_CRD, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!("deleted the JobSet API: no JobSet and no JobSetOperator needs it");
                 Ok(true)

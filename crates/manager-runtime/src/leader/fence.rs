@@ -1,0 +1,157 @@
+//! What keeps a process that may have lost its lease from sending anything more.
+
+use std::{future::Future, pin::pin, task::Poll};
+use thiserror::Error;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+/// Open while this process leads, or for ever where nobody is elected. Clones are the same fence.
+#[derive(Clone, Debug)]
+pub struct Fence(Option<watch::Receiver<Option<Instant>>>);
+
+/// The lease may have been lost.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not sent: this replica may no longer lead")]
+pub struct Closed;
+
+impl Fence {
+    /// One that is never closed.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether something may be sent now.
+    pub fn is_open(&self) -> bool {
+        self.0.as_ref().is_none_or(|until| until.borrow().is_some_and(|until| Instant::now() < until))
+    }
+
+    /// Waits until it is open.
+    pub async fn opened(&self) {
+        let Some(until) = &self.0 else { return };
+        // An error means that the election has ended: then it is never open again.
+        if until.clone().wait_for(|until| until.is_some_and(|until| Instant::now() < until)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until it is closed.
+    pub async fn closed(&self) {
+        let Some(until) = &self.0 else { return std::future::pending().await };
+        let mut until = until.clone();
+        loop {
+            let Some(end) = *until.borrow_and_update() else { return };
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(end) => {}
+                changed = until.changed() => if changed.is_err() { sleep_until(end).await },
+            }
+        }
+    }
+
+    /// Runs `work` while the fence is open, and drops it when that closes.
+    ///
+    /// The time is compared whenever `work` could go on, and not only when a timer tells: a process that was
+    /// stopped for a while sends nothing more after it.
+    ///
+    /// # Errors
+    /// When the fence closed before `work` was done.
+    pub async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Closed> {
+        let (mut work, mut closed) = (pin!(work), pin!(self.closed()));
+        std::future::poll_fn(|context| {
+            if !self.is_open() || closed.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Closed));
+            }
+            work.as_mut().poll(context).map(Ok)
+        })
+        .await
+    }
+}
+
+/// The other side of a [`Fence`].
+pub(crate) struct Gate(watch::Sender<Option<Instant>>);
+
+impl Gate {
+    /// A fence that is closed, and what opens it.
+    pub(crate) fn closed() -> (Self, Fence) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(sender), Fence(Some(receiver)))
+    }
+
+    /// Opens it until then.
+    pub(crate) fn open_until(&self, end: Instant) {
+        self.0.send_replace(Some(end));
+    }
+
+    /// Closes it at once.
+    pub(super) fn close(&self) {
+        self.0.send_replace(None);
+    }
+
+    /// Until when it is open; None when it is closed.
+    pub(super) fn end(&self) -> Option<Instant> {
+        *self.0.borrow()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
+    use tokio::time::sleep;
+
+    #[tokio::test]
+    async fn it_closes_by_itself_and_cuts_off_what_is_under_way() {
+        let (gate, fence) = Gate::closed();
+        assert!(!fence.is_open());
+        assert_eq!(fence.guard(async { 1 }).await, Err(Closed));
+        let end = Instant::now() + Duration::from_millis(100);
+        gate.open_until(end);
+        assert_eq!(fence.guard(async { 1 }).await, Ok(1));
+        let steps = AtomicU32::new(0);
+        let work = async {
+            loop {
+                sleep(Duration::from_millis(10)).await;
+                steps.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        assert_eq!(fence.guard::<()>(work).await, Err(Closed));
+        assert!(Instant::now() >= end);
+        assert!((1..=10).contains(&steps.into_inner()));
+    }
+
+    #[tokio::test]
+    async fn a_renewal_keeps_it_open() {
+        let (gate, fence) = Gate::closed();
+        gate.open_until(Instant::now() + Duration::from_millis(100));
+        let renewed = async {
+            gate.open_until(Instant::now() + Duration::from_mins(1));
+            std::future::pending::<()>().await;
+        };
+        let work = fence.guard(sleep(Duration::from_millis(150)));
+        tokio::select! { () = renewed => {}, done = work => assert_eq!(done, Ok(())) }
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_closes_it_at_once() {
+        let (gate, fence) = Gate::closed();
+        gate.open_until(Instant::now() + Duration::from_secs(10));
+        fence.opened().await;
+        drop(gate);
+        fence.closed().await;
+        assert!(!fence.is_open());
+        assert_eq!(Fence::none().guard(async { 2 }).await, Ok(2));
+    }
+}

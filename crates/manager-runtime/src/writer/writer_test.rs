@@ -1,0 +1,90 @@
+use super::*;
+use futures::future::{join, join_all};
+use retry::tests::refusal;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+fn unlimited() -> Writer {
+    Writer::new(1e6, 1_000_000, Fence::none())
+}
+
+#[tokio::test]
+async fn no_more_than_the_bound_is_in_flight() {
+    let writer = unlimited();
+    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let one = || async {
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        sleep(Duration::from_millis(1)).await;
+        now.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    };
+    let sent = join_all((0..500).map(|_| writer.send(one))).await;
+    assert!(sent.iter().all(Result::is_ok));
+    assert_eq!(most.load(Ordering::SeqCst), Writer::IN_FLIGHT);
+}
+
+/// Twenty callers with a thousand requests each are at work, at 200 a second: whoever comes with one request
+/// waits for some twenty of theirs, a tenth of a second, and not for twenty thousand.
+#[tokio::test]
+async fn one_request_is_not_held_up_by_thousands_of_others() {
+    let writer = Writer::new(200.0, 1, Fence::none());
+    let many = join_all((0..20_000).map(|at| {
+        let writer = writer.clone();
+        async move { writer.for_caller(&format!("greedy-{}", at % 20)).send(|| async { Ok(()) }).await }
+    }));
+    let modest = async {
+        sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        writer.for_caller("modest").send(|| async { Ok(()) }).await.unwrap();
+        begun.elapsed()
+    };
+    let waited = tokio::select! { _ = many => panic!("the rate does not hold"), waited = modest => waited };
+    assert!(waited < Duration::from_millis(500), "{waited:?}");
+}
+
+#[tokio::test]
+async fn passing_faults_are_tried_again_and_others_are_told() {
+    let tries = AtomicU32::new(0);
+    let twice_bad =
+        || async { if tries.fetch_add(1, Ordering::SeqCst) < 2 { Err(refusal(500, 0)) } else { Ok("done") } };
+    assert_eq!(unlimited().send(twice_bad).await.unwrap(), "done");
+    tries.store(0, Ordering::SeqCst);
+    let conflict = || async {
+        tries.fetch_add(1, Ordering::SeqCst);
+        Err::<(), _>(refusal(409, 0))
+    };
+    assert!(unlimited().send(conflict).await.is_err());
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_pause_that_the_server_asks_for_holds_for_everybody() {
+    let writer = unlimited();
+    let refused = AtomicU32::new(0);
+    let begun = Instant::now();
+    let slow_down =
+        || async { if refused.fetch_add(1, Ordering::SeqCst) == 0 { Err(refusal(429, 1)) } else { Ok(()) } };
+    let other = async {
+        sleep(Duration::from_millis(50)).await;
+        writer.for_caller("b").send(|| async { Ok(()) }).await
+    };
+    let (one, other) = join(writer.send(slow_down), other).await;
+    assert!(one.is_ok() && other.is_ok() && refused.load(Ordering::SeqCst) == 2);
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_behind_a_closed_fence() {
+    let (gate, fence) = crate::leader::Gate::closed();
+    let writer = Writer::new(1e6, 1_000_000, fence);
+    let sent = AtomicU32::new(0);
+    let hanging = || async {
+        sent.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<kube::Result<()>>().await
+    };
+    let error = writer.send(hanging).await.unwrap_err();
+    assert!(error.to_string().contains("may no longer lead"), "{error}");
+    assert_eq!(sent.load(Ordering::SeqCst), 0);
+    gate.open_until(Instant::now() + Duration::from_millis(50));
+    assert!(writer.send(hanging).await.is_err(), "what is under way is dropped");
+    assert_eq!(sent.load(Ordering::SeqCst), 1);
+}
