@@ -100,9 +100,9 @@ impl Server {
         let server = server::Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let address = server.address();
         let (certificate, stopped) = (followed.ok_or("no certificate")?, stop.clone());
-        tokio::spawn(async move {
-            server.serve_tls(&TlsOptions::default(), certificate, router, stopped).await
-        });
+        tokio::spawn(
+            async move { server.serve_tls(&TlsOptions::default(), certificate, router, stopped).await },
+        );
         let mut config = Config::new(format!("https://{address}").parse()?);
         config.root_cert_file = Some(folder.join("tls.crt"));
         let server = Self { client: Client::try_from(config)?, _stop: stop.drop_guard() };

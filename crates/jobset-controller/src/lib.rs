@@ -14,6 +14,7 @@
 mod act;
 pub mod admission;
 mod memory;
+mod metrics;
 mod observe;
 mod reconcile;
 mod run;

@@ -3,6 +3,7 @@
 use crate::{
     act::{ActError, Actor},
     memory::Memory,
+    metrics::JobSetMetrics,
     observe::{Family, Index},
 };
 use futures::{FutureExt, StreamExt, stream};
@@ -14,8 +15,12 @@ use kube::{
     Resource,
     runtime::events::{Event, EventType},
 };
-use manager_runtime::{events::EventSender, queue::WorkQueue, writer::Writer};
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use manager_runtime::{events::EventSender, metrics::controller::Outcome, queue::WorkQueue, writer::Writer};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -42,11 +47,13 @@ pub(crate) struct Reconciler {
     pub(crate) events: EventSender,
     pub(crate) gates: Gates,
     pub(crate) memory: Memory,
+    pub(crate) metrics: JobSetMetrics,
 }
 
 impl Reconciler {
     /// Works on the queue until `shutdown`, then finishes what is in work.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        self.metrics.workers(WORKERS);
         let mut workers = JoinSet::new();
         for _ in 0..WORKERS {
             workers.spawn(self.clone().work(shutdown.clone()));
@@ -67,11 +74,21 @@ impl Reconciler {
                 continue;
             };
             let metadata = &family.jobset.metadata;
+            let running = self.metrics.begin();
             let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
             // A panic is a defect of ours: it must stop neither the process nor the other JobSets.
             let outcome =
                 AssertUnwindSafe(self.reconcile(&uid, &family)).catch_unwind().instrument(span.clone()).await;
             let _entered = span.entered();
+            running.end(match &outcome {
+                Ok(Ok(Next::Now)) => Outcome::Requeue,
+                Ok(Ok(Next::After(_))) => Outcome::RequeueAfter,
+                Ok(Ok(Next::OnChange)) => Outcome::Success,
+                // Nothing went wrong: somebody else was faster.
+                Ok(Err(failures)) if failures.iter().all(ActError::is_conflict) => Outcome::Requeue,
+                Ok(Err(_)) => Outcome::Error,
+                Err(_) => Outcome::Panic,
+            });
             match outcome {
                 Ok(Ok(Next::Now)) => self.queue.go_on(&uid),
                 Ok(Ok(Next::OnChange)) => self.queue.done(&uid),
@@ -98,6 +115,7 @@ impl Reconciler {
 
     /// One look at one JobSet. Returns when to look again.
     async fn reconcile(&self, uid: &str, family: &Family) -> Result<Next, Vec<ActError>> {
+        let began = Instant::now();
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
@@ -134,6 +152,7 @@ impl Reconciler {
             if wait.is_zero() {
                 actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
                 self.memory.status_is_stored(uid);
+                self.metrics.status_stored(jobset, &status, jobs, &self.index);
                 debug!("status stored");
                 wrote = true;
             } else {
@@ -144,6 +163,9 @@ impl Reconciler {
         }
         for event in events {
             self.send_planned(jobset, event);
+        }
+        if wrote {
+            self.metrics.wrote(began);
         }
         Ok(if wrote { Next::Now } else { requeue_after.map_or(Next::OnChange, Next::After) })
     }

@@ -4,6 +4,7 @@ use crate::{
     act,
     admission::{Admission, Webhook},
     memory::Memory,
+    metrics::JobSetMetrics,
     observe, reconcile,
     settings::{Flags, Settings},
 };
@@ -105,6 +106,7 @@ async fn control(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
+    let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
     let watched = observe::start(&client, &index, &placement, &queue);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
@@ -113,10 +115,11 @@ async fn control(
     let leadership = match &settings.lease {
         None => None,
         Some(lease) => {
+            metrics.leads(&lease.name, false);
             let mut leadership = Leadership::run_for(client.clone(), lease.clone())?;
             tokio::select! {
                 () = shutdown.cancelled() => { leadership.release().await; return Ok(()); }
-                () = leadership.elected() => {}
+                () = leadership.elected() => metrics.leads(&lease.name, true),
             }
             Some(leadership)
         }
@@ -128,6 +131,7 @@ async fn control(
         events: EventSender::start(client, "jobset", format!("jobset-{}", hostname()), &metrics),
         gates: settings.gates,
         memory: Memory::default(),
+        metrics: measured,
         index,
         queue,
     });

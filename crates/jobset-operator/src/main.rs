@@ -143,13 +143,14 @@ async fn run(options: Options) -> anyhow::Result<()> {
         identity: leader::identity(),
         timings: HIGHLY_AVAILABLE,
     };
+    metrics.leads(names::OPERATOR_LEASE, false);
     let mut leadership = Leadership::run_for(client.clone(), lease)?;
     tokio::select! {
         () = shutdown.cancelled() => {
             leadership.release().await;
             return Ok(());
         }
-        () = leadership.elected() => {}
+        () = leadership.elected() => metrics.leads(names::OPERATOR_LEASE, true),
     }
     let settings = Settings {
         namespace,

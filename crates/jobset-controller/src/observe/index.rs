@@ -105,6 +105,22 @@ impl Index {
         Some(Family { jobset, jobs, service_exists, claims })
     }
 
+    /// Whether there is a JobSet of this UID.
+    pub(crate) fn has_jobset(&self, uid: &str) -> bool {
+        self.state().jobsets.get(uid).is_some()
+    }
+
+    /// How many objects of each kind are known.
+    pub(crate) fn sizes(&self) -> [(&'static str, usize); 4] {
+        let state = self.state();
+        [
+            ("JobSet", state.jobsets.len()),
+            ("Job", state.jobs.len()),
+            ("Service", state.services.objects.len()),
+            ("PersistentVolumeClaim", state.claims.objects.len()),
+        ]
+    }
+
     /// A JobSet was seen.
     pub(crate) fn apply_jobset(&self, mut jobset: JobSet, source: Source) -> Option<String> {
         // Nobody here reads them, and they can be larger than the rest.

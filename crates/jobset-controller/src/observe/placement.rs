@@ -88,6 +88,12 @@ impl Placement {
         }
     }
 
+    /// How many objects of each kind are known.
+    pub(crate) fn sizes(&self) -> [(&'static str, usize); 2] {
+        let state = self.state();
+        [("Pod", state.leaders.len()), ("Node", state.nodes.len())]
+    }
+
     /// A pod is gone.
     pub(crate) fn end_pod(&self, uid: &str) {
         let mut state = self.state();

@@ -47,6 +47,10 @@ impl<V> Versioned<V> {
         self.items.get(uid).map(|item| &item.value)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.items.values().map(|item| &item.value)
     }

@@ -1,0 +1,352 @@
+//! What is measured of JobSets; what is measured of any controller comes with `manager-runtime`.
+//!
+//! Series that name a JobSet go ten minutes after it is gone: late enough to be scraped once more, soon enough for
+//! a cluster where JobSets come and go. Sums over time belong to `jobset_finished_total`, which stays.
+
+use crate::observe::{Index, Placement};
+use jiff::Timestamp;
+use jobset_api::{JobSet, JobSetStatus, conditions};
+use jobset_plan::{JobRecord, Outcome};
+use manager_runtime::metrics::{
+    Metrics,
+    controller::{ControllerMetrics, Running},
+};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long the series of a JobSet outlive it.
+const KEPT_FOR: Duration = Duration::from_mins(10);
+/// After so many that ended, series of JobSets that are gone are looked for even if nobody scrapes.
+const CLEAN_EVERY: usize = 64;
+/// From a second to a week.
+const ATTEMPT_SECONDS: &[f64] =
+    &[1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0, 86400.0, 259_200.0, 604_800.0];
+/// From a millisecond to a minute.
+const WRITE_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Reasons of failed Jobs (Kubernetes: batch/v1, conditions Failed and FailureTarget). Others are one label value.
+const CAUSES: &[&str] = &[
+    "BackoffLimitExceeded",
+    "DeadlineExceeded",
+    "FailedIndexes",
+    "MaxFailedIndexesExceeded",
+    "PodFailurePolicy",
+];
+
+/// Measures the controller of JobSets. Clones measure the same.
+#[derive(Clone)]
+pub(crate) struct JobSetMetrics {
+    controller: ControllerMetrics,
+    completed: IntCounterVec,
+    failed: IntCounterVec,
+    finished: IntCounterVec,
+    restarts: IntCounterVec,
+    attempts: HistogramVec,
+    writes: Histogram,
+    followed: Arc<Mutex<HashMap<String, Followed>>>,
+}
+
+/// What is remembered of a JobSet that restarted or finished, by its UID.
+struct Followed {
+    namespace: String,
+    name: String,
+    /// When the current attempt began.
+    began: Timestamp,
+    /// Since when it is gone.
+    gone: Option<Instant>,
+}
+
+impl JobSetMetrics {
+    /// # Errors
+    /// When one of the names is taken.
+    pub(crate) fn new(metrics: &Metrics, index: &Index, placement: &Placement) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            metrics.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let own = &["jobset_name", "namespace"];
+        let attempts = HistogramOpts::new(
+            "jobset_attempt_duration_seconds",
+            "How long attempts of JobSets took, from creation, resumption or restart to their end",
+        );
+        let writes = HistogramOpts::new(
+            "jobset_reconcile_to_write_seconds",
+            "How long reconciles that wrote took until the API server had answered the last write",
+        );
+        let objects = metrics.register(IntGaugeVec::new(
+            Opts::new("jobset_index_objects", "Objects that the controller keeps a record of"),
+            &["kind"],
+        )?)?;
+        let measured = Self {
+            controller: metrics.controller("jobset"),
+            completed: counters("jobset_completed_total", "The total number of completed JobSets", own)?,
+            failed: counters("jobset_failed_total", "The total number of failed JobSets", own)?,
+            finished: counters(
+                "jobset_finished_total",
+                "The total number of JobSets that finished by terminal state",
+                &["terminal_state"],
+            )?,
+            restarts: counters(
+                "jobset_restarts_total",
+                "The total number of restarts by failure policy action and by the reason for which the first Job failed",
+                &["action", "cause"],
+            )?,
+            attempts: metrics
+                .register(HistogramVec::new(attempts.buckets(ATTEMPT_SECONDS.to_vec()), &["outcome"])?)?,
+            writes: metrics.register(Histogram::with_opts(writes.buckets(WRITE_SECONDS.to_vec()))?)?,
+            followed: Arc::default(),
+        };
+        for state in [conditions::COMPLETED, conditions::FAILED] {
+            measured.finished.with_label_values(&[state]);
+        }
+        let (index, placement, cleaned) = (index.clone(), placement.clone(), measured.clone());
+        metrics.before_scrape(move || {
+            for (kind, count) in index.sizes().into_iter().chain(placement.sizes()) {
+                objects.with_label_values(&[kind]).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            cleaned.clean(|uid| index.has_jobset(uid), Instant::now());
+        });
+        Ok(measured)
+    }
+
+    /// So many JobSets are looked at side by side.
+    pub(crate) fn workers(&self, count: usize) {
+        self.controller.workers(count);
+    }
+
+    /// A reconcile begins.
+    pub(crate) fn begin(&self) -> Running {
+        self.controller.begin()
+    }
+
+    /// A reconcile that began then has written what it had to.
+    pub(crate) fn wrote(&self, began: Instant) {
+        self.writes.observe(began.elapsed().as_secs_f64());
+    }
+
+    /// The API server took `new` as the status of `jobset`, in the place of the one that it holds.
+    pub(crate) fn status_stored(
+        &self,
+        jobset: &JobSet,
+        new: &JobSetStatus,
+        jobs: &[JobRecord],
+        index: &Index,
+    ) {
+        let nothing = JobSetStatus::default();
+        let old = jobset.status.as_ref().unwrap_or(&nothing);
+        let now = Timestamp::now();
+        let restarts = restarts(old, new);
+        for (action, count) in &restarts {
+            self.restarts.with_label_values(&[*action, cause(jobs)]).inc_by(*count);
+        }
+        if new.restarts > old.restarts {
+            self.end_attempt(jobset, "restarted", now);
+        }
+        if old.terminal_state.is_empty() && !new.terminal_state.is_empty() {
+            self.end_attempt(jobset, &new.terminal_state.to_lowercase(), now);
+            self.finished.with_label_values(&[new.terminal_state.as_str()]).inc();
+            let (namespace, name) = name_of(jobset);
+            match new.terminal_state.as_str() {
+                conditions::COMPLETED => self.completed.with_label_values(&[name, namespace]).inc(),
+                conditions::FAILED => self.failed.with_label_values(&[name, namespace]).inc(),
+                _ => {}
+            }
+            if self.lock().len().is_multiple_of(CLEAN_EVERY) {
+                self.clean(|uid| index.has_jobset(uid), Instant::now());
+            }
+        }
+    }
+
+    fn end_attempt(&self, jobset: &JobSet, outcome: &str, now: Timestamp) {
+        let Some(uid) = jobset.metadata.uid.clone() else { return };
+        let (namespace, name) = name_of(jobset);
+        let mut followed = self.lock();
+        let jobset = followed.entry(uid).or_insert_with(|| Followed {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            began: attempt_began(jobset).unwrap_or(now),
+            gone: None,
+        });
+        let took = now.duration_since(std::mem::replace(&mut jobset.began, now));
+        self.attempts.with_label_values(&[outcome]).observe(took.as_secs_f64().max(0.0));
+    }
+
+    /// Drops the series of JobSets that have been gone for a while.
+    fn clean(&self, exists: impl Fn(&str) -> bool, now: Instant) {
+        self.lock().retain(|uid, jobset| {
+            if exists(uid) {
+                jobset.gone = None;
+                return true;
+            }
+            let gone = *jobset.gone.get_or_insert(now);
+            let keep = now.saturating_duration_since(gone) < KEPT_FOR;
+            if !keep {
+                let labels = &[jobset.name.as_str(), jobset.namespace.as_str()];
+                // There is at most one of the two.
+                drop(self.completed.remove_label_values(labels));
+                drop(self.failed.remove_label_values(labels));
+            }
+            keep
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Namespace and name.
+fn name_of(jobset: &JobSet) -> (&str, &str) {
+    let metadata = &jobset.metadata;
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// How often which failure policy action was applied between two views of a status.
+fn restarts(old: &JobSetStatus, new: &JobSetStatus) -> Vec<(&'static str, u64)> {
+    let single = |status: &JobSetStatus, counts: bool| -> i64 {
+        let of = |status: &jobset_api::ReplicatedJobStatus| {
+            let all = if counts { &status.job_restarts_count_towards_max } else { &status.job_restarts };
+            all.iter().copied().map(i64::from).sum::<i64>()
+        };
+        status.replicated_jobs_status.iter().map(of).sum()
+    };
+    let grown = |new: i64, old: i64| u64::try_from(new - old).unwrap_or(0);
+    let all = grown(new.restarts.into(), old.restarts.into());
+    let counting = grown(new.restarts_count_towards_max.into(), old.restarts_count_towards_max.into());
+    let single_all = grown(single(new, false), single(old, false));
+    let single_counting = grown(single(new, true), single(old, true));
+    let mut applied = vec![
+        ("RestartJobSet", counting),
+        ("RestartJobSetAndIgnoreMaxRestarts", all.saturating_sub(counting)),
+        ("RestartJob", single_counting),
+        ("RestartJobAndIgnoreMaxRestarts", single_all.saturating_sub(single_counting)),
+    ];
+    applied.retain(|(_, count)| *count > 0);
+    applied
+}
+
+/// Why the first of the failed Jobs failed.
+fn cause(jobs: &[JobRecord]) -> &'static str {
+    let failed =
+        jobs.iter().filter_map(|job| job.verdict.as_ref()).filter(|v| v.outcome != Outcome::Complete);
+    let reason = failed.min_by_key(|verdict| verdict.at).map(|verdict| verdict.reason.as_str());
+    CAUSES.iter().find(|cause| Some(**cause) == reason).copied().unwrap_or("Other")
+}
+
+/// When the current attempt began, as far as the stored object tells: with the creation, a resumption, or a restart
+/// (of which only the end is known once all Jobs were ready again).
+fn attempt_began(jobset: &JobSet) -> Option<Timestamp> {
+    let conditions = jobset.status.iter().flat_map(|status| &status.conditions);
+    let changes = conditions.filter(|condition| {
+        condition.type_ == conditions::RESTARTING
+            || condition.type_ == conditions::SUSPENDED && condition.status == "False"
+    });
+    let changes = changes.map(|condition| condition.last_transition_time.0);
+    changes.chain(jobset.metadata.creation_timestamp.as_ref().map(|time| time.0)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Source;
+    use serde_json::{Value, json};
+
+    fn jobset(uid: &str, status: &Value) -> JobSet {
+        let mut jobset: JobSet = serde_json::from_value(json!({
+            "metadata": {"name": "train", "namespace": "team", "uid": uid, "resourceVersion": "1",
+                "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {},
+        }))
+        .unwrap();
+        jobset.status = Some(serde_json::from_value(status.clone()).unwrap());
+        jobset
+    }
+
+    fn measured() -> (Metrics, Index, JobSetMetrics) {
+        let (metrics, index) = (Metrics::new().unwrap(), Index::default());
+        let measured = JobSetMetrics::new(&metrics, &index, &Placement::default()).unwrap();
+        (metrics, index, measured)
+    }
+
+    fn assert_line(metrics: &Metrics, line: &str) {
+        let text = metrics.text().unwrap();
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+
+    #[test]
+    fn a_jobset_is_counted_when_it_finishes_and_only_then() {
+        let (metrics, index, measured) = measured();
+        let running = jobset("u", &json!({"restarts": 0}));
+        index.apply_jobset(running.clone(), Source::Watch);
+        let completed = JobSetStatus { terminal_state: "Completed".into(), ..JobSetStatus::default() };
+        measured.status_stored(&running, &JobSetStatus::default(), &[], &index);
+        assert!(!metrics.text().unwrap().contains("jobset_completed_total{"));
+        measured.status_stored(&running, &completed, &[], &index);
+        let finished = JobSet { status: Some(completed.clone()), ..running };
+        measured.status_stored(&finished, &completed, &[], &index);
+        assert_line(&metrics, "# HELP jobset_completed_total The total number of completed JobSets");
+        assert_line(&metrics, "jobset_completed_total{jobset_name=\"train\",namespace=\"team\"} 1");
+        assert_line(&metrics, "jobset_finished_total{terminal_state=\"Completed\"} 1");
+        assert_line(&metrics, "jobset_finished_total{terminal_state=\"Failed\"} 0");
+        assert_line(&metrics, "jobset_attempt_duration_seconds_count{outcome=\"completed\"} 1");
+        assert_line(&metrics, "jobset_index_objects{kind=\"JobSet\"} 1");
+        assert!(!metrics.text().unwrap().contains("jobset_failed_total{"));
+    }
+
+    #[test]
+    fn restarts_are_counted_by_action_and_cause() {
+        let (metrics, index, measured) = measured();
+        let old = jobset("u", &json!({"restarts": 1, "restartsCountTowardsMax": 1}));
+        let new: JobSetStatus = serde_json::from_value(json!({
+            "restarts": 3, "restartsCountTowardsMax": 2,
+            "replicatedJobsStatus": [{"name": "w", "ready": 0, "succeeded": 0, "failed": 0, "active": 0,
+                "suspended": 0, "jobRestarts": [1, 0], "jobRestartsCountTowardsMax": [1, 0]}],
+        }))
+        .unwrap();
+        measured.status_stored(&old, &new, &[], &index);
+        for action in ["RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts", "RestartJob"] {
+            assert_line(&metrics, &format!("jobset_restarts_total{{action=\"{action}\",cause=\"Other\"}} 1"));
+        }
+        assert!(!metrics.text().unwrap().contains("RestartJobAndIgnoreMaxRestarts"));
+        assert_line(&metrics, "jobset_attempt_duration_seconds_count{outcome=\"restarted\"} 1");
+    }
+
+    #[test]
+    fn an_attempt_begins_with_the_last_thing_that_happened() {
+        let began = |conditions: Value| {
+            attempt_began(&jobset("u", &json!({"restarts": 0, "conditions": conditions})))
+                .unwrap()
+                .to_string()
+        };
+        let condition = |type_: &str, status: &str, time: &str| json!({"type": type_, "status": status, "reason": "", "message": "", "lastTransitionTime": time});
+        assert_eq!(began(json!([])), "2026-01-01T00:00:00Z");
+        let resumed = condition("Suspended", "False", "2026-01-02T00:00:00Z");
+        assert_eq!(began(json!([resumed])), "2026-01-02T00:00:00Z");
+        let restarted = condition("RestartingJobSet", "True", "2026-01-03T00:00:00Z");
+        assert_eq!(began(json!([restarted, resumed])), "2026-01-03T00:00:00Z");
+        let done = condition("StartupPolicyCompleted", "True", "2026-01-04T00:00:00Z");
+        assert_eq!(began(json!([done])), "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn series_go_a_while_after_their_jobset() {
+        let (metrics, index, measured) = measured();
+        let running = jobset("u", &json!({"restarts": 0}));
+        index.apply_jobset(running.clone(), Source::Watch);
+        let failed = JobSetStatus { terminal_state: "Failed".into(), ..JobSetStatus::default() };
+        measured.status_stored(&running, &failed, &[], &index);
+        let has_series = || metrics.text().unwrap().contains("jobset_failed_total{");
+        let now = Instant::now();
+        measured.clean(|uid| index.has_jobset(uid), now + 2 * KEPT_FOR);
+        assert!(has_series(), "it is still there");
+        index.end_jobset("u");
+        measured.clean(|uid| index.has_jobset(uid), now);
+        assert!(has_series(), "just gone");
+        measured.clean(|uid| index.has_jobset(uid), now + KEPT_FOR);
+        assert!(!has_series());
+        assert!(measured.lock().is_empty());
+    }
+}
