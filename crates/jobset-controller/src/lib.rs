@@ -5,6 +5,7 @@
 //! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
 //! act/        actions -> requests -> index       doing it, bounded
 //! reconcile   the loop that joins the three; memory: what it remembers from look to look
+//! certificates  where the webhooks' certificate comes from
 //! admission/  HTTP around the decisions about new and changed JobSets
 //! run         the process around all of it
 //! ```
@@ -13,6 +14,7 @@
 
 mod act;
 pub mod admission;
+mod certificates;
 mod memory;
 mod metrics;
 mod observe;

@@ -3,6 +3,7 @@
 use crate::{
     act,
     admission::{Admission, Webhook},
+    certificates,
     memory::Memory,
     metrics::JobSetMetrics,
     observe, reconcile,
@@ -37,7 +38,7 @@ pub async fn run(flags: &Flags) -> Result<()> {
     let client = connect(flags.kubeconfig.as_deref(), &metrics).await?;
 
     let readiness = probes::Readiness::new([
-        ("certificates", "certificates are not ready"),
+        certificates::CONDITION,
         ("webhook", "webhook server has not been started yet"),
         ("caches", "the first lists are not read yet"),
     ]);
@@ -56,12 +57,17 @@ pub async fn run(flags: &Flags) -> Result<()> {
         servers.spawn(async move { served.await.context("metrics.bindAddress") });
     }
     let admission = Admission::new(client.clone(), placement.clone(), &settings.gates).router();
+    let certificate = {
+        let (source, client, metrics) =
+            (settings.webhook_certificates.clone(), client.clone(), metrics.clone());
+        let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
+        async move { certificates::obtain(source, client, &metrics, &readiness, &shutdown).await }
+    };
     servers.spawn(serve_admission(
         settings.webhook,
         settings.tls.clone(),
-        settings.webhook_certificates.clone(),
+        certificate,
         metrics.webhooks().instrument(admission, Webhook::ALL.map(Webhook::path)),
-        metrics.clone(),
         readiness.clone(),
         shutdown.clone(),
     ));
@@ -81,15 +87,12 @@ pub async fn run(flags: &Flags) -> Result<()> {
 async fn serve_admission(
     address: std::net::SocketAddr,
     options: TlsOptions,
-    certificates: std::path::PathBuf,
+    certificate: impl Future<Output = Option<Certificate>>,
     router: axum::Router,
-    metrics: Metrics,
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let followed = Certificate::follow(&certificates, metrics.certificates(), &shutdown).await;
-    let Some(certificate) = followed else { return Ok(()) };
-    readiness.met("certificates");
+    let Some(certificate) = certificate.await else { return Ok(()) };
     let server = Server::bind(address).await.context("webhook.port")?;
     readiness.met_while_reachable("webhook", server.address());
     info!(address = %server.address(), "serving admission");

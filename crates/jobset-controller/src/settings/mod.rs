@@ -6,12 +6,16 @@ mod flags;
 
 pub use flags::Flags;
 
+use crate::certificates::Internal;
 use anyhow::{Context, Result, bail};
 use jobset_api::{
     Configuration,
     configuration::{self, Tls},
 };
-use jobset_plan::Gates;
+use jobset_plan::{
+    Gates,
+    validation::{self, FieldError},
+};
 use manager_runtime::{
     leader::{self, LeaseSettings, Timings},
     metrics::server::MetricsServer,
@@ -29,7 +33,7 @@ use tracing::info;
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) webhook: SocketAddr,
-    pub(crate) webhook_certificates: PathBuf,
+    pub(crate) webhook_certificates: CertificateSource,
     /// Of both HTTPS servers.
     pub(crate) tls: TlsOptions,
     pub(crate) metrics: Option<MetricsServer>,
@@ -42,6 +46,17 @@ pub(crate) struct Settings {
     pub(crate) gates: Gates,
 }
 
+/// Where the webhooks' certificate comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum CertificateSource {
+    /// `tls.crt` and `tls.key` in this folder.
+    Folder(PathBuf),
+    /// Certificates that the controller makes itself.
+    Internal(Internal),
+}
+
+/// Namespace of the controller where the pod's own is not known.
+const NAMESPACE: &str = "jobset-system";
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 impl Settings {
@@ -69,13 +84,13 @@ impl Settings {
             client_connection,
             ..
         } = configuration;
-        if internal_cert_management.enable.unwrap_or(true) {
-            bail!(
-                "internalCertManagement.enable: certificates of the controller's own are not available in this \
-                 version; set it to false and mount tls.crt and tls.key (cert-manager can make them) at \
-                 webhook.certDir"
-            );
-        }
+        let own_namespace = own_namespace().map(|text| text.trim().to_owned());
+        let webhook_certificates = if internal_cert_management.enable.unwrap_or(true) {
+            let namespace = own_namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
+            CertificateSource::Internal(internal(internal_cert_management, namespace)?)
+        } else {
+            CertificateSource::Folder(webhook.cert_dir.clone().into())
+        };
         let host = if webhook.host.is_empty() {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         } else {
@@ -100,7 +115,7 @@ impl Settings {
         let elect = leader_election.leader_elect.unwrap_or(true);
         Ok(Self {
             webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
-            webhook_certificates: webhook.cert_dir.clone().into(),
+            webhook_certificates,
             metrics: metrics_address.map(|address| MetricsServer {
                 address,
                 certificates: metrics.cert_dir.clone().into(),
@@ -118,15 +133,30 @@ impl Settings {
     }
 }
 
-fn lease(
-    election: &configuration::LeaderElection,
-    own_namespace: impl FnOnce() -> Option<String>,
-) -> Result<LeaseSettings> {
+/// Reads the names of certificates that the controller makes itself.
+fn internal(names: &configuration::InternalCertManagement, namespace: String) -> Result<Internal> {
+    let service = names.webhook_service_name.clone().unwrap_or_default();
+    let secret = names.webhook_secret_name.clone().unwrap_or_default();
+    let wrong = |field: &'static str, value: &str, messages: Vec<&str>| {
+        let error =
+            |message| FieldError::invalid_text(format!("internalCertManagement.{field}"), value, message);
+        messages.into_iter().map(error).collect::<Vec<_>>()
+    };
+    let messages = validation::dns_1035_label(&service, "must be no more than 63 characters");
+    let mut errors = wrong("webhookServiceName", &service, messages);
+    errors.extend(wrong("webhookSecretName", &secret, validation::dns_1123_subdomain(&secret)));
+    if !errors.is_empty() {
+        bail!(validation::aggregate(&errors));
+    }
+    Ok(Internal { namespace, service, secret })
+}
+
+fn lease(election: &configuration::LeaderElection, own_namespace: Option<String>) -> Result<LeaseSettings> {
     if election.resource_lock != "leases" {
         bail!("leaderElection.resourceLock: {:?} is not supported; leases is", election.resource_lock);
     }
     let namespace = match election.resource_namespace.as_str() {
-        "" => own_namespace().map(|text| text.trim().to_owned()).context(
+        "" => own_namespace.context(
             "leaderElection.resourceNamespace must be set outside a cluster; or set leaderElection.leaderElect \
              to false",
         )?,
@@ -166,6 +196,7 @@ fn duration(field: &str, text: Option<&str>) -> Result<Duration> {
 mod tests {
     use super::{file::parse, *};
     use clap::Parser;
+    use std::path::Path;
 
     fn settle(flags: &[&str], yaml: &str) -> Result<Settings> {
         let flags = Flags::try_parse_from(["manager"].iter().chain(flags)).unwrap();
@@ -179,7 +210,10 @@ mod tests {
     fn defaults() {
         let settings = settle(&[], "").unwrap();
         assert_eq!(settings.webhook.to_string(), "0.0.0.0:9443");
-        assert_eq!(settings.webhook_certificates.to_str(), Some("/tmp/k8s-webhook-server/serving-certs"));
+        let folder = "/tmp/k8s-webhook-server/serving-certs";
+        assert!(
+            matches!(settings.webhook_certificates, CertificateSource::Folder(path) if path == Path::new(folder))
+        );
         assert_eq!(settings.probes.unwrap().to_string(), "0.0.0.0:8081");
         assert_eq!((settings.qps, settings.burst), (500.0, 500));
         let lease = settings.lease.unwrap();
@@ -189,6 +223,36 @@ mod tests {
         );
         let Timings { lease_duration, renew_deadline, retry_period } = lease.timings;
         assert_eq!([lease_duration, renew_deadline, retry_period].map(|time| time.as_secs()), [15, 10, 2]);
+    }
+
+    #[test]
+    fn certificates_of_its_own_are_the_default() {
+        let settle = |yaml: &str| {
+            let flags = Flags::try_parse_from(["manager"]).unwrap();
+            let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
+            let configuration = effective::effective(parse(&format!("{head}{yaml}")).unwrap(), &flags);
+            Settings::settle(&configuration, || None)
+        };
+        let out_of_cluster = "leaderElection: {leaderElect: false}";
+        let settings = settle(out_of_cluster).unwrap();
+        let CertificateSource::Internal(names) = settings.webhook_certificates else {
+            panic!("{:?}", settings.webhook_certificates)
+        };
+        assert_eq!(
+            (names.namespace.as_str(), names.service.as_str(), names.secret.as_str()),
+            ("jobset-system", "jobset-webhook-service", "jobset-webhook-server-cert")
+        );
+        let bad = "internalCertManagement: {webhookServiceName: 1st, webhookSecretName: a_b}";
+        let error = settle(bad).unwrap_err().to_string();
+        for part in [
+            "internalCertManagement.webhookServiceName: Invalid value: \"1st\": a DNS-1035 label must",
+            "internalCertManagement.webhookSecretName: Invalid value: \"a_b\": a lowercase RFC 1123 subdomain must",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let off =
+            format!("{bad}\n{out_of_cluster}").replace("{webhookService", "{enable: false, webhookService");
+        assert!(settle(&off).is_ok(), "names that are not used are not checked");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod warnings;
 
 pub use create::validate_create;
 pub use field_error::{ErrorType, FieldError, aggregate};
+pub use names::{dns_1035_label, dns_1123_subdomain};
 pub use update::validate_update;
 pub use volume_claims::{ExistingClaim, ExistingClaims, claims_to_read};
 pub use warnings::warnings;

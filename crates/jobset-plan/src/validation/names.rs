@@ -38,7 +38,7 @@ pub(crate) fn name_or_generated(name: Option<&str>, generate_name: Option<&str>)
 
 /// What keeps a text from being a DNS label of RFC 1035, the rule for names of Services, Jobs and host names.
 /// `too_long` is what to say of more than 63 bytes: JobSet has its own words for it everywhere.
-pub(crate) fn dns_1035_label<'a>(text: &str, too_long: &'a str) -> Vec<&'a str> {
+pub fn dns_1035_label<'a>(text: &str, too_long: &'a str) -> Vec<&'a str> {
     let bytes = text.as_bytes();
     let well_formed = bytes.first().is_some_and(u8::is_ascii_lowercase)
         && bytes.last() != Some(&b'-')
@@ -54,7 +54,7 @@ pub(crate) fn dns_1035_label<'a>(text: &str, too_long: &'a str) -> Vec<&'a str> 
 }
 
 /// What keeps a text from being a DNS subdomain of RFC 1123, the rule for most names in Kubernetes.
-pub(crate) fn dns_1123_subdomain(text: &str) -> Vec<&'static str> {
+pub fn dns_1123_subdomain(text: &str) -> Vec<&'static str> {
     let well_formed = text.split('.').all(|label| {
         let bytes = label.as_bytes();
         bytes.first().copied().is_some_and(is_lower_alphanumeric)

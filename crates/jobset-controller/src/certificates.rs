@@ -1,0 +1,117 @@
+//! Where the webhooks' certificate comes from: a folder, or certificates of our own.
+
+use crate::settings::CertificateSource;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use kube::{Client, api::ApiResource};
+use manager_runtime::{
+    certificates::{Keeper, State, Target, Times, Wanted},
+    metrics::Metrics,
+    probes::Readiness,
+    tls::Certificate,
+};
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// The condition of readiness that is met here, and what is missing before.
+pub(crate) const CONDITION: (&str, &str) = ("certificates", "certificates are not ready");
+
+/// The webhook configurations of this controller, as all its manifests call them.
+const MUTATING: &str = "jobset-mutating-webhook-configuration";
+const VALIDATING: &str = "jobset-validating-webhook-configuration";
+
+/// In whose name the CA is put into the webhooks.
+const FIELD_MANAGER: &str = "jobset-webhook-ca";
+
+/// The names of certificates that the controller makes itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Internal {
+    /// Namespace of Secret and Service.
+    pub(crate) namespace: String,
+    /// Service that the API server calls.
+    pub(crate) service: String,
+    /// Secret that keeps the certificates.
+    pub(crate) secret: String,
+}
+
+/// Waits for the certificate to serve, and follows it until `shutdown`. None when `shutdown` came first.
+pub(crate) async fn obtain(
+    source: CertificateSource,
+    client: Client,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> Option<Certificate> {
+    match source {
+        CertificateSource::Folder(folder) => {
+            let certificate = Certificate::follow(&folder, metrics.certificates(), shutdown).await?;
+            readiness.met(CONDITION.0);
+            Some(certificate)
+        }
+        CertificateSource::Internal(names) => {
+            let mut state = names.keeper().start(client, shutdown.clone());
+            let certificate = loop {
+                let known = state.borrow_and_update().clone();
+                tell(&known, readiness);
+                if let Some(pair) = known.serve {
+                    match Certificate::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()) {
+                        Ok(certificate) => break certificate,
+                        Err(error) => warn!(%error, "the certificate in the Secret cannot be served"),
+                    }
+                }
+                shutdown.run_until_cancelled(state.changed()).await?.ok()?;
+            };
+            tokio::spawn(follow(state, certificate.clone(), readiness.clone()));
+            Some(certificate)
+        }
+    }
+}
+
+/// Ends with the keeper, which ends with the process.
+async fn follow(mut state: watch::Receiver<State>, certificate: Certificate, readiness: Readiness) {
+    while state.changed().await.is_ok() {
+        let known = state.borrow_and_update().clone();
+        tell(&known, &readiness);
+        if let Some(pair) = known.serve
+            && let Err(error) = certificate.replace(pair.certificate.as_bytes(), pair.key.as_bytes())
+        {
+            warn!(%error, "the certificate in the Secret cannot be served");
+        }
+    }
+}
+
+fn tell(state: &State, readiness: &Readiness) {
+    let (condition, not_ready) = CONDITION;
+    match &state.missing {
+        Some(missing) => readiness.missing(condition, format!("{not_ready}: {missing}")),
+        None => readiness.met(condition),
+    }
+}
+
+impl Internal {
+    fn keeper(&self) -> Keeper {
+        let target = |resource, name: &str| Target { resource, name: name.to_owned() };
+        Keeper {
+            wanted: Wanted {
+                namespace: self.namespace.clone(),
+                secret: self.secret.clone(),
+                labels: BTreeMap::from([
+                    ("app.kubernetes.io/name".to_owned(), "jobset".to_owned()),
+                    ("app.kubernetes.io/component".to_owned(), "certificate".to_owned()),
+                ]),
+                dns_names: vec![format!("{}.{}.svc", self.service, self.namespace)],
+                authority: "jobset-ca".to_owned(),
+                organization: "jobset".to_owned(),
+                times: Times::default(),
+            },
+            targets: vec![
+                target(ApiResource::erase::<MutatingWebhookConfiguration>(&()), MUTATING),
+                target(ApiResource::erase::<ValidatingWebhookConfiguration>(&()), VALIDATING),
+            ],
+            field_manager: FIELD_MANAGER.to_owned(),
+        }
+    }
+}
