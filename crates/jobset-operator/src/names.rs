@@ -5,6 +5,8 @@
 pub const NAMESPACE: &str = "openshift-jobset-operator";
 /// The operator: its Deployment, ServiceAccount, roles, and the field manager of everything that it writes.
 pub const OPERATOR: &str = "jobset-operator";
+/// The operator's one controller, in metrics: the kind that it serves, in lower case.
+pub const CONTROLLER: &str = "jobsetoperator";
 /// Lease by which replicas of the operator elect their leader.
 pub const OPERATOR_LEASE: &str = "openshift-jobset-operator-lock";
 /// The operand: its Deployment and ServiceAccount.

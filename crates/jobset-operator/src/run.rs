@@ -3,6 +3,7 @@
 use crate::act::{Actor, status as act_status};
 use crate::desired::plan::{Mode, Plan, Problem, Settings, plan};
 use crate::desired::status::{Failure, status};
+use crate::names;
 use crate::observe::watch::Observer;
 use crate::observe::{Index, ObjectKey, Observed, Unsynced};
 use jobset_api::JobSetOperator;
@@ -12,6 +13,7 @@ use kube::Client;
 use manager_runtime::leader::Fence;
 use manager_runtime::logging::{Level, LogHandle};
 use manager_runtime::metrics::Metrics;
+use manager_runtime::metrics::controller::{ControllerMetrics, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,7 @@ pub struct Operator {
     log: LogHandle,
     log_level: LogLevel,
     mode: Option<Mode>,
+    metrics: ControllerMetrics,
 }
 
 impl Operator {
@@ -43,7 +46,7 @@ impl Operator {
         fence: Fence,
         shutdown: &CancellationToken,
     ) -> Self {
-        let index = Arc::new(Index::default());
+        let index = Arc::new(Index::measured(metrics));
         Self {
             observer: Observer::start(
                 client.clone(),
@@ -65,21 +68,26 @@ impl Operator {
             log,
             log_level: LogLevel::Normal,
             mode: None,
+            metrics: metrics.controller(names::CONTROLLER),
         }
     }
 
     /// Works until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let index = Arc::clone(&self.index);
+        self.metrics.workers(1);
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
                 () = index.queue.next() => {}
             }
+            let running = self.metrics.begin();
             if self.pass().await {
+                running.end(Outcome::Success);
                 index.queue.done(&());
             } else {
+                running.end(Outcome::Error);
                 let delay = index.queue.retry(&());
                 index.queue.add_after((), LONGEST_RETRY);
                 debug!(?delay, "trying again");

@@ -3,9 +3,11 @@
 use super::kinds::{Feeds, Watch};
 use super::{CertificateSecret, Live, ObjectKey, Observed};
 use crate::desired::content_hash;
+use crate::names;
 use jobset_api::JobSetOperator;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use manager_runtime::metrics::Metrics;
 use manager_runtime::queue::WorkQueue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +26,14 @@ pub struct Unsynced {
 pub struct Index {
     state: Mutex<State>,
     /// The operator's work: one key, for there is one JobSetOperator.
-    pub queue: WorkQueue<()>,
+    pub queue: Arc<WorkQueue<()>>,
+}
+
+impl Index {
+    /// An index whose queue is measured.
+    pub fn measured(metrics: &Metrics) -> Self {
+        Self { queue: WorkQueue::measured(metrics, names::CONTROLLER), ..Self::default() }
+    }
 }
 
 #[derive(Default)]
