@@ -33,6 +33,11 @@ pub const CA_SECRET: &str = "jobset-root-ca";
 pub const WEBHOOK_CERTIFICATE: &str = "jobset-serving-cert";
 /// Secret of the webhook server's certificate.
 pub const WEBHOOK_SECRET: &str = "webhook-server-cert";
+/// Secret of the certificates that the operand makes itself, where it does. Nobody else writes it; the name is
+/// that of the JobSet project's own manifests, so that an upgrade from those keeps the certificates.
+pub const INTERNAL_WEBHOOK_SECRET: &str = "jobset-webhook-server-cert";
+/// Lease by which replicas of the operand elect their leader.
+pub const OPERAND_LEASE: &str = "6d4f6a47.jobset.x-k8s.io";
 /// Certificate of the metrics server.
 pub const METRICS_CERTIFICATE: &str = "jobset-metrics-cert";
 /// Secret of the metrics server's certificate.

@@ -1,7 +1,7 @@
 //! `manifests/`: the CRDs, and the controller alone for plain Kubernetes.
 //!
 //! `kubectl apply --server-side -k manifests` installs the JobSet API and the controller in `jobset-system`,
-//! without the operator. cert-manager has to be there: it issues the certificates of webhooks and metrics.
+//! without the operator. The controller makes the certificates of its webhooks itself.
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
@@ -21,7 +21,7 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
         owner: None,
         managed_by: ManagedBy::Kustomize,
         log_level: OperandLogLevel::Info,
-        certificates: Certificates::CertManager,
+        certificates: Certificates::Internal,
         monitoring_available: false,
         replicas: 1,
         certificate_hashes: CertificateHashes::default(),
@@ -54,11 +54,10 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
 }
 
 /// Which kinds stand in which file.
-const FILES: [(&str, &[&str]); 7] = [
+const FILES: [(&str, &[&str]); 6] = [
     ("namespace", &["Namespace"]),
     ("rbac", &["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
     ("services", &["Service"]),
-    ("certificates", &["Issuer", "Certificate"]),
     ("configuration", &["ConfigMap"]),
     ("deployment", &["Deployment"]),
     ("webhooks", &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]),

@@ -264,7 +264,7 @@ fn configuration(inputs: &Inputs) -> Result<String, DesiredError> {
         &Configuration {
             internal_certificates: inputs.certificates == Certificates::Internal,
             webhook_service: names::WEBHOOK_SERVICE,
-            webhook_secret: names::WEBHOOK_SECRET,
+            webhook_secret: names::INTERNAL_WEBHOOK_SECRET,
         },
     )
 }
@@ -300,7 +300,7 @@ fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<DynamicObject>, 
         config_path: &'a str,
         webhook_secret: &'a str,
         metrics_secret: &'a str,
-        secrets_optional: bool,
+        internal_certificates: bool,
     }
     let config_path = "/controller_manager_config.yaml";
     let mut hashes = vec![(names::CONFIG_HASH, config_hash)];
@@ -326,7 +326,7 @@ fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<DynamicObject>, 
             config_path,
             webhook_secret: names::WEBHOOK_SECRET,
             metrics_secret: names::METRICS_SECRET,
-            secrets_optional: inputs.certificates == Certificates::Internal,
+            internal_certificates: inputs.certificates == Certificates::Internal,
         },
     )
 }

@@ -98,10 +98,11 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "without cert-manager the controller writes the CA of its certificate into its webhooks",
+                reason: "without cert-manager the controller puts its CA into its webhooks",
                 groups: &["admissionregistration.k8s.io"],
                 resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
-                verbs: &["get", "list", "update", "watch"],
+                names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
+                verbs: &["get", "list", "patch", "watch"],
                 ..Rule::NONE
             },
         ],
@@ -145,22 +146,23 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
         binding: "jobset-leader-election-rolebinding",
         rules: &[
             Rule {
-                reason: "replicas elect their leader through a Lease",
+                reason: "replicas elect their leader through this Lease",
                 groups: &["coordination.k8s.io"],
                 resources: &["leases"],
-                verbs: EDIT,
+                names: &[names::OPERAND_LEASE],
+                verbs: &["get", "list", "update", "watch"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "locks of older releases were ConfigMaps",
-                groups: &[""],
-                resources: &["configmaps"],
-                verbs: EDIT,
+                reason: "the first leader creates the Lease",
+                groups: &["coordination.k8s.io"],
+                resources: &["leases"],
+                verbs: &["create"],
                 ..Rule::NONE
             },
             Rule {
                 reason: "a change of leader is told in an event",
-                groups: &[""],
+                groups: &["events.k8s.io"],
                 resources: &["events"],
                 verbs: &["create", "patch"],
                 ..Rule::NONE
@@ -170,13 +172,23 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
     OperandRole {
         name: "jobset-manager-secrets-role",
         binding: "jobset-manager-secrets-rolebinding",
-        rules: &[Rule {
-            reason: "without cert-manager the controller keeps its certificate in a Secret",
-            groups: &[""],
-            resources: &["secrets"],
-            verbs: &["get", "list", "update", "watch"],
-            ..Rule::NONE
-        }],
+        rules: &[
+            Rule {
+                reason: "without cert-manager the controller keeps its certificates in this Secret",
+                groups: &[""],
+                resources: &["secrets"],
+                names: &[names::INTERNAL_WEBHOOK_SECRET],
+                verbs: &["get", "list", "update", "watch"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "the first replica creates that Secret",
+                groups: &[""],
+                resources: &["secrets"],
+                verbs: &["create"],
+                ..Rule::NONE
+            },
+        ],
     },
 ];
 

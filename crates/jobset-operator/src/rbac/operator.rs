@@ -114,7 +114,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         groups: &["coordination.k8s.io"],
         resources: &["leases"],
         names: &[names::OPERATOR_LEASE],
-        verbs: &["get", "patch", "update"],
+        verbs: &["get", "list", "update", "watch"],
         ..Rule::NONE
     },
     Rule {
