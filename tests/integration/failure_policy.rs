@@ -272,18 +272,3 @@ pub(crate) async fn failures_at_once_are_one_restart(suite: Arc<Integration>) ->
     assert_eq!((&status["restarts"], &status["restartsCountTowardsMax"]), (&json!(1), &json!(1)));
     Ok(())
 }
-
-/// With the feature gate off, an action on single Jobs is neither carried out nor replaced by another.
-pub(crate) async fn single_jobs_restart_behind_a_gate_only(suite: Arc<Integration>) -> Result<()> {
-    let spec = "
-failurePolicy: {maxRestarts: 5, rules: [{name: r, action: RestartJob}]}
-replicatedJobs: [{name: w, replicas: 2}]
-";
-    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
-    jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
-    jobset.fail("w-1").await?;
-    jobset.jobs_stay(&["w-0@0", "w-1@0 failed"]).await?;
-    let status = jobset.counts_become(&[counts("w", [1, 0, 1, 1, 0])]).await?;
-    assert_eq!((&status["restarts"], &status["terminalState"]), (&json!(0), &Value::Null));
-    Ok(())
-}

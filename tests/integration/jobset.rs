@@ -87,7 +87,20 @@ impl LiveJobSet {
             let jobset = self.get().await?.with_context(|| format!("JobSet {} is gone", self.name))?;
             Ok(jobset.data["status"].clone())
         };
-        wait_for(&format!("{what} in {}/{}", self.namespace, self.name), PATIENCE, look, condition).await
+        let seen =
+            wait_for(&format!("{what} in {}/{}", self.namespace, self.name), PATIENCE, look, condition).await;
+        match seen {
+            Ok(status) => Ok(status),
+            Err(error) => {
+                Err(error.context(format!("while its Jobs were {:#?}", self.job_statuses().await?)))
+            }
+        }
+    }
+
+    /// What its Jobs say of themselves, for messages.
+    async fn job_statuses(&self) -> Result<Vec<String>> {
+        let jobs = self.jobs_now().await?;
+        Ok(jobs.into_iter().map(|(name, job)| format!("{name}: {}", json!(job.status))).collect())
     }
 
     /// Waits for exactly these conditions in this order: type, status, reason, message.
@@ -133,7 +146,7 @@ impl LiveJobSet {
     }
 
     /// Waits for exactly these events about it, oldest first: "Type Reason: note", and " xN" when it was repeated.
-    pub(crate) async fn events_become(&self, expected: &[&str]) -> Result<Vec<Event>> {
+    pub(crate) async fn events_become(&self, expected: &[&str]) -> Result<()> {
         let api: Api<Event> = Api::namespaced(self.suite.client.clone(), &self.namespace);
         let look = || async {
             let mut events = api.list(&ListParams::default()).await?.items;
@@ -141,12 +154,10 @@ impl LiveJobSet {
                 event.regarding.as_ref().is_some_and(|it| it.uid.as_ref() == Some(&self.uid))
             });
             events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
-            Ok(events)
+            Ok(events.iter().map(described).collect::<Vec<_>>())
         };
-        wait_for(&format!("events {expected:#?}"), PATIENCE, look, |events| {
-            events.iter().map(described).eq(expected.iter().copied())
-        })
-        .await
+        let what = format!("events {expected:#?} about {}/{}", self.namespace, self.name);
+        wait_for(&what, PATIENCE, look, |events| events == expected).await.map(drop)
     }
 
     // --- what a user does ---------------------------------------------------------------------------------
