@@ -26,7 +26,7 @@ pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft
         if let Some(size) = template.and_then(|template| new_size(template, job, gates))
             && !draft.changes(job)
         {
-            draft.actions.push(Action::ScaleJob { name: job.name.clone(), size });
+            draft.actions.push(Action::ScaleJob { name: job.name.clone(), uid: job.uid.clone(), size });
         }
     }
 }

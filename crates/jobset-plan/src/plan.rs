@@ -58,6 +58,8 @@ pub enum Action {
     SuspendJob {
         /// Its name.
         name: String,
+        /// Its UID.
+        uid: String,
     },
     /// Resume a child Job, with what was meanwhile changed of its template.
     ResumeJob(Box<JobResume>),
@@ -65,6 +67,8 @@ pub enum Action {
     ScaleJob {
         /// Its name.
         name: String,
+        /// Its UID.
+        uid: String,
         /// What it becomes.
         size: JobSize,
     },
@@ -134,8 +138,8 @@ impl<'a> Draft<'a> {
     /// Whether this Job is about to be suspended or resumed.
     pub(crate) fn changes(&self, job: &JobRecord) -> bool {
         self.actions.iter().any(|action| match action {
-            Action::SuspendJob { name } => *name == job.name,
-            Action::ResumeJob(resume) => resume.name == job.name,
+            Action::SuspendJob { uid, .. } => *uid == job.uid,
+            Action::ResumeJob(resume) => resume.uid == job.uid,
             _ => false,
         })
     }

@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 pub struct JobResume {
     /// Name of the Job.
     pub name: String,
+    /// UID of the Job: a Job of the same name and another UID is another Job.
+    pub uid: String,
     /// Whether `status.startTime` must be cleared first: the server keeps the template of a started Job.
     pub clear_start_time: bool,
     /// Labels of the pod template.
@@ -49,10 +51,11 @@ impl JobResume {
         !self.tolerations.is_empty() || !self.scheduling_gates.is_empty()
     }
 
-    /// The merge patch that resumes the Job (RFC 7386). Where it looked at `now`, it holds only for that state.
+    /// The merge patch that resumes the Job (RFC 7386), and no other Job of its name: the API server refuses another
+    /// UID. Where it looked at `now`, it holds only for that state.
     pub fn patch(&self, now: Option<&Job>) -> Value {
         let mut pod = json!({"nodeSelector": self.node_selector});
-        let mut patch = json!({"spec": {"suspend": false}});
+        let mut patch = json!({"metadata": {"uid": self.uid}, "spec": {"suspend": false}});
         if let Some(now) = now {
             let current = now.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
             let tolerations = current.and_then(|pod| pod.tolerations.as_deref()).unwrap_or_default();
@@ -64,7 +67,9 @@ impl JobResume {
                     "schedulingGates": union(gates, &self.scheduling_gates),
                 }),
             );
-            merge_into(&mut patch, json!({"metadata": {"resourceVersion": now.metadata.resource_version}}));
+            if let Some(metadata) = patch.get_mut("metadata") {
+                merge_into(metadata, json!({"resourceVersion": now.metadata.resource_version}));
+            }
         }
         if let (Some(JobSize { parallelism, completions }), Some(spec)) = (self.size, patch.get_mut("spec")) {
             merge_into(spec, json!({"parallelism": parallelism, "completions": completions}));
@@ -100,7 +105,8 @@ fn union<T: Clone + PartialEq>(current: &[T], wanted: &[T]) -> Vec<T> {
 pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
     const MESSAGE: &str = "jobset is suspended";
     let running = active.iter().filter(|job| !job.suspended && !job.deleting);
-    draft.actions.extend(running.map(|job| Action::SuspendJob { name: job.name.clone() }));
+    let suspend = |job: &&JobRecord| Action::SuspendJob { name: job.name.clone(), uid: job.uid.clone() };
+    draft.actions.extend(running.map(suspend));
     draft.set_condition(EventKind::Normal, types::SUSPENDED, true, reasons::SUSPENDED_JOBS, MESSAGE);
     draft.set_condition(EventKind::Normal, types::RESTARTING, false, reasons::JOB_SET_SUSPENDED, MESSAGE);
     draft.waiting.push(MESSAGE.to_owned());
@@ -157,6 +163,7 @@ fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, gate
     };
     JobResume {
         name: job.name.clone(),
+        uid: job.uid.clone(),
         clear_start_time: job.started,
         labels: without(&ours, metadata.and_then(|metadata| metadata.labels.as_ref())),
         annotations: without(&ours, metadata.and_then(|metadata| metadata.annotations.as_ref())),

@@ -93,12 +93,14 @@ impl Actor {
         match action {
             Action::CreateJob(job) => self.create_job(jobset, namespace, &job).await,
             Action::DeleteJob { name, uid } => self.delete_job(namespace, name, uid).await,
-            Action::SuspendJob { name } => {
-                self.patch_job(namespace, &name, &json!({"spec": {"suspend": true}})).await
+            Action::SuspendJob { name, uid } => {
+                let patch = json!({"metadata": {"uid": uid}, "spec": {"suspend": true}});
+                self.patch_job(namespace, &name, &patch).await
             }
             Action::ResumeJob(resume) => self.resume_job(namespace, &resume).await,
-            Action::ScaleJob { name, size: JobSize { parallelism, completions } } => {
-                let patch = json!({"spec": {"parallelism": parallelism, "completions": completions}});
+            Action::ScaleJob { name, uid, size: JobSize { parallelism, completions } } => {
+                let size = json!({"parallelism": parallelism, "completions": completions});
+                let patch = json!({"metadata": {"uid": uid}, "spec": size});
                 self.patch_job(namespace, &name, &patch).await
             }
             Action::CreateService(service) => self.create_service(namespace, &service).await,
@@ -158,6 +160,7 @@ impl Actor {
         }
     }
 
+    /// Patches a Job. The UID in the patch keeps it from a successor of the name: the API server refuses another.
     async fn patch_job(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ActError> {
         let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
@@ -172,7 +175,7 @@ impl Actor {
         let failed = |source| ActError::ChangeJob { name: name.clone(), source };
         if resume.clear_start_time {
             let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
-            let patch = Patch::Merge(json!({"status": {"startTime": null}}));
+            let patch = Patch::Merge(json!({"metadata": {"uid": resume.uid}, "status": {"startTime": null}}));
             let params = PatchParams::default();
             let cleared = self.writer.send(|| jobs.patch_status(name, &params, &patch)).await;
             self.index.apply_job(&cleared.map_err(failed)?, Source::Answer);

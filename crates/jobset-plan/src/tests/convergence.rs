@@ -141,7 +141,7 @@ impl World {
                 assert_eq!((&job.uid, job.deleting), (uid, false), "{name}");
                 job.deleting = true;
             }
-            Action::SuspendJob { name } => {
+            Action::SuspendJob { name, .. } => {
                 assert!(suspended && !finished);
                 let job = self.job(name);
                 assert!(!job.suspended && !job.deleting, "{name}");
@@ -159,7 +159,7 @@ impl World {
                     self.resize(&resume.name, size);
                 }
             }
-            Action::ScaleJob { name, size } => self.resize(name, *size),
+            Action::ScaleJob { name, size, .. } => self.resize(name, *size),
             Action::DeleteJobSet | Action::CreateClaim(_) | Action::CreateService(_) => {
                 panic!("nobody asked for {action:?}")
             }

@@ -276,12 +276,15 @@ fn actions(plan: &Plan) -> Vec<String> {
             assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID is that of the Job");
             format!("delete {name}")
         }
-        Action::SuspendJob { name } => format!("suspend {name}"),
+        Action::SuspendJob { name, uid } => {
+            assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID is that of the Job");
+            format!("suspend {name}")
+        }
         Action::ResumeJob(resume) => {
             let size = resume.size.map(size).map(|size| format!(" as {size}")).unwrap_or_default();
             format!("resume {}{size}", resume.name)
         }
-        Action::ScaleJob { name, size: new } => format!("scale {name} to {}", size(*new)),
+        Action::ScaleJob { name, size: new, .. } => format!("scale {name} to {}", size(*new)),
         Action::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata.name)),
         Action::DeleteJobSet => "delete JobSet".into(),
         Action::CreateService(service) => format!("create Service {}", name(&service.metadata.name)),

@@ -135,7 +135,7 @@ fn what_changed_meanwhile_comes_along() {
     let template = "{metadata: {labels: {queue: fast}, annotations: {flavor: gpu}}, spec: {containers: [], nodeSelector: {pool: a100}}}";
     let (resume, patch) = resume_patch("{}", template, None);
     assert!(resume.clear_start_time && !resume.needs_current());
-    let expected = json!({"spec": {"suspend": false, "template": {
+    let expected = json!({"metadata": {"uid": "uid-of-solo-0"}, "spec": {"suspend": false, "template": {
         "metadata": {"labels": {"queue": "fast"}, "annotations": {"flavor": "gpu"}},
         "spec": {"nodeSelector": {"pool": "a100"}},
     }}});
