@@ -64,11 +64,22 @@ impl Named {
 
     fn end(&mut self, uid: &str) -> Option<Key> {
         let key = self.objects.end(uid)?;
-        // The name may belong to a successor already.
-        if self.by_name.get(&key).is_some_and(|known| known == uid) {
-            self.by_name.remove(&key);
-        }
+        self.forget_name(&key, uid);
         Some(key)
+    }
+
+    /// Only an answer told of it, and a list did not hold it. Were it taken for gone, it could never be seen again.
+    fn doubt(&mut self, uid: &str) -> Option<Key> {
+        let key = self.objects.forget(uid)?;
+        self.forget_name(&key, uid);
+        Some(key)
+    }
+
+    fn forget_name(&mut self, key: &Key, uid: &str) {
+        // The name may belong to a successor already.
+        if self.by_name.get(key).is_some_and(|known| known == uid) {
+            self.by_name.remove(key);
+        }
     }
 }
 
@@ -170,16 +181,15 @@ impl Index {
     /// A Service or a claim is gone. Returns the JobSets that it was there for.
     pub(crate) fn end_named(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
-        let Some((namespace, name)) = state.named(kind).and_then(|named| named.end(uid)) else {
-            return Vec::new();
-        };
-        let wants = |jobset: &JobSet| match kind {
-            Kind::Claims => claim_names(jobset).any(|wanted| wanted == name),
-            _ => subdomain(jobset) == name,
-        };
-        let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(&namespace);
-        let users = state.jobsets.values().filter(of_namespace).filter(|jobset| wants(jobset));
-        users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+        let ended = state.named(kind).and_then(|named| named.end(uid));
+        ended.map(|key| state.users_of(kind, &key)).unwrap_or_default()
+    }
+
+    /// A list did not hold a Service or a claim that we made. Returns the JobSets that it was there for.
+    fn doubt_named(&self, kind: Kind, uid: &str) -> Vec<String> {
+        let mut state = self.state();
+        let doubtful = state.named(kind).and_then(|named| named.doubt(uid));
+        doubtful.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
     /// A list of a kind begins.
@@ -215,7 +225,9 @@ impl Index {
             Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
             // One that we made and that is not listed yet will be created again at worst, and then found.
             Kind::Services | Kind::Claims => {
-                gone.iter().chain(&doubtful).flat_map(|uid| self.end_named(kind, uid)).collect()
+                let ended = gone.iter().flat_map(|uid| self.end_named(kind, uid));
+                let doubted = doubtful.iter().flat_map(|uid| self.doubt_named(kind, uid));
+                ended.chain(doubted).collect()
             }
         };
         let state = self.state();
@@ -236,6 +248,17 @@ impl State {
             Kind::Claims => Some(&mut self.claims),
             Kind::JobSets | Kind::Jobs => None,
         }
+    }
+
+    /// The JobSets that a Service or a claim of this name is there for.
+    fn users_of(&self, kind: Kind, (namespace, name): &Key) -> Vec<String> {
+        let wants = |jobset: &JobSet| match kind {
+            Kind::Claims => claim_names(jobset).any(|wanted| wanted == *name),
+            _ => subdomain(jobset) == name,
+        };
+        let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(namespace);
+        let users = self.jobsets.values().filter(of_namespace).filter(|jobset| wants(jobset));
+        users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
     }
 
     fn forget_job_name(&mut self, owner: &str, name: &str, uid: &str) {
@@ -329,6 +352,18 @@ mod tests {
         assert!(index.family("set").unwrap().service_exists);
         assert_eq!(index.end_named(Kind::Services, "svc"), ["set"]);
         assert!(!index.family("set").unwrap().service_exists);
+    }
+
+    #[test]
+    fn a_service_that_a_list_was_too_old_to_hold_is_found_again() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        index.begin_list(Kind::Services);
+        index.apply_named(Kind::Services, &service("svc"), Answer);
+        assert_eq!(index.finish_list(Kind::Services), (vec!["set".to_owned()], vec![]));
+        assert!(!index.family("set").unwrap().service_exists);
+        index.apply_named(Kind::Services, &service("svc"), Watch);
+        assert!(index.family("set").unwrap().service_exists);
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl<V> Versioned<V> {
         self.items.remove(uid).map(|item| item.value)
     }
 
+    /// The object may be gone, and may be seen again.
+    pub(crate) fn forget(&mut self, uid: &str) -> Option<V> {
+        self.items.remove(uid).map(|item| item.value)
+    }
+
     /// A list begins.
     pub(crate) fn begin_list(&mut self) {
         self.listed = Some(HashSet::new());
