@@ -1,136 +1,287 @@
 //! `onJobFailureMessagePatterns`: regular expressions in the syntax of RE2, found anywhere in a message.
 //!
-//! Users write for Go's engine. The `regex` crate reads nearly the same language, but for a few points, which
-//! [`translate`] turns into its own:
+//! Users write for Go's engine. The `regex` crate reads nearly the same language, but for some points, so that a
+//! pattern is read as Go's package regexp does, and written for the crate:
 //!
-//! | RE2 | here |
+//! | RE2 | the crate |
 //! |---|---|
 //! | `\d \w \s \b` and their opposites mean ASCII | Unicode, unless told otherwise |
 //! | a `{` that begins no repetition is a brace | an error |
 //! | `\Q…\E` quotes | an error |
 //! | `\<` and `\>` are characters | ends of a word |
+//! | `\012` and `\0` are characters by their octal number | errors |
+//! | `\p{^Greek}` means `\P{Greek}` | an error |
 //! | within `[…]`, `[`, `&&`, `--` and `~~` are characters | set operations |
+//! | `a**`, `a{1001}`, `(?x)`, `\u0061` are errors | mean something |
+//!
+//! Only a repetition right behind flags, as in `a(?i)*`, is refused here and not there.
 
 use regex::bytes::Regex;
+use std::fmt::Write;
 
-/// Whether any pattern is found in `message`, or there is none. One that does not compile matches nothing.
+/// Whether any pattern is found in `message`, or there is none. One that is no pattern of RE2 matches nothing.
 pub(crate) fn any_found(patterns: &[String], message: &str) -> bool {
     patterns.is_empty()
         || patterns
             .iter()
-            .any(|pattern| compile(pattern).is_ok_and(|regex| regex.is_match(message.as_bytes())))
+            .any(|pattern| compile(pattern).is_some_and(|regex| regex.is_match(message.as_bytes())))
 }
 
-/// Compiles a pattern written for RE2.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&translate(pattern))
+/// Compiles a pattern written for RE2, if it is one.
+pub(crate) fn compile(pattern: &str) -> Option<Regex> {
+    let mut translation = Translation { rest: pattern, out: String::with_capacity(pattern.len() * 2) };
+    translation.pattern()?;
+    Regex::new(&translation.out).ok()
 }
 
-fn translate(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len() + 16);
-    let mut rest = pattern;
-    let mut in_class = false;
-    while let Some(next) = rest.chars().next() {
-        let after = rest.get(next.len_utf8()..).unwrap_or("");
-        match next {
-            '\\' => rest = escape(after, in_class, &mut out),
-            '[' if in_class => {
-                // A named class such as [:alpha:] is the same in both.
-                let named = after.starts_with(':').then(|| after.find(":]")).flatten();
-                if let Some(end) = named {
-                    let length = end + 2;
-                    out.push('[');
-                    out.push_str(after.get(..length).unwrap_or(""));
-                    rest = after.get(length..).unwrap_or("");
+/// Names of classes within classes, such as `[[:alpha:]]`.
+const NAMED_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
+];
+/// Most repetitions that RE2 counts.
+const MOST_REPETITIONS: u32 = 1000;
+
+/// A pattern on its way. Each part returns `None` where the pattern is wrong.
+struct Translation<'a> {
+    rest: &'a str,
+    out: String,
+}
+
+impl<'a> Translation<'a> {
+    fn next(&mut self) -> Option<char> {
+        let next = self.rest.chars().next()?;
+        self.rest = self.rest.get(next.len_utf8()..).unwrap_or("");
+        Some(next)
+    }
+
+    /// Goes past `prefix`, if it is next.
+    fn skip(&mut self, prefix: &str) -> bool {
+        let rest = self.rest.strip_prefix(prefix);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// Goes past `end`, and returns what is before it.
+    fn until(&mut self, end: &str) -> Option<&'a str> {
+        let (before, rest) = self.rest.split_once(end)?;
+        self.rest = rest;
+        Some(before)
+    }
+
+    /// Writes a character that means itself.
+    fn literal(&mut self, character: char) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, "\\x{{{:x}}}", u32::from(character));
+    }
+
+    fn pattern(&mut self) -> Option<()> {
+        let mut after_repetition = false;
+        while let Some(next) = self.next() {
+            let is_repetition = match next {
+                '*' | '+' | '?' => {
+                    self.out.push(next);
+                    true
+                }
+                '{' => self.counted_repetition()?,
+                _ => false,
+            };
+            if is_repetition {
+                if after_repetition {
+                    return None;
+                }
+                if self.skip("?") {
+                    self.out.push('?');
+                }
+                after_repetition = true;
+                continue;
+            }
+            after_repetition = false;
+            match next {
+                '\\' => self.escape()?,
+                '[' => self.class()?,
+                '(' => self.group()?,
+                '{' | '}' => self.literal(next),
+                _ => self.out.push(next),
+            }
+        }
+        Some(())
+    }
+
+    /// What follows the `{` of `{n}`, `{n,}` or `{n,m}`, if it is one of these; else the brace is a brace.
+    fn counted_repetition(&mut self) -> Option<bool> {
+        let Some((inside, rest)) = self.rest.split_once('}') else { return Some(false) };
+        let is_number = |text: &&str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits && (text.len() == 1 || !text.starts_with('0'))
+        };
+        let (from, to) = inside.split_once(',').unwrap_or((inside, inside));
+        if !is_number(&from) || !(to.is_empty() || is_number(&to)) {
+            return Some(false);
+        }
+        self.rest = rest;
+        let count = |text: &str| text.parse().ok().filter(|count: &u32| *count <= MOST_REPETITIONS);
+        let (least, most) = (count(from)?, if to.is_empty() { MOST_REPETITIONS } else { count(to)? });
+        let _ = write!(self.out, "{{{inside}}}");
+        (least <= most).then_some(true)
+    }
+
+    /// What follows the `(` of a group.
+    fn group(&mut self) -> Option<()> {
+        self.out.push('(');
+        if self.skip("?") {
+            self.out.push('?');
+            if !self.rest.starts_with(['P', '<']) {
+                let end = self.rest.find([':', ')'])?;
+                let (flags, rest) = self.rest.split_at_checked(end)?;
+                if !flags.chars().all(|flag| "imsU-".contains(flag)) {
+                    return None;
+                }
+                self.out.push_str(flags);
+                self.rest = rest;
+            }
+        }
+        Some(())
+    }
+
+    /// What follows a backslash outside of `[…]`.
+    fn escape(&mut self) -> Option<()> {
+        if self.class_escape()? {
+            return Some(());
+        }
+        let known = [("A", "\\A"), ("z", "\\z"), ("b", "(?-u:\\b)"), ("B", "(?-u:\\B)")];
+        if let Some((_, meaning)) = known.into_iter().find(|(short, _)| self.skip(short)) {
+            self.out.push_str(meaning);
+        } else if self.skip("Q") {
+            let quoted = self.until("\\E").unwrap_or_else(|| std::mem::take(&mut self.rest));
+            quoted.chars().for_each(|character| self.literal(character));
+        } else {
+            let character = self.escaped_character()?;
+            self.literal(character);
+        }
+        Some(())
+    }
+
+    /// A class that follows a backslash, such as `d` or `p{Greek}`, if one does.
+    fn class_escape(&mut self) -> Option<bool> {
+        const SHORT: [(&str, &str); 6] = [
+            ("d", "[0-9]"),
+            ("D", "[^0-9]"),
+            ("w", "[0-9A-Za-z_]"),
+            ("W", "[^0-9A-Za-z_]"),
+            ("s", "[\\t\\n\\x0C\\r ]"),
+            ("S", "[^\\t\\n\\x0C\\r ]"),
+        ];
+        if let Some((_, meaning)) = SHORT.into_iter().find(|(short, _)| self.skip(short)) {
+            self.out.push_str(meaning);
+            return Some(true);
+        }
+        let mut negated = self.rest.starts_with('P');
+        if !self.skip("P") && !self.skip("p") {
+            return Some(false);
+        }
+        let name = if self.skip("{") {
+            let name = self.until("}")?;
+            negated ^= name.starts_with('^');
+            name.strip_prefix('^').unwrap_or(name).to_owned()
+        } else {
+            self.next()?.to_string()
+        };
+        if !name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_') {
+            return None;
+        }
+        let _ = write!(self.out, "\\{}{{{name}}}", if negated { 'P' } else { 'p' });
+        Some(true)
+    }
+
+    /// The character that follows a backslash.
+    fn escaped_character(&mut self) -> Option<char> {
+        if let Some(character) = self.octal_character() {
+            return Some(character);
+        }
+        match self.next()? {
+            'a' => Some('\x07'),
+            'f' => Some('\x0C'),
+            'n' => Some('\n'),
+            'r' => Some('\r'),
+            't' => Some('\t'),
+            'v' => Some('\x0B'),
+            'x' => {
+                let digits = if self.skip("{") {
+                    self.until("}")?
                 } else {
-                    out.push_str("\\[");
-                    rest = after;
-                }
+                    let (digits, rest) = self.rest.split_at_checked(2)?;
+                    self.rest = rest;
+                    digits
+                };
+                let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                let number = u32::from_str_radix(digits, 16).ok().filter(|_| hexadecimal)?;
+                char::from_u32(number)
             }
-            '[' => {
-                in_class = true;
-                out.push('[');
-                rest = after;
-                if let Some(negated) = rest.strip_prefix('^') {
-                    out.push('^');
-                    rest = negated;
-                }
-                if let Some(literal) = rest.strip_prefix(']') {
-                    out.push_str("\\]");
-                    rest = literal;
-                }
-            }
-            ']' if in_class => {
-                in_class = false;
-                out.push(']');
-                rest = after;
-            }
-            '&' | '~' if in_class => {
-                out.push('\\');
-                out.push(next);
-                rest = after;
-            }
-            '-' if in_class && after.starts_with('-') => {
-                out.push_str("\\-");
-                rest = after;
-            }
-            '{' if !in_class && !is_repetition(after) => {
-                out.push_str("\\{");
-                rest = after;
-            }
-            _ => {
-                out.push(next);
-                rest = after;
-            }
+            other => (other.is_ascii() && !other.is_ascii_alphanumeric()).then_some(other),
         }
     }
-    out
-}
 
-/// Writes the escape that `rest`, behind a backslash, begins with. Returns what follows it.
-fn escape<'a>(rest: &'a str, in_class: bool, out: &mut String) -> &'a str {
-    let Some(next) = rest.chars().next() else {
-        out.push('\\');
-        return rest;
-    };
-    let after = rest.get(next.len_utf8()..).unwrap_or("");
-    let meaning = match (next, in_class) {
-        ('d', true) => "0-9",
-        ('w', true) => "0-9A-Za-z_",
-        ('s', true) => "\\t\\n\\x0C\\r ",
-        ('d', false) => "[0-9]",
-        ('w', false) => "[0-9A-Za-z_]",
-        ('s', false) => "[\\t\\n\\x0C\\r ]",
-        ('D', _) => "[^0-9]",
-        ('W', _) => "[^0-9A-Za-z_]",
-        ('S', _) => "[^\\t\\n\\x0C\\r ]",
-        ('b', false) => "(?-u:\\b)",
-        ('B', false) => "(?-u:\\B)",
-        ('Q', false) => {
-            let (quoted, after) = after.split_once("\\E").unwrap_or((after, ""));
-            out.push_str(&regex::escape(quoted));
-            return after;
+    /// A character by up to three octal digits. One digit alone is none, save for 0: it would be a reference to a
+    /// group, of which RE2 knows nothing.
+    fn octal_character(&mut self) -> Option<char> {
+        let digits: Vec<u32> = self.rest.chars().map_while(|next| next.to_digit(8)).take(3).collect();
+        if digits.len() < 2 && digits != [0] {
+            return None;
         }
-        // Here `\<` and `\>` would be the ends of a word.
-        ('<', _) => "<",
-        ('>', _) => ">",
-        _ => {
-            out.push('\\');
-            out.push(next);
-            return after;
-        }
-    };
-    out.push_str(meaning);
-    after
-}
+        self.rest = self.rest.get(digits.len()..).unwrap_or("");
+        char::from_u32(digits.iter().fold(0, |number, digit| number * 8 + digit))
+    }
 
-/// Whether what follows a `{` makes it a repetition: `n}`, `n,}` or `n,m}`.
-fn is_repetition(rest: &str) -> bool {
-    let Some((inside, _)) = rest.split_once('}') else { return false };
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match inside.split_once(',') {
-        None => number(inside),
-        Some((from, to)) => number(from) && (to.is_empty() || number(to)),
+    /// What follows the `[` of a class.
+    fn class(&mut self) -> Option<()> {
+        self.out.push('[');
+        if self.skip("^") {
+            self.out.push('^');
+        }
+        let mut first = true;
+        while first || !self.skip("]") {
+            first = false;
+            if !self.named_class()? && !self.class_escape_in_class()? {
+                let from = self.class_character()?;
+                self.literal(from);
+                // A dash at the end is one.
+                if self.rest.starts_with('-') && !self.rest.starts_with("-]") && self.rest.len() > 1 {
+                    self.next();
+                    let to = self.class_character()?;
+                    self.out.push('-');
+                    self.literal(to);
+                }
+            }
+        }
+        self.out.push(']');
+        Some(())
+    }
+
+    /// A class such as `[:alpha:]` within a class, if one follows.
+    fn named_class(&mut self) -> Option<bool> {
+        let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else {
+            return Some(false);
+        };
+        if !NAMED_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+            return None;
+        }
+        let _ = write!(self.out, "[:{name}:]");
+        self.rest = rest;
+        Some(true)
+    }
+
+    fn class_escape_in_class(&mut self) -> Option<bool> {
+        let before = self.rest;
+        let found = self.skip("\\") && self.class_escape()?;
+        if !found {
+            self.rest = before;
+        }
+        Some(found)
+    }
+
+    fn class_character(&mut self) -> Option<char> {
+        if self.skip("\\") { self.escaped_character() } else { self.next() }
     }
 }
 
@@ -174,9 +325,59 @@ mod tests {
             ("^a.c$", "a\nc", false),
             ("(?m)^b$", "a\nb", true),
             (r"\x41\pL\A?", "Ab", true),
+            (r"^a\012b$", "a\nb", true),
+            (r"^\0$", "\0", true),
+            (r"^\08$", "\08", true),
+            (r"^\1018$", "A8", true),
+            (r"^[\60-\62]+$", "012", true),
+            (r"^\377$", "ÿ", true),
+            (r"^\p{Greek}\P{Greek}\p{^Greek}\x{e9}\x41$", "αbcéA", true),
+            ("^[ --]+$", "&- ", true),
+            ("^[+--a-]+$", ",a-", true),
+            ("^a{01}$", "a{01}", true),
+            (r"^a{1000}?$", "a", false),
+            (r"^\Qa*\E+$", "a***", true),
+            ("(?i:A)(?-s).", "a\n", false),
+            ("^[^[:^alpha:]]$", "x", true),
         ] {
-            let regex = compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            let regex = compile(pattern).unwrap_or_else(|| panic!("{pattern} is no pattern"));
             assert_eq!(regex.is_match(message.as_bytes()), found, "{pattern:?} in {message:?}");
+        }
+    }
+
+    #[test]
+    fn what_re2_refuses_is_no_pattern() {
+        for pattern in [
+            "(",
+            ")",
+            "[a",
+            "*",
+            "a**",
+            "a*+",
+            "a{2}{3}",
+            "a{1001}",
+            "a{2,1}",
+            "(?x)a",
+            "(?R)a",
+            r"\u0061",
+            r"\1",
+            r"\8",
+            r"\C",
+            r"\Z",
+            r"\é",
+            r"\p{Nobody}",
+            r"\p{Greek",
+            r"\x{110000}",
+            r"\x{}",
+            r"\x4",
+            "[[:foo:]]",
+            r"[a-\d]",
+            "[b-a]",
+            r"[\b]",
+            "\\",
+            r"(?=a)",
+        ] {
+            assert!(compile(pattern).is_none(), "{pattern}");
         }
     }
 

@@ -94,7 +94,7 @@ fn broken_patterns(jobset: &JobSet) -> Vec<String> {
     let rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
     for (rule, patterns) in rules.map(|rule| &rule.on_job_failure_message_patterns).enumerate() {
         for (index, pattern) in patterns.iter().enumerate() {
-            if message_patterns::compile(pattern).is_err() {
+            if message_patterns::compile(pattern).is_none() {
                 warnings.push(format!(
                     "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: {} is not a regular \
                      expression and will never match; correct it (RE2 syntax) or remove it",
