@@ -7,9 +7,11 @@ mod creation_failures;
 mod depends_on;
 mod elastic;
 mod failure_policy;
+mod foreign_jobs;
 mod jobset;
 mod lifecycle;
 mod managed_by;
+mod metrics;
 mod network;
 mod quiet;
 mod restart;
@@ -37,6 +39,10 @@ struct Integration {
     controller: Controller,
 }
 
+/// Feature gates that are off by default.
+const ALPHA: &[(&str, bool)] =
+    &[("RestartJob", true), ("ElasticJobSet", true), ("RestartOnFailureTarget", true)];
+
 fn main() -> ExitCode {
     let by_default = tests![
         children::jobs_are_as_documented,
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
         failure_policy::failures_at_once_are_one_restart,
         restart::recreate_waits_for_each_job_alone,
         restart::blocking_recreate_waits_for_all_jobs,
+        restart::failing_job_has_not_failed_yet,
         restart::deleted_job_comes_back,
         startup_policy::replicated_jobs_start_in_order,
         startup_policy::suspended_jobset_resumes_in_order,
@@ -74,14 +81,19 @@ fn main() -> ExitCode {
         ttl::running_jobset_stays,
         managed_by::foreign_manager_is_left_alone,
         managed_by::own_name_is_ours,
+        metrics::only_who_may_reads,
+        metrics::prometheus_reads_every_line,
+        metrics::what_happens_is_counted,
         creation_failures::refusals_are_told_and_overcome,
-        creation_failures::foreign_job_of_the_same_name_is_told,
-        creation_failures::job_of_another_jobset_is_left_alone,
+        foreign_jobs::foreign_job_of_the_same_name_is_told,
+        foreign_jobs::job_of_another_jobset_is_left_alone,
+        foreign_jobs::spoilt_label_is_told,
         quiet::settled_jobset_causes_no_write,
         quiet::whole_life_of_few_jobs,
         quiet::whole_life_of_many_jobs,
     ];
     let behind_gates = tests![
+        restart::failing_job_begins_the_restart,
         restart_job::failed_job_restarts_alone,
         restart_job::blocking_recreate_waits_for_single_jobs,
         elastic::running_jobs_follow_their_template,
@@ -93,10 +105,7 @@ fn main() -> ExitCode {
         8,
         vec![
             Part::new(|cluster| prepare(cluster, &[]), by_default),
-            Part::new(
-                |cluster| prepare(cluster, &[("RestartJob", true), ("ElasticJobSet", true)]),
-                behind_gates,
-            ),
+            Part::new(|cluster| prepare(cluster, ALPHA), behind_gates),
         ],
     )
 }

@@ -43,6 +43,7 @@ pub struct Controller {
     layout: Layout,
     record: Record,
     user: String,
+    metrics: SocketAddr,
 }
 
 impl Controller {
@@ -71,9 +72,14 @@ impl Controller {
         let ca = write_certificates(&certificates)?;
         let webhook = free_address()?;
         let probes = free_address()?;
+        let metrics = free_address()?;
         let configuration = folder.join("config.yaml");
         let settings = Configuration {
             feature_gates: feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), *on)).collect(),
+            metrics: configuration::Metrics {
+                bind_address: metrics.to_string(),
+                ..configuration::Metrics::default()
+            },
             ..configuration_of(webhook, probes, &certificates)
         };
         write(&configuration, &serde_yaml::to_string(&settings)?)?;
@@ -90,6 +96,7 @@ impl Controller {
             layout: layout.clone(),
             record,
             user: format!("system:serviceaccount:{namespace}:{account}"),
+            metrics,
         };
         wait_for(
             "the controller to be ready",
@@ -130,6 +137,11 @@ impl Controller {
         &self.user
     }
 
+    /// Where it serves its metrics.
+    pub fn metrics(&self) -> SocketAddr {
+        self.metrics
+    }
+
     /// Its log file.
     pub fn log(&self) -> PathBuf {
         self.layout.log(PROGRAM)
@@ -165,15 +177,15 @@ pub fn beside_this_program(name: &str) -> Result<PathBuf> {
 }
 
 /// What `manifests/` holds, sorted by what becomes of it here.
-struct Manifests {
-    foundation: Vec<DynamicObject>,
-    webhooks: Vec<DynamicObject>,
+pub(crate) struct Manifests {
+    pub(crate) foundation: Vec<DynamicObject>,
+    pub(crate) webhooks: Vec<DynamicObject>,
     /// Namespace and name of the controller's service account.
-    account: (String, String),
+    pub(crate) account: (String, String),
 }
 
 impl Manifests {
-    fn read(folder: &Path) -> Result<Self> {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let mut foundation = Vec::new();
         let mut webhooks = Vec::new();
         let mut account = None;
@@ -204,7 +216,7 @@ impl Manifests {
         Ok(Self { foundation, webhooks, account })
     }
 
-    async fn token(&self, client: &Client) -> Result<String> {
+    pub(crate) async fn token(&self, client: &Client) -> Result<String> {
         let (namespace, name) = &self.account;
         let request = TokenRequest {
             spec: Some(TokenRequestSpec {
@@ -264,7 +276,7 @@ pub fn write_certificates(folder: &Path) -> Result<String> {
 }
 
 /// The administrator's kubeconfig with this token in the place of its credentials.
-fn kubeconfig_with_token(administrator: &Path, token: &str) -> Result<String> {
+pub(crate) fn kubeconfig_with_token(administrator: &Path, token: &str) -> Result<String> {
     let text = std::fs::read_to_string(administrator)
         .with_context(|| format!("cannot read {}", administrator.display()))?;
     let mut kubeconfig: Value = serde_yaml::from_str(&text)?;
@@ -300,10 +312,15 @@ fn pointed_at(object: &DynamicObject, address: SocketAddr, ca: &str) -> Result<D
 }
 
 /// The first line of the answer to a readiness probe.
-async fn readiness(address: SocketAddr) -> Result<String, String> {
+pub(crate) async fn readiness(address: SocketAddr) -> Result<String, String> {
+    probe(address, "/readyz").await
+}
+
+/// The first line of the answer to a probe of this path.
+pub(crate) async fn probe(address: SocketAddr, path: &str) -> Result<String, String> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer.lines().next().unwrap_or_default().to_owned())
@@ -317,6 +334,6 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

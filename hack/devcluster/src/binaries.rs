@@ -29,6 +29,8 @@ pub enum Module {
     CertManager,
     /// local-path-provisioner.
     LocalPathProvisioner,
+    /// promlint, with which tests look at metrics as Prometheus does.
+    Promlint,
 }
 
 /// One program of a module.
@@ -42,13 +44,14 @@ pub struct Program {
 
 impl Module {
     /// Every module.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Kubernetes,
         Self::Etcd,
         Self::Kwok,
         Self::CoreDns,
         Self::CertManager,
         Self::LocalPathProvisioner,
+        Self::Promlint,
     ];
 
     /// Name of its folder.
@@ -60,6 +63,7 @@ impl Module {
             Self::CoreDns => "coredns",
             Self::CertManager => "cert-manager",
             Self::LocalPathProvisioner => "local-path-provisioner",
+            Self::Promlint => "promlint",
         }
     }
 
@@ -72,6 +76,7 @@ impl Module {
             Self::CoreDns => "CoreDNS",
             Self::CertManager => "cert-manager",
             Self::LocalPathProvisioner => "local-path-provisioner",
+            Self::Promlint => "promlint",
         }
     }
 
@@ -94,6 +99,7 @@ impl Module {
             Self::CoreDns => programs!["." => "coredns"],
             Self::CertManager => programs!["." => "cert-manager"],
             Self::LocalPathProvisioner => programs!["." => "local-path-provisioner"],
+            Self::Promlint => programs!["." => "promlint"],
         }
     }
 
@@ -106,6 +112,7 @@ impl Module {
             Self::CoreDns => "github.com/coredns/coredns",
             Self::CertManager => "github.com/cert-manager/cert-manager",
             Self::LocalPathProvisioner => "sigs.k8s.io/sig-storage-lib-external-provisioner/v13",
+            Self::Promlint => "github.com/prometheus/client_golang",
         }
     }
 
@@ -133,7 +140,7 @@ impl Module {
                 }
             }
             Self::Kwok => set("sigs.k8s.io/kwok/pkg/consts.Version", version),
-            Self::Etcd | Self::CoreDns | Self::CertManager | Self::LocalPathProvisioner => {}
+            Self::Etcd | Self::CoreDns | Self::CertManager | Self::LocalPathProvisioner | Self::Promlint => {}
         }
         flags.join(" ")
     }

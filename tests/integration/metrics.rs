@@ -1,0 +1,227 @@
+//! `/metrics` of the controller: who may read it, whether Prometheus can, and what it says.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use devcluster::binaries::{self, Module};
+use devcluster::progress::Progress;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use jobset_tests::wait::wait_for;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::client::Body;
+use kube::{Client, Config};
+
+use crate::Integration;
+use crate::jobset::{LiveJobSet, PATIENCE};
+
+/// The API server says who asks and whether they may; it is asked once, not at each scrape.
+pub(crate) async fn only_who_may_reads(suite: Arc<Integration>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let metrics = Server::of(&suite)?;
+    for token in [None, Some("no-token-of-this-cluster")] {
+        let answer = metrics.get("/metrics", token).await?;
+        assert_eq!((answer.code, answer.body.as_str()), (401, "Unauthorized\n"), "{token:?}");
+    }
+    let stranger = scraper(&suite.client, &namespace, "stranger", None).await?;
+    let answer = metrics.get("/metrics", Some(&stranger)).await?;
+    let denied = format!("Authorization denied for user system:serviceaccount:{namespace}:stranger\n");
+    assert_eq!((answer.code, answer.body), (403, denied));
+
+    let reader = scraper(&suite.client, &namespace, "reader", Some("jobset-metrics-reader")).await?;
+    let asked = || reviews(&suite, "tokenreviews");
+    let answer = metrics.get("/metrics", Some(&reader)).await?;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    // The role is for GET; other paths there are none.
+    let posted = metrics.ask("POST", "/metrics", Some(&reader)).await?;
+    assert_eq!(posted.code, 403, "{}", posted.body);
+    assert_eq!(metrics.get("/", Some(&reader)).await?.code, 404);
+    // The audit log is written a moment later.
+    wait_for("the reviews in the audit log", PATIENCE, || async { asked() }, |count| *count >= 3).await?;
+    let before = (asked()?, reviews(&suite, "subjectaccessreviews")?);
+    for _ in 0..20 {
+        assert_eq!(metrics.get("/metrics", Some(&reader)).await?.code, 200);
+        assert_eq!(metrics.get("/metrics", Some(&stranger)).await?.code, 403);
+    }
+    assert_eq!((asked()?, reviews(&suite, "subjectaccessreviews")?), before);
+    Ok(())
+}
+
+/// Prometheus' parser reads every line, and promtool's rules find nothing.
+pub(crate) async fn prometheus_reads_every_line(suite: Arc<Integration>) -> Result<()> {
+    let text = scrape(&suite).await?;
+    let promlint = binaries::ensure(Module::Promlint, &Progress::quiet())?.join("promlint");
+    let mut child = Command::new(promlint).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    child.stdin.take().context("promlint reads")?.write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("well-formed"), "{said}");
+    Ok(())
+}
+
+/// What happens to JobSets is counted once each, under the names that dashboards use.
+pub(crate) async fn what_happens_is_counted(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: w, replicas: 2}]}";
+    let completed = LiveJobSet::create(&suite, "counted-good", spec).await?;
+    let failed = LiveJobSet::create(&suite, "counted-bad", spec).await?;
+    for jobset in [&completed, &failed] {
+        jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;
+    }
+    for job in ["w-0", "w-1"] {
+        completed.succeed(job).await?;
+    }
+    failed.fail("w-0").await?;
+    failed.jobs_become(&["w-0@1", "w-1@1"]).await?;
+    failed.fail("w-1").await?;
+    for jobset in [&completed, &failed] {
+        jobset.status_when("a terminal state", |status| !status["terminalState"].is_null()).await?;
+    }
+    let own = |jobset: &LiveJobSet| {
+        format!("{{jobset_name=\"{}\",namespace=\"{}\"}}", jobset.name, jobset.namespace)
+    };
+    let (good, bad) = (own(&completed), own(&failed));
+    let values = wait_for(
+        "both to be counted",
+        PATIENCE,
+        || values(&suite),
+        |values| {
+            values.contains_key(&format!("jobset_completed_total{good}"))
+                && values.contains_key(&format!("jobset_failed_total{bad}"))
+        },
+    )
+    .await?;
+    let value = |name: &str| values.get(name).copied();
+    assert_eq!(value(&format!("jobset_completed_total{good}")), Some(1.0));
+    assert_eq!(value(&format!("jobset_failed_total{bad}")), Some(1.0));
+    assert_eq!(value(&format!("jobset_failed_total{good}")), None);
+    for name in [
+        "jobset_restarts_total{action=\"RestartJobSet\",cause=\"BackoffLimitExceeded\"}",
+        "jobset_finished_total{terminal_state=\"Completed\"}",
+        "jobset_attempt_duration_seconds_count{outcome=\"completed\"}",
+        "jobset_attempt_duration_seconds_count{outcome=\"restarted\"}",
+        "jobset_reconcile_to_write_seconds_count",
+        "jobset_index_objects{kind=\"JobSet\"}",
+        "controller_runtime_reconcile_total{controller=\"jobset\",result=\"success\"}",
+        "controller_runtime_reconcile_time_seconds_count{controller=\"jobset\"}",
+        "controller_runtime_max_concurrent_reconciles{controller=\"jobset\"}",
+        "controller_runtime_webhook_requests_total{code=\"200\",webhook=\"/validate-jobset-x-k8s-io-v1alpha2-jobset\"}",
+        "workqueue_adds_total{controller=\"jobset\",name=\"jobset\"}",
+        "workqueue_queue_duration_seconds_count{controller=\"jobset\",name=\"jobset\"}",
+        "event_recorder_events_total{result=\"sent\"}",
+        "certwatcher_read_certificate_total",
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(value(name).is_some_and(|value| value > 0.0), "{name}: {:?}", value(name));
+    }
+    for name in [
+        "controller_runtime_reconcile_panics_total{controller=\"jobset\"}",
+        "controller_runtime_webhook_panics_total",
+        "event_recorder_events_total{result=\"dropped\"}",
+    ] {
+        assert_eq!(value(name), Some(0.0), "{name}");
+    }
+    let created = values.iter().find(|(name, _)| {
+        name.starts_with("rest_client_requests_total{code=\"201\"") && name.ends_with("method=\"POST\"}")
+    });
+    assert!(created.is_some_and(|(_, count)| *count >= 4.0), "{created:?}");
+    Ok(())
+}
+
+/// How often the controller asked the API server for such a review.
+fn reviews(suite: &Integration, resource: &str) -> Result<usize> {
+    let audit = suite.cluster.cluster().audit();
+    audit.query().user(suite.controller.user()).verb("create").resource(resource).count()
+}
+
+async fn scrape(suite: &Integration) -> Result<String> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let reader = scraper(&suite.client, &namespace, "reader", Some("jobset-metrics-reader")).await?;
+    let answer = Server::of(suite)?.get("/metrics", Some(&reader)).await?;
+    ensure!(answer.code == 200, "{} {}", answer.code, answer.body);
+    Ok(answer.body)
+}
+
+/// Every value by its name and labels.
+async fn values(suite: &Integration) -> Result<BTreeMap<String, f64>> {
+    let text = scrape(suite).await?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').with_context(|| line.to_owned())?;
+            Ok((name.to_owned(), value.parse().with_context(|| line.to_owned())?))
+        })
+        .collect()
+}
+
+/// A token of a new service account, which has this cluster role.
+async fn scraper(client: &Client, namespace: &str, name: &str, role: Option<&str>) -> Result<String> {
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
+    accounts
+        .create(&PostParams::default(), &ServiceAccount { metadata, ..ServiceAccount::default() })
+        .await?;
+    if let Some(role) = role {
+        let binding = ClusterRoleBinding {
+            metadata: ObjectMeta { name: Some(format!("{namespace}-{name}")), ..ObjectMeta::default() },
+            role_ref: RoleRef {
+                api_group: Some("rbac.authorization.k8s.io".into()),
+                kind: "ClusterRole".into(),
+                name: role.into(),
+            },
+            subjects: Some(vec![Subject {
+                kind: "ServiceAccount".into(),
+                name: name.into(),
+                namespace: Some(namespace.into()),
+                ..Subject::default()
+            }]),
+        };
+        Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
+    }
+    let answer =
+        accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await?;
+    answer.status.and_then(|status| status.token).context("a token request is answered with a token")
+}
+
+/// The metrics server, whose certificate nobody has vouched for.
+struct Server(Client);
+
+struct Answer {
+    code: u16,
+    content_type: String,
+    body: String,
+}
+
+impl Server {
+    fn of(suite: &Integration) -> Result<Self> {
+        let mut config = Config::new(format!("https://{}", suite.controller.metrics()).parse()?);
+        config.accept_invalid_certs = true;
+        Ok(Self(Client::try_from(config)?))
+    }
+
+    async fn get(&self, path: &str, token: Option<&str>) -> Result<Answer> {
+        self.ask("GET", path, token).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: Option<&str>) -> Result<Answer> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let answer = self.0.send(request.body(Body::empty())?).await?;
+        let content_type = answer.headers().get(CONTENT_TYPE).map(|value| value.to_str()).transpose()?;
+        Ok(Answer {
+            code: answer.status().as_u16(),
+            content_type: content_type.unwrap_or_default().to_owned(),
+            body: String::from_utf8(answer.into_body().collect_bytes().await?.to_vec())?,
+        })
+    }
+}
