@@ -12,7 +12,7 @@ use jobset_tests::wait::{holds_for, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -147,17 +147,28 @@ impl LiveJobSet {
 
     /// Waits for exactly these events about it, oldest first: "Type Reason: note", and " xN" when it was repeated.
     pub(crate) async fn events_become(&self, expected: &[&str]) -> Result<()> {
-        let api: Api<Event> = Api::namespaced(self.suite.client.clone(), &self.namespace);
-        let look = || async {
-            let mut events = api.list(&ListParams::default()).await?.items;
-            events.retain(|event| {
-                event.regarding.as_ref().is_some_and(|it| it.uid.as_ref() == Some(&self.uid))
-            });
-            events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
-            Ok(events.iter().map(described).collect::<Vec<_>>())
-        };
+        let look = || async { Ok(self.events_now().await?.iter().map(described).collect::<Vec<_>>()) };
         let what = format!("events {expected:#?} about {}/{}", self.namespace, self.name);
         wait_for(&what, PATIENCE, look, |events| events == expected).await.map(drop)
+    }
+
+    /// The event of this reason about it, as soon as there is one that satisfies `condition`.
+    pub(crate) async fn event(&self, reason: &str, condition: impl Fn(&Event) -> bool) -> Result<Event> {
+        let look = || async {
+            let mut events = self.events_now().await?.into_iter();
+            Ok(events.find(|event| event.reason.as_deref() == Some(reason)))
+        };
+        let is_told = |event: &Option<Event>| event.as_ref().is_some_and(&condition);
+        let what = format!("an event {reason} about {}/{}", self.namespace, self.name);
+        wait_for(&what, PATIENCE, look, is_told).await?.context("it was just seen")
+    }
+
+    async fn events_now(&self) -> Result<Vec<Event>> {
+        let api: Api<Event> = Api::namespaced(self.suite.client.clone(), &self.namespace);
+        let mut events = api.list(&ListParams::default()).await?.items;
+        events.retain(|event| event.regarding.as_ref().is_some_and(|it| it.uid.as_ref() == Some(&self.uid)));
+        events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
+        Ok(events)
     }
 
     // --- what a user does ---------------------------------------------------------------------------------
@@ -188,40 +199,48 @@ impl LiveJobSet {
 
     /// Ends the running pods of this Job with success.
     pub(crate) async fn succeed(&self, job: &str) -> Result<()> {
-        self.annotate_pods(job, json!({ "outcome": "succeed" })).await
+        self.annotate_pods(job, &json!({ "outcome": "succeed" })).await
     }
 
     /// Ends the running pods of this Job with exit code 1.
     pub(crate) async fn fail(&self, job: &str) -> Result<()> {
-        self.annotate_pods(job, json!({ "outcome": "fail" })).await
+        self.annotate_pods(job, &json!({ "outcome": "fail" })).await
     }
 
     /// Makes pods of this Job Ready that were to wait for it: see [`UNREADY`].
     pub(crate) async fn make_ready(&self, job: &str) -> Result<()> {
-        self.annotate_pods(job, json!({ "ready-after": "0s" })).await
+        self.annotate_pods(job, &json!({ "ready-after": "0s" })).await
     }
 
-    /// Tells the running pods of this Job what becomes of them, by annotations that KWOK's stages look at.
-    pub(crate) async fn annotate_pods(&self, job: &str, fate: Value) -> Result<()> {
-        let fate = fate.as_object().context("annotations are a map")?;
-        let annotations: BTreeMap<String, &Value> =
-            fate.iter().map(|(key, value)| (format!("devcluster.jobset.dev/{key}"), value)).collect();
+    /// Tells the running pods of this Job what becomes of them; see [`Self::annotate_pod`].
+    pub(crate) async fn annotate_pods(&self, job: &str, fate: &Value) -> Result<()> {
+        for pod in self.running_pods(job).await? {
+            self.annotate_pod(&pod, fate).await?;
+        }
+        Ok(())
+    }
+
+    /// Names of the pods of this Job, as soon as as many run as it wants.
+    pub(crate) async fn running_pods(&self, job: &str) -> Result<Vec<String>> {
         let job = self.jobs.get(&self.full_name(job)).await?;
         let wanted = job.spec.as_ref().and_then(|spec| spec.parallelism).and_then(|it| it.try_into().ok());
         let selector = format!("batch.kubernetes.io/controller-uid={}", job.uid().unwrap_or_default());
         let look = || async {
             let mut pods = self.pods.list(&ListParams::default().labels(&selector)).await?.items;
             pods.retain(|pod| phase(pod) == "Running" && pod.metadata.deletion_timestamp.is_none());
-            Ok(pods)
+            Ok(pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
         };
-        let pods = wait_for(&format!("pods of {} to run", job.name_any()), PATIENCE, look, |pods| {
-            Some(pods.len()) == wanted
-        })
-        .await?;
-        for pod in pods {
-            let patch = json!({ "metadata": { "annotations": annotations } });
-            self.pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        }
+        let what = format!("pods of {} to run", job.name_any());
+        wait_for(&what, PATIENCE, look, |pods| Some(pods.len()) == wanted).await
+    }
+
+    /// Tells a pod what becomes of it, by annotations that KWOK's stages look at.
+    pub(crate) async fn annotate_pod(&self, pod: &str, fate: &Value) -> Result<()> {
+        let fate = fate.as_object().context("annotations are a map")?;
+        let annotations: BTreeMap<String, &Value> =
+            fate.iter().map(|(key, value)| (format!("devcluster.jobset.dev/{key}"), value)).collect();
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        self.pods.patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 

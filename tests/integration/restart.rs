@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jobset_tests::wait::wait_for;
+use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -68,4 +69,50 @@ pub(crate) async fn deleted_job_comes_back(suite: Arc<Integration>) -> Result<()
     let jobs = jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;
     assert_eq!(jobs["w-0"].metadata.uid, before["w-0"].metadata.uid);
     Ok(())
+}
+
+/// Job `w-0` is about to fail: of its two pods, one has failed, and one takes its time to stop. Returns that one.
+async fn failing_job(suite: &Arc<Integration>) -> Result<(LiveJobSet, String)> {
+    let spec = "
+failurePolicy: {maxRestarts: 1, rules: [{name: r, action: RestartJobSet, onJobFailureReasons: [BackoffLimitExceeded]}]}
+replicatedJobs:
+- {name: leader}
+- {name: w, template: {spec: {parallelism: 2, completions: 2}}}
+";
+    let jobset = LiveJobSet::create(suite, "js", spec).await?;
+    jobset.jobs_become(&["leader-0@0", "w-0@0"]).await?;
+    let pods = jobset.running_pods("w-0").await?;
+    let [slow, failing] = pods.as_slice() else { bail!("{pods:?} are not two") };
+    jobset.annotate_pod(slow, &json!({ "terminate-after": "1h" })).await?;
+    jobset.annotate_pod(failing, &json!({ "outcome": "fail" })).await?;
+    let is_failing = |job: &Job| {
+        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.map(|it| it.type_.as_str()).eq(["FailureTarget"])
+    };
+    let look = || async { Ok(jobset.jobs.get("js-w-0").await?) };
+    wait_for("the Job to be about to fail", PATIENCE, look, is_failing).await?;
+    Ok((jobset, slow.clone()))
+}
+
+async fn is_restarted_when_stopped(jobset: &LiveJobSet, slow: &str) -> Result<()> {
+    jobset.annotate_pod(slow, &json!({ "terminate-after": "0s" })).await?;
+    jobset.jobs_become(&["leader-0@1", "w-0@1"]).await?;
+    jobset.conditions_become(&[["RestartingJobSet", "False", "JobsReady", "all jobs are ready"]]).await?;
+    let status =
+        jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0]), counts("leader", [1, 0, 0, 1, 0])]).await?;
+    assert_eq!((&status["restarts"], &status["restartsCountTowardsMax"]), (&json!(1), &json!(1)));
+    Ok(())
+}
+
+pub(crate) async fn failing_job_has_not_failed_yet(suite: Arc<Integration>) -> Result<()> {
+    let (jobset, slow) = failing_job(&suite).await?;
+    jobset.jobs_stay(&["leader-0@0", "w-0@0"]).await?;
+    is_restarted_when_stopped(&jobset, &slow).await
+}
+
+/// The same behind feature gate `RestartOnFailureTarget`: the others need not wait for the slow pod.
+pub(crate) async fn failing_job_begins_the_restart(suite: Arc<Integration>) -> Result<()> {
+    let (jobset, slow) = failing_job(&suite).await?;
+    jobset.jobs_stay(&["leader-0@1", "w-0@0 deleting"]).await?;
+    is_restarted_when_stopped(&jobset, &slow).await
 }

@@ -74,7 +74,7 @@ pub(crate) async fn failed_job_restarts_alone(suite: Arc<Integration>) -> Result
     assert_eq!(restarts(&status), (json!([0, 1, 0]), json!([0, 1, 0])));
 
     // One that does not.
-    jobset.annotate_pods("w-2", json!({ "outcome": "fail", "exit-code": "42" })).await?;
+    jobset.annotate_pods("w-2", &json!({ "outcome": "fail", "exit-code": "42" })).await?;
     let third = replaced(&jobset, &second, &["w-2"]).await?;
     let status = jobset
         .status_when("w to be ready", |status| {

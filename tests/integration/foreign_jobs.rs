@@ -1,0 +1,79 @@
+//! Jobs that have a name or a label of ours, and are not what they seem.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use jobset_tests::objects;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::Integration;
+use crate::jobset::{LiveJobSet, counts};
+
+/// A Job that somebody else made holds its name, and nothing else up.
+pub(crate) async fn foreign_job_of_the_same_name_is_told(suite: Arc<Integration>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let foreign = objects::one(
+        "{apiVersion: batch/v1, kind: Job, metadata: {name: js-w-0}, spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}",
+    )?;
+    let foreign = objects::create(&suite.client, &namespace, &foreign, false).await?;
+    let spec = "{replicatedJobs: [{name: w, replicas: 2}]}";
+    let jobset = LiveJobSet::create_in(&suite, &namespace, "js", spec).await?;
+    let told = jobset.event("JobCreationFailed", |_| true).await?;
+    let note = told.note.unwrap_or_default();
+    assert!(note.starts_with("job \"js-w-0\" creation failed with error: "), "{note}");
+    jobset.jobs_become(&["w-1@0"]).await?;
+    let untouched = jobset.jobs.get("js-w-0").await?;
+    assert_eq!((untouched.uid(), untouched.metadata.generation), (foreign.uid(), Some(1)));
+
+    objects::delete(&suite.client, &foreign).await?;
+    jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;
+    jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
+    Ok(())
+}
+
+/// A Job with an owner of the same name, but another UID, is another's: it is neither counted nor deleted.
+pub(crate) async fn job_of_another_jobset_is_left_alone(suite: Arc<Integration>) -> Result<()> {
+    let jobset = LiveJobSet::create(&suite, "js", "{replicatedJobs: [{name: w}]}").await?;
+    let own = jobset.jobs_become(&["w-0@0"]).await?.remove("w-0").context("it was just seen")?;
+    let mut other: Job = serde_json::from_value(json!({
+        "metadata": { "name": "js-w-1", "labels": own.labels() },
+        "spec": { "suspend": true, "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] } } },
+    }))?;
+    other.labels_mut().insert("jobset.sigs.k8s.io/job-index".into(), "1".into());
+    let other = jobset.jobs.create(&PostParams::default(), &other).await?;
+    jobset.jobs_stay(&["w-0@0", "w-1@0 suspended"]).await?;
+    jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
+    jobset.succeed("w-0").await?;
+    jobset.status_when("completion", |status| status["terminalState"] == "Completed").await?;
+    jobset.jobs_stay(&["w-0@0 complete", "w-1@0 suspended"]).await?;
+    assert_eq!(jobset.jobs.get("js-w-1").await?.uid(), other.uid());
+    Ok(())
+}
+
+/// A label that somebody spoilt takes its Job out of the count, is told once, and holds nothing else up.
+pub(crate) async fn spoilt_label_is_told(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: w, replicas: 3}]}";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    jobset.counts_become(&[counts("w", [3, 0, 0, 3, 0])]).await?;
+    let patch = json!({ "metadata": { "labels": { "jobset.sigs.k8s.io/restart-attempt": "soon" } } });
+    jobset.jobs.patch("js-w-1", &PatchParams::default(), &Patch::Merge(patch)).await?;
+    jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
+    jobset
+        .events_become(&[
+            "Warning ForeignJob: job js-w-1 counts for nothing, as its label jobset.sigs.k8s.io/restart-attempt is \"soon\", which is no number from 0; correct the label, or delete the Job",
+        ])
+        .await?;
+
+    jobset.fail("w-0").await?;
+    jobset.jobs_become(&["w-0@1", "w-1@soon", "w-2@1"]).await?;
+    jobset.jobs.delete("js-w-1", &DeleteParams::background()).await?;
+    jobset.jobs_become(&["w-0@1", "w-1@1", "w-2@1"]).await?;
+    for job in ["w-0", "w-1", "w-2"] {
+        jobset.succeed(job).await?;
+    }
+    jobset.status_when("completion", |status| status["terminalState"] == "Completed").await?;
+    Ok(())
+}
