@@ -40,8 +40,8 @@ impl Memory {
     }
 
     /// Whether nothing was remarked for this reason about this Job before.
-    pub(crate) fn is_first_remark(&self, uid: &str, job: String, reason: &str) -> bool {
-        self.of(uid, |jobset| jobset.remarks.insert((job, reason.to_owned())))
+    pub(crate) fn is_first_remark(&self, uid: &str, job: &str, reason: &str) -> bool {
+        self.of(uid, |jobset| jobset.remarks.insert((job.to_owned(), reason.to_owned())))
     }
 
     /// The stored status is the right one.

@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use jobset_plan::{EventKind, Gates, Plan, Remark, Snapshot};
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
 use kube::{
     Resource,
     runtime::events::{Event, EventType},
@@ -124,9 +124,9 @@ impl Reconciler {
         for why in waiting {
             debug!("waiting: {why}");
         }
-        for Remark { about, event } in remarks {
-            if self.memory.is_first_remark(uid, about, &event.reason) {
-                self.send_planned(jobset, event);
+        for Remark { job, uid: of_job, event } in remarks {
+            if self.memory.is_first_remark(uid, &of_job, &event.reason) {
+                self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
             }
         }
 
@@ -162,7 +162,7 @@ impl Reconciler {
             self.memory.status_is_settled(uid);
         }
         for event in events {
-            self.send_planned(jobset, event);
+            self.send_planned(jobset, event, None);
         }
         if wrote {
             self.metrics.wrote(began);
@@ -170,14 +170,14 @@ impl Reconciler {
         Ok(if wrote { Next::Now } else { requeue_after.map_or(Next::OnChange, Next::After) })
     }
 
-    fn send_planned(&self, jobset: &JobSet, event: jobset_plan::Event) {
+    fn send_planned(&self, jobset: &JobSet, event: jobset_plan::Event, about: Option<ObjectReference>) {
         let jobset_plan::Event { kind, reason, note } = event;
         info!(reason, note, "event");
         let kind = match kind {
             EventKind::Normal => EventType::Normal,
             EventKind::Warning => EventType::Warning,
         };
-        self.send(jobset, kind, reason, note);
+        self.send(jobset, kind, reason, note, about);
     }
 
     /// One event for each reason among the failures.
@@ -188,17 +188,37 @@ impl Reconciler {
         for reason in reasons {
             let of_reason = failures.iter().filter(|failure| failure.event_reason() == Some(reason));
             let note: Vec<String> = of_reason.map(ToString::to_string).collect();
-            self.send(jobset, EventType::Warning, reason.to_owned(), note.join("\n"));
+            self.send(jobset, EventType::Warning, reason.to_owned(), note.join("\n"), None);
         }
     }
 
-    fn send(&self, jobset: &JobSet, type_: EventType, reason: String, note: String) {
-        let event =
-            Event { type_, reason, note: Some(note), action: "Reconciling".to_owned(), secondary: None };
+    /// Queues an event. Those of one reason are one event, counted, as long as neither the JobSet changes nor what
+    /// they are `about`.
+    fn send(
+        &self,
+        jobset: &JobSet,
+        type_: EventType,
+        reason: String,
+        note: String,
+        about: Option<ObjectReference>,
+    ) {
+        let action = "Reconciling".to_owned();
+        let event = Event { type_, reason, note: Some(note), action, secondary: about };
         let regarding = ObjectReference {
             resource_version: jobset.metadata.resource_version.clone(),
             ..jobset.object_ref(&())
         };
         self.events.send(event, regarding);
+    }
+}
+
+fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(Job::api_version(&()).into_owned()),
+        kind: Some(Job::kind(&()).into_owned()),
+        namespace: jobset.metadata.namespace.clone(),
+        name: Some(name),
+        uid: Some(uid),
+        ..Default::default()
     }
 }

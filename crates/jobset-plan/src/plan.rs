@@ -36,8 +36,10 @@ pub struct Plan {
 /// An event about something that lasts. Whoever sends it remembers that it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// UID of the Job that it is about. There is one remark of a reason about a Job.
-    pub about: String,
+    /// Name of the Job that it is about.
+    pub job: String,
+    /// The Job's UID. There is one remark of a reason about a Job.
+    pub uid: String,
     /// The event.
     pub event: Event,
 }
@@ -173,7 +175,7 @@ impl<'a> Draft<'a> {
     /// Warns of something about a Job that lasts until somebody mends it.
     pub(crate) fn remark(&mut self, job: &JobRecord, reason: &str, note: String) {
         let event = Event { kind: EventKind::Warning, reason: reason.to_owned(), note };
-        self.remarks.push(Remark { about: job.uid.clone(), event });
+        self.remarks.push(Remark { job: job.name.clone(), uid: job.uid.clone(), event });
     }
 
     pub(crate) fn finish(self) -> Plan {

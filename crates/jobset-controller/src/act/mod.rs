@@ -4,20 +4,16 @@
 use crate::observe::{ChildJob, Index, Kind, Source};
 use jobset_api::{JobSet, JobSetStatus, conditions::reasons, jobset};
 use jobset_plan::{Action, JobResume, JobSize};
-use k8s_openapi::{
-    api::{
-        batch::v1::Job,
-        core::v1::{PersistentVolumeClaim, Service},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::NamespaceResourceScope,
 };
 use manager_runtime::writer::Writer;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use thiserror::Error;
 use tracing::debug;
 
@@ -103,8 +99,15 @@ impl Actor {
                 let patch = json!({"metadata": {"uid": uid}, "spec": size});
                 self.patch_job(namespace, &name, &patch).await
             }
-            Action::CreateService(service) => self.create_service(namespace, &service).await,
-            Action::CreateClaim(claim) => self.create_claim(namespace, &claim).await,
+            Action::CreateService(service) => {
+                let created = self.create_named(Kind::Services, namespace, &*service).await;
+                created.map_err(ActError::CreateService)
+            }
+            Action::CreateClaim(claim) => {
+                let name = claim.metadata.name.clone().unwrap_or_default();
+                let created = self.create_named(Kind::Claims, namespace, &*claim).await;
+                created.map_err(|source| ActError::CreateClaim { name, source })
+            }
             Action::DeleteJobSet => self.delete_jobset(jobset, namespace).await,
         }
     }
@@ -190,47 +193,41 @@ impl Actor {
         self.patch_job(namespace, name, &resume.patch(now.as_ref())).await
     }
 
-    async fn create_claim(&self, namespace: &str, claim: &PersistentVolumeClaim) -> Result<(), ActError> {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-        let name = claim.metadata.name.clone().unwrap_or_default();
-        let params = PostParams::default();
-        let found = match self.writer.send(|| claims.create(&params, claim)).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => claims.get(&name).await,
-            other => other,
-        };
-        let found = found.map_err(|source| ActError::CreateClaim { name, source })?;
-        self.index.apply_named(Kind::Claims, &found.metadata, Source::Answer);
-        Ok(())
-    }
-
     async fn delete_jobset(&self, jobset: &JobSet, namespace: &str) -> Result<(), ActError> {
         let jobsets: Api<JobSet> = Api::namespaced(self.client.clone(), namespace);
         let name = jobset.metadata.name.as_deref().unwrap_or_default();
         let params = DeleteParams::foreground()
             .preconditions(Preconditions { uid: jobset.metadata.uid.clone(), resource_version: None });
-        match self.writer.send(|| jobsets.delete(name, &params)).await {
-            Ok(answer) => {
-                if let Some(jobset) = answer.left() {
-                    self.index.apply_jobset(jobset, Source::Answer);
-                }
-                Ok(())
+        let left = match self.writer.send(|| jobsets.delete(name, &params)).await {
+            Ok(answer) => answer.left(),
+            // Gone, or a successor has its name: either way this one is no more.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => None,
+            Err(source) => return Err(ActError::DeleteJobSet(source)),
+        };
+        match (left, &jobset.metadata.uid) {
+            (Some(jobset), _) => {
+                self.index.apply_jobset(jobset, Source::Answer);
             }
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-            Err(source) => Err(ActError::DeleteJobSet(source)),
+            (None, Some(uid)) => self.index.end_jobset(uid),
+            (None, None) => {}
         }
+        Ok(())
     }
 
-    async fn create_service(&self, namespace: &str, service: &Service) -> Result<(), ActError> {
-        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let name = service.metadata.name.clone().unwrap_or_default();
+    /// Creates an object of which only the name matters: when somebody was faster, theirs will do.
+    async fn create_named<K>(&self, kind: Kind, namespace: &str, object: &K) -> kube::Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + Debug + Serialize + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let name = object.meta().name.as_deref().unwrap_or_default();
         let params = PostParams::default();
-        let found = match self.writer.send(|| services.create(&params, service)).await {
-            // Somebody was faster; any Service of the name will do.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => services.get(&name).await,
-            other => other,
+        let found = match self.writer.send(|| api.create(&params, object)).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(name).await?,
+            other => other?,
         };
-        let found = found.map_err(ActError::CreateService)?;
-        self.index.apply_named(Kind::Services, &found.metadata, Source::Answer);
+        self.index.apply_named(kind, found.meta(), Source::Answer);
         Ok(())
     }
 
@@ -275,7 +272,7 @@ struct StatusUpdate<'a> {
 }
 
 /// Creates an object, and decodes the answer as another type.
-async fn create<K: Resource + Serialize, A: serde::de::DeserializeOwned>(
+async fn create<K: Resource + Serialize, A: DeserializeOwned>(
     client: &Client,
     api: &Api<K>,
     object: &K,
