@@ -13,6 +13,8 @@ use tracing::{debug, warn};
 const QUEUE: usize = 1024;
 /// Longest note that the API server takes (Kubernetes: events.k8s.io/v1, `note`).
 const LONGEST_NOTE: usize = 1024;
+/// Longest reason (Kubernetes: events.k8s.io/v1, `reason`).
+const LONGEST_REASON: usize = 128;
 
 /// Sends events in the name of one controller.
 #[derive(Clone)]
@@ -44,11 +46,12 @@ impl EventSender {
         Self { queue, metrics }
     }
 
-    /// Queues an event. Its note is cut to what the API server takes.
+    /// Queues an event. Its note and its reason are cut to what the API server takes.
     pub fn send(&self, mut event: Event, regarding: ObjectReference) {
         if let Some(note) = &mut event.note {
             truncate(note, LONGEST_NOTE);
         }
+        truncate(&mut event.reason, LONGEST_REASON);
         self.metrics.waiting.inc();
         if let Err(error) = self.queue.try_send((event, regarding)) {
             self.metrics.waiting.dec();
