@@ -57,7 +57,9 @@ impl Named {
     fn apply(&mut self, metadata: &ObjectMeta, source: Source) {
         let Some((uid, version)) = identity(metadata) else { return };
         let key = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        if self.objects.apply(&uid, &version, source, key.clone()).is_ok() {
+        let news = self.objects.apply(&uid, &version, source, key.clone()).is_ok();
+        // The watch may come to tell of a predecessor after an answer told of this name's present holder.
+        if news && self.objects.succeeds(self.by_name.get(&key), &uid) {
             self.by_name.insert(key, uid);
         }
     }
@@ -159,7 +161,12 @@ impl Index {
         if let Some(before) = before.filter(|before| before.owner != owner) {
             state.forget_job_name(&before.owner, &name, &uid);
         }
-        state.jobs_of.entry(owner.clone()).or_default().insert(name, uid);
+        let State { jobs, jobs_of, .. } = &mut *state;
+        let names = jobs_of.entry(owner.clone()).or_default();
+        // The watch may come to tell of a predecessor after an answer told of this name's present holder.
+        if jobs.succeeds(names.get(&name), &uid) {
+            names.insert(name, uid);
+        }
         Some(owner)
     }
 
@@ -303,8 +310,13 @@ mod tests {
     }
 
     fn service(uid: &str) -> ObjectMeta {
+        service_at(uid, 5)
+    }
+
+    fn service_at(uid: &str, version: u32) -> ObjectMeta {
+        let version = version.to_string();
         serde_json::from_value(
-            json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": "5"}),
+            json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": version}),
         )
         .unwrap()
     }
@@ -332,6 +344,24 @@ mod tests {
         index.apply_job(&job("second", "set", 4), Answer);
         assert_eq!(index.end_job("first"), Some("set".into()));
         assert_eq!(jobs(&index, "set"), ["second"]);
+    }
+
+    #[test]
+    fn a_successor_keeps_the_name_when_everything_of_the_old_one_comes_late() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        index.apply_job(&job("second", "set", 4), Answer);
+        index.apply_job(&job("first", "set", 2), Watch);
+        assert_eq!(jobs(&index, "set"), ["second"]);
+        index.end_job("first");
+        assert_eq!(index.apply_job(&job("second", "set", 4), Watch), None);
+        assert_eq!(jobs(&index, "set"), ["second"]);
+
+        index.apply_named(Kind::Services, &service_at("new", 4), Answer);
+        index.apply_named(Kind::Services, &service_at("old", 2), Watch);
+        index.end_named(Kind::Services, "old");
+        index.apply_named(Kind::Services, &service_at("new", 4), Watch);
+        assert!(index.family("set").unwrap().service_exists);
     }
 
     #[test]

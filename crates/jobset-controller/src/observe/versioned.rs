@@ -51,6 +51,13 @@ impl<V> Versioned<V> {
         self.items.len()
     }
 
+    /// Whether the second object was seen at a later version than the first, or the first is not known. Of two objects
+    /// of one name that is the successor: its whole life came after that of the first.
+    pub(crate) fn succeeds(&self, first: Option<&String>, second: &str) -> bool {
+        let version = |uid: &str| self.items.get(uid).map(|item| item.version);
+        first.and_then(|first| version(first)) <= version(second)
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.items.values().map(|item| &item.value)
     }
