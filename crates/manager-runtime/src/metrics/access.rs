@@ -1,5 +1,5 @@
-//! Who may read the metrics: the API server says who a bearer token belongs to (TokenReview), and whether that
-//! user may (SubjectAccessReview). Both answers are remembered for a while.
+//! Who may read the metrics: the API server says who a bearer token belongs to (`TokenReview`), and whether that
+//! user may (`SubjectAccessReview`). Both answers are remembered for a while.
 
 use axum::{
     extract::{Request, State},
@@ -93,7 +93,7 @@ impl Expiry<Fingerprint, bool> for ByDecision {
 }
 
 impl Access {
-    /// `client` needs the rights to create TokenReviews and SubjectAccessReviews.
+    /// `client` needs the rights to create `tokenreviews` and `subjectaccessreviews`.
     pub fn new(client: Client) -> Self {
         Self {
             client,

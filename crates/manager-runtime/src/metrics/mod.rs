@@ -31,11 +31,14 @@ pub(crate) const SECONDS: &[f64] = &[
     1000.0,
 ];
 
+/// Sets values that are looked up.
+type Update = Box<dyn Fn() + Send + Sync>;
+
 /// All metrics of a process. Clones are the same metrics.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    before_scrape: Arc<Mutex<Vec<Box<dyn Fn() + Send + Sync>>>>,
+    before_scrape: Arc<Mutex<Vec<Update>>>,
     controllers: controller::Vectors,
     queues: work_queue::Vectors,
     webhooks: webhook::WebhookMetrics,

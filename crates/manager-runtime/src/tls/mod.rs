@@ -112,6 +112,7 @@ impl Certificate {
     }
 
     /// Follows the certificate in `folder` until `shutdown`; while there is none, serves this one.
+    #[must_use]
     pub fn follow_when_there(
         self,
         folder: &Path,
@@ -282,5 +283,23 @@ mod tests {
         assert!(
             served.replace(other.cert.pem().as_bytes(), other.signing_key.serialize_pem().as_bytes()).is_ok()
         );
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_its_own_serves_until_there_is_one() {
+        let (metrics, folder, stop) =
+            (Metrics::new().unwrap(), tempfile::tempdir().unwrap(), CancellationToken::new());
+        let certificate = Certificate::self_signed(&["localhost", "127.0.0.1"]).unwrap();
+        let own = certificate.0.load_full();
+        let certificate = certificate.follow_when_there(folder.path(), metrics.certificates(), &stop);
+        assert!(Arc::ptr_eq(&own, &certificate.0.load_full()));
+        write_pair(folder.path(), "metrics.test");
+        let changed = async {
+            while Arc::ptr_eq(&own, &certificate.0.load_full()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(4 * POLL, changed).await.expect("the new one is served");
+        stop.cancel();
     }
 }

@@ -33,6 +33,8 @@ pub enum OptionsError {
     NoneLeft(String),
 }
 
+const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
+const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 const DEFAULT_SUITE: &str = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
 
 /// Whether a suite may be named, and what stands behind the name.
@@ -156,8 +158,6 @@ impl TlsOptions {
     /// Without a suite there is no TLS 1.2.
     fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
         let no_suite = self.chosen.as_ref().is_some_and(Vec::is_empty);
-        const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
-        const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
         if self.only_tls13 || no_suite { ONLY_TLS13 } else { BOTH }
     }
 }

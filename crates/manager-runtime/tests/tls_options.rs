@@ -1,0 +1,92 @@
+//! What a server agrees to with real clients: versions, cipher suites, and no HTTP/2.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use axum::Router;
+use manager_runtime::{
+    install_crypto_provider,
+    server::Server,
+    tls::{Certificate, TlsOptions},
+};
+use rustls::{
+    CipherSuite, ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+use std::{net::SocketAddr, sync::Arc};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const NAME: &str = "metrics.test";
+const SUITE: &str = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
+
+struct Served {
+    address: SocketAddr,
+    certificate: String,
+    _stop: DropGuard,
+}
+
+async fn serve(min_version: &str, suites: &[&str]) -> Served {
+    install_crypto_provider();
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let suites: Vec<String> = suites.iter().map(|&suite| suite.to_owned()).collect();
+    let options = TlsOptions::parse(min_version, &suites).unwrap();
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let (stopped, pair) =
+        (stop.clone(), Certificate::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());
+    tokio::spawn(async move { server.serve_tls(&options, pair, Router::new(), stopped).await });
+    Served { address, certificate, _stop: stop.drop_guard() }
+}
+
+/// What both sides agree to: version, suite and protocol.
+async fn agree(
+    server: &Served,
+    version: &'static SupportedProtocolVersion,
+) -> std::io::Result<(ProtocolVersion, CipherSuite, Option<Vec<u8>>)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.certificate.as_bytes()).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_protocol_versions(&[version])
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(server.address).await?;
+    let stream =
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).unwrap(), stream).await?;
+    let (_, agreed) = stream.get_ref();
+    Ok((
+        agreed.protocol_version().unwrap(),
+        agreed.negotiated_cipher_suite().unwrap().suite(),
+        agreed.alpn_protocol().map(<[u8]>::to_vec),
+    ))
+}
+
+#[tokio::test]
+async fn by_default_tls12_and_newer_and_never_http2() {
+    let server = serve("", &[]).await;
+    for (offered, version) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
+        let (agreed, _, protocol) = agree(&server, offered).await.unwrap();
+        assert_eq!((agreed, protocol), (version, Some(b"http/1.1".to_vec())));
+    }
+}
+
+#[tokio::test]
+async fn a_minimum_is_a_minimum() {
+    let server = serve("VersionTLS13", &[]).await;
+    let refused = agree(&server, &TLS12).await.unwrap_err();
+    assert!(refused.to_string().contains("ProtocolVersion"), "{refused}");
+    assert_eq!(agree(&server, &TLS13).await.unwrap().0, ProtocolVersion::TLSv1_3);
+}
+
+#[tokio::test]
+async fn the_chosen_suite_is_served_and_no_other_of_tls12() {
+    let server = serve("VersionTLS12", &[SUITE]).await;
+    let (_, suite, _) = agree(&server, &TLS12).await.unwrap();
+    assert_eq!(suite, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
+    assert!(agree(&server, &TLS13).await.is_ok());
+    // The certificate is an ECDSA one: a suite for RSA leaves nothing in common.
+    let other = serve("VersionTLS12", &["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]).await;
+    assert!(agree(&other, &TLS12).await.is_err());
+    assert!(agree(&other, &TLS13).await.is_ok());
+}
