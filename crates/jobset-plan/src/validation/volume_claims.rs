@@ -126,8 +126,8 @@ fn validate_existing(
     errors: &mut Vec<FieldError>,
 ) {
     let wanted = template.spec.clone().unwrap_or_default();
-    // Upstream compares to the letter; that `1Gi` is `1024Mi` need not keep anybody from using their claim.
-    if !semantic_equality::claim_specs_are_equal(found.existing, &wanted) {
+    // Upstream compares to the letter (its issue #1307), and so refuses every claim that was in use before.
+    if !semantic_equality::claim_specs_are_equal(found.existing, &filled_in(&wanted, found.existing)) {
         errors.push(FieldError::invalid(
             format!("{path}.spec"),
             &wanted,
@@ -142,6 +142,25 @@ fn validate_existing(
             &retention.when_deleted,
             "retentionPolicy must be retain when PVC exists",
         ));
+    }
+}
+
+/// `wanted` with what the API server and the binder have filled in of `existing` where the template is silent.
+fn filled_in(
+    wanted: &PersistentVolumeClaimSpec,
+    existing: &PersistentVolumeClaimSpec,
+) -> PersistentVolumeClaimSpec {
+    let (wanted, existing) = (wanted.clone(), existing.clone());
+    PersistentVolumeClaimSpec {
+        data_source: wanted.data_source.or(existing.data_source),
+        data_source_ref: wanted.data_source_ref.or(existing.data_source_ref),
+        storage_class_name: wanted.storage_class_name.or(existing.storage_class_name),
+        volume_attributes_class_name: wanted
+            .volume_attributes_class_name
+            .or(existing.volume_attributes_class_name),
+        volume_mode: wanted.volume_mode.or(existing.volume_mode),
+        volume_name: wanted.volume_name.filter(|name| !name.is_empty()).or(existing.volume_name),
+        ..wanted
     }
 }
 
