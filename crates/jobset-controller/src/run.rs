@@ -35,7 +35,7 @@ pub async fn run(flags: &Flags) -> Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let metrics = Metrics::new().context("cannot make the metrics")?;
-    let client = connect(flags.kubeconfig.as_deref(), &metrics).await?;
+    let client = connect(flags.kubeconfig.as_deref(), &metrics, "jobset").await?;
 
     let readiness = probes::Readiness::new([
         certificates::CONDITION,

@@ -1,9 +1,9 @@
 //! The way to the API server.
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, version};
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{Response, StatusCode, header},
+    http::{HeaderValue, Response, StatusCode, header},
 };
 use kube::{
     Client, Config,
@@ -30,23 +30,40 @@ pub enum ConnectError {
 }
 
 /// A client by the file that is named; without one by `$KUBECONFIG`, by the service account of the pod, or by
-/// `~/.kube/config`. Its requests are counted. Nothing is asked of the API server yet.
+/// `~/.kube/config`. Its requests are counted, and name `program`: the API server notes it as the manager of the
+/// fields that they write. Nothing is asked of the API server yet.
 ///
 /// Requests are not tried again here, but where it is known how urgent they are: by the
 /// [`Writer`](crate::writer::Writer) and by watches.
-pub async fn connect(kubeconfig: Option<&Path>, metrics: &Metrics) -> Result<Client, ConnectError> {
-    let mut config = match kubeconfig {
+pub async fn connect(
+    kubeconfig: Option<&Path>,
+    metrics: &Metrics,
+    program: &str,
+) -> Result<Client, ConnectError> {
+    let mut config = match kubeconfig.filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => {
             let unusable = |error| ConnectError::Kubeconfig(path.to_owned(), error);
             let file = Kubeconfig::read_from(path).map_err(unusable)?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?
         }
-        None => Config::infer().await.map_err(ConnectError::NoCluster)?,
+        None => infer().await?,
     };
+    let name = HeaderValue::try_from(version::user_agent(program));
+    config.headers.extend(name.map(|name| (header::USER_AGENT, name)));
     config.default_retry = false;
     let counted = metrics.requests(config.cluster_url.authority().map_or("", |host| host.as_str()));
     let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
     Ok(builder.with_layer(&counted).with_layer(&MapResponseLayer::new(tell_when_to_retry)).build())
+}
+
+/// The configuration that is found where none is named. A pod's own comes before a file in a home folder.
+async fn infer() -> Result<Config, ConnectError> {
+    if std::env::var_os("KUBECONFIG").is_none()
+        && let Ok(config) = Config::incluster()
+    {
+        return Ok(config);
+    }
+    Config::infer().await.map_err(ConnectError::NoCluster)
 }
 
 /// Puts the header `Retry-After` of a refusal into the status that errors are made of. The API server's own limits
