@@ -1,0 +1,386 @@
+//! The API server: objects with UIDs and resource versions, the rules that refuse requests, and a log of every
+//! change by kind, which is what watches read.
+
+use crate::{
+    job::Job,
+    observe::Kind,
+    world::{Millis, NAMESPACE, timestamp},
+};
+use jobset_api::{JobSet, JobSetStatus};
+use k8s_openapi::{
+    api::{
+        batch::v1 as batch,
+        core::v1::{PersistentVolumeClaim, Service},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A request of the controller.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    CreateJob(Box<batch::Job>),
+    GetJob {
+        name: String,
+    },
+    /// Propagation Foreground.
+    DeleteJob {
+        name: String,
+        uid: Option<String>,
+    },
+    PatchJob {
+        name: String,
+        patch: Value,
+    },
+    /// `status.startTime: null`.
+    ClearStartTime {
+        name: String,
+        uid: String,
+    },
+    CreateService(Box<Service>),
+    GetService {
+        name: String,
+    },
+    CreateClaim(Box<PersistentVolumeClaim>),
+    GetClaim {
+        name: String,
+    },
+    /// Propagation Foreground.
+    DeleteJobSet {
+        name: String,
+        uid: Option<String>,
+    },
+    StoreStatus {
+        name: String,
+        uid: String,
+        version: Option<String>,
+        status: Box<JobSetStatus>,
+    },
+}
+
+impl Request {
+    /// Whether it changes anything.
+    pub(crate) fn writes(&self) -> bool {
+        !matches!(self, Self::GetJob { .. } | Self::GetService { .. } | Self::GetClaim { .. })
+    }
+}
+
+/// What the API server says to a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    JobSet(Arc<JobSet>),
+    Job(Arc<Job>),
+    Named(Arc<ObjectMeta>),
+    Gone,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    NotFound,
+    Conflict,
+    AlreadyExists,
+    Invalid(&'static str),
+    /// The server had no time for it.
+    Unavailable,
+    /// Nobody knows: no answer came.
+    NoAnswer,
+}
+
+/// What Kubernetes says to a patch that names another UID than the object has.
+const OTHER_UID: Refusal = Refusal::Invalid("metadata.uid: field is immutable");
+
+/// A change of an object, in the order of its kind's log.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    JobSet(Arc<JobSet>),
+    Job(Arc<Job>),
+    Named(Arc<ObjectMeta>),
+    /// The object of this UID is gone.
+    Gone(String),
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct ApiServer {
+    version: u64,
+    uids: u64,
+    pub(crate) jobsets: BTreeMap<String, Arc<JobSet>>,
+    pub(crate) jobs: BTreeMap<String, Arc<Job>>,
+    pub(crate) services: BTreeMap<String, Arc<ObjectMeta>>,
+    pub(crate) claims: BTreeMap<String, Arc<ObjectMeta>>,
+    logs: [Vec<Change>; 4],
+}
+
+impl ApiServer {
+    /// The changes of a kind, the oldest first.
+    pub(crate) fn log(&self, kind: Kind) -> &[Change] {
+        &self.logs[kind as usize]
+    }
+
+    /// Everything of a kind, as a list answers.
+    pub(crate) fn list(&self, kind: Kind) -> Vec<Change> {
+        match kind {
+            Kind::JobSets => self.jobsets.values().cloned().map(Change::JobSet).collect(),
+            Kind::Jobs => self.jobs.values().cloned().map(Change::Job).collect(),
+            Kind::Services => self.services.values().cloned().map(Change::Named).collect(),
+            Kind::Claims => self.claims.values().cloned().map(Change::Named).collect(),
+        }
+    }
+
+    pub(crate) fn jobset(&self, uid: &str) -> Option<&Arc<JobSet>> {
+        self.jobsets.values().find(|jobset| jobset.metadata.uid.as_deref() == Some(uid))
+    }
+
+    pub(crate) fn job(&self, uid: &str) -> Option<&Arc<Job>> {
+        self.jobs.values().find(|job| job.uid == uid)
+    }
+
+    /// The Jobs that a JobSet controls.
+    pub(crate) fn jobs_of<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = &'a Arc<Job>> {
+        self.jobs.values().filter(move |job| job.owner() == Some(owner))
+    }
+
+    fn identity(&mut self) -> (String, u64) {
+        self.uids += 1;
+        self.version += 1;
+        (format!("uid{}", self.uids), self.version)
+    }
+
+    // --- what anybody may do, also those that are not simulated as senders of requests ------------------------
+
+    pub(crate) fn create_jobset(&mut self, mut jobset: JobSet) -> Arc<JobSet> {
+        let (uid, version) = self.identity();
+        jobset.metadata.uid = Some(uid);
+        jobset.metadata.namespace = Some(NAMESPACE.to_owned());
+        jobset.metadata.resource_version = Some(version.to_string());
+        self.put_jobset(jobset)
+    }
+
+    /// Stores a JobSet that differs from the stored one.
+    pub(crate) fn update_jobset(&mut self, mut jobset: JobSet) -> Arc<JobSet> {
+        self.version += 1;
+        jobset.metadata.resource_version = Some(self.version.to_string());
+        self.put_jobset(jobset)
+    }
+
+    fn put_jobset(&mut self, jobset: JobSet) -> Arc<JobSet> {
+        let jobset = Arc::new(jobset);
+        self.jobsets.insert(jobset.metadata.name.clone().unwrap_or_default(), jobset.clone());
+        self.logs[Kind::JobSets as usize].push(Change::JobSet(jobset.clone()));
+        jobset
+    }
+
+    /// The deletion of a JobSet begins (foreground), or it is gone at once.
+    pub(crate) fn delete_jobset(&mut self, name: &str, foreground: bool, now: Millis) -> Option<Arc<JobSet>> {
+        let jobset = self.jobsets.get(name)?.clone();
+        if !foreground {
+            self.end_jobset(name);
+            return None;
+        }
+        if jobset.metadata.deletion_timestamp.is_some() {
+            return Some(jobset);
+        }
+        let mut deleting = JobSet::clone(&jobset);
+        deleting.metadata.deletion_timestamp = Some(Time(timestamp(now)));
+        Some(self.update_jobset(deleting))
+    }
+
+    pub(crate) fn end_jobset(&mut self, name: &str) {
+        if let Some(jobset) = self.jobsets.remove(name) {
+            let uid = jobset.metadata.uid.clone().unwrap_or_default();
+            self.logs[Kind::JobSets as usize].push(Change::Gone(uid));
+        }
+    }
+
+    /// Changes a Job, if that makes a difference to it.
+    pub(crate) fn update_job(&mut self, uid: &str, change: impl FnOnce(&mut Job)) -> Option<Arc<Job>> {
+        let before = self.job(uid)?.clone();
+        let mut job = Job::clone(&before);
+        change(&mut job);
+        if job == *before {
+            return Some(before);
+        }
+        self.version += 1;
+        job.version = self.version;
+        let job = Arc::new(job);
+        self.jobs.insert(job.name.clone(), job.clone());
+        self.logs[Kind::Jobs as usize].push(Change::Job(job.clone()));
+        Some(job)
+    }
+
+    pub(crate) fn end_job(&mut self, uid: &str) {
+        if let Some(name) = self.job(uid).map(|job| job.name.clone()) {
+            self.jobs.remove(&name);
+            self.logs[Kind::Jobs as usize].push(Change::Gone(uid.to_owned()));
+        }
+    }
+
+    /// Ends a Service or a claim.
+    pub(crate) fn end_named(&mut self, kind: Kind, name: &str) {
+        let named = if kind == Kind::Services { &mut self.services } else { &mut self.claims };
+        if let Some(metadata) = named.remove(name) {
+            let uid = metadata.uid.clone().unwrap_or_default();
+            self.logs[kind as usize].push(Change::Gone(uid));
+        }
+    }
+
+    // --- requests of the controller ------------------------------------------------------------------------------
+
+    /// Carries a request out.
+    pub(crate) fn handle(&mut self, request: &Request, now: Millis) -> Result<Answer, Refusal> {
+        match request {
+            Request::CreateJob(job) => self.create_job(job),
+            Request::GetJob { name } => self.named_job(name).map(Answer::Job),
+            Request::DeleteJob { name, uid } => self.delete_job(name, uid.as_deref()),
+            Request::PatchJob { name, patch } => self.patch_job(name, patch),
+            Request::ClearStartTime { name, uid } => self.clear_start_time(name, uid),
+            Request::CreateService(service) => self.create_named(Kind::Services, &service.metadata),
+            Request::CreateClaim(claim) => self.create_named(Kind::Claims, &claim.metadata),
+            Request::GetService { name } => Self::get_named(&self.services, name),
+            Request::GetClaim { name } => Self::get_named(&self.claims, name),
+            Request::DeleteJobSet { name, uid } => {
+                let jobset = self.jobsets.get(name).ok_or(Refusal::NotFound)?;
+                if uid.is_some() && *uid != jobset.metadata.uid {
+                    return Err(Refusal::Conflict);
+                }
+                Ok(self.delete_jobset(name, true, now).map_or(Answer::Gone, Answer::JobSet))
+            }
+            Request::StoreStatus { name, uid, version, status } => {
+                let jobset = self.jobsets.get(name).ok_or(Refusal::NotFound)?;
+                if jobset.metadata.uid.as_ref() != Some(uid)
+                    || version.is_some() && *version != jobset.metadata.resource_version
+                {
+                    return Err(Refusal::Conflict);
+                }
+                if jobset.status.as_ref() == Some(status) {
+                    return Ok(Answer::JobSet(jobset.clone()));
+                }
+                let updated = JobSet { status: Some(JobSetStatus::clone(status)), ..JobSet::clone(jobset) };
+                Ok(Answer::JobSet(self.update_jobset(updated)))
+            }
+        }
+    }
+
+    fn named_job(&self, name: &str) -> Result<Arc<Job>, Refusal> {
+        self.jobs.get(name).cloned().ok_or(Refusal::NotFound)
+    }
+
+    fn create_job(&mut self, job: &batch::Job) -> Result<Answer, Refusal> {
+        let mut job = Job::sent(job);
+        if self.jobs.contains_key(&job.name) {
+            return Err(Refusal::AlreadyExists);
+        }
+        (job.uid, job.version) = self.identity();
+        let job = Arc::new(job);
+        self.jobs.insert(job.name.clone(), job.clone());
+        self.logs[Kind::Jobs as usize].push(Change::Job(job.clone()));
+        Ok(Answer::Job(job))
+    }
+
+    fn delete_job(&mut self, name: &str, uid: Option<&str>) -> Result<Answer, Refusal> {
+        let job = self.named_job(name)?;
+        if uid.is_some_and(|uid| uid != job.uid) {
+            return Err(Refusal::Conflict);
+        }
+        let deleting = self.update_job(&job.uid, |job| job.deleting = true);
+        Ok(deleting.map_or(Answer::Gone, Answer::Job))
+    }
+
+    fn clear_start_time(&mut self, name: &str, uid: &str) -> Result<Answer, Refusal> {
+        let job = self.named_job(name)?;
+        if job.uid != uid {
+            return Err(OTHER_UID);
+        }
+        // Kubernetes: the start time of a Job that is not suspended cannot change.
+        if job.started && !job.suspend {
+            return Err(Refusal::Invalid("status.startTime: cannot be removed for an unsuspended Job"));
+        }
+        let job = self.update_job(&job.uid, |job| job.started = false);
+        job.map(Answer::Job).ok_or(Refusal::NotFound)
+    }
+
+    /// A merge patch (RFC 7386) of `metadata` (as preconditions) and `spec`.
+    fn patch_job(&mut self, name: &str, patch: &Value) -> Result<Answer, Refusal> {
+        let job = self.named_job(name)?;
+        let metadata = |key: &str| patch.pointer(&format!("/metadata/{key}")).and_then(Value::as_str);
+        if metadata("uid").is_some_and(|uid| uid != job.uid) {
+            return Err(OTHER_UID);
+        }
+        if metadata("resourceVersion").is_some_and(|version| version != job.version.to_string()) {
+            return Err(Refusal::Conflict);
+        }
+        let spec = patch.get("spec").cloned().unwrap_or_default();
+        let count =
+            |key: &str| spec.get(key).and_then(Value::as_i64).and_then(|count| i32::try_from(count).ok());
+        let template = match spec.get("template") {
+            None => job.template.clone(),
+            Some(change) => {
+                let mut template = serde_json::to_value(&*job.template).unwrap();
+                json_patch::merge(&mut template, change);
+                Arc::new(serde_json::from_value(template).unwrap())
+            }
+        };
+        // Kubernetes 1.36: where pods run may change only while the Job is suspended and has none of them.
+        let template_is_free = job.suspend && job.active == 0 && (!job.started || job.suspended_condition);
+        if normal(&template) != normal(&job.template) && !template_is_free {
+            return Err(Refusal::Invalid("spec.template: field is immutable"));
+        }
+        let job = self.update_job(&job.uid, |job| {
+            job.template = template;
+            job.suspend = spec.get("suspend").and_then(Value::as_bool).unwrap_or(job.suspend);
+            job.parallelism = count("parallelism").unwrap_or(job.parallelism);
+            job.completions = count("completions").or(job.completions);
+        });
+        job.map(Answer::Job).ok_or(Refusal::NotFound)
+    }
+
+    fn named(&mut self, kind: Kind) -> &mut BTreeMap<String, Arc<ObjectMeta>> {
+        if kind == Kind::Services { &mut self.services } else { &mut self.claims }
+    }
+
+    fn create_named(&mut self, kind: Kind, metadata: &ObjectMeta) -> Result<Answer, Refusal> {
+        let name = metadata.name.clone().unwrap_or_default();
+        if self.named(kind).contains_key(&name) {
+            return Err(Refusal::AlreadyExists);
+        }
+        let (uid, version) = self.identity();
+        let stored = ObjectMeta {
+            uid: Some(uid),
+            resource_version: Some(version.to_string()),
+            namespace: Some(NAMESPACE.to_owned()),
+            ..metadata.clone()
+        };
+        let stored = Arc::new(stored);
+        self.named(kind).insert(name, stored.clone());
+        self.logs[kind as usize].push(Change::Named(stored.clone()));
+        Ok(Answer::Named(stored))
+    }
+
+    fn get_named(all: &BTreeMap<String, Arc<ObjectMeta>>, name: &str) -> Result<Answer, Refusal> {
+        all.get(name).cloned().map(Answer::Named).ok_or(Refusal::NotFound)
+    }
+}
+
+/// A pod template without what means the same as nothing.
+fn normal(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> Value {
+    fn prune(value: Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(key, value)| (key, prune(value)));
+                let empty = |value: &Value| {
+                    value.is_null() || *value == serde_json::json!({}) || *value == serde_json::json!([])
+                };
+                Value::Object(fields.filter(|(_, value)| !empty(value)).collect())
+            }
+            other => other,
+        }
+    }
+    prune(serde_json::to_value(template).unwrap())
+}
+
+/// A resource version as a number.
+pub(crate) fn version_of(metadata: &ObjectMeta) -> u64 {
+    metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}

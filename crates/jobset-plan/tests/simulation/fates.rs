@@ -1,0 +1,87 @@
+//! What the pods of each Job are going to do. It depends on which Job it is (of which attempt), and on nothing that
+//! happens in the world: two worlds of the same seed are given the same failures.
+
+use crate::{job::Job, world::Millis};
+use fastrand::Rng;
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash, Hasher},
+};
+
+/// Reasons of failed Jobs (Kubernetes: batch/v1).
+pub(crate) const REASONS: [&str; 4] =
+    ["BackoffLimitExceeded", "DeadlineExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded"];
+/// Messages of failed Jobs; the rules of [`crate::specs`] look for some of them.
+pub(crate) const MESSAGES: [&str; 3] =
+    ["Job has reached the specified backoff limit", "exit code 42", "disk pressure"];
+
+/// Attempts from this one on do not fail, so that everything has an end.
+const LAST_FAILING_ATTEMPT: i32 = 4;
+
+/// What the pods of one Job are going to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Fate {
+    /// From the scheduler's word until all pods are ready.
+    pub(crate) until_ready: Millis,
+    /// From then until they end.
+    pub(crate) runs: Millis,
+    /// How long pods take to stop when they are told to.
+    pub(crate) stops: Millis,
+    /// Reason and message, if the Job fails.
+    pub(crate) fails: Option<(&'static str, &'static str)>,
+    /// Whether it fails before its pods are ready.
+    pub(crate) never_ready: bool,
+    /// Whether a pod is not ready for a while.
+    pub(crate) flaps: bool,
+}
+
+/// How Jobs of a world fare.
+#[derive(Clone, Debug)]
+pub(crate) struct Fates {
+    pub(crate) seed: u64,
+    /// Of a hundred Jobs, so many fail.
+    pub(crate) failing: u64,
+    /// If given, only Jobs of this slot fail in an attempt: ReplicatedJob and index are picked by hash.
+    pub(crate) one_slot: bool,
+    /// How long pods may take to stop.
+    pub(crate) slowest_stop: Millis,
+    /// What certain Jobs do instead: by name and attempts.
+    pub(crate) given: Vec<(String, (i32, i32), Fate)>,
+}
+
+impl Fates {
+    /// The fate of a Job of the JobSet `jobset`.
+    pub(crate) fn of(&self, jobset: &str, job: &Job) -> Fate {
+        let attempts = job.attempts();
+        if let Some((_, _, fate)) =
+            self.given.iter().find(|(name, of, _)| *name == job.name && *of == attempts)
+        {
+            return fate.clone();
+        }
+        let mut rng = self.rng(&(jobset, &job.replicated_job, job.index(), attempts));
+        let pick = rng.u64(0..100);
+        let mut fails = pick < self.failing && attempts.0 + attempts.1 <= LAST_FAILING_ATTEMPT;
+        if self.one_slot {
+            // The Jobs of two slots never fail in the same attempt: which slot it is, the attempt says.
+            let slot = self.rng(&(jobset, attempts.0, "slot")).u8(0..6);
+            let mut hasher = DefaultHasher::new();
+            (&job.replicated_job, job.index()).hash(&mut hasher);
+            fails &= hasher.finish() % 6 == u64::from(slot);
+        }
+        Fate {
+            until_ready: rng.u64(200..8_000),
+            runs: if rng.u8(0..4) == 0 { rng.u64(100..2_000) } else { rng.u64(2_000..90_000) },
+            stops: if rng.bool() { rng.u64(50..2_000) } else { rng.u64(50..self.slowest_stop.max(51)) },
+            fails: fails
+                .then(|| (REASONS[rng.usize(0..REASONS.len())], MESSAGES[rng.usize(0..MESSAGES.len())])),
+            never_ready: fails && rng.u8(0..4) == 0,
+            flaps: rng.u8(0..12) == 0,
+        }
+    }
+
+    fn rng(&self, what: &impl Hash) -> Rng {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, what).hash(&mut hasher);
+        Rng::with_seed(hasher.finish())
+    }
+}

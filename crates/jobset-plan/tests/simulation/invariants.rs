@@ -1,0 +1,380 @@
+//! What must hold at every step. The referee sees everything that is stored, and so knows what is true; the
+//! controller sees it late. Each rule has a name that reads as what must be so.
+
+use crate::{
+    api_server::{Answer, Change, Refusal, Request, version_of},
+    job::Job,
+    manager::{Errand, Sent},
+    observe::Family,
+    world::{Violation, World},
+};
+use jobset_api::{
+    JobSet, JobSetStatus,
+    conditions::{self as types, reasons},
+    jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
+};
+use jobset_plan::{Action, Event, LabelValue, Outcome, Plan};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A Job's place: its ReplicatedJob and index.
+type Slot = (String, i32);
+
+/// What is known of each JobSet that ever was, and of what each process was told.
+#[derive(Default)]
+pub(crate) struct Referee {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) ledgers: BTreeMap<String, Ledger>,
+    /// By process and UID: the latest resource version in an answer.
+    answered: BTreeMap<(usize, String), u64>,
+    /// By process and UID of a Job: its owner, and whether it was being deleted, in an answer.
+    answered_jobs: BTreeMap<(usize, String), (String, bool)>,
+}
+
+/// What happened to one JobSet.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) jobset: Arc<JobSet>,
+    /// The version at which it finished.
+    finished_at: Option<u64>,
+    /// Jobs that failed, by UID: slot and attempts.
+    failures: BTreeMap<String, (Slot, (i32, i32))>,
+    /// Slots that were ready, or had ended, in an attempt.
+    started: BTreeSet<(i32, Slot)>,
+    /// Slots that had completed in an attempt.
+    completed: BTreeSet<(i32, Slot)>,
+    /// Events that told of its end.
+    pub(crate) ends_told: u32,
+    /// Events that told of a restart.
+    restarts_told: i32,
+}
+
+impl Referee {
+    /// A user created a JobSet.
+    pub(crate) fn jobset_was_created(&mut self, jobset: &Arc<JobSet>) {
+        let uid = jobset.metadata.uid.clone().unwrap_or_default();
+        self.ledgers.insert(uid, Ledger { jobset: jobset.clone(), ..Ledger::default() });
+    }
+
+    /// A Job is in a new state.
+    pub(crate) fn job_was_stored(&mut self, job: &Job) {
+        let Some(ledger) = job.owner().and_then(|owner| self.ledgers.get_mut(owner)) else { return };
+        let slot = (job.replicated_job.clone(), job.index());
+        let (attempt, _) = job.attempts();
+        let outcome = job.ended.as_ref().map(|ended| ended.outcome);
+        if outcome == Some(Outcome::Failed) || job.failure_target.is_some() {
+            ledger.failures.insert(job.uid.clone(), (slot.clone(), job.attempts()));
+        }
+        if job.is_ready() || outcome.is_some() {
+            ledger.started.insert((attempt, slot.clone()));
+        }
+        if outcome == Some(Outcome::Complete) {
+            ledger.completed.insert((attempt, slot));
+        }
+    }
+
+    /// A process got an answer.
+    pub(crate) fn process_was_told(&mut self, process: usize, change: &Change) {
+        match change {
+            Change::JobSet(jobset) => {
+                let uid = jobset.metadata.uid.clone().unwrap_or_default();
+                let version = self.answered.entry((process, uid)).or_insert(0);
+                *version = (*version).max(version_of(&jobset.metadata));
+            }
+            Change::Job(job) => {
+                let owner = job.owner().unwrap_or_default().to_owned();
+                let known = self.answered_jobs.entry((process, job.uid.clone())).or_insert((owner, false));
+                known.1 |= job.deleting;
+            }
+            Change::Named(_) | Change::Gone(_) => {}
+        }
+    }
+}
+
+impl World {
+    /// A process is about to plan on this view.
+    pub(crate) fn check_view(&mut self, process: usize, uid: &str, family: &Family) {
+        let version = version_of(&family.jobset.metadata);
+        let answered = self.referee.answered.get(&(process, uid.to_owned())).copied().unwrap_or(0);
+        if version < answered {
+            let how = format!("JobSet {uid} is seen at {version}, and was written at {answered}");
+            self.violated(READ_YOUR_WRITES, how);
+        }
+        let own = self.referee.answered_jobs.range((process, String::new())..(process + 1, String::new()));
+        let mut missing = own.filter(|((_, job), (owner, deleting))| {
+            owner == uid
+                && self.server.job(job).is_some()
+                && !family.jobs.iter().any(|seen| seen.uid == *job && (seen.deleting || !deleting))
+        });
+        if let Some(((_, job), _)) = missing.next() {
+            let how = format!("Job {job} is not seen as the process itself wrote it");
+            self.violated(READ_YOUR_WRITES, how);
+        }
+    }
+
+    /// A process made this plan.
+    pub(crate) fn check_plan(&mut self, family: &Family, plan: &Plan) {
+        let uid = family.jobset.metadata.uid.as_deref().unwrap_or("");
+        let Some(ledger) = self.referee.ledgers.get(uid) else { return };
+        let policy = ledger.jobset.spec.failure_policy.as_ref();
+        let blocking =
+            policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate);
+        let attempt = family.jobset.status.as_ref().map_or(0, |status| status.restarts);
+        let earlier = |label: &LabelValue| crate::job::number(label) < attempt;
+        let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateJob(_)));
+        if blocking && creates && family.jobs.iter().any(|job| earlier(&job.restart_attempt)) {
+            let name = family.jobset.metadata.name.clone().unwrap_or_default();
+            self.violated("BlockingRecreate waits for every Job of the attempt before", name);
+        }
+    }
+
+    /// A request is about to be carried out.
+    pub(crate) fn check_request(&mut self, sent: &Sent) {
+        match &sent.request {
+            Request::CreateJob(job) => self.check_create(sent, &Job::sent(job)),
+            Request::DeleteJob { name, .. } | Request::PatchJob { name, .. } => {
+                let (Errand::DeleteJob { uid, .. } | Errand::PatchJob { uid, .. }) = &sent.errand else {
+                    return;
+                };
+                let Some(job) = self.server.jobs.get(name).cloned() else { return };
+                let refused = match &sent.request {
+                    Request::DeleteJob { uid, .. } => uid.as_ref().is_some_and(|uid| *uid != job.uid),
+                    Request::PatchJob { patch, .. } => {
+                        patch.pointer("/metadata/uid").is_some_and(|uid| *uid != *job.uid)
+                    }
+                    _ => false,
+                };
+                if job.uid != *uid && !refused {
+                    let how = format!("{:?} was meant for {uid} and meets {}", sent.request, job.uid);
+                    self.violated(
+                        "a request meets the Job that it was planned for, never its successor",
+                        how,
+                    );
+                }
+                if let Request::PatchJob { patch, .. } = &sent.request
+                    && patch.pointer("/spec/suspend") == Some(&false.into())
+                {
+                    self.check_order(&job);
+                }
+            }
+            Request::StoreStatus { name, uid, version, status } => {
+                let Some(jobset) = self.server.jobsets.get(name).cloned() else { return };
+                let lands = jobset.metadata.uid.as_ref() == Some(uid)
+                    && (version.is_none() || *version == jobset.metadata.resource_version);
+                if lands {
+                    self.check_status(&jobset, uid, status);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_create(&mut self, sent: &Sent, job: &Job) {
+        if self.server.jobs.contains_key(&job.name) {
+            return;
+        }
+        let owner = job.owner().unwrap_or_default().to_owned();
+        let (name, (attempt, _)) = (job.name.clone(), job.attempts());
+        let of_slot =
+            |twin: &&Arc<Job>| (&twin.replicated_job, twin.index()) == (&job.replicated_job, job.index());
+        let twin = self.server.jobs_of(&owner).find(of_slot).cloned();
+        if let Some(twin) = twin {
+            let how = format!("Job {name} beside {}", twin.name);
+            self.violated("there are never two Jobs of one index", how);
+        }
+        let Some(ledger) = self.referee.ledgers.get(&owner) else { return };
+        if ledger.finished_at.is_some_and(|version| sent.planned_on >= version) {
+            self.violated("a finished JobSet starts nothing", format!("Job {name}"));
+        }
+        if let Some(jobset) = self.server.jobset(&owner).cloned()
+            && version_of(&jobset.metadata) == sent.planned_on
+        {
+            let restarts = jobset.status.as_ref().map_or(0, |status| status.restarts);
+            if attempt != restarts {
+                let how = format!("Job {name} of attempt {attempt}, where the JobSet is in {restarts}");
+                self.violated("a Job is made for the attempt that its JobSet is in", how);
+            }
+            if jobset.spec.suspend.unwrap_or(false) && !job.suspend {
+                self.violated("a suspended JobSet starts nothing", format!("Job {name}"));
+            }
+        }
+        if !job.suspend {
+            self.check_order(job);
+        }
+    }
+
+    /// A Job may start: those that come before it have reached, in this attempt, what it waits for.
+    fn check_order(&mut self, job: &Job) {
+        let Some(ledger) = job.owner().and_then(|owner| self.referee.ledgers.get(owner)) else { return };
+        let spec = &ledger.jobset.spec;
+        let Some(place) = spec.replicated_jobs.iter().position(|rj| rj.name == job.replicated_job) else {
+            return;
+        };
+        let (attempt, _) = job.attempts();
+        let reached = |name: &str, by: &BTreeSet<(i32, Slot)>| {
+            let replicas = spec.replicated_jobs.iter().find(|rj| rj.name == name).map_or(0, |rj| rj.replicas);
+            (0..replicas).all(|index| by.contains(&(attempt, (name.to_owned(), index))))
+        };
+        let in_order = spec
+            .startup_policy
+            .as_ref()
+            .is_some_and(|policy| policy.startup_policy_order == StartupPolicyOrder::InOrder);
+        let early = spec.replicated_jobs[..place].iter().filter(|_| in_order);
+        let too_early = early.map(|rj| &rj.name).find(|name| !reached(name, &ledger.started)).cloned();
+        let missing = spec.replicated_jobs[place].depends_on.iter().flatten().find(|dependency| {
+            let by = if dependency.status == DependsOnStatus::Complete {
+                &ledger.completed
+            } else {
+                &ledger.started
+            };
+            !reached(&dependency.name, by)
+        });
+        let missing = missing.map(|dependency| format!("{} is not {}", dependency.name, dependency.status));
+        if let Some(before) = too_early {
+            let how = format!("Job {} starts and {before} has not", job.name);
+            self.violated("with InOrder a ReplicatedJob starts after the one before it", how);
+        }
+        if let Some(missing) = missing {
+            let how = format!("Job {} starts and {missing}", job.name);
+            self.violated("a ReplicatedJob starts after what it depends on", how);
+        }
+    }
+
+    fn check_status(&mut self, jobset: &JobSet, uid: &str, after: &JobSetStatus) {
+        let nothing = JobSetStatus::default();
+        let before = jobset.status.as_ref().unwrap_or(&nothing);
+        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
+        let mut broken: Vec<(&'static str, String)> = Vec::new();
+
+        let is = |status: &JobSetStatus, type_: &str| {
+            status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+        };
+        let ghosts = self.faults.may_lose_events();
+        if is(after, types::SUSPENDED) && !is(before, types::SUSPENDED) && !ghosts {
+            let runs = |job: &&Arc<Job>| job.unfinished() && !job.suspend && !job.deleting;
+            if let Some(job) = self.server.jobs_of(uid).find(runs) {
+                broken.push((
+                    "a status tells what has been done",
+                    format!("Job {} is not suspended", job.name),
+                ));
+            }
+        }
+        for end in [types::COMPLETED, types::FAILED] {
+            if is(before, end) && !is(after, end)
+                || !before.terminal_state.is_empty() && is(before, end) != is(after, end)
+            {
+                broken.push((TERMINAL, format!("{end} changes")));
+            }
+            if is(after, end) != (after.terminal_state == end) {
+                broken
+                    .push((TERMINAL, format!("{end} and terminalState {:?} disagree", after.terminal_state)));
+            }
+        }
+        if is(after, types::COMPLETED) && is(after, types::FAILED) {
+            broken.push((TERMINAL, "both".to_owned()));
+        }
+        if !after.terminal_state.is_empty() && ledger.finished_at.is_none() {
+            // It will be stored at a later version than any there is.
+            ledger.finished_at = Some(version_of(&jobset.metadata) + 1);
+        }
+
+        let alone = self.gates.restart_job;
+        let current = |slot: &Slot, (attempt, own): (i32, i32)| {
+            attempt == before.restarts && (!alone || own >= count(&restarts_of(before, &slot.0).0, slot.1))
+        };
+        let mut restarts = after.restarts - before.restarts;
+        if restarts != 0 && !ledger.failures.values().any(|(slot, attempts)| current(slot, *attempts)) {
+            broken.push((ONCE, "the JobSet restarts, and no Job of its attempt has failed".to_owned()));
+        }
+        let mut counted = after.restarts_count_towards_max - before.restarts_count_towards_max;
+        let mut total = after.restarts_count_towards_max;
+        for replicated_job in &jobset.spec.replicated_jobs {
+            let name = &replicated_job.name;
+            let ((was, was_counted), (is, is_counted)) =
+                (restarts_of(before, name), restarts_of(after, name));
+            for index in 0..replicated_job.replicas {
+                let more = count(&is, index) - count(&was, index);
+                let slot = (name.clone(), index);
+                let failed =
+                    ledger.failures.values().any(|(of, attempts)| *of == slot && current(of, *attempts));
+                if more != 0 && !failed {
+                    broken.push((ONCE, format!("Job {index} of {name} restarts, and has not failed")));
+                }
+                restarts += more.abs();
+                counted += count(&is_counted, index) - count(&was_counted, index);
+                total += count(&is_counted, index);
+            }
+        }
+        if !(0..=1).contains(&restarts) || !(0..=restarts).contains(&counted) {
+            broken.push((ONCE, format!("{restarts} restarts at once, {counted} of them counted")));
+        }
+        let max = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts.max(0));
+        if total > max {
+            broken.push(("restarts that count stay within maxRestarts", format!("{total} of {max}")));
+        }
+        for (rule, how) in broken {
+            self.violated(rule, format!("JobSet {uid}: {how}"));
+        }
+    }
+
+    /// What the API server says to a request.
+    pub(crate) fn check_answer(&mut self, sent: &Sent, answer: &Result<Answer, Refusal>) {
+        if let (Err(why), true) = (answer, self.faults.leave_controller_alone()) {
+            self.violated(
+                "where nobody interferes, no request is refused",
+                format!("{why:?}: {:?}", sent.request),
+            );
+        }
+        if let (Request::StoreStatus { uid, .. }, Ok(Answer::JobSet(jobset))) = (&sent.request, answer)
+            && let Some(ledger) = self.referee.ledgers.get_mut(uid)
+        {
+            ledger.jobset = jobset.clone();
+        }
+    }
+
+    /// A process tells an event.
+    pub(crate) fn tell(&mut self, process: usize, uid: &str, event: &Event) {
+        self.note_process(process, || format!("tells {}: {}", event.reason, event.note));
+        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
+        let ends = [
+            reasons::ALL_JOBS_COMPLETED,
+            reasons::FAILED_JOBS,
+            reasons::REACHED_MAX_RESTARTS,
+            reasons::FAIL_JOB_SET_ACTION,
+        ];
+        let reason = event.reason.as_str();
+        if ends.contains(&reason) {
+            ledger.ends_told += 1;
+        }
+        if reason.starts_with("Restart") && reason.ends_with("FailurePolicyAction") {
+            ledger.restarts_told += 1;
+        }
+        let status = ledger.jobset.status.clone().unwrap_or_default();
+        let singles: i32 = status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts).sum();
+        if ledger.ends_told > i32::from(ledger.finished_at.is_some()).unsigned_abs() {
+            let how = format!("{reason} of JobSet {uid}, {} times", ledger.ends_told);
+            self.violated("an end is told once, after it is stored", how);
+        } else if ledger.restarts_told > status.restarts + singles {
+            let how = format!("{} restarts of JobSet {uid} told", ledger.restarts_told);
+            self.violated("a restart is told once, after it is stored", how);
+        }
+    }
+}
+
+const READ_YOUR_WRITES: &str = "no plan is older than the process's own writes";
+const TERMINAL: &str = "an end is final";
+const ONCE: &str = "each failure restarts once";
+
+/// Restarts of the single Jobs of a ReplicatedJob, and those that count.
+fn restarts_of(status: &JobSetStatus, name: &str) -> (Vec<i32>, Vec<i32>) {
+    let entry = status.replicated_jobs_status.iter().find(|entry| entry.name == name);
+    entry.map_or_else(Default::default, |entry| {
+        (entry.job_restarts.clone(), entry.job_restarts_count_towards_max.clone())
+    })
+}
+
+fn count(counts: &[i32], index: i32) -> i32 {
+    usize::try_from(index).ok().and_then(|index| counts.get(index)).copied().unwrap_or(0)
+}

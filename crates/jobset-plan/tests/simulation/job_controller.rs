@@ -1,0 +1,237 @@
+//! The Job controller and the kubelets: pods as counters.
+//!
+//! ```text
+//! created ─► started ─► pods exist ─► placed ─► ready ─► end ─┬─► succeeded ─► Complete
+//!    ▲                                                        └─► FailureTarget, pods stop ─► Failed
+//!    └─ resumed ◄── suspended: pods stop            deleted: pods stop ─► gone
+//! ```
+
+use crate::{
+    agenda::{Happening, JobStep},
+    fates::Fate,
+    job::Job,
+    world::{Millis, World, whole_seconds},
+};
+use jobset_plan::{Outcome, Verdict};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the Job controller remembers of its Jobs, by UID.
+#[derive(Default)]
+pub(crate) struct JobController {
+    jobs: BTreeMap<String, Pods>,
+}
+
+#[derive(Default)]
+struct Pods {
+    /// Counts how often its pods were started or stopped; what was to happen to earlier pods does not.
+    run: u32,
+    /// `suspend`, `parallelism` and deletion, as last seen.
+    seen: Option<(bool, i32, bool)>,
+    /// Whether they have done what they were to do.
+    done: bool,
+}
+
+impl World {
+    /// A Job was stored: the Job controller has a look, if there is something for it to do.
+    pub(crate) fn job_was_stored(&mut self, job: &Job) {
+        let pods = self.job_controller.jobs.entry(job.uid.clone()).or_default();
+        let now = Some((job.suspend, job.parallelism, job.deleting));
+        if pods.seen != now {
+            pods.seen = now;
+            let lag = self.rng.u64(10..800);
+            self.job_step(&job.uid, 0, lag, JobStep::Sync);
+        }
+    }
+
+    fn job_step(&mut self, uid: &str, run: u32, delay: Millis, step: JobStep) {
+        self.after(delay, Happening::Job { uid: uid.to_owned(), run, step });
+    }
+
+    fn fate(&self, job: &Job) -> Fate {
+        let owner = job.owner().and_then(|uid| self.server.jobset(uid));
+        let name = owner.and_then(|owner| owner.metadata.name.as_deref()).unwrap_or("");
+        self.fates.of(name, job)
+    }
+
+    /// A step in the life of a Job's pods.
+    pub(crate) fn job_happens(&mut self, uid: &str, run: u32, step: JobStep) {
+        let Some(job) = self.server.job(uid).cloned() else { return };
+        match step {
+            JobStep::Sync => self.sync_job(&job),
+            JobStep::PodsStopped => {
+                self.scheduler.release(uid, run);
+                if self.job_controller.jobs.get(uid).is_some_and(|pods| pods.run == run + 1) {
+                    self.change_job(&job, |job| job.terminating = 0);
+                }
+                self.place_pods();
+            }
+            JobStep::FailsInDeletion => {
+                let mut failed =
+                    self.verdict(Outcome::Failed, "BackoffLimitExceeded", "its pods were killed");
+                if let Some(why) = &job.failure_target {
+                    (failed.reason, failed.message) = (why.reason.clone(), why.message.clone());
+                }
+                self.change_job(&job, |job| job.ended = job.ended.clone().or(Some(failed)));
+            }
+            JobStep::Removed => {
+                self.scheduler.release_all(uid);
+                self.note("garbage", || format!("Job {} ({uid}) is gone", job.name));
+                self.server.end_job(uid);
+                self.place_pods();
+            }
+            // What is left is about pods that may have been stopped meanwhile.
+            _ if self.job_controller.jobs.get(uid).is_none_or(|pods| pods.run != run) => {}
+            JobStep::PodsCreated => {
+                self.change_job(&job, |job| job.active = job.parallelism);
+                self.scheduler.ask(uid, run, job.parallelism);
+                self.place_pods();
+            }
+            JobStep::Ready => {
+                let fate = self.fate(&job);
+                self.change_job(&job, |job| (job.active, job.ready) = (job.parallelism, job.parallelism));
+                self.job_step(uid, run, fate.runs, JobStep::PodsEnd);
+                if fate.flaps {
+                    self.job_step(uid, run, fate.runs / 3, JobStep::Flap);
+                    self.job_step(uid, run, fate.runs / 2, JobStep::Unflap);
+                }
+            }
+            JobStep::Flap => self.change_job(&job, |job| job.ready = job.parallelism - 1),
+            JobStep::Unflap => self.change_job(&job, |job| job.ready = job.parallelism),
+            JobStep::PodsEnd => self.pods_end(&job, run),
+            JobStep::Ended => {
+                let ended = match &job.failure_target {
+                    Some(why) => self.verdict(Outcome::Failed, &why.reason, &why.message),
+                    None => self.verdict(
+                        Outcome::Complete,
+                        "CompletionsReached",
+                        "Reached expected number of succeeded pods",
+                    ),
+                };
+                self.change_job(&job, |job| (job.terminating, job.ended) = (0, Some(ended)));
+                self.scheduler.release(uid, run);
+                self.place_pods();
+            }
+        }
+    }
+
+    /// The scheduler places pods for which there is room.
+    fn place_pods(&mut self) {
+        while let Some((uid, run)) = self.scheduler.place() {
+            let Some(job) = self.server.job(&uid).cloned() else { continue };
+            let fate = self.fate(&job);
+            if fate.never_ready {
+                self.job_step(&uid, run, fate.until_ready, JobStep::PodsEnd);
+            } else {
+                self.job_step(&uid, run, fate.until_ready, JobStep::Ready);
+            }
+        }
+    }
+
+    fn sync_job(&mut self, job: &Arc<Job>) {
+        let Some(&Pods { run: before, done, .. }) = self.job_controller.jobs.get(&job.uid) else { return };
+        let stops = self.fate(job).stops;
+        if job.deleting {
+            self.next_run(&job.uid);
+            let count = job.active + job.terminating;
+            let wait = if count > 0 { stops } else { self.rng.u64(5..300) };
+            if count > 0 && job.unfinished() && self.rng.u8(0..8) == 0 {
+                self.job_step(&job.uid, 0, wait / 2, JobStep::FailsInDeletion);
+            }
+            self.change_job(job, |job| (job.active, job.ready, job.terminating) = (0, 0, count));
+            self.job_step(&job.uid, 0, wait, JobStep::Removed);
+        } else if job.ended.is_some() || done {
+            // Its pods do nothing any more.
+        } else if job.suspend {
+            if job.active > 0 || !job.suspended_condition {
+                self.next_run(&job.uid);
+                let count = job.active;
+                self.change_job(job, |job| {
+                    (job.active, job.ready, job.terminating) = (0, 0, count);
+                    job.suspended_condition = true;
+                });
+                self.job_step(&job.uid, before, stops, JobStep::PodsStopped);
+            }
+        } else if !job.started || job.suspended_condition {
+            self.change_job(job, |job| (job.started, job.suspended_condition) = (true, false));
+            if job.active == 0 {
+                let run = self.next_run(&job.uid);
+                let lag = self.rng.u64(5..500);
+                self.job_step(&job.uid, run, lag, JobStep::PodsCreated);
+            }
+        } else if job.active > 0 {
+            // It was scaled. Its pods are as ready as they were.
+            let was_ready = job.ready > 0;
+            self.change_job(job, |job| {
+                job.active = job.parallelism;
+                job.ready = if was_ready { job.parallelism } else { 0 };
+            });
+        }
+    }
+
+    fn next_run(&mut self, uid: &str) -> u32 {
+        let pods = self.job_controller.jobs.entry(uid.to_owned()).or_default();
+        pods.run += 1;
+        self.scheduler.withdraw(uid);
+        pods.run
+    }
+
+    fn pods_end(&mut self, job: &Arc<Job>, run: u32) {
+        if let Some(pods) = self.job_controller.jobs.get_mut(&job.uid) {
+            pods.done = true;
+        }
+        let fate = self.fate(job);
+        if let Some((reason, message)) = fate.fails {
+            let why = self.verdict(Outcome::Failed, reason, message);
+            self.change_job(job, |job| {
+                (job.terminating, job.active, job.ready) = (job.active, 0, 0);
+                job.failure_target = Some(why);
+            });
+            self.job_step(&job.uid, run, fate.stops, JobStep::Ended);
+        } else {
+            self.change_job(job, |job| {
+                job.succeeded = job.completions.unwrap_or(job.parallelism);
+                (job.active, job.ready) = (0, 0);
+            });
+            let wait = self.rng.u64(0..1_500);
+            self.job_step(&job.uid, run, wait, JobStep::Ended);
+        }
+    }
+
+    fn verdict(&self, outcome: Outcome, reason: &str, message: &str) -> Verdict {
+        Verdict {
+            outcome,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            at: whole_seconds(self.now),
+        }
+    }
+
+    fn change_job(&mut self, job: &Job, change: impl FnOnce(&mut Job)) {
+        if let Some(job) = self.server.update_job(&job.uid, change) {
+            self.note("Job controller", || describe(&job));
+        }
+    }
+}
+
+/// A Job in a line.
+pub(crate) fn describe(job: &Job) -> String {
+    let (attempt, own) = job.attempts();
+    let mut text = format!(
+        "Job {} ({}) of attempt {attempt}.{own}: {} of {} pods active, {} ready",
+        job.name, job.uid, job.active, job.parallelism, job.ready
+    );
+    let mut add = |is: bool, what: &str| {
+        if is {
+            text.push_str(what);
+        }
+    };
+    add(job.suspend, ", suspended");
+    add(job.terminating > 0, ", pods are stopping");
+    add(job.succeeded > 0, ", succeeded");
+    add(job.failure_target.is_some(), ", FailureTarget");
+    add(job.deleting, ", being deleted");
+    if let Some(ended) = &job.ended {
+        return format!("{text}, {:?} {}", ended.outcome, ended.reason);
+    }
+    text
+}

@@ -1,0 +1,31 @@
+//! A hostile cluster in memory, driven by a seed: does the controller do right whatever happens?
+//!
+//! See docs/contributors/simulation.md.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of it is a test"
+)]
+
+mod agenda;
+mod api_server;
+mod fates;
+mod faults;
+mod garbage_collector;
+mod history;
+mod invariants;
+mod job;
+mod job_controller;
+mod manager;
+mod observe;
+mod planted_bugs;
+mod queue;
+mod rest;
+mod scheduler;
+mod seeds;
+mod specs;
+mod users;
+mod world;

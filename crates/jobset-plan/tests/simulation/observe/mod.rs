@@ -1,0 +1,184 @@
+//! What a process sees: one watch per kind, each late in its own way, feeding the controller's own index.
+//!
+//! The index and its comparison of versions are not rebuilt here: they are the controller's source files. What
+//! surrounds them there (watches over HTTP, decoding) is what this file simulates.
+
+mod child_job;
+#[allow(dead_code, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/index.rs"]
+mod index;
+#[allow(dead_code, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/versioned.rs"]
+mod versioned;
+
+pub(crate) use child_job::ChildJob;
+pub(crate) use index::{Family, Index, Kind};
+pub(crate) use versioned::Source;
+
+use crate::{agenda::Happening, api_server::Change, manager::Errand, world::World};
+
+/// All kinds that are watched.
+pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, Kind::Claims];
+
+/// One watch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    /// How much of the log was told.
+    told: usize,
+    /// Whether something is on its way.
+    busy: bool,
+    /// The list that is being read.
+    list: Option<Vec<Change>>,
+    /// Whether the first list is complete.
+    filled: bool,
+}
+
+impl Watch {
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled
+    }
+}
+
+impl World {
+    /// Something of a kind changed: the watches of all processes will tell.
+    pub(crate) fn watches_will_tell(&mut self, kind: Kind) {
+        for process in 0..self.processes.len() {
+            let watch = &self.processes[process].watches[kind as usize];
+            if self.processes[process].alive && watch.filled && !watch.busy {
+                self.processes[process].watches[kind as usize].busy = true;
+                self.deliver_after_lag(process, kind);
+            }
+        }
+    }
+
+    fn deliver_after_lag(&mut self, process: usize, kind: Kind) {
+        let stalls = self.faults_now().stalls;
+        let lag = if self.happens(stalls) { self.rng.u64(500..45_000) } else { self.rng.u64(1..60) };
+        self.after(lag, Happening::Deliver { process, kind });
+    }
+
+    /// A watch breaks, and begins anew with a list.
+    pub(crate) fn ask_for_list(&mut self, process: usize, kind: Kind) {
+        if !self.processes[process].alive || self.processes[process].watches[kind as usize].list.is_some() {
+            return;
+        }
+        let list = self.server.list(kind);
+        let watch = &mut self.processes[process].watches[kind as usize];
+        watch.list = Some(list);
+        watch.busy = true;
+        watch.told = self.server.log(kind).len();
+        self.processes[process].index.begin_list(kind);
+        self.note_process(process, || format!("asks for a list of {kind:?}"));
+        let lag = self.rng.u64(5..300);
+        self.after(lag, Happening::ListRead { process, kind });
+    }
+
+    /// The list that was asked for is here.
+    pub(crate) fn read_list(&mut self, process: usize, kind: Kind) {
+        if !self.processes[process].alive {
+            return;
+        }
+        let Some(list) = self.processes[process].watches[kind as usize].list.take() else { return };
+        for change in &list {
+            self.feed(process, kind, change);
+        }
+        let (mut look, mut doubtful) = self.processes[process].index.finish_list(kind);
+        // The index keeps its own order, which is not one that can be replayed.
+        look.sort();
+        doubtful.sort();
+        self.note_process(process, || format!("has read a list of {} {kind:?}", list.len()));
+        for uid in look {
+            self.look_at(process, uid);
+        }
+        for (_, name, uid) in doubtful {
+            self.send(process, Errand::Doubt { name, uid }, None);
+        }
+        let behind = self.processes[process].watches[kind as usize].told < self.server.log(kind).len();
+        let watch = &mut self.processes[process].watches[kind as usize];
+        watch.filled = true;
+        watch.busy = behind;
+        if behind {
+            self.deliver_after_lag(process, kind);
+        }
+    }
+
+    /// A watch tells what comes next.
+    pub(crate) fn deliver(&mut self, process: usize, kind: Kind) {
+        let watch = &self.processes[process].watches[kind as usize];
+        if !self.processes[process].alive || watch.list.is_some() {
+            return;
+        }
+        let breaks = self.faults_now().relists;
+        if self.happens(breaks) {
+            self.ask_for_list(process, kind);
+            return;
+        }
+        let from = self.processes[process].watches[kind as usize].told;
+        let until = self.server.log(kind).len();
+        let until = if self.rng.bool() { until } else { self.rng.usize(from..until).max(from) + 1 };
+        let changes: Vec<Change> = self.server.log(kind)[from..until].to_vec();
+        self.processes[process].watches[kind as usize].told = until;
+        for change in &changes {
+            self.feed(process, kind, change);
+        }
+        if until < self.server.log(kind).len() {
+            self.deliver_after_lag(process, kind);
+        } else {
+            self.processes[process].watches[kind as usize].busy = false;
+        }
+    }
+
+    /// Tells a process's index of a change, and puts what needs a look into its queue.
+    fn feed(&mut self, process: usize, kind: Kind, change: &Change) {
+        self.planted_bug_sees(process, change);
+        let index = &self.processes[process].index;
+        let mut look: Vec<String> = match change {
+            Change::JobSet(jobset) => {
+                index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Watch).into_iter().collect()
+            }
+            Change::Job(job) => index.apply_job(&ChildJob::new(job), Source::Watch).into_iter().collect(),
+            Change::Named(metadata) => {
+                index.apply_named(kind, metadata, Source::Watch);
+                Vec::new()
+            }
+            Change::Gone(uid) => match kind {
+                Kind::JobSets => {
+                    index.end_jobset(uid);
+                    vec![uid.clone()]
+                }
+                Kind::Jobs => index.end_job(uid).into_iter().collect(),
+                Kind::Services | Kind::Claims => index.end_named(kind, uid),
+            },
+        };
+        look.sort();
+        for uid in look {
+            self.look_at(process, uid);
+        }
+    }
+
+    /// The answer to a request of its own goes into the process's index at once.
+    pub(crate) fn feed_answer(&mut self, process: usize, kind: Kind, change: &Change) {
+        if self.answers_are_forgotten() {
+            return;
+        }
+        self.referee.process_was_told(process, change);
+        let index = &self.processes[process].index;
+        match change {
+            Change::JobSet(jobset) => {
+                index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Answer);
+            }
+            Change::Job(job) => {
+                index.apply_job(&ChildJob::new(job), Source::Answer);
+            }
+            Change::Named(metadata) => index.apply_named(kind, metadata, Source::Answer),
+            Change::Gone(uid) => {
+                index.end_job(uid);
+            }
+        }
+    }
+
+    /// The family of a JobSet as a process sees it.
+    pub(crate) fn family(&self, process: usize, uid: &str) -> Option<Family> {
+        self.processes[process].index.family(uid)
+    }
+}

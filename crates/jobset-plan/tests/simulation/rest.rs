@@ -1,0 +1,145 @@
+//! What must be so when nothing more happens: everything that should run has run, nothing is left behind, and
+//! looking again changes nothing.
+
+use crate::{
+    agenda::Happening,
+    observe::Kind,
+    world::{Violation, World, timestamp},
+};
+use jobset_api::{JobSet, conditions as types, jobset::Operator};
+use jobset_plan::{Plan, Snapshot, claim_names, plan, subdomain};
+use std::sync::Arc;
+
+impl World {
+    /// Checks a world at rest.
+    pub(crate) fn check_rest(&mut self) -> Result<(), Violation> {
+        for jobset in self.server.jobsets.values().cloned().collect::<Vec<_>>() {
+            self.check_jobset_at_rest(&jobset);
+        }
+        self.check_orphans();
+        self.check_told();
+        if let Some(violation) = self.referee.violation.take() {
+            return Err(violation);
+        }
+        self.check_silence()
+    }
+
+    /// What the planner says of what is true, not of what anybody sees.
+    fn plan_of_truth(&self, jobset: &JobSet) -> Plan {
+        let uid = jobset.metadata.uid.as_deref().unwrap_or("");
+        let jobs: Vec<_> = self.server.jobs_of(uid).map(|job| job.record()).collect();
+        let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
+        let service_exists = self.server.services.contains_key(subdomain(jobset));
+        let snapshot = Snapshot { jobset, jobs: &jobs, service_exists, claims: &claims };
+        plan(&snapshot, timestamp(self.now), &self.gates)
+    }
+
+    fn check_jobset_at_rest(&mut self, jobset: &Arc<JobSet>) {
+        let (name, uid) = (
+            jobset.metadata.name.clone().unwrap_or_default(),
+            jobset.metadata.uid.clone().unwrap_or_default(),
+        );
+        let status = jobset.status.clone().unwrap_or_default();
+        let jobs: Vec<_> = self.server.jobs_of(&uid).cloned().collect();
+        let mut wrong: Vec<(&'static str, String)> = Vec::new();
+        let is_true = |type_: &str| {
+            status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+        };
+        if jobset.metadata.deletion_timestamp.is_some() {
+            wrong.push(("what is deleted goes", name.clone()));
+        }
+        if let Some(job) = jobs.iter().find(|job| job.deleting) {
+            wrong.push(("what is deleted goes", job.name.clone()));
+        }
+        let plan = self.plan_of_truth(jobset);
+        let Plan { actions, status: new_status, events, requeue_after, .. } = &plan;
+        if !actions.is_empty() || new_status.is_some() || !events.is_empty() || requeue_after.is_some() {
+            wrong.push(("what should be done is done", format!("JobSet {name}: {plan:?}")));
+        }
+        if !status.terminal_state.is_empty() {
+            if let Some(job) = jobs.iter().find(|job| job.unfinished()) {
+                wrong.push(("nothing runs behind the end", job.name.clone()));
+            }
+            if jobset.spec.ttl_seconds_after_finished.is_some() {
+                wrong.push(("a finished JobSet goes after its time", name.clone()));
+            }
+        } else if jobset.spec.suspend.unwrap_or(false) {
+            if let Some(job) = jobs.iter().find(|job| job.unfinished() && (!job.suspend || job.active > 0)) {
+                wrong.push(("nothing runs while it is suspended", job.name.clone()));
+            }
+            let is_held_up = jobs.iter().any(|job| !job.unfinished());
+            if !is_true(types::SUSPENDED) && !is_held_up {
+                wrong.push(("a suspended JobSet says so", name.clone()));
+            }
+        } else {
+            let gate_is_missing = plan.waiting.iter().any(|why| why.contains("feature gate RestartJob"));
+            let wanted: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
+            let completed = jobs.iter().filter(|job| !job.unfinished()).count();
+            let has_run = usize::try_from(wanted) == Ok(completed) && !can_complete(jobset);
+            if !has_run && !gate_is_missing {
+                let how = format!("JobSet {name}: {:?}", plan.waiting);
+                wrong.push(("what should run runs, and ends", how));
+            }
+        }
+        for (rule, how) in wrong {
+            self.violated(rule, how);
+        }
+    }
+
+    fn check_orphans(&mut self) {
+        let gone = |uid: &str| self.server.jobset(uid).is_none();
+        let jobs =
+            self.server.jobs.values().filter(|job| job.owner().is_none_or(gone)).map(|job| job.name.clone());
+        let named = self.server.services.iter().chain(&self.server.claims);
+        let named = named
+            .filter(|(_, object)| object.owner_references.iter().flatten().any(|owner| gone(&owner.uid)));
+        let orphans: Vec<String> = jobs.chain(named.map(|(name, _)| name.clone())).collect();
+        if !orphans.is_empty() {
+            self.violated("nobody is left behind", orphans.join(", "));
+        }
+    }
+
+    fn check_told(&mut self) {
+        if self.faults.may_lose_events() {
+            return;
+        }
+        let untold = self.referee.ledgers.iter().find(|(_, ledger)| {
+            let ended = ledger.jobset.status.as_ref().is_some_and(|status| !status.terminal_state.is_empty());
+            ended && ledger.ends_told == 0
+        });
+        if let Some(uid) = untold.map(|(uid, _)| uid.clone()) {
+            self.violated("an end is told", format!("JobSet {uid}"));
+        }
+    }
+
+    /// Looks again, with the same process, with lists anew, and with a new process: nobody writes anything.
+    fn check_silence(&mut self) -> Result<(), Violation> {
+        let writes = self.writes;
+        let process = self.processes.len() - 1;
+        let uids: Vec<String> =
+            self.server.jobsets.values().filter_map(|jobset| jobset.metadata.uid.clone()).collect();
+        for uid in &uids {
+            self.look_at(process, uid.clone());
+        }
+        self.run_to_rest()?;
+        for kind in [Kind::Jobs, Kind::JobSets, Kind::Services, Kind::Claims] {
+            self.after(1, Happening::ListAsked { process, kind });
+        }
+        self.run_to_rest()?;
+        self.after(1, Happening::Crash);
+        self.run_to_rest()?;
+        if self.writes != writes {
+            self.violated("what is settled is written never", format!("{} writes", self.writes - writes));
+        }
+        self.referee.violation.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Whether enough Jobs can complete for the success policy.
+fn can_complete(jobset: &JobSet) -> bool {
+    let policy = jobset.spec.success_policy.as_ref();
+    let any = policy.is_some_and(|policy| policy.operator == Operator::Any);
+    let targets = policy.map_or(&[][..], |policy| &policy.target_replicated_jobs);
+    let targeted = |name: &String| !any || targets.is_empty() || targets.contains(name);
+    jobset.spec.replicated_jobs.iter().any(|rj| rj.replicas > 0 && targeted(&rj.name))
+}

@@ -1,0 +1,123 @@
+//! JobSets as users write them, at random: every policy, and policies in combination.
+
+use crate::fates::{MESSAGES, REASONS};
+use fastrand::Rng;
+use jobset_api::JobSet;
+use jobset_plan::Gates;
+use serde_json::{Map, Value, json};
+
+const NAMES: [&str; 3] = ["driver", "worker", "probe"];
+const ACTIONS: [&str; 5] = [
+    "FailJobSet",
+    "RestartJobSet",
+    "RestartJobSetAndIgnoreMaxRestarts",
+    "RestartJob",
+    "RestartJobAndIgnoreMaxRestarts",
+];
+
+/// Feature gates, at random.
+pub(crate) fn gates(rng: &mut Rng) -> Gates {
+    Gates { restart_job: rng.u8(0..4) != 0, elastic_jobset: rng.bool(), ..Gates::default() }
+}
+
+/// A JobSet of this name, at random.
+pub(crate) fn jobset(rng: &mut Rng, name: &str, gates: &Gates) -> JobSet {
+    let kinds = *pick(rng, &[1, 1, 2, 2, 2, 3]);
+    let in_order = rng.u8(0..4) == 0;
+    let depends = !in_order && rng.u8(0..3) == 0;
+    let claims = rng.u8(0..5) == 0;
+    let replicated_jobs: Vec<Value> =
+        (0..kinds).map(|place| replicated_job(rng, place, depends, claims)).collect();
+    let mut spec = Map::new();
+    spec.insert("replicatedJobs".into(), replicated_jobs.into());
+    if rng.bool() {
+        spec.insert("network".into(), json!({"enableDNSHostnames": true}));
+    }
+    if in_order {
+        spec.insert("startupPolicy".into(), json!({"startupPolicyOrder": "InOrder"}));
+    }
+    if rng.u8(0..3) == 0 {
+        let targets: Vec<&str> = NAMES.into_iter().take(kinds).filter(|_| rng.bool()).collect();
+        let operator = *pick(rng, &["All", "Any"]);
+        spec.insert("successPolicy".into(), json!({"operator": operator, "targetReplicatedJobs": targets}));
+    }
+    if rng.u8(0..6) != 0 {
+        spec.insert("failurePolicy".into(), failure_policy(rng, kinds, gates));
+    }
+    if rng.u8(0..4) == 0 {
+        spec.insert("suspend".into(), rng.bool().into());
+    }
+    if rng.u8(0..5) == 0 {
+        spec.insert("ttlSecondsAfterFinished".into(), rng.u32(0..120).into());
+    }
+    if claims {
+        let retention = *pick(rng, &["Retain", "Delete"]);
+        spec.insert(
+            "volumeClaimPolicies".into(),
+            json!([{"templates": [{"metadata": {"name": "data"}, "spec": {}}], "retentionPolicy": {"whenDeleted": retention}}]),
+        );
+    }
+    let mut jobset: JobSet =
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("a JobSet");
+    jobset.metadata.namespace = Some(crate::world::NAMESPACE.to_owned());
+    jobset
+}
+
+fn replicated_job(rng: &mut Rng, place: usize, depends: bool, claims: bool) -> Value {
+    let replicas = *pick(rng, &[0, 1, 1, 1, 2, 2, 3]);
+    let pods = *pick(rng, &[1, 1, 1, 2]);
+    let mounts = if claims { json!([{"name": "data", "mountPath": "/data"}]) } else { json!([]) };
+    let pod = json!({"containers": [{"name": "main", "volumeMounts": mounts}]});
+    let mut replicated_job = json!({
+        "name": NAMES[place],
+        "replicas": replicas,
+        "template": {"spec": {
+            "parallelism": pods,
+            "completions": pods,
+            "completionMode": "Indexed",
+            "template": {"spec": pod},
+        }},
+    });
+    if depends && place > 0 {
+        let status = *pick(rng, &["Ready", "Complete"]);
+        let mut on = vec![json!({"name": NAMES[place - 1], "status": status})];
+        if place == 2 && rng.bool() {
+            on.push(json!({"name": NAMES[0], "status": *pick(rng, &["Ready", "Complete"])}));
+        }
+        replicated_job["dependsOn"] = on.into();
+    }
+    replicated_job
+}
+
+fn failure_policy(rng: &mut Rng, kinds: usize, gates: &Gates) -> Value {
+    let rules: Vec<Value> = (0..*pick(rng, &[0, 0, 1, 2, 3]))
+        .map(|number| {
+            // Without their gate, actions on single Jobs hold the JobSet up for ever: seldom, then.
+            let actions = if gates.restart_job || rng.u8(0..12) == 0 { &ACTIONS[..] } else { &ACTIONS[..3] };
+            let reasons: Vec<&str> = REASONS.into_iter().filter(|_| rng.u8(0..4) == 0).collect();
+            let targets: Vec<&str> = NAMES.into_iter().take(kinds).filter(|_| rng.u8(0..3) == 0).collect();
+            let patterns: Vec<&str> = if rng.u8(0..4) == 0 {
+                vec![*pick(rng, &["exit code [0-9]+", "disk", MESSAGES[0], "(["])]
+            } else {
+                vec![]
+            };
+            json!({
+                "name": format!("rule{number}"),
+                "action": *pick(rng, actions),
+                "onJobFailureReasons": reasons,
+                "onJobFailureMessagePatterns": patterns,
+                "targetReplicatedJobs": targets,
+            })
+        })
+        .collect();
+    json!({
+        "maxRestarts": *pick(rng, &[0, 1, 1, 2, 3]),
+        "restartStrategy": *pick(rng, &["Recreate", "Recreate", "BlockingRecreate"]),
+        "rules": rules,
+    })
+}
+
+/// One of these.
+pub(crate) fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[rng.usize(0..from.len())]
+}

@@ -1,0 +1,278 @@
+//! A world: one namespace with its JobSets, and everybody who does something in it.
+
+use crate::{
+    agenda::{Agenda, Happening},
+    api_server::{ApiServer, Change},
+    fates::Fates,
+    faults::Faults,
+    history::History,
+    invariants::Referee,
+    job_controller::JobController,
+    manager::{Process, Sent},
+    observe::KINDS,
+    planted_bugs::Bug,
+    scheduler::Scheduler,
+    specs, users,
+};
+use fastrand::Rng;
+use jiff::Timestamp;
+use jobset_api::JobSet;
+use jobset_plan::{Gates, JobRecord};
+use std::collections::BTreeMap;
+
+/// Virtual time, in milliseconds since the world began.
+pub(crate) type Millis = u64;
+
+/// The namespace of everything.
+pub(crate) const NAMESPACE: &str = "team";
+
+/// When worlds begin.
+const EPOCH: i64 = 1_700_000_000_000;
+
+/// More steps than any world should need.
+const STEPS: u64 = 150_000;
+
+/// What makes a world.
+pub(crate) struct Setting {
+    pub(crate) seed: u64,
+    pub(crate) gates: Gates,
+    pub(crate) faults: Faults,
+    pub(crate) fates: Fates,
+    pub(crate) jobsets: Vec<JobSet>,
+    /// Pods that fit on the nodes.
+    pub(crate) room: i32,
+    pub(crate) bug: Option<Bug>,
+}
+
+impl Setting {
+    /// The world of a seed.
+    pub(crate) fn of_seed(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let gates = specs::gates(&mut rng);
+        Self {
+            seed,
+            faults: Faults::random(&mut rng),
+            jobsets: users::first_jobsets(&mut rng, &gates),
+            room: rng.i32(3..16),
+            fates: Fates {
+                seed,
+                failing: *specs::pick(&mut rng, &[0, 15, 15, 40, 70]),
+                one_slot: false,
+                slowest_stop: 30_000,
+                given: Vec::new(),
+            },
+            gates,
+            bug: None,
+        }
+    }
+}
+
+/// What must not be, and was.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    /// The rule.
+    pub(crate) rule: &'static str,
+    /// How it was broken.
+    pub(crate) how: String,
+}
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) now: Millis,
+    pub(crate) rng: Rng,
+    agenda: Agenda,
+    pub(crate) server: ApiServer,
+    /// How much of each log was passed on.
+    passed_on: [usize; 4],
+    pub(crate) job_controller: JobController,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) requests: Vec<Sent>,
+    pub(crate) writes: u64,
+    pub(crate) looks: u64,
+    pub(crate) referee: Referee,
+    pub(crate) gates: Gates,
+    pub(crate) faults: Faults,
+    pub(crate) faults_until: Millis,
+    pub(crate) fates: Fates,
+    pub(crate) bug: Option<Bug>,
+    /// For a planted bug: by process and UID, Jobs with the name of their owner.
+    pub(crate) seen_by_name: BTreeMap<(usize, String), (String, JobRecord)>,
+    history: History,
+    collecting: bool,
+    steps: u64,
+}
+
+impl World {
+    /// A world in which nothing has happened yet.
+    pub(crate) fn new(setting: Setting, with_history: bool) -> Self {
+        let mut world = Self {
+            now: 0,
+            rng: Rng::with_seed(setting.seed),
+            agenda: Agenda::default(),
+            server: ApiServer::default(),
+            passed_on: [0; 4],
+            job_controller: JobController::default(),
+            scheduler: Scheduler::new(setting.room),
+            processes: Vec::new(),
+            requests: Vec::new(),
+            writes: 0,
+            looks: 0,
+            referee: Referee::default(),
+            faults_until: 240_000,
+            gates: setting.gates,
+            faults: setting.faults,
+            fates: setting.fates,
+            bug: setting.bug,
+            seen_by_name: BTreeMap::new(),
+            history: History::new(with_history),
+            collecting: false,
+            steps: 0,
+        };
+        let (gates, faults) = (world.gates.clone(), world.faults);
+        world.note("world", || format!("{gates:?}, {faults:?}"));
+        for jobset in setting.jobsets {
+            let name = jobset.metadata.name.clone().unwrap_or_default();
+            world.note("user", || {
+                format!("creates JobSet {name}: {}", serde_json::to_string(&jobset.spec).unwrap())
+            });
+            let jobset = world.server.create_jobset(jobset);
+            world.referee.jobset_was_created(&jobset);
+        }
+        world.after(1, Happening::Start);
+        world.schedule_faults();
+        world.schedule_users();
+        world
+    }
+
+    /// Lets everything happen until nothing more does, then asks what must be so.
+    pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        self.run_to_rest()?;
+        self.check_rest()
+    }
+
+    /// Lets everything happen until nothing more does.
+    pub(crate) fn run_to_rest(&mut self) -> Result<(), Violation> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// The next thing happens. Returns whether there was one.
+    pub(crate) fn step(&mut self) -> Result<bool, Violation> {
+        let Some((at, what)) = self.agenda.next() else { return Ok(false) };
+        self.now = self.now.max(at);
+        self.steps += 1;
+        if self.steps > STEPS {
+            self.violated("it comes to rest", format!("after {STEPS} steps it has not"));
+        }
+        self.happen(what);
+        self.pass_changes_on();
+        match self.referee.violation.take() {
+            Some(violation) => Err(violation),
+            None => Ok(true),
+        }
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Start => self.start_process(),
+            Happening::Crash => {
+                if let Some(process) = self.processes.iter().rposition(|process| process.alive) {
+                    self.die(process);
+                }
+            }
+            Happening::Handover => {
+                if let Some(old) = self.processes.iter().rposition(|process| process.alive) {
+                    self.start_process();
+                    let later = self.rng.u64(0..40_000);
+                    self.after(later, Happening::Die { process: old });
+                }
+            }
+            Happening::Die { process } => self.die(process),
+            Happening::Deliver { process, kind } => self.deliver(process, kind),
+            Happening::ListAsked { process, kind } => self.ask_for_list(process, kind),
+            Happening::ListRead { process, kind } => {
+                self.read_list(process, kind);
+                self.after(1, Happening::Work { process });
+            }
+            Happening::Work { process } => self.work(process),
+            Happening::Arrive(id) => self.arrive(id),
+            Happening::Answer(id) => self.answered(id),
+            Happening::Job { uid, run, step } => self.job_happens(&uid, run, step),
+            Happening::Collect => {
+                self.collecting = false;
+                self.collect_garbage();
+            }
+            Happening::User(act) => self.user_acts(&act),
+        }
+    }
+
+    /// Whoever looks at objects learns what became of them.
+    fn pass_changes_on(&mut self) {
+        for kind in KINDS {
+            let new = self.server.log(kind)[self.passed_on[kind as usize]..].to_vec();
+            if new.is_empty() {
+                continue;
+            }
+            self.passed_on[kind as usize] += new.len();
+            self.watches_will_tell(kind);
+            for change in new {
+                let collects = match &change {
+                    Change::Gone(_) | Change::Named(_) => true,
+                    Change::JobSet(jobset) => jobset.metadata.deletion_timestamp.is_some(),
+                    Change::Job(job) => job.owner().is_some_and(|owner| self.server.jobset(owner).is_none()),
+                };
+                if collects && !std::mem::replace(&mut self.collecting, true) {
+                    let lag =
+                        if self.rng.u8(0..4) == 0 { self.rng.u64(100..30_000) } else { self.rng.u64(5..500) };
+                    self.after(lag, Happening::Collect);
+                }
+                if let Change::Job(job) = &change {
+                    self.referee.job_was_stored(job);
+                    self.job_was_stored(job);
+                }
+            }
+        }
+    }
+
+    /// Puts something on the agenda.
+    pub(crate) fn at(&mut self, at: Millis, what: Happening) {
+        self.agenda.put(&mut self.rng, at.max(self.now), what);
+    }
+
+    /// Puts something on the agenda, so much later than now.
+    pub(crate) fn after(&mut self, delay: Millis, what: Happening) {
+        self.at(self.now + delay, what);
+    }
+
+    /// Something that must not be.
+    pub(crate) fn violated(&mut self, rule: &'static str, how: String) {
+        self.note("VIOLATED", || format!("{rule}: {how}"));
+        self.referee.violation.get_or_insert(Violation { rule, how });
+    }
+
+    /// A line for the history.
+    pub(crate) fn note(&mut self, who: &str, what: impl FnOnce() -> String) {
+        self.history.note(self.now, who, what);
+    }
+
+    /// A line for the history about a process.
+    pub(crate) fn note_process(&mut self, process: usize, what: impl FnOnce() -> String) {
+        self.history.note(self.now, "process", || format!("{process} {}", what()));
+    }
+
+    /// Everything that happened.
+    pub(crate) fn history(&self) -> String {
+        self.history.text()
+    }
+}
+
+/// A time as Kubernetes has it.
+pub(crate) fn timestamp(at: Millis) -> Timestamp {
+    Timestamp::from_millisecond(EPOCH + i64::try_from(at).unwrap()).unwrap()
+}
+
+/// The same, as objects store it.
+pub(crate) fn whole_seconds(at: Millis) -> Timestamp {
+    Timestamp::from_second(timestamp(at).as_second()).unwrap()
+}
