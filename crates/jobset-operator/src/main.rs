@@ -3,7 +3,9 @@
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use jobset_operator::desired::plan::Settings;
+use jobset_operator::desired::tls_profile;
 use jobset_operator::names;
+use jobset_operator::observe::facts::{self, ProxySettings, TlsSecurityProfile};
 use jobset_operator::run::Operator;
 use manager_runtime::client::connect;
 use manager_runtime::hostname;
@@ -47,8 +49,7 @@ enum Subcommands {
     ///
     ///   kubectl describe jobsetoperator cluster
     ///
-    /// The image of the JobSet controller is read from the environment variable `OPERAND_IMAGE`. The serving
-    /// certificates come from cert-manager, which must be installed.
+    /// The image of the JobSet controller is read from the environment variable `OPERAND_IMAGE`.
     #[command(verbatim_doc_comment)]
     Operator(Options),
 }
@@ -101,7 +102,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("--metrics-bind-address {error}"))?;
     let namespace = namespace(&options)?;
     let metrics = Metrics::new().context("cannot make the metrics")?;
-    let client = connect(options.kubeconfig.as_deref(), &metrics).await?;
+    let client = connect(options.kubeconfig.as_deref(), &metrics, names::OPERATOR).await?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, "starting");
 
     let readiness = Readiness::new([("api-server", "the API server has not answered yet")]);
@@ -117,22 +118,26 @@ async fn run(options: Options) -> anyhow::Result<()> {
         });
     }
 
+    let version = client.apiserver_version().await.context("cannot reach the API server")?;
+    info!(version = version.git_version, "the API server answers");
+    readiness.met("api-server");
+    let tls_profile = facts::read_tls_profile(&client).await;
     if let Some(address) = metrics_address {
-        let server =
-            MetricsServer { address, certificates: options.metrics_cert_dir, options: TlsOptions::default() };
-        let served = server.serve(metrics.clone(), client.clone(), shutdown.clone());
+        let server = MetricsServer {
+            address,
+            certificates: options.metrics_cert_dir,
+            options: tls_options(tls_profile.as_ref()),
+        };
+        let ended = server.serve(metrics.clone(), client.clone(), shutdown.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            if let Err(error) = served.await {
+            if let Err(error) = ended.await {
                 error!("--metrics-bind-address: {error}");
                 shutdown.cancel();
             }
         });
     }
 
-    let version = client.apiserver_version().await.context("cannot reach the API server")?;
-    info!(version = version.git_version, "the API server answers");
-    readiness.met("api-server");
     let instance = options
         .pod_name
         .filter(|name| !name.is_empty())
@@ -156,8 +161,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
         namespace,
         operand_image: options.operand_image.filter(|image| !image.is_empty()),
         version: env!("CARGO_PKG_VERSION"),
+        proxy: proxy(),
+        tls_profile,
     };
-    let operator = Operator::start(client, settings, instance, log, &metrics, leadership.fence(), &shutdown);
+    let operator = Operator::start(client, settings, instance, log, &metrics, leadership.fence(), &shutdown)
+        .context("cannot make the metrics")?;
     tokio::select! {
         () = operator.run(shutdown.clone()) => {}
         // Another replica leads from now on; this process starts over as a follower.
@@ -165,6 +173,24 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     leadership.release().await;
     Ok(())
+}
+
+/// TLS of the operator's own server, as the cluster wants it.
+fn tls_options(profile: Option<&TlsSecurityProfile>) -> TlsOptions {
+    // A profile that cannot be followed is told in the JobSetOperator's status.
+    let tls =
+        profile.map(|profile| tls_profile::settings(profile).unwrap_or_else(|_| tls_profile::intermediate()));
+    tls.and_then(|tls| TlsOptions::parse(&tls.min_version, &tls.cipher_suites).ok()).unwrap_or_default()
+}
+
+/// The proxy that OLM tells the operator of.
+fn proxy() -> ProxySettings {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    ProxySettings {
+        http_proxy: variable("HTTP_PROXY"),
+        https_proxy: variable("HTTPS_PROXY"),
+        no_proxy: variable("NO_PROXY"),
+    }
 }
 
 fn namespace(options: &Options) -> anyhow::Result<String> {

@@ -13,6 +13,11 @@ pub const OPERATOR_LEASE: &str = "openshift-jobset-operator-lock";
 pub const OPERAND: &str = "jobset-controller-manager";
 /// Container of the operand's pods.
 pub const OPERAND_CONTAINER: &str = "manager";
+/// What the operand's pods are found by.
+pub const OPERAND_SELECTOR: &str =
+    "app.kubernetes.io/name=jobset,app.kubernetes.io/instance=jobset,control-plane=controller-manager";
+/// What the addresses behind [`WEBHOOK_SERVICE`] are found by.
+pub const WEBHOOK_ENDPOINTS_SELECTOR: &str = "kubernetes.io/service-name=jobset-webhook-service";
 /// Service of the operand's admission webhooks.
 pub const WEBHOOK_SERVICE: &str = "jobset-webhook-service";
 /// Service of the operand's metrics.
@@ -31,7 +36,7 @@ pub const CA_CERTIFICATE: &str = "jobset-root-ca";
 pub const CA_SECRET: &str = "jobset-root-ca";
 /// Certificate of the webhook server.
 pub const WEBHOOK_CERTIFICATE: &str = "jobset-serving-cert";
-/// Secret of the webhook server's certificate.
+/// Secret of the webhook server's certificate that cert-manager issues.
 pub const WEBHOOK_SECRET: &str = "webhook-server-cert";
 /// Secret of the certificates that the operand makes itself, where it does. Nobody else writes it; the name is
 /// that of the JobSet project's own manifests, so that an upgrade from those keeps the certificates.
@@ -40,8 +45,12 @@ pub const INTERNAL_WEBHOOK_SECRET: &str = "jobset-webhook-server-cert";
 pub const OPERAND_LEASE: &str = "6d4f6a47.jobset.x-k8s.io";
 /// Certificate of the metrics server.
 pub const METRICS_CERTIFICATE: &str = "jobset-metrics-cert";
-/// Secret of the metrics server's certificate.
+/// Secret of the metrics server's certificate that cert-manager issues.
 pub const METRICS_SECRET: &str = "metrics-server-cert";
+/// Secret of the webhook server's certificate that the operator issues.
+pub const BUILT_IN_WEBHOOK_SECRET: &str = "jobset-builtin-webhook-server-cert";
+/// Secret of the metrics server's certificate that the operator issues.
+pub const BUILT_IN_METRICS_SECRET: &str = "jobset-builtin-metrics-server-cert";
 /// Webhooks that fill in defaults.
 pub const MUTATING_WEBHOOKS: &str = "jobset-mutating-webhook-configuration";
 /// Webhooks that refuse what cannot be.
@@ -54,6 +63,12 @@ pub const OPERATOR_CRD: &str = "jobsetoperators.operator.openshift.io";
 pub const PROMETHEUS_ROLE: &str = "jobset-prometheus-k8s";
 /// What Prometheus scrapes.
 pub const SERVICE_MONITOR: &str = "jobset-controller-manager-metrics-monitor";
+/// What Prometheus warns of.
+pub const PROMETHEUS_RULE: &str = "jobset-controller-manager-alerts";
+/// `ClusterRole` of whoever may change a project: aggregated into admin and edit.
+pub const EDITOR_ROLE: &str = "jobset-editor";
+/// `ClusterRole` of whoever may look at a project: aggregated into view.
+pub const VIEWER_ROLE: &str = "jobset-viewer";
 
 /// Label of every object that the operator applied; its watches select on it.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";

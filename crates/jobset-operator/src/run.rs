@@ -3,12 +3,14 @@
 use crate::act::{Actor, status as act_status};
 use crate::desired::plan::{Mode, Plan, Problem, Settings, plan};
 use crate::desired::status::{Failure, status};
+use crate::measure::Gauges;
 use crate::names;
 use crate::observe::watch::Observer;
 use crate::observe::{Index, ObjectKey, Observed, Unsynced};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{LogLevel, SINGLETON};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use manager_runtime::leader::Fence;
 use manager_runtime::logging::{Level, LogHandle};
@@ -29,14 +31,29 @@ pub struct Operator {
     index: Arc<Index>,
     observer: Observer,
     actor: Actor,
+    gauges: Gauges,
     log: LogHandle,
     log_level: LogLevel,
     mode: Option<Mode>,
     metrics: ControllerMetrics,
 }
 
+/// What came of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// All is as it should be, and stays so for this long without a change.
+    Settled(Option<Duration>),
+    /// Something failed.
+    Failed,
+    /// The process has to start anew.
+    StartAnew,
+}
+
 impl Operator {
     /// Starts to watch. `instance` names this process in events.
+    ///
+    /// # Errors
+    /// When a metric of the operator's own has a name that is taken.
     pub fn start(
         client: Client,
         settings: Settings,
@@ -45,9 +62,10 @@ impl Operator {
         metrics: &Metrics,
         fence: Fence,
         shutdown: &CancellationToken,
-    ) -> Self {
+    ) -> prometheus::Result<Self> {
+        let gauges = Gauges::new(metrics)?;
         let index = Arc::new(Index::measured(metrics));
-        Self {
+        Ok(Self {
             observer: Observer::start(
                 client.clone(),
                 &settings.namespace,
@@ -65,14 +83,15 @@ impl Operator {
             client,
             settings,
             index,
+            gauges,
             log,
             log_level: LogLevel::Normal,
             mode: None,
             metrics: metrics.controller(names::CONTROLLER),
-        }
+        })
     }
 
-    /// Works until `shutdown`.
+    /// Works until `shutdown`, or until the cluster's TLS profile changes: servers keep the TLS they began with.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let index = Arc::clone(&self.index);
         self.metrics.workers(1);
@@ -83,36 +102,54 @@ impl Operator {
                 () = index.queue.next() => {}
             }
             let running = self.metrics.begin();
-            if self.pass().await {
-                running.end(Outcome::Success);
-                index.queue.done(&());
-            } else {
-                running.end(Outcome::Error);
-                let delay = index.queue.retry(&());
-                index.queue.add_after((), LONGEST_RETRY);
-                debug!(?delay, "trying again");
+            match self.pass().await {
+                Pass::Settled(look_again) => {
+                    running.end(Outcome::Success);
+                    index.queue.done(&());
+                    if let Some(delay) = look_again {
+                        index.queue.add_after((), delay);
+                    }
+                }
+                Pass::Failed => {
+                    running.end(Outcome::Error);
+                    let delay = index.queue.retry(&());
+                    index.queue.add_after((), LONGEST_RETRY);
+                    debug!(?delay, "trying again");
+                }
+                Pass::StartAnew => return,
             }
         }
     }
 
-    /// Brings the cluster one step nearer to what is wanted. Returns whether all went well.
-    async fn pass(&mut self) -> bool {
+    /// Brings the cluster one step nearer to what is wanted.
+    async fn pass(&mut self) -> Pass {
         let (observed, unsynced) = self.index.snapshot();
-        if !unsynced.is_empty() {
-            return self.report_unsynced(&observed, &unsynced).await;
+        // What is optional may fail, but is waited for until it is known that it does.
+        if unsynced.iter().any(|unsynced| !unsynced.optional || unsynced.error.is_none()) {
+            return if self.report_unsynced(&observed, &unsynced).await {
+                Pass::Settled(None)
+            } else {
+                Pass::Failed
+            };
+        }
+        if self.settings.tls_profile != observed.facts.tls_profile {
+            info!("the cluster's TLS profile changed: starting anew to serve with it");
+            return Pass::StartAnew;
         }
         let operator = observed.operator.clone();
         if let Some(operator) = &operator {
             self.set_log_level(operator);
         }
-        let plan = match plan(&self.settings, &observed) {
+        let began = Timestamp::now();
+        let mut plan = match plan(&self.settings, &observed, began) {
             Ok(plan) => plan,
             Err(error) => {
                 // The templates are part of the program: a version that cannot fill them in never will.
                 warn!(%error, "cannot say what should exist");
-                return false;
+                return Pass::Failed;
             }
         };
+        plan.problems.extend(watch_failures(&unsynced));
         self.log_mode(plan.mode);
         let mut failures = Vec::new();
         if let Some(operator) = operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
@@ -126,7 +163,12 @@ impl Operator {
             Some(operator) => self.report(operator, &plan, &failures).await,
             None => true,
         };
-        failures.is_empty() && reported
+        self.gauges.certificates(&self.index.snapshot().0);
+        if !failures.is_empty() || !reported {
+            return Pass::Failed;
+        }
+        let until = plan.look_again.map(|at| began.duration_until(at));
+        Pass::Settled(until.map(|until| until.try_into().unwrap_or_default()))
     }
 
     /// Deletes the JobSet API when its time has come, and otherwise waits for the last JobSet.
@@ -153,6 +195,7 @@ impl Operator {
     async fn report(&self, operator: &JobSetOperator, plan: &Plan, failures: &[Failure]) -> bool {
         let (observed, _) = self.index.snapshot();
         let new = status(&self.settings, &observed, plan, failures, operator, &now());
+        self.gauges.conditions(&new);
         if !act_status::differs(operator, &new) {
             return true;
         }
@@ -172,12 +215,7 @@ impl Operator {
 
     /// Without the whole picture nothing is done. That a watch cannot start is told, or it would never be noticed.
     async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> bool {
-        let message = |unsynced: &Unsynced| {
-            Some(format!("cannot watch {}: {}", unsynced.title, unsynced.error.as_ref()?))
-        };
-        let messages: Vec<String> = unsynced.iter().filter_map(message).collect();
-        if let (Some(operator), false) = (observed.operator.as_deref(), messages.is_empty()) {
-            let problem = Problem { reason: "WatchFailed", message: messages.join("\n") };
+        if let (Some(operator), Some(problem)) = (observed.operator.as_deref(), watch_failures(unsynced)) {
             let plan = Plan { problems: vec![problem], ..Plan::new(Mode::of(Some(operator))) };
             return self.report(operator, &plan, &[]).await;
         }
@@ -215,8 +253,15 @@ impl Operator {
     }
 }
 
+fn watch_failures(unsynced: &[Unsynced]) -> Option<Problem> {
+    let message =
+        |unsynced: &Unsynced| Some(format!("cannot watch {}: {}", unsynced.title, unsynced.error.as_ref()?));
+    let messages: Vec<String> = unsynced.iter().filter_map(message).collect();
+    (!messages.is_empty()).then(|| Problem { reason: "WatchFailed", message: messages.join("\n") })
+}
+
 /// Now, to the second, as Kubernetes stores times: a status read back equals the one written.
 fn now() -> Time {
-    let now = k8s_openapi::jiff::Timestamp::now();
-    Time(k8s_openapi::jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }

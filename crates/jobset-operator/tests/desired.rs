@@ -2,18 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use jobset_api::jobset_operator::{ControllerClientConnection, ControllerResources, ControllerSpec};
 use jobset_operator::desired::{
-    CertificateHashes, Certificates, Inputs, ManagedBy, OperandLogLevel, objects,
+    CertificateHashes, Certificates, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider, objects,
+    tls_profile,
 };
+use jobset_operator::observe::facts::ProxySettings;
 use jobset_operator::{OperatorInputs, operator_objects};
+use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
+use serde_json::json;
 
 /// As the operator applies them. Every name and hash differs, so that a swapped one shows.
 fn managed() -> Inputs {
     Inputs {
-        namespace: "ns-of-operand".into(),
-        operand_image: "registry.example/operand@sha256:0123".into(),
         owner: Some(OwnerReference {
             api_version: "operator.openshift.io/v1".into(),
             kind: "JobSetOperator".into(),
@@ -23,28 +27,63 @@ fn managed() -> Inputs {
         }),
         managed_by: ManagedBy::Operator,
         log_level: OperandLogLevel::Debug,
-        certificates: Certificates::CertManager,
-        monitoring_available: true,
-        replicas: 2,
+        certificates: Certificates::Operator {
+            issuers: true,
+            serving: Provider::CertManager,
+            ca_bundle: "bundle of CAs".into(),
+        },
         certificate_hashes: CertificateHashes {
             webhook: Some("hash-of-webhook-cert".into()),
             metrics: Some("hash-of-metrics-cert".into()),
         },
+        monitoring: Monitoring { service_monitor: true, prometheus_rule: true },
+        replicas: 2,
+        ..Inputs::plain("ns-of-operand", "registry.example/operand@sha256:0123")
+    }
+}
+
+/// With everything that an administrator and an OpenShift cluster can ask for, and certificates of the operator's.
+fn tuned() -> Inputs {
+    let quantities = |all: &[(&str, &str)]| {
+        all.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect()
+    };
+    Inputs {
+        certificates: Certificates::Operator {
+            issuers: false,
+            serving: Provider::BuiltIn,
+            ca_bundle: "bundle of CAs".into(),
+        },
+        replicas: 3,
+        controller: ControllerSpec {
+            replicas: Some(3),
+            resources: Some(ControllerResources {
+                requests: quantities(&[("cpu", "250m"), ("memory", "1Gi")]),
+                limits: quantities(&[("memory", "4Gi")]),
+            }),
+            node_selector: [("kind-of-node".to_owned(), "infra".to_owned())].into(),
+            tolerations: vec![Toleration {
+                key: Some("taint".into()),
+                operator: Some("Exists".into()),
+                ..Toleration::default()
+            }],
+            priority_class_name: Some("urgent".into()),
+            feature_gates: [("InPlaceRestart".to_owned(), true)].into(),
+            client_connection: Some(ControllerClientConnection { qps: Some(50), burst: Some(100) }),
+        },
+        tls: Some(tls_profile::intermediate()),
+        proxy: ProxySettings {
+            http_proxy: "http://proxy.example:3128".into(),
+            https_proxy: String::new(),
+            no_proxy: ".svc,10.0.0.0/8".into(),
+        },
+        config_overrides: Some(json!({"webhook": {"port": 9444}})),
+        ..managed()
     }
 }
 
 /// As they are generated for plain Kubernetes.
 fn plain() -> Inputs {
-    Inputs {
-        owner: None,
-        managed_by: ManagedBy::Kustomize,
-        namespace: "jobset-system".into(),
-        log_level: OperandLogLevel::Info,
-        monitoring_available: false,
-        replicas: 1,
-        certificate_hashes: CertificateHashes::default(),
-        ..managed()
-    }
+    Inputs::plain("jobset-system", "registry.example/operand@sha256:0123")
 }
 
 fn kind(object: &DynamicObject) -> &str {
@@ -77,14 +116,13 @@ fn managed_objects() {
 }
 
 #[test]
-fn plain_objects() {
-    compare("plain.yaml", &objects(&plain()).unwrap());
+fn tuned_objects() {
+    compare("tuned.yaml", &objects(&tuned()).unwrap());
 }
 
 #[test]
-fn objects_with_internal_certificates() {
-    let all = objects(&Inputs { certificates: Certificates::Internal, ..plain() }).unwrap();
-    compare("internal-certificates.yaml", &all);
+fn plain_objects() {
+    compare("plain.yaml", &objects(&plain()).unwrap());
 }
 
 #[test]
@@ -135,13 +173,16 @@ fn what_an_object_needs_stands_before_it() {
     assert!(
         deployment < position("ValidatingWebhookConfiguration", "jobset-validating-webhook-configuration")
     );
-    assert_eq!(position("ServiceMonitor", "jobset-controller-manager-metrics-monitor"), all.len() - 1);
+    assert!(deployment < position("NetworkPolicy", "jobset-controller-manager"));
+    // What a cluster may not have comes last.
+    assert_eq!(position("ServiceMonitor", "jobset-controller-manager-metrics-monitor"), all.len() - 2);
+    assert_eq!(position("PrometheusRule", "jobset-controller-manager-alerts"), all.len() - 1);
 }
 
 #[test]
 fn every_object_that_can_be_written_is_granted_by_name() {
     use jobset_operator::rbac::{operator_cluster_rules, operator_rules};
-    for object in objects(&managed()).unwrap() {
+    for object in objects(&managed()).unwrap().into_iter().chain(objects(&tuned()).unwrap()) {
         let types = object.types.clone().unwrap();
         let group = types.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
         let plural =
@@ -178,6 +219,11 @@ fn a_changed_configuration_or_certificate_changes_the_pods() {
         Inputs { certificate_hashes: hashes("other", "hash-of-metrics-cert"), ..managed() },
         Inputs { certificate_hashes: hashes("hash-of-webhook-cert", "other"), ..managed() },
         Inputs { certificates: Certificates::Internal, ..managed() },
+        Inputs { certificates: tuned().certificates, ..managed() },
+        Inputs { controller: tuned().controller, ..managed() },
+        Inputs { tls: tuned().tls, ..managed() },
+        Inputs { proxy: tuned().proxy, ..managed() },
+        Inputs { config_overrides: tuned().config_overrides, ..managed() },
         Inputs { log_level: OperandLogLevel::Info, ..managed() },
         Inputs { operand_image: "registry.example/operand:next".into(), ..managed() },
     ] {

@@ -5,7 +5,7 @@
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
-use jobset_operator::desired::{self, CertificateHashes, Certificates, Inputs, ManagedBy, OperandLogLevel};
+use jobset_operator::desired::{self, Inputs};
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
 
@@ -15,17 +15,7 @@ pub const NAMESPACE: &str = "jobset-system";
 /// Adds the controller's files; `jobset_crd` is the path of the JobSet CRD within `manifests/`.
 pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
     let mut all = vec![namespace()];
-    all.extend(desired::objects(&Inputs {
-        namespace: NAMESPACE.to_owned(),
-        operand_image: images.image.clone(),
-        owner: None,
-        managed_by: ManagedBy::Kustomize,
-        log_level: OperandLogLevel::Info,
-        certificates: Certificates::Internal,
-        monitoring_available: false,
-        replicas: 1,
-        certificate_hashes: CertificateHashes::default(),
-    })?);
+    all.extend(desired::objects(&Inputs::plain(NAMESPACE, &images.image))?);
 
     let mut resources = vec![jobset_crd.to_owned()];
     for (name, kinds) in FILES {

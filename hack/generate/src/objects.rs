@@ -41,12 +41,13 @@ fn rules_of(role: &DynamicObject) -> Result<Vec<Rule>> {
             _ => rbac::operator_rules(),
         });
     }
-    rbac::OPERAND_CLUSTER_ROLES
-        .iter()
-        .chain(rbac::OPERAND_ROLES)
-        .chain([&rbac::PROMETHEUS_ROLE])
-        .find(|entry| entry.name == name)
-        .map(|entry| entry.rules.to_vec())
+    let of_operand =
+        rbac::OPERAND_CLUSTER_ROLES.iter().chain(rbac::OPERAND_ROLES).chain([&rbac::PROMETHEUS_ROLE]);
+    of_operand
+        .map(|role| (role.name, role.rules))
+        .chain(rbac::USER_ROLES.iter().map(|role| (role.name, role.rules)))
+        .find(|(role, _)| *role == name)
+        .map(|(_, rules)| rules.to_vec())
         .with_context(|| format!("the RBAC table has no role {name}"))
 }
 

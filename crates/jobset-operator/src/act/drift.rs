@@ -1,8 +1,9 @@
 //! Whether an object must be written: a settled object costs no request.
 
 use crate::desired::content_hash;
+use crate::observe::Live;
 use kube::api::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Whether everything that is desired is there. What others added beside it is none of our business: the API
 /// server fills in defaults, cert-manager its CA.
@@ -27,6 +28,57 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         _ => false,
     }
+}
+
+/// Whether somebody set fields that are not desired in a part of the object that is ours: its spec, its rules.
+/// Defaults are nobody's, and so are no such fields.
+pub fn has_additions(live: &Live, desired: &DynamicObject) -> bool {
+    let ours = |step: &str| step.strip_prefix("f:").is_some_and(|field| desired.data.get(field).is_some());
+    live.set_otherwise
+        .iter()
+        .filter_map(Value::as_object)
+        .flatten()
+        .any(|(step, below)| ours(step) && goes_beyond(&json!({ step: below }), &desired.data))
+}
+
+/// Kubernetes, `FieldsV1`: `f:` is a field, `k:` an item of a list by its keys, `v:` by its value, `i:` by its place,
+/// `.` the thing itself.
+fn goes_beyond(fields: &Value, desired: &Value) -> bool {
+    let Some(fields) = fields.as_object() else { return false };
+    fields.iter().any(|(step, below)| {
+        let found = match step.split_once(':') {
+            Some(("f", field)) => desired.get(field),
+            Some(("k", keys)) => item_by_keys(desired, keys),
+            Some(("v", value)) => {
+                let value: Option<Value> = serde_json::from_str(value).ok();
+                value.and_then(|value| desired.as_array()?.iter().find(|item| **item == value))
+            }
+            Some(("i", place)) => place.parse::<usize>().ok().and_then(|place| desired.get(place)),
+            _ => return false,
+        };
+        found.is_none_or(|found| goes_beyond(below, found))
+    })
+}
+
+fn item_by_keys<'a>(desired: &'a Value, keys: &str) -> Option<&'a Value> {
+    let keys: Value = serde_json::from_str(keys).ok()?;
+    let keys = keys.as_object()?;
+    // A key that is not written has its default, which only the API server knows.
+    let fits =
+        |item: &&Value| keys.iter().all(|(key, value)| item.get(key).is_none_or(|found| found == value));
+    desired.as_array()?.iter().find(fits)
+}
+
+/// The JSON patch that leaves nothing of an object but metadata, status and what is desired. It holds for the very
+/// version that was seen.
+pub fn replacement(live: &DynamicObject, desired: &DynamicObject) -> Value {
+    let mut patch = vec![json!({
+        "op": "test", "path": "/metadata/resourceVersion", "value": live.metadata.resource_version,
+    })];
+    for (field, value) in desired.data.as_object().into_iter().flatten() {
+        patch.push(json!({"op": "add", "path": format!("/{field}"), "value": value}));
+    }
+    patch.into()
 }
 
 /// Hash of what is desired.
@@ -57,7 +109,6 @@ pub fn is_as_desired(live: &DynamicObject, desired: &DynamicObject) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn additions_of_others_are_no_drift() {
@@ -95,5 +146,34 @@ mod tests {
         };
         assert_eq!(live_hash(&object("1", 1, 0)), live_hash(&object("2", 1, 5)));
         assert_ne!(live_hash(&object("1", 1, 0)), live_hash(&object("1", 2, 0)));
+    }
+
+    #[test]
+    fn fields_of_others_are_told_from_defaults_and_from_ours() {
+        let desired = json!({"spec": {
+            "replicas": 1,
+            "template": {"spec": {"containers": [{"name": "manager", "image": "a", "args": ["--x"]}]}},
+            "ports": [{"port": 443}],
+        }});
+        let container = |field: &str| {
+            json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {
+                ".": {}, "k:{\"name\":\"manager\"}": {".": {}, "f:name": {}, field: {}}
+            }}}}})
+        };
+        for (fields, beyond) in [
+            (json!({"f:spec": {"f:replicas": {}}}), false),
+            (container("f:image"), false),
+            (container("f:args"), false),
+            (
+                json!({"f:spec": {"f:ports": {"k:{\"port\":443,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}}),
+                false,
+            ),
+            (container("f:env"), true),
+            (json!({"f:spec": {"f:template": {"f:spec": {"f:hostNetwork": {}}}}}), true),
+            (json!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {}}}}), true),
+            (json!({"f:data": {"f:more": {}}}), true),
+        ] {
+            assert_eq!(goes_beyond(&fields, &desired), beyond, "{fields}");
+        }
     }
 }

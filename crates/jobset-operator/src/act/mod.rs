@@ -7,16 +7,19 @@ pub mod drift;
 pub mod events;
 pub mod status;
 
-use crate::desired::plan::{Mode, Plan, Step};
+use crate::desired::Issue;
+use crate::desired::plan::{INJECT_CA_FROM, Mode, Plan, Step, secret};
 use crate::desired::status::Failure;
 use crate::names;
-use crate::observe::{Index, ObjectKey, Observed, is_job_set_operator, kinds};
+use crate::observe::{Index, Live, ObjectKey, Observed, is_job_set_operator, kinds};
 use events::Announcer;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::SINGLETON;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
+use manager_runtime::certificates::{IssueError, decide::carried_out};
 use manager_runtime::leader::Fence;
 use manager_runtime::metrics::Metrics;
 use manager_runtime::writer::Writer;
@@ -40,6 +43,12 @@ pub enum ActError {
     /// The API server could not be asked.
     #[error("cannot reach the API server: {0}")]
     Unreachable(kube::Error),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// A patch or an object that the API's types cannot hold.
+    #[error("the operator made something that is no object: {0}")]
+    Malformed(#[from] serde_json::Error),
     /// No kind that the operator writes.
     #[error("the operator does not write objects of kind {0}")]
     UnknownKind(String),
@@ -130,6 +139,17 @@ impl Actor {
             let key = ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD);
             failures.push(Failure { key, message: error.to_string() });
         }
+        for key in &plan.detach_injector {
+            if let Err(error) = self.detach_injector(key).await {
+                failures.push(Failure { key: key.clone(), message: error.to_string() });
+            }
+        }
+        for issue in &plan.issue {
+            if let Err(error) = self.issue(issue, observed, operator).await {
+                let key = ObjectKey::new("Secret", &issue.wanted.secret);
+                failures.push(Failure { key, message: error.to_string() });
+            }
+        }
         for key in &plan.delete {
             let Some(live) = observed.objects.get(key) else { continue };
             if let Err(error) = self.delete(key, &live.object, operator).await {
@@ -157,18 +177,19 @@ impl Actor {
         observed: &Observed,
         operator: &JobSetOperator,
     ) -> Result<(), ActError> {
-        let live = observed.objects.get(&step.key).map(|live| &*live.object);
+        let live = observed.objects.get(&step.key);
         let desired = drift::desired_hash(&step.object);
         if let Some(live) = live {
-            let now = Applied { desired: desired.clone(), live: drift::live_hash(live) };
+            let now = Applied { desired: desired.clone(), live: drift::live_hash(&live.object) };
             if self.applied.get(&step.key) == Some(&now) {
                 return Ok(());
             }
-            if drift::is_as_desired(live, &step.object) {
+            if drift::is_as_desired(&live.object, &step.object) && !drift::has_additions(live, &step.object) {
                 self.applied.insert(step.key.clone(), now);
                 return Ok(());
             }
         }
+        let live = live.map(|live| &*live.object);
         let answer = match self.patch(step).await {
             Err(error) if error.is_immutable() => {
                 info!(object = %step.key, %error, "deleting it, to create it anew");
@@ -179,6 +200,12 @@ impl Actor {
                 self.patch(step).await?
             }
             answer => answer?,
+        };
+        // What others added stays when our part is applied.
+        let answer = if drift::has_additions(&Live::new(answer.clone()), &step.object) {
+            self.replace(&answer, step).await?
+        } else {
+            answer
         };
         let changed = live.is_none_or(|live| live.resource_version() != answer.resource_version());
         self.applied.insert(step.key.clone(), Applied { desired, live: drift::live_hash(&answer) });
@@ -196,6 +223,45 @@ impl Actor {
         let parameters = PatchParams::apply(names::OPERATOR).force();
         let patch = Patch::Apply(&step.object);
         Ok(self.writer.send(|| api.patch(&step.key.name, &parameters, &patch)).await?)
+    }
+
+    async fn replace(&self, live: &DynamicObject, step: &Step) -> Result<DynamicObject, ActError> {
+        info!(object = %step.key, "taking away what others added");
+        let patch: Patch<()> = Patch::Json(serde_json::from_value(drift::replacement(live, &step.object))?);
+        let parameters =
+            PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
+        let api = self.api(&step.key.kind)?;
+        Ok(self.writer.send(|| api.patch(&step.key.name, &parameters, &patch)).await?)
+    }
+
+    /// Makes a certificate and stores it.
+    async fn issue(
+        &self,
+        issue: &Issue,
+        observed: &Observed,
+        operator: &JobSetOperator,
+    ) -> Result<(), ActError> {
+        let name = &issue.wanted.secret;
+        let found = observed.get("Secret", name).and_then(|live| (*live.object).clone().try_parse().ok());
+        let made = carried_out(&issue.decision, found.as_ref(), "", &issue.wanted, Timestamp::now())?;
+        let Some(made) = made else { return Ok(()) };
+        let object = secret(name, operator).data(json!({"type": "kubernetes.io/tls", "data": made.data}));
+        let step = Step { key: ObjectKey::of(&object), object, needs: None };
+        let answer = self.patch(&step).await?;
+        info!(secret = %name, why = ?issue.decision, "certificate issued");
+        self.announcer.applied(operator, &answer, found.is_none());
+        self.index.written(answer);
+        Ok(())
+    }
+
+    /// Takes cert-manager's injector off a webhook configuration: the operator keeps the CA there itself.
+    async fn detach_injector(&self, key: &ObjectKey) -> Result<(), ActError> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {INJECT_CA_FROM: null}}}));
+        let api = self.api(&key.kind)?;
+        let parameters = PatchParams::default();
+        self.index.written(self.writer.send(|| api.patch(&key.name, &parameters, &patch)).await?);
+        info!(object = %key, "cert-manager's injector no longer works on it");
+        Ok(())
     }
 
     async fn delete(

@@ -3,16 +3,32 @@
 //! [`objects`] returns the operand's objects in apply order: whatever an object needs stands before it. The same
 //! function serves the running operator and, without an owner, the generator of `manifests/`.
 
+mod certification;
+pub mod configuration;
+mod conflict;
+mod monitoring;
+mod network;
+mod operand;
+mod operand_state;
 pub mod operator;
 pub mod plan;
 mod rbac_objects;
 pub mod status;
 pub mod template;
+pub mod tls_profile;
+
+pub use certification::{Issue, Provider};
 
 use crate::names;
+use crate::observe::facts::ProxySettings;
 use askama::Template;
+use certification::dns_names;
+use jobset_api::configuration::Tls;
+use jobset_api::jobset_operator::ControllerSpec;
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -59,12 +75,50 @@ pub struct Inputs {
     pub log_level: OperandLogLevel,
     /// Where the serving certificates come from.
     pub certificates: Certificates,
-    /// Whether a `ServiceMonitor` can be created.
-    pub monitoring_available: bool,
-    /// Pods of the operand.
-    pub replicas: i32,
     /// Content hashes of the certificates that the operand serves with, once they are there.
     pub certificate_hashes: CertificateHashes,
+    /// Which objects of the Prometheus operator can be created.
+    pub monitoring: Monitoring,
+    /// Pods of the operand.
+    pub replicas: i32,
+    /// How the administrator wants the operand deployed; `replicas` is decided already.
+    pub controller: ControllerSpec,
+    /// Which TLS the operand's servers speak; its own choice without it.
+    pub tls: Option<Tls>,
+    /// How the operand reaches the outside.
+    pub proxy: ProxySettings,
+    /// What is merged last into the operand's configuration.
+    pub config_overrides: Option<Value>,
+}
+
+impl Inputs {
+    /// For a cluster of which nothing is known, as whoever applies manifests by hand has it.
+    pub fn plain(namespace: &str, operand_image: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            operand_image: operand_image.to_owned(),
+            owner: None,
+            managed_by: ManagedBy::Kustomize,
+            log_level: OperandLogLevel::Info,
+            certificates: Certificates::Internal,
+            certificate_hashes: CertificateHashes::default(),
+            monitoring: Monitoring::default(),
+            replicas: 1,
+            controller: ControllerSpec::default(),
+            tls: None,
+            proxy: ProxySettings::default(),
+            config_overrides: None,
+        }
+    }
+}
+
+/// Which objects of the Prometheus operator can be created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Monitoring {
+    /// `ServiceMonitor`, and the rights that Prometheus needs to follow it.
+    pub service_monitor: bool,
+    /// `PrometheusRule`.
+    pub prometheus_rule: bool,
 }
 
 /// Who applies the objects: the value of the label `app.kubernetes.io/managed-by`.
@@ -105,38 +159,64 @@ impl OperandLogLevel {
 }
 
 /// Where the serving certificates come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certificates {
-    /// cert-manager issues them into Secrets and keeps the CA in the webhook configurations.
-    CertManager,
-    /// The operand makes its own.
+    /// In manifests: the operand makes those of its webhooks itself.
     Internal,
+    /// With the operator, which keeps the CA in the webhook configurations itself.
+    Operator {
+        /// Whether cert-manager shall issue, be it that others serve still.
+        issuers: bool,
+        /// Whose certificates the operand's pods mount.
+        serving: Provider,
+        /// CAs that the webhook configurations trust, PEM.
+        ca_bundle: String,
+    },
+}
+
+impl Certificates {
+    fn webhook_secret(&self) -> &'static str {
+        self.provider().webhook_secret()
+    }
+
+    fn metrics_secret(&self) -> &'static str {
+        self.provider().metrics_secret()
+    }
+
+    fn provider(&self) -> Provider {
+        match self {
+            Certificates::Internal => Provider::CertManager,
+            Certificates::Operator { serving, .. } => *serving,
+        }
+    }
 }
 
 /// Content hashes of the certificates; none while a certificate is not issued yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateHashes {
-    /// Of Secret `webhook-server-cert`.
+    /// Of the webhook server's Secret.
     pub webhook: Option<String>,
-    /// Of Secret `metrics-server-cert`.
+    /// Of the metrics server's Secret.
     pub metrics: Option<String>,
 }
 
 /// The operand's objects, in apply order.
 pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
-    let mut all = rbac_objects::operand(inputs.monitoring_available.then_some(MONITORING_NAMESPACE));
+    let prometheus = inputs.monitoring.service_monitor.then_some(MONITORING_NAMESPACE);
+    let mut all = rbac_objects::operand(prometheus);
     all.extend(services()?);
-    if inputs.certificates == Certificates::CertManager {
+    if matches!(&inputs.certificates, Certificates::Operator { issuers: true, .. }) {
         all.extend(certificates(&inputs.namespace)?);
     }
-    let configuration = configuration(inputs)?;
+    let configuration = configuration::text(inputs)?;
     all.push(config_map(&configuration));
     all.push(jobset_crd()?);
-    all.extend(deployment(inputs, &content_hash([configuration.as_bytes()]))?);
+    all.extend(operand::deployment(inputs, &content_hash([configuration.as_bytes()]))?);
     all.extend(webhooks(inputs)?);
-    if inputs.monitoring_available {
-        all.extend(monitoring(&inputs.namespace)?);
+    if inputs.managed_by == ManagedBy::Operator {
+        all.extend(network::policies()?);
     }
+    all.extend(monitoring::objects(inputs)?);
     for object in &mut all {
         finish(object, inputs);
     }
@@ -172,7 +252,7 @@ fn finish(object: &mut DynamicObject, inputs: &Inputs) {
     if kind != "CustomResourceDefinition" {
         object.metadata.owner_references = inputs.owner.clone().map(|owner| vec![owner]);
     }
-    if let Some(subjects) = object.data.get_mut("subjects").and_then(serde_json::Value::as_array_mut) {
+    if let Some(subjects) = object.data.get_mut("subjects").and_then(Value::as_array_mut) {
         for subject in subjects {
             if let Some(subject) = subject.as_object_mut() {
                 subject.entry("namespace").or_insert_with(|| inputs.namespace.clone().into());
@@ -223,9 +303,6 @@ fn certificates(namespace: &str) -> Result<Vec<DynamicObject>, DesiredError> {
         ca_issuer: &'a str,
         leaves: [Leaf<'a>; 2],
     }
-    let dns_names = |service: &str| {
-        [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
-    };
     template::objects(
         "cert-manager.yaml",
         &CertManager {
@@ -237,34 +314,16 @@ fn certificates(namespace: &str) -> Result<Vec<DynamicObject>, DesiredError> {
                 Leaf {
                     name: names::WEBHOOK_CERTIFICATE,
                     common_name: "jobset-webhook",
-                    dns_names: dns_names(names::WEBHOOK_SERVICE),
+                    dns_names: dns_names(names::WEBHOOK_SERVICE, namespace),
                     secret: names::WEBHOOK_SECRET,
                 },
                 Leaf {
                     name: names::METRICS_CERTIFICATE,
                     common_name: "jobset-metrics",
-                    dns_names: dns_names(names::METRICS_SERVICE),
+                    dns_names: dns_names(names::METRICS_SERVICE, namespace),
                     secret: names::METRICS_SECRET,
                 },
             ],
-        },
-    )
-}
-
-fn configuration(inputs: &Inputs) -> Result<String, DesiredError> {
-    #[derive(Template)]
-    #[template(path = "controller_manager_config.yaml")]
-    struct Configuration<'a> {
-        internal_certificates: bool,
-        webhook_service: &'a str,
-        webhook_secret: &'a str,
-    }
-    template::text(
-        "controller_manager_config.yaml",
-        &Configuration {
-            internal_certificates: inputs.certificates == Certificates::Internal,
-            webhook_service: names::WEBHOOK_SERVICE,
-            webhook_secret: names::INTERNAL_WEBHOOK_SECRET,
         },
     )
 }
@@ -283,91 +342,32 @@ fn jobset_crd() -> Result<DynamicObject, DesiredError> {
     parsed.clone().map_err(|message| DesiredError::Object { name: FILE, message })
 }
 
-fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<DynamicObject>, DesiredError> {
-    #[derive(Template)]
-    #[template(path = "deployment.yaml")]
-    struct Deployment<'a> {
-        name: &'a str,
-        container: &'a str,
-        service_account: &'a str,
-        image: &'a str,
-        replicas: i32,
-        hashes: Vec<(&'a str, &'a str)>,
-        config_argument: String,
-        log_argument: String,
-        config_map: &'a str,
-        config_key: &'a str,
-        config_path: &'a str,
-        webhook_secret: &'a str,
-        metrics_secret: &'a str,
-        internal_certificates: bool,
-    }
-    let config_path = "/controller_manager_config.yaml";
-    let mut hashes = vec![(names::CONFIG_HASH, config_hash)];
-    for (key, hash) in [
-        (names::WEBHOOK_CERTIFICATE_HASH, &inputs.certificate_hashes.webhook),
-        (names::METRICS_CERTIFICATE_HASH, &inputs.certificate_hashes.metrics),
-    ] {
-        hashes.extend(hash.as_deref().map(|hash| (key, hash)));
-    }
-    template::objects(
-        "deployment.yaml",
-        &Deployment {
-            name: names::OPERAND,
-            container: names::OPERAND_CONTAINER,
-            service_account: names::OPERAND,
-            image: &inputs.operand_image,
-            replicas: inputs.replicas,
-            hashes,
-            config_argument: format!("--config={config_path}"),
-            log_argument: format!("--zap-log-level={}", inputs.log_level.as_str()),
-            config_map: names::CONFIG_MAP,
-            config_key: names::CONFIG_KEY,
-            config_path,
-            webhook_secret: names::WEBHOOK_SECRET,
-            metrics_secret: names::METRICS_SECRET,
-            internal_certificates: inputs.certificates == Certificates::Internal,
-        },
-    )
-}
-
 fn webhooks(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     #[derive(Template)]
     #[template(path = "webhooks.yaml")]
     struct Webhooks<'a> {
         mutating: &'a str,
         validating: &'a str,
-        inject_ca_from: Option<String>,
+        ca_bundle: Option<String>,
         service: &'a str,
         namespace: &'a str,
     }
+    let ca_bundle = match &inputs.certificates {
+        Certificates::Operator { ca_bundle, .. } => {
+            // Kubernetes: bytes are base64 in JSON.
+            let bytes = serde_json::to_value(ByteString(ca_bundle.clone().into_bytes())).unwrap_or_default();
+            bytes.as_str().map(str::to_owned)
+        }
+        Certificates::Internal => None,
+    };
     template::objects(
         "webhooks.yaml",
         &Webhooks {
             mutating: names::MUTATING_WEBHOOKS,
             validating: names::VALIDATING_WEBHOOKS,
-            inject_ca_from: (inputs.certificates == Certificates::CertManager)
-                .then(|| format!("{}/{}", inputs.namespace, names::WEBHOOK_CERTIFICATE)),
+            ca_bundle,
             service: names::WEBHOOK_SERVICE,
             namespace: &inputs.namespace,
-        },
-    )
-}
-
-fn monitoring(namespace: &str) -> Result<Vec<DynamicObject>, DesiredError> {
-    #[derive(Template)]
-    #[template(path = "monitoring.yaml")]
-    struct Monitoring<'a> {
-        name: &'a str,
-        metrics_secret: &'a str,
-        server_name: String,
-    }
-    template::objects(
-        "monitoring.yaml",
-        &Monitoring {
-            name: names::SERVICE_MONITOR,
-            metrics_secret: names::METRICS_SECRET,
-            server_name: format!("{}.{namespace}.svc", names::METRICS_SERVICE),
         },
     )
 }

@@ -3,16 +3,31 @@
 //! A plan's steps are independent of one another but for what `needs` says, so that one object that cannot be
 //! written holds up only those that make no sense without it.
 
-use super::{CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, OperandLogLevel, objects};
+use super::certification::{Certification, Issue, Provider, decide_certification, outlived_secrets};
+use super::configuration::check_overrides;
+use super::conflict::conflicting_installation;
+use super::{
+    CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, objects,
+    tls_profile,
+};
 use crate::names;
-use crate::observe::{Live, ObjectKey, Observed};
+use crate::observe::facts::{ProxySettings, TlsSecurityProfile};
+use crate::observe::{Live, ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{LogLevel, ManagementState};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
+use manager_runtime::certificates::decide::{AUTHORITY_KEY, BUNDLE, CERTIFICATE, KEY};
 use std::collections::BTreeSet;
+
+/// Pods of the operand in a cluster that shall survive the loss of a node.
+const HIGHLY_AVAILABLE_REPLICAS: i32 = 2;
+/// Annotation by which cert-manager puts a CA into webhook configurations. The operator does that itself, and two
+/// would undo each other's work.
+pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 
 /// What does not change while the process runs.
 #[derive(Clone, Debug)]
@@ -23,6 +38,10 @@ pub struct Settings {
     pub operand_image: Option<String>,
     /// Version of the operator.
     pub version: &'static str,
+    /// How the operator itself reaches the outside; holds for the operand where the cluster has no Proxy object.
+    pub proxy: ProxySettings,
+    /// TLS that the operator's own servers began with.
+    pub tls_profile: Option<TlsSecurityProfile>,
 }
 
 /// What the administrator wants, in short.
@@ -75,7 +94,7 @@ pub struct Problem {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// What the administrator wants.
     pub mode: Mode,
@@ -83,6 +102,10 @@ pub struct Plan {
     pub apply: Vec<Step>,
     /// Whether the JobSet API has an owner whose deletion would delete every JobSet: the Go operator gave it one.
     pub disown_api: bool,
+    /// Webhook configurations that cert-manager's injector still works on.
+    pub detach_injector: Vec<ObjectKey>,
+    /// Certificates to issue, before anything is applied.
+    pub issue: Vec<Issue>,
     /// Objects to delete, in order.
     pub delete: Vec<ObjectKey>,
     /// What is waited for, and comes without anybody's doing.
@@ -91,6 +114,10 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// Whether the JobSet API shall be deleted, if no JobSet is left.
     pub delete_unused_api: bool,
+    /// Whether settings are in use that no upgrade minds.
+    pub unsupported_overrides: bool,
+    /// When to look again although nothing changed.
+    pub look_again: Option<Timestamp>,
 }
 
 impl Plan {
@@ -100,27 +127,42 @@ impl Plan {
             mode,
             apply: Vec::new(),
             disown_api: false,
+            detach_injector: Vec::new(),
+            issue: Vec::new(),
             delete: Vec::new(),
             waiting: Vec::new(),
             problems: Vec::new(),
             delete_unused_api: false,
+            unsupported_overrides: false,
+            look_again: None,
         }
     }
 }
 
-/// Decides.
-pub fn plan(settings: &Settings, observed: &Observed) -> Result<Plan, DesiredError> {
+/// Decides. Nothing here depends on `now` but when certificates are renewed.
+pub fn plan(settings: &Settings, observed: &Observed, now: Timestamp) -> Result<Plan, DesiredError> {
     let operator = observed.operator.as_deref();
     let mode = Mode::of(operator);
-    match (mode, operator) {
-        (Mode::Managed, Some(operator)) => manage(settings, observed, operator),
-        (Mode::Absent | Mode::Removed, _) => Ok(remove(observed, mode)),
-        _ => Ok(Plan::new(mode)),
-    }
+    let mut plan = match (mode, operator) {
+        (Mode::Managed, Some(operator)) => manage(settings, observed, operator, now)?,
+        (Mode::Absent | Mode::Removed, _) => remove(settings, observed, mode),
+        _ => Plan::new(mode),
+    };
+    plan.unsupported_overrides = operator.is_some_and(|operator| overrides(operator).is_some());
+    Ok(plan)
 }
 
-fn manage(settings: &Settings, observed: &Observed, operator: &JobSetOperator) -> Result<Plan, DesiredError> {
+fn manage(
+    settings: &Settings,
+    observed: &Observed,
+    operator: &JobSetOperator,
+    now: Timestamp,
+) -> Result<Plan, DesiredError> {
     let mut plan = Plan::new(Mode::Managed);
+    if let Some(conflict) = conflicting_installation(settings, observed) {
+        plan.problems.push(conflict);
+        return Ok(plan);
+    }
     if settings.operand_image.is_none() {
         plan.problems.push(Problem {
             reason: "MissingOperandImage",
@@ -130,79 +172,177 @@ fn manage(settings: &Settings, observed: &Observed, operator: &JobSetOperator) -
                     .to_owned(),
         });
     }
-    if !observed.cert_manager() {
-        plan.problems.push(Problem {
-            reason: "MissingDependency",
-            message: "please make sure that cert-manager is installed on your cluster".to_owned(),
-        });
+    let mut certification = decide_certification(settings, observed, operator, now);
+    plan.issue = std::mem::take(&mut certification.issue);
+    plan.look_again = certification.look_again;
+    plan.waiting.append(&mut certification.waiting);
+    plan.problems.append(&mut certification.problems);
+
+    let desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
+    plan.delete = no_longer_desired(observed, &desired);
+    plan.delete.extend(outlived_secrets(&certification, observed));
+    plan.disown_api =
+        observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_our_owner);
+    let operand_can_run = certification.serving.is_some() && settings.operand_image.is_some();
+    for object in desired {
+        let key = ObjectKey::of(&object);
+        let live = observed.objects.get(&key);
+        if live.is_some_and(|live| live.object.annotations().contains_key(INJECT_CA_FROM))
+            && key.kind.ends_with("WebhookConfiguration")
+        {
+            plan.detach_injector.push(key.clone());
+        }
+        if let Some(needs) = admitted(&key, live.is_some(), operand_can_run, &certification) {
+            plan.apply.push(Step { key, object, needs });
+        }
     }
-    let hash = |secret: &str| observed.secrets.get(secret).and_then(|secret| secret.hash.clone());
-    let certificate_hashes =
-        CertificateHashes { webhook: hash(names::WEBHOOK_SECRET), metrics: hash(names::METRICS_SECRET) };
-    let certified = certificate_hashes.webhook.is_some() && certificate_hashes.metrics.is_some();
-    if observed.cert_manager() && !certified {
-        plan.waiting = missing_certificates(observed);
+    plan.apply.extend(secrets(observed, operator, &certification, &plan.issue));
+    Ok(plan)
+}
+
+/// Whether an object may be applied now and, if so, the object without which it would do harm.
+///
+/// The JobSet API appears together with what serves it. Before that, a JobSet could be created that nobody fills in
+/// and checks; and a webhook that points at nobody refuses every pod of every JobSet.
+#[allow(clippy::option_option)]
+fn admitted(
+    key: &ObjectKey,
+    exists: bool,
+    operand_can_run: bool,
+    certification: &Certification,
+) -> Option<Option<ObjectKey>> {
+    let deployment = || Some(ObjectKey::new("Deployment", names::OPERAND));
+    let api = || Some(ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD));
+    match key.kind.as_str() {
+        "CustomResourceDefinition" => (operand_can_run || exists).then_some(None),
+        // Its pods must not show a certificate that the API server does not trust yet.
+        "Deployment" => (operand_can_run && certification.trusted).then(api),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" if exists => {
+            // Without a CA there is nothing better than what is there.
+            (!certification.ca_bundle.is_empty()).then_some(None)
+        }
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => operand_can_run.then(deployment),
+        _ => Some(None),
     }
-    let inputs = Inputs {
+}
+
+/// What the operand's objects depend on.
+fn inputs(
+    settings: &Settings,
+    observed: &Observed,
+    operator: &JobSetOperator,
+    certification: &Certification,
+    problems: &mut Vec<Problem>,
+) -> Inputs {
+    let controller = operator.spec.controller.clone().unwrap_or_default();
+    let topology = if observed.facts.highly_available { HIGHLY_AVAILABLE_REPLICAS } else { 1 };
+    let (webhook, metrics) = certification.hashes.clone().unzip();
+    let tls = observed.facts.tls_profile.as_ref().map(|profile| {
+        tls_profile::settings(profile).unwrap_or_else(|message| {
+            problems.push(Problem { reason: "UnsupportedTLSProfile", message });
+            tls_profile::intermediate()
+        })
+    });
+    let config_overrides = overrides(operator).filter(|overrides| match check_overrides(overrides) {
+        Ok(()) => true,
+        Err(message) => {
+            problems.push(Problem {
+                reason: "InvalidConfigOverrides",
+                message: format!(
+                    "spec.unsupportedConfigOverrides is not used, because the JobSet controller could not read its \
+                     configuration with it: {message}"
+                ),
+            });
+            false
+        }
+    });
+    Inputs {
         namespace: settings.namespace.clone(),
         operand_image: settings.operand_image.clone().unwrap_or_default(),
         owner: Some(owner(operator)),
         managed_by: ManagedBy::Operator,
         log_level: operand_log_level(operator),
-        certificates: Certificates::CertManager,
-        monitoring_available: observed.monitoring(),
-        replicas: 1,
-        certificate_hashes,
-    };
-    let operand_can_run = certified && settings.operand_image.is_some();
-    let deployment = ObjectKey::new("Deployment", names::OPERAND);
-    let api = ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD);
-    let desired = objects(&inputs)?;
-    plan.delete = no_longer_desired(observed, &desired);
-    plan.disown_api =
-        observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_our_owner);
-    for object in desired {
-        let key = ObjectKey::of(&object);
-        let exists = observed.objects.contains_key(&key);
-        // The JobSet API appears together with what serves it. Before that, a JobSet could be created that nobody
-        // fills in and checks; and a webhook that points at nobody refuses every pod of every JobSet.
-        let (allowed, needs) = match key.kind.as_str() {
-            "Issuer" | "Certificate" => (observed.cert_manager(), None),
-            "CustomResourceDefinition" => (operand_can_run || exists, None),
-            "Deployment" => (operand_can_run, Some(api.clone())),
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" if exists => (true, None),
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
-                (operand_can_run, Some(deployment.clone()))
-            }
-            _ => (true, None),
-        };
-        if allowed {
-            plan.apply.push(Step { key, object, needs });
-        }
+        certificates: Certificates::Operator {
+            issuers: certification.needs_issuers(observed),
+            serving: certification.serving.unwrap_or(certification.wanted),
+            ca_bundle: certification.ca_bundle.clone(),
+        },
+        certificate_hashes: CertificateHashes { webhook, metrics },
+        monitoring: Monitoring {
+            service_monitor: observed.apis.contains(kinds::SERVICE_MONITOR_CRD),
+            prometheus_rule: observed.apis.contains(kinds::PROMETHEUS_RULE_CRD),
+        },
+        replicas: controller.replicas.unwrap_or(topology),
+        controller,
+        tls,
+        proxy: observed.facts.proxy.clone().unwrap_or_else(|| settings.proxy.clone()),
+        config_overrides: config_overrides.cloned(),
     }
-    plan.apply.extend(adoptions(observed, operator));
-    Ok(plan)
 }
 
+/// `spec.unsupportedConfigOverrides`, where it says anything.
+fn overrides(operator: &JobSetOperator) -> Option<&serde_json::Value> {
+    operator.spec.unsupported_config_overrides.as_ref().filter(|overrides| match overrides {
+        serde_json::Value::Null => false,
+        serde_json::Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    })
+}
+
+/// The Secrets as they shall be.
+///
 /// cert-manager leaves the Secrets of its Certificates behind when those are deleted. So that no private key
-/// outlives the operand, the Secrets get its owner, too. The uid keeps a Secret that is just gone from being made.
-fn adoptions(observed: &Observed, operator: &JobSetOperator) -> Vec<Step> {
-    let adopt = |name: &&str| {
+/// outlives the operand, they get its owner, too, and the uid keeps one that is just gone from being made. Of those
+/// that the operator issues it applies the content as well: what it does not name, it would take away.
+fn secrets(
+    observed: &Observed,
+    operator: &JobSetOperator,
+    certification: &Certification,
+    issue: &[Issue],
+) -> Vec<Step> {
+    let is_to_be_issued = |name: &str| issue.iter().any(|issue| issue.wanted.secret == name);
+    let step = |provider: Provider, name: &str| {
         let live = observed.get("Secret", name)?;
-        let mut object = DynamicObject::new(name, &ApiResource::erase::<Secret>(&()));
-        object.metadata.uid = live.object.uid();
-        object.metadata.owner_references = Some(vec![owner(operator)]);
-        object.metadata.labels =
-            Some([(names::MANAGED_BY_LABEL.to_owned(), names::OPERATOR.to_owned())].into_iter().collect());
         let alive = live.object.metadata.deletion_timestamp.is_none();
+        let mut object = secret(name, operator);
+        match provider {
+            Provider::CertManager => object.metadata.uid = live.object.uid(),
+            Provider::BuiltIn => {
+                // Of a foreign Secret nothing is taken over.
+                if !live.has_our_label() && !live.has_our_owner() {
+                    return None;
+                }
+                let data = live.object.data.get("data")?.as_object()?.iter();
+                let data: serde_json::Map<_, _> = data
+                    .filter(|(key, _)| [BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY].contains(&key.as_str()))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
+                object = object.data(serde_json::json!({"type": "kubernetes.io/tls", "data": data}));
+            }
+        }
         alive.then(|| Step { key: ObjectKey::of(&object), object, needs: None })
     };
-    [names::CA_SECRET, names::WEBHOOK_SECRET, names::METRICS_SECRET].iter().filter_map(adopt).collect()
+    [Provider::CertManager, Provider::BuiltIn]
+        .into_iter()
+        .filter(|&provider| certification.keeps(provider))
+        .flat_map(|provider| provider.secrets().iter().map(move |name| (provider, *name)))
+        .filter(|(_, name)| !is_to_be_issued(name))
+        .filter_map(|(provider, name)| step(provider, name))
+        .collect()
+}
+
+/// A Secret of ours without its content.
+pub fn secret(name: &str, operator: &JobSetOperator) -> DynamicObject {
+    let mut object = DynamicObject::new(name, &ApiResource::erase::<Secret>(&()));
+    object.metadata.owner_references = Some(vec![owner(operator)]);
+    object.metadata.labels =
+        Some([(names::MANAGED_BY_LABEL.to_owned(), names::OPERATOR.to_owned())].into_iter().collect());
+    object
 }
 
 /// The operand goes, webhooks first: they refuse every JobSet from the moment that nobody answers them.
 /// When the JobSetOperator is gone this is the garbage collector's work.
-fn remove(observed: &Observed, mode: Mode) -> Plan {
+fn remove(settings: &Settings, observed: &Observed, mode: Mode) -> Plan {
     let mut plan = Plan::new(mode);
     let mut ours: Vec<&ObjectKey> = removable(observed).collect();
     // As long as a Certificate is there, cert-manager makes its Secret anew.
@@ -212,7 +352,9 @@ fn remove(observed: &Observed, mode: Mode) -> Plan {
     ours.sort_by_key(|key| (removal_rank(&key.kind), (*key).clone()));
     let api = observed.get("CustomResourceDefinition", names::JOBSET_CRD);
     // While the operand runs it needs the API.
-    plan.delete_unused_api = ours.is_empty() && api.is_some_and(is_our_api);
+    plan.delete_unused_api = ours.is_empty()
+        && api.is_some_and(is_our_api)
+        && conflicting_installation(settings, observed).is_none();
     if mode == Mode::Removed {
         plan.delete = ours.into_iter().cloned().collect();
     }
@@ -222,7 +364,7 @@ fn remove(observed: &Observed, mode: Mode) -> Plan {
 fn removal_rank(kind: &str) -> u8 {
     match kind {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => 0,
-        "ServiceMonitor" => 1,
+        "ServiceMonitor" | "PrometheusRule" => 1,
         "Deployment" => 2,
         "Service" | "ConfigMap" | "Certificate" => 3,
         "Issuer" => 4,
@@ -250,34 +392,6 @@ fn removable(observed: &Observed) -> impl Iterator<Item = &ObjectKey> {
 fn no_longer_desired(observed: &Observed, desired: &[DynamicObject]) -> Vec<ObjectKey> {
     let wanted: BTreeSet<ObjectKey> = desired.iter().map(ObjectKey::of).collect();
     removable(observed).filter(|key| key.kind != "Secret" && !wanted.contains(key)).cloned().collect()
-}
-
-/// One sentence for each Secret that is not complete, with what cert-manager says about it.
-fn missing_certificates(observed: &Observed) -> Vec<String> {
-    let not_ready = |certificate: &str| {
-        let live = observed.get("Certificate", certificate)?;
-        let conditions = live.object.data.pointer("/status/conditions")?.as_array()?;
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
-        let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
-        (ready["status"] != "True").then(|| format!("{}: {}", text("reason"), text("message")))
-    };
-    let mut sentences = Vec::new();
-    for (secret, certificate) in [
-        (names::WEBHOOK_SECRET, names::WEBHOOK_CERTIFICATE),
-        (names::METRICS_SECRET, names::METRICS_CERTIFICATE),
-    ] {
-        if observed.secrets.get(secret).is_some_and(|secret| secret.hash.is_some()) {
-            continue;
-        }
-        let why = match (not_ready(certificate), not_ready(names::CA_CERTIFICATE)) {
-            (Some(own), Some(root)) => format!("{own}; Certificate {}: {root}", names::CA_CERTIFICATE),
-            (Some(own), None) => own,
-            (None, Some(root)) => format!("waits for Certificate {}: {root}", names::CA_CERTIFICATE),
-            (None, None) => "cert-manager has not answered yet".to_owned(),
-        };
-        sentences.push(format!("Secret {secret} is not complete; Certificate {certificate}: {why}"));
-    }
-    sentences
 }
 
 /// A plain reference: it neither controls nor blocks the owner's deletion, so that the operand goes when its

@@ -1,7 +1,7 @@
 //! Service accounts, roles and bindings, built from the table in [`crate::rbac`].
 
 use crate::names;
-use crate::rbac::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, PROMETHEUS_ROLE, Rule};
+use crate::rbac::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, PROMETHEUS_ROLE, Rule, USER_ROLES, UserRole};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
@@ -26,11 +26,22 @@ pub(super) fn operand(monitoring_namespace: Option<&str>) -> Vec<DynamicObject> 
         all.push(role_object("Role", role.name, role.rules));
         all.push(binding("Role", role.binding, role.name, &prometheus));
     }
+    all.extend(USER_ROLES.iter().map(user_role));
     for object in &mut all {
         let labels = object.metadata.labels.get_or_insert_default();
         labels.insert("app.kubernetes.io/component".to_owned(), "rbac".to_owned());
     }
     all
+}
+
+/// A role for people. Kubernetes adds its rules to the roles that its labels name.
+fn user_role(role: &UserRole) -> DynamicObject {
+    let mut object = role_object("ClusterRole", role.name, role.rules);
+    let labels = object.metadata.labels.get_or_insert_default();
+    for part_of in role.part_of {
+        labels.insert(format!("rbac.authorization.k8s.io/aggregate-to-{part_of}"), "true".to_owned());
+    }
+    object
 }
 
 /// A ServiceAccount.

@@ -1,12 +1,13 @@
 //! The status of the JobSetOperator, from what was observed, planned and done.
 
+use super::operand_state::OperandState;
 use super::plan::{Mode, Plan, Problem, Settings};
 use crate::names;
 use crate::observe::{ObjectKey, Observed};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{GenerationStatus, JobSetOperatorStatus, OperatorCondition};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
 
 /// Pods of the operand serve.
 pub const AVAILABLE: &str = "Available";
@@ -14,6 +15,8 @@ pub const AVAILABLE: &str = "Available";
 pub const PROGRESSING: &str = "Progressing";
 /// Something is wrong and stays wrong until somebody acts.
 pub const DEGRADED: &str = "Degraded";
+/// An upgrade of the operator takes everything along.
+pub const UPGRADEABLE: &str = "Upgradeable";
 /// [`DEGRADED`] as far as the operand itself goes; read by tools that know the Go operator.
 pub const TARGET_DEGRADED: &str = "TargetConfigControllerDegraded";
 /// [`DEGRADED`] as far as service account, roles and metrics Service go; read by tools that know the Go operator.
@@ -54,13 +57,17 @@ pub fn status(
     operator: &JobSetOperator,
     now: &Time,
 ) -> JobSetOperatorStatus {
-    let operand = Operand::of(observed);
+    let operand = OperandState::of(observed);
     let mut problems = plan.problems.clone();
-    problems.extend(operand.as_ref().and_then(Operand::stuck).filter(|_| plan.mode == Mode::Managed));
+    if plan.mode == Mode::Managed {
+        problems.extend(operand.as_ref().and_then(stuck));
+        problems.extend(failing_pods(observed));
+    }
     let findings = [
-        available(plan, operand.as_ref()),
-        progressing(plan, &problems, failures, operand.as_ref()),
+        available(plan, observed, operand.as_ref()),
+        progressing(plan, observed, &problems, failures, operand.as_ref()),
         degraded(plan.mode, &problems, failures),
+        upgradeable(plan),
         partly_degraded(TARGET_DEGRADED, &problems, failures, |failure| !is_static(&failure.key)),
         partly_degraded(STATIC_DEGRADED, &[], failures, |failure| is_static(&failure.key)),
     ];
@@ -69,7 +76,7 @@ pub fn status(
         conditions: findings.into_iter().map(|finding| condition(finding, old, now)).collect(),
         generations: operand
             .as_ref()
-            .map(|operand| operand.generation(&settings.namespace))
+            .map(|operand| generation(operand, &settings.namespace))
             .into_iter()
             .collect(),
         latest_available_revision: old.and_then(|old| old.latest_available_revision),
@@ -93,35 +100,83 @@ fn condition(finding: Finding, old: Option<&JobSetOperatorStatus>, now: &Time) -
     }
 }
 
-fn available(plan: &Plan, operand: Option<&Operand>) -> Finding {
+fn available(plan: &Plan, observed: &Observed, operand: Option<&OperandState>) -> Finding {
+    let unavailable = |why: String| {
+        let message = format!("Operand Deployment is not available: {why}");
+        Finding::new(AVAILABLE, false, "DeploymentUnavailable", message)
+    };
     match operand {
         None if plan.mode == Mode::Removed => {
             Finding::new(AVAILABLE, false, "Removed", "the operand was removed, as spec.managementState asks")
         }
-        // A pod of an older template serves as well as one of the new.
-        Some(operand) if operand.available > 0 => {
-            Finding::new(AVAILABLE, true, AS_EXPECTED, operand.counts())
+        None => unavailable("it does not exist".to_owned()),
+        Some(operand) if operand.available == 0 => {
+            let troubles = pod_troubles(observed).map(|trouble| format!("; {trouble}"));
+            unavailable(troubles.fold(operand.counts(), |all, trouble| all + &trouble))
         }
-        Some(operand) => Finding::new(
-            AVAILABLE,
-            false,
-            "DeploymentUnavailable",
-            format!("Operand Deployment is not available: {}", operand.counts()),
-        ),
-        None => Finding::new(
-            AVAILABLE,
-            false,
-            "DeploymentUnavailable",
-            "Operand Deployment is not available: it does not exist",
-        ),
+        // A pod of an older version serves as well as one of the new, and one more than wanted does no harm.
+        Some(operand) => match unreachable_webhook(observed) {
+            Some(why) => Finding::new(AVAILABLE, false, "WebhookUnavailable", why),
+            None => Finding::new(AVAILABLE, true, AS_EXPECTED, operand.counts()),
+        },
     }
+}
+
+/// Why JobSets are not defaulted and validated although pods of the operand run.
+fn unreachable_webhook(observed: &Observed) -> Option<String> {
+    if observed.ready_endpoints == Some(0) {
+        return Some(format!("no address behind Service {} is ready", names::WEBHOOK_SERVICE));
+    }
+    [
+        ("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+        ("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+    ]
+    .into_iter()
+    .find_map(|(kind, name)| {
+        let Some(live) = observed.get(kind, name) else {
+            return Some(format!("{kind} {name} does not exist"));
+        };
+        let webhooks = live.object.data.get("webhooks").and_then(Value::as_array).into_iter().flatten();
+        let bundle = |webhook: &Value| webhook.pointer("/clientConfig/caBundle").cloned().unwrap_or_default();
+        let mut bundles = webhooks.map(bundle);
+        let trusts_nobody = bundles.any(|bundle| bundle.as_str().is_none_or(str::is_empty));
+        trusts_nobody.then(|| format!("{kind} {name} has no CA yet by which to know the operand"))
+    })
+}
+
+fn pod_troubles(observed: &Observed) -> impl Iterator<Item = String> {
+    observed.pods.iter().map(|(name, trouble)| format!("pod {name}: {}", trouble.message))
+}
+
+/// Pods that will hardly come up by themselves.
+fn failing_pods(observed: &Observed) -> Option<Problem> {
+    let failing = observed.pods.iter().filter(|(_, trouble)| trouble.lasting);
+    let told: Vec<String> =
+        failing.map(|(name, trouble)| format!("pod {name}: {}", trouble.message)).collect();
+    (!told.is_empty()).then(|| Problem {
+        reason: "OperandPodFailing",
+        message: format!("the operand does not run as it should: {}", told.join("; ")),
+    })
+}
+
+fn upgradeable(plan: &Plan) -> Finding {
+    if plan.unsupported_overrides {
+        return Finding::new(
+            UPGRADEABLE,
+            false,
+            "UnsupportedConfigOverrides",
+            "spec.unsupportedConfigOverrides is set: what it changes may not exist in the next version",
+        );
+    }
+    Finding::new(UPGRADEABLE, true, AS_EXPECTED, "")
 }
 
 fn progressing(
     plan: &Plan,
+    observed: &Observed,
     problems: &[Problem],
     failures: &[Failure],
-    operand: Option<&Operand>,
+    operand: Option<&OperandState>,
 ) -> Finding {
     match plan.mode {
         Mode::Unmanaged => {
@@ -151,8 +206,10 @@ fn progressing(
     }
     match operand {
         Some(operand) if operand.is_rolled_out() => Finding::new(PROGRESSING, false, AS_EXPECTED, ""),
-        Some(operand) if operand.stuck().is_none() => {
-            Finding::new(PROGRESSING, true, "RollingOut", operand.progress())
+        Some(operand) if operand.deadline_exceeded.is_none() => {
+            let troubles = pod_troubles(observed).map(|trouble| format!("; {trouble}"));
+            let message = troubles.fold(operand.progress(), |all, trouble| all + &trouble);
+            Finding::new(PROGRESSING, true, "RollingOut", message)
         }
         None if problems.is_empty() && failures.is_empty() => {
             Finding::new(PROGRESSING, true, "Deploying", "the operand's Deployment is being created")
@@ -195,76 +252,21 @@ fn is_static(key: &ObjectKey) -> bool {
     }
 }
 
-/// The operand's Deployment, as far as the status tells of it.
-struct Operand {
-    generation: i64,
-    observed_generation: i64,
-    wanted: i32,
-    total: i32,
-    updated: i32,
-    ready: i32,
-    available: i32,
-    deadline_exceeded: Option<String>,
+fn stuck(operand: &OperandState) -> Option<Problem> {
+    let message = operand.deadline_exceeded.as_ref()?;
+    Some(Problem {
+        reason: "RolloutStuck",
+        message: format!("the operand's rollout makes no progress: {message}"),
+    })
 }
 
-impl Operand {
-    fn of(observed: &Observed) -> Option<Self> {
-        let live = observed.get("Deployment", names::OPERAND)?;
-        let deployment: Deployment = (*live.object).clone().try_parse().ok()?;
-        let status = deployment.status.unwrap_or_default();
-        let conditions = status.conditions.unwrap_or_default();
-        let deadline = conditions.into_iter().find(|condition| {
-            condition.type_ == "Progressing"
-                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-        });
-        Some(Self {
-            generation: deployment.metadata.generation.unwrap_or_default(),
-            observed_generation: status.observed_generation.unwrap_or_default(),
-            wanted: deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1),
-            total: status.replicas.unwrap_or_default(),
-            updated: status.updated_replicas.unwrap_or_default(),
-            ready: status.ready_replicas.unwrap_or_default(),
-            available: status.available_replicas.unwrap_or_default(),
-            deadline_exceeded: deadline.map(|condition| condition.message.unwrap_or_default()),
-        })
-    }
-
-    fn counts(&self) -> String {
-        format!("{} of {} pods are available", self.available, self.wanted)
-    }
-
-    fn progress(&self) -> String {
-        if self.observed_generation < self.generation {
-            return "the Deployment controller has not seen the latest change yet".to_owned();
-        }
-        let old = self.total - self.updated;
-        let old = if old > 0 { format!(", {old} of an older version still run") } else { String::new() };
-        format!("{} of {} pods are up to date, {} available{old}", self.updated, self.wanted, self.available)
-    }
-
-    fn is_rolled_out(&self) -> bool {
-        self.observed_generation >= self.generation
-            && self.updated >= self.wanted
-            && self.available >= self.wanted
-            && self.total <= self.updated
-    }
-
-    fn stuck(&self) -> Option<Problem> {
-        let message = self.deadline_exceeded.as_ref()?;
-        Some(Problem {
-            reason: "RolloutStuck",
-            message: format!("the operand's rollout makes no progress: {message}"),
-        })
-    }
-
-    fn generation(&self, namespace: &str) -> GenerationStatus {
-        GenerationStatus {
-            group: "apps".to_owned(),
-            resource: "deployments".to_owned(),
-            namespace: namespace.to_owned(),
-            name: names::OPERAND.to_owned(),
-            last_generation: self.generation,
-            hash: String::new(),
-        }
+fn generation(operand: &OperandState, namespace: &str) -> GenerationStatus {
+    GenerationStatus {
+        group: "apps".to_owned(),
+        resource: "deployments".to_owned(),
+        namespace: namespace.to_owned(),
+        name: names::OPERAND.to_owned(),
+        last_generation: operand.generation,
+        hash: String::new(),
     }
 }

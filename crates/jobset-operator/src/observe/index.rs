@@ -1,16 +1,18 @@
 //! The index: the latest known state of everything that the operator watches.
 
-use super::kinds::{Feeds, Watch};
-use super::{CertificateSecret, Live, ObjectKey, Observed};
-use crate::desired::content_hash;
+use super::kinds::{Feeds, Selection, Watch};
+use super::pods::{self, PodTrouble};
+use super::{CertificateSecret, ClusterFacts, Live, ObjectKey, Observed};
 use crate::names;
 use jobset_api::JobSetOperator;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use manager_runtime::metrics::Metrics;
 use manager_runtime::queue::WorkQueue;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::warn;
 
 /// A watch that has not told its first state yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Unsynced {
     pub title: String,
     /// Why it could not start, if it could not.
     pub error: Option<String>,
+    /// Whether the operator can do its work without it.
+    pub optional: bool,
 }
 
 /// The index. Whoever changes it wakes [`Index::queue`].
@@ -42,7 +46,11 @@ struct State {
     objects: BTreeMap<ObjectKey, Record>,
     secrets: BTreeMap<String, CertificateSecret>,
     apis: BTreeSet<String>,
-    unsynced: BTreeMap<String, Option<String>>,
+    facts: ClusterFacts,
+    pods: BTreeMap<String, Option<PodTrouble>>,
+    endpoints: Option<BTreeMap<String, usize>>,
+    elsewhere: BTreeSet<String>,
+    unsynced: BTreeMap<String, Unsynced>,
 }
 
 /// A version of an object, or of its absence. Versions order the events of the watch and the answers to our own
@@ -62,15 +70,26 @@ impl Index {
             objects: state.objects.iter().filter_map(live).collect(),
             secrets: state.secrets.clone(),
             apis: state.apis.clone(),
+            facts: state.facts.clone(),
+            pods: state
+                .pods
+                .iter()
+                .filter_map(|(name, trouble)| Some((name.clone(), trouble.clone()?)))
+                .collect(),
+            ready_endpoints: state.endpoints.as_ref().map(|slices| slices.values().sum()),
+            elsewhere: state.elsewhere.clone(),
         };
-        let unsynced = state.unsynced.iter();
-        let unsynced = unsynced.map(|(title, error)| Unsynced { title: title.clone(), error: error.clone() });
-        (observed, unsynced.collect())
+        (observed, state.unsynced.values().cloned().collect())
     }
 
     /// Takes in the answer to a write of ours.
     pub fn written(&self, object: DynamicObject) {
-        self.state().put(object);
+        let mut state = self.state();
+        if ObjectKey::of(&object).kind == "Secret" {
+            state.put_secret(object);
+        } else {
+            state.put(object);
+        }
     }
 
     /// Takes in the answer to a write of the status.
@@ -87,13 +106,14 @@ impl Index {
 
     /// A watch was started and has told nothing yet.
     pub(super) fn starting(&self, watch: &Watch) {
-        self.state().unsynced.insert(watch.title(), None);
+        let unsynced = Unsynced { title: watch.title(), error: None, optional: watch.is_optional() };
+        self.state().unsynced.insert(watch.title(), unsynced);
     }
 
     /// A watch failed. It tries again by itself; as long as it has told nothing, its error is worth a word.
     pub(super) fn failed(&self, watch: &Watch, error: String) {
         let changed = match self.state().unsynced.get_mut(&watch.title()) {
-            Some(last) => last.replace(error.clone()) != Some(error),
+            Some(unsynced) => unsynced.error.replace(error.clone()) != Some(error),
             None => false,
         };
         if changed {
@@ -161,26 +181,57 @@ impl State {
     fn apply(&mut self, watch: &Watch, object: DynamicObject) {
         match watch.feeds {
             Feeds::Objects => self.put(object),
-            Feeds::Operator => {
-                // The CRD's schema lets nothing else in; an object that slips through all the same is no order.
-                let told: Option<JobSetOperator> = object.try_parse().ok();
-                let newer = |known: &Arc<JobSetOperator>, told: &JobSetOperator| {
-                    known.uid() == told.uid() && version(&**known) > version(told)
-                };
-                if !matches!((&self.operator, &told), (Some(known), Some(told)) if newer(known, told)) {
-                    self.operator = told.map(Arc::new);
-                }
-            }
-            Feeds::Secrets => {
-                self.secrets.insert(object.name_any(), certificate(&object));
-                // Nothing else needs their content, so that it is not kept.
-                self.put(DynamicObject { data: serde_json::Value::Null, ..object });
-            }
+            Feeds::Operator => self.apply_operator(object),
+            Feeds::Secrets => self.put_secret(object),
             Feeds::Apis => {
                 if is_served(&object) {
                     self.apis.insert(object.name_any());
                 }
             }
+            Feeds::Facts => self.facts.learn(watch.kind, Some(&object)),
+            Feeds::Pods => {
+                self.pods.insert(object.name_any(), pods::trouble(&object));
+            }
+            Feeds::Endpoints => {
+                let slices = self.endpoints.get_or_insert_default();
+                slices.insert(object.name_any(), ready_endpoints(&object));
+            }
+            Feeds::Elsewhere => {
+                self.elsewhere.extend(object.namespace());
+            }
+        }
+    }
+
+    fn apply_operator(&mut self, object: DynamicObject) {
+        // The CRD's schema lets nothing else in. Should an object slip through all the same, then what was wanted
+        // before still holds: it must not look as if the JobSetOperator were gone.
+        let told: JobSetOperator = match object.try_parse() {
+            Ok(told) => told,
+            Err(error) => {
+                warn!(%error, "the JobSetOperator cannot be read; going on with what it said before");
+                return;
+            }
+        };
+        let is_older =
+            |known: &Arc<JobSetOperator>| known.uid() == told.uid() && version(&**known) > version(&told);
+        if !self.operator.as_ref().is_some_and(is_older) {
+            self.operator = Some(Arc::new(told));
+        }
+    }
+
+    fn put_secret(&mut self, object: DynamicObject) {
+        let name = object.name_any();
+        let newest = self.objects.get(&ObjectKey::of(&object)).map_or(0, |record| record.version);
+        if newest > version(&object) {
+            return;
+        }
+        self.secrets.insert(name.clone(), CertificateSecret::of(&object));
+        // Of the others nobody needs the content, so that it is not kept.
+        let issued_by_us = [names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET];
+        if issued_by_us.contains(&name.as_str()) {
+            self.put(object);
+        } else {
+            self.put(DynamicObject { data: Value::Null, ..object });
         }
     }
 
@@ -195,16 +246,27 @@ impl State {
             Feeds::Apis => {
                 self.apis.remove(&object.name_any());
             }
+            Feeds::Facts => self.facts.learn(watch.kind, None),
+            Feeds::Pods => {
+                self.pods.remove(&object.name_any());
+            }
+            Feeds::Endpoints => {
+                self.endpoints.get_or_insert_default().remove(&object.name_any());
+            }
+            Feeds::Elsewhere => {
+                self.elsewhere.remove(&object.namespace().unwrap_or_default());
+            }
         }
     }
 
     /// Forgets what the watch feeds, but for `keys`.
     fn retain(&mut self, watch: &Watch, keys: &BTreeSet<ObjectKey>) {
-        let gone = |name: &str| match watch.selection {
-            super::kinds::Selection::Name(watched) => {
-                watched == name && !keys.contains(&ObjectKey::new(watch.kind, name))
-            }
-            super::kinds::Selection::OurLabel => !keys.contains(&ObjectKey::new(watch.kind, name)),
+        let gone = |name: &str| {
+            let covered = match watch.selection {
+                Selection::Name(watched) => watched == name,
+                Selection::OurLabel | Selection::Labels(_) => true,
+            };
+            covered && !keys.contains(&ObjectKey::new(watch.kind, name))
         };
         if matches!(watch.feeds, Feeds::Objects | Feeds::Secrets) {
             for (key, record) in &mut self.objects {
@@ -222,6 +284,15 @@ impl State {
             }
             Feeds::Secrets => self.secrets.retain(|name, _| !gone(name)),
             Feeds::Apis => self.apis.retain(|name| !gone(name)),
+            Feeds::Facts => {
+                if keys.is_empty() {
+                    self.facts.learn(watch.kind, None);
+                }
+            }
+            // Told anew right after this.
+            Feeds::Pods => self.pods.clear(),
+            Feeds::Endpoints => self.endpoints = Some(BTreeMap::new()),
+            Feeds::Elsewhere => self.elsewhere.clear(),
         }
     }
 }
@@ -240,16 +311,10 @@ pub(super) fn is_served(crd: &DynamicObject) -> bool {
         })
 }
 
-fn certificate(secret: &DynamicObject) -> CertificateSecret {
-    let value = |key: &str| secret.data.pointer(&format!("/data/{key}")).and_then(serde_json::Value::as_str);
-    let (certificate, key, ca) = (value("tls.crt"), value("tls.key"), value("ca.crt"));
-    let hash = match (certificate, key) {
-        (Some(certificate), Some(key)) if !certificate.is_empty() && !key.is_empty() => {
-            Some(content_hash([certificate.as_bytes(), key.as_bytes(), ca.unwrap_or_default().as_bytes()]))
-        }
-        _ => None,
-    };
-    CertificateSecret { hash }
+/// Kubernetes: an endpoint that says nothing about it is ready.
+fn ready_endpoints(slice: &DynamicObject) -> usize {
+    let endpoints = slice.data.get("endpoints").and_then(Value::as_array).into_iter().flatten();
+    endpoints.filter(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false))).count()
 }
 
 #[cfg(test)]
@@ -309,22 +374,70 @@ mod tests {
         let unsynced = |index: &Index| index.snapshot().1;
         assert_eq!(
             unsynced(&index),
-            [Unsynced { title: "services".into(), error: Some("forbidden".into()) }]
+            [Unsynced { title: "services".into(), error: Some("forbidden".into()), optional: false }]
         );
         index.replace(services(), vec![]);
         index.failed(services(), "a passing fault".into());
         assert_eq!(unsynced(&index), []);
     }
 
+    fn watch(feeds: Feeds) -> &'static Watch {
+        kinds::WATCHES.iter().find(|watch| watch.feeds == feeds).unwrap()
+    }
+
     #[test]
-    fn a_certificate_is_complete_with_certificate_and_key() {
-        let hash =
-            |data: serde_json::Value| certificate(&object("Secret", "s", 1, json!({ "data": data }))).hash;
-        assert_eq!(hash(json!({"tls.crt": "YQ==", "tls.key": ""})), None);
-        assert_eq!(hash(json!({"tls.crt": "YQ=="})), None);
-        let complete = hash(json!({"tls.crt": "YQ==", "tls.key": "Yg=="}));
-        assert!(complete.is_some());
-        assert_ne!(complete, hash(json!({"tls.crt": "YQ==", "tls.key": "Yg==", "ca.crt": "Yw=="})));
+    fn what_the_cluster_says_is_learnt_and_forgotten() {
+        let watch = kinds::WATCHES.iter().find(|watch| watch.kind == "Infrastructure").unwrap();
+        let status = json!({"status": {"infrastructureTopology": "HighlyAvailable"}});
+        let index = Index::default();
+        index.replace(watch, vec![object("Infrastructure", "cluster", 1, status)]);
+        assert!(index.snapshot().0.facts.highly_available);
+        index.ended(watch);
+        assert!(!index.snapshot().0.facts.highly_available);
+    }
+
+    #[test]
+    fn deployments_elsewhere_are_told_by_namespace() {
+        let mut foreign = object("Deployment", names::OPERAND, 1, json!({}));
+        foreign.metadata.namespace = Some("jobset-system".into());
+        let index = Index::default();
+        index.replace(watch(Feeds::Elsewhere), vec![foreign.clone()]);
+        let (observed, _) = index.snapshot();
+        assert_eq!(observed.elsewhere, BTreeSet::from(["jobset-system".to_owned()]));
+        assert!(observed.objects.is_empty(), "it is none of ours");
+        index.delete(watch(Feeds::Elsewhere), &foreign);
+        assert!(index.snapshot().0.elsewhere.is_empty());
+    }
+
+    #[test]
+    fn endpoints_are_counted_over_all_slices() {
+        let endpoints =
+            json!({"endpoints": [{"conditions": {"ready": false}}, {"conditions": {"ready": true}}, {}]});
+        let index = Index::default();
+        index.apply(watch(Feeds::Endpoints), object("EndpointSlice", "a", 1, endpoints.clone()));
+        index.apply(watch(Feeds::Endpoints), object("EndpointSlice", "b", 2, endpoints));
+        assert_eq!(index.snapshot().0.ready_endpoints, Some(4));
+    }
+
+    #[test]
+    fn a_jobset_operator_that_cannot_be_read_does_not_count_as_gone() {
+        let index = Index::default();
+        let operator = |version, spec| object("JobSetOperator", "cluster", version, json!({ "spec": spec }));
+        index.apply(watch(Feeds::Operator), operator(1, json!({"managementState": "Managed"})));
+        index.apply(watch(Feeds::Operator), operator(2, json!({"managementState": 7})));
+        assert!(index.snapshot().0.operator.is_some());
+    }
+
+    #[test]
+    fn content_is_kept_only_of_the_certificates_that_the_operator_issues() {
+        let index = Index::default();
+        let data = json!({"data": {"tls.key": "c2VjcmV0"}});
+        for name in [names::WEBHOOK_SECRET, names::BUILT_IN_WEBHOOK_SECRET] {
+            index.written(object("Secret", name, 1, data.clone()));
+        }
+        let (observed, _) = index.snapshot();
+        assert_eq!(observed.get("Secret", names::WEBHOOK_SECRET).unwrap().object.data, Value::Null);
+        assert_eq!(observed.get("Secret", names::BUILT_IN_WEBHOOK_SECRET).unwrap().object.data, data);
     }
 
     #[test]
@@ -343,7 +456,7 @@ mod tests {
 
     #[test]
     fn an_api_counts_once_it_is_served() {
-        let watch = kinds::WATCHES.iter().find(|watch| watch.feeds == Feeds::Apis).unwrap();
+        let watch = watch(Feeds::Apis);
         let index = Index::default();
         let crd = |status: &str| {
             let status = json!({"status": {"conditions": [{"type": "Established", "status": status}]}});

@@ -10,12 +10,22 @@ pub const ISSUER_CRD: &str = "issuers.cert-manager.io";
 pub const CERTIFICATE_CRD: &str = "certificates.cert-manager.io";
 /// CRD of the Prometheus operator's `ServiceMonitor`.
 pub const SERVICE_MONITOR_CRD: &str = "servicemonitors.monitoring.coreos.com";
+/// CRD of the Prometheus operator's `PrometheusRule`.
+pub const PROMETHEUS_RULE_CRD: &str = "prometheusrules.monitoring.coreos.com";
+/// CRD of OpenShift's Infrastructure.
+pub const INFRASTRUCTURE_CRD: &str = "infrastructures.config.openshift.io";
+/// CRD of OpenShift's configuration of its API server.
+pub const API_SERVER_CRD: &str = "apiservers.config.openshift.io";
+/// CRD of OpenShift's Proxy.
+pub const PROXY_CRD: &str = "proxies.config.openshift.io";
 
 /// What of a kind is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// What carries our label.
     OurLabel,
+    /// What this selector finds.
+    Labels(&'static str),
     /// One object.
     Name(&'static str),
 }
@@ -31,6 +41,14 @@ pub enum Feeds {
     Secrets,
     /// Which optional APIs are served.
     Apis,
+    /// What the cluster says about itself.
+    Facts,
+    /// The operand's pods.
+    Pods,
+    /// The addresses behind the webhooks' Service.
+    Endpoints,
+    /// Deployments in other namespaces that have the name of ours.
+    Elsewhere,
 }
 
 /// One watch.
@@ -73,6 +91,16 @@ impl Watch {
         Self { api: Some(api), ..Self::namespaced(group, kind) }
     }
 
+    const fn fact(kind: &'static str, api: &'static str) -> Self {
+        let fact = Self::cluster("config.openshift.io", kind);
+        Self { selection: Selection::Name("cluster"), feeds: Feeds::Facts, api: Some(api), ..fact }
+    }
+
+    const fn webhooks(kind: &'static str, name: &'static str) -> Self {
+        // By name, so that those of another installation are seen as well.
+        Self { selection: Selection::Name(name), ..Self::cluster("admissionregistration.k8s.io", kind) }
+    }
+
     const fn crd(name: &'static str, feeds: Feeds) -> Self {
         let crd = Self::cluster("apiextensions.k8s.io", "CustomResourceDefinition");
         Self { selection: Selection::Name(name), feeds, ..crd }
@@ -87,11 +115,18 @@ impl Watch {
         ApiResource::from_gvk(&GroupVersionKind::gvk(self.group, self.version, self.kind))
     }
 
+    /// Whether the operator can do its work without it.
+    pub fn is_optional(&self) -> bool {
+        matches!(self.feeds, Feeds::Facts | Feeds::Pods | Feeds::Endpoints)
+            || self.group == "monitoring.coreos.com"
+    }
+
     /// A name for logs and messages.
     pub fn title(&self) -> String {
         let resource = self.resource();
         let name = match self.selection {
             Selection::OurLabel => String::new(),
+            Selection::Labels(selector) => format!("[{selector}]"),
             Selection::Name(name) => format!("/{name}"),
         };
         if self.group.is_empty() {
@@ -114,23 +149,50 @@ pub const WATCHES: &[Watch] = &[
     Watch::crd(ISSUER_CRD, Feeds::Apis),
     Watch::crd(CERTIFICATE_CRD, Feeds::Apis),
     Watch::crd(SERVICE_MONITOR_CRD, Feeds::Apis),
+    Watch::crd(PROMETHEUS_RULE_CRD, Feeds::Apis),
+    Watch::crd(INFRASTRUCTURE_CRD, Feeds::Apis),
+    Watch::crd(API_SERVER_CRD, Feeds::Apis),
+    Watch::crd(PROXY_CRD, Feeds::Apis),
     Watch::crd(names::JOBSET_CRD, Feeds::Objects),
     Watch::secret(names::CA_SECRET),
     Watch::secret(names::WEBHOOK_SECRET),
     Watch::secret(names::METRICS_SECRET),
+    Watch::secret(names::BUILT_IN_WEBHOOK_SECRET),
+    Watch::secret(names::BUILT_IN_METRICS_SECRET),
     Watch::namespaced("", "ServiceAccount"),
     Watch::namespaced("", "Service"),
     Watch::namespaced("", "ConfigMap"),
     Watch::namespaced("apps", "Deployment"),
+    Watch::namespaced("policy", "PodDisruptionBudget"),
+    Watch::namespaced("networking.k8s.io", "NetworkPolicy"),
     Watch::namespaced("rbac.authorization.k8s.io", "Role"),
     Watch::namespaced("rbac.authorization.k8s.io", "RoleBinding"),
     Watch::cluster("rbac.authorization.k8s.io", "ClusterRole"),
     Watch::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding"),
-    Watch::cluster("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
-    Watch::cluster("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+    Watch::webhooks("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+    Watch::webhooks("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+    Watch {
+        selection: Selection::Name(names::OPERAND),
+        feeds: Feeds::Elsewhere,
+        ..Watch::cluster("apps", "Deployment")
+    },
+    Watch {
+        selection: Selection::Labels(names::OPERAND_SELECTOR),
+        feeds: Feeds::Pods,
+        ..Watch::namespaced("", "Pod")
+    },
+    Watch {
+        selection: Selection::Labels(names::WEBHOOK_ENDPOINTS_SELECTOR),
+        feeds: Feeds::Endpoints,
+        ..Watch::namespaced("discovery.k8s.io", "EndpointSlice")
+    },
+    Watch::fact("Infrastructure", INFRASTRUCTURE_CRD),
+    Watch::fact("APIServer", API_SERVER_CRD),
+    Watch::fact("Proxy", PROXY_CRD),
     Watch::optional("cert-manager.io", "Issuer", ISSUER_CRD),
     Watch::optional("cert-manager.io", "Certificate", CERTIFICATE_CRD),
     Watch::optional("monitoring.coreos.com", "ServiceMonitor", SERVICE_MONITOR_CRD),
+    Watch::optional("monitoring.coreos.com", "PrometheusRule", PROMETHEUS_RULE_CRD),
 ];
 
 /// The watch that covers a kind of object that we manage.
@@ -154,7 +216,7 @@ mod tests {
                         && rule.resources.contains(&plural.as_str())
                         && rule.verbs.contains(&verb)
                         && match watch.selection {
-                            Selection::OurLabel => rule.names.is_empty(),
+                            Selection::OurLabel | Selection::Labels(_) => rule.names.is_empty(),
                             Selection::Name(name) => rule.names.is_empty() || rule.names.contains(&name),
                         }
                 })

@@ -3,17 +3,24 @@
 //! [`watch`] feeds the [`Index`] from the API server; the answers of our own writes enter it at once, so that no
 //! pass works on a view older than our last write. [`Observed`] is a snapshot of it, and all that decisions see.
 
+pub mod certificate_secret;
+pub mod facts;
 pub mod index;
 pub mod kinds;
+pub mod pods;
 pub mod watch;
 
+pub use certificate_secret::CertificateSecret;
+pub use facts::ClusterFacts;
 pub use index::{Index, Unsynced};
+pub use pods::PodTrouble;
 
 use crate::names;
 use jobset_api::JobSetOperator;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -52,16 +59,32 @@ pub struct Live {
     pub object: Arc<DynamicObject>,
     /// Whether our field manager ever applied it.
     pub applied_by_us: bool,
+    /// What others, or the operator by other ways than apply, set beside metadata and status: trees of field names
+    /// as the API server keeps them (Kubernetes: `FieldsV1`).
+    pub set_otherwise: Vec<Value>,
 }
 
 impl Live {
     /// Takes an object as the API server hands it out.
     pub fn new(mut object: DynamicObject) -> Self {
         let managers = object.metadata.managed_fields.take().unwrap_or_default();
-        let applied_by_us = managers.iter().any(|entry| {
-            entry.manager.as_deref() == Some(names::OPERATOR) && entry.operation.as_deref() == Some("Apply")
-        });
-        Self { object: Arc::new(object), applied_by_us }
+        let is_ours = |entry: &ManagedFieldsEntry| {
+            entry.manager.as_deref() == Some(names::OPERATOR)
+                && entry.operation.as_deref() == Some("Apply")
+                && entry.subresource.is_none()
+        };
+        let applied_by_us = managers.iter().any(is_ours);
+        let set_otherwise = managers
+            .into_iter()
+            .filter(|entry| !is_ours(entry))
+            .filter_map(|entry| entry.fields_v1)
+            .filter_map(|fields| {
+                let Value::Object(mut fields) = fields.0 else { return None };
+                fields.retain(|field, _| !["f:metadata", "f:status"].contains(&field.as_str()));
+                (!fields.is_empty()).then_some(Value::Object(fields))
+            })
+            .collect();
+        Self { object: Arc::new(object), applied_by_us, set_otherwise }
     }
 
     /// Whether the object carries the label of what the operator manages.
@@ -81,13 +104,6 @@ pub fn is_job_set_operator(owner: &OwnerReference) -> bool {
         && owner.api_version.starts_with(jobset_api::jobset_operator::GROUP)
 }
 
-/// A Secret that cert-manager fills.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateSecret {
-    /// Hash of its content, once certificate and key are both there.
-    pub hash: Option<String>,
-}
-
 /// A snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -99,6 +115,14 @@ pub struct Observed {
     pub secrets: BTreeMap<String, CertificateSecret>,
     /// Names of the CRDs of optional APIs that are served.
     pub apis: BTreeSet<String>,
+    /// What the cluster says about itself.
+    pub facts: ClusterFacts,
+    /// What keeps pods of the operand from running, by name.
+    pub pods: BTreeMap<String, PodTrouble>,
+    /// Addresses behind the webhooks' Service that are ready, as far as that is known.
+    pub ready_endpoints: Option<usize>,
+    /// Other namespaces in which a JobSet controller is deployed.
+    pub elsewhere: BTreeSet<String>,
 }
 
 impl Observed {
@@ -107,9 +131,9 @@ impl Observed {
         [kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].iter().all(|&crd| self.apis.contains(crd))
     }
 
-    /// Whether monitoring's API is served.
-    pub fn monitoring(&self) -> bool {
-        self.apis.contains(kinds::SERVICE_MONITOR_CRD)
+    /// A Secret of certificates, if it has all that a server needs.
+    pub fn complete_secret(&self, name: &str) -> Option<&CertificateSecret> {
+        self.secrets.get(name).filter(|secret| secret.is_complete())
     }
 
     /// An object of ours.

@@ -98,6 +98,7 @@ impl Observer {
                     names::MANAGED_BY_LABEL,
                     names::OPERATOR
                 )),
+                Selection::Labels(selector) => watcher::Config::default().labels(selector),
                 Selection::Name(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
             };
             let mut events = watcher::watcher(api, config).default_backoff().boxed();

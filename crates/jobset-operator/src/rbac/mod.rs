@@ -12,7 +12,7 @@
 mod operand;
 mod operator;
 
-pub use operand::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, OperandRole, PROMETHEUS_ROLE};
+pub use operand::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, OperandRole, PROMETHEUS_ROLE, USER_ROLES, UserRole};
 pub use operator::{OPERATOR_CLUSTER_RULES, OPERATOR_RULES};
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -57,19 +57,18 @@ const EDIT: &[&str] = &["create", "delete", "get", "list", "patch", "update", "w
 const STATUS: &[&str] = &["get", "patch", "update"];
 /// All cluster-wide rules of the operator: its own, then the operand's that those do not cover.
 pub fn operator_cluster_rules() -> Vec<Rule> {
-    with_operand(OPERATOR_CLUSTER_RULES, OPERAND_CLUSTER_ROLES)
+    let roles = OPERAND_CLUSTER_ROLES.iter().map(|role| role.rules);
+    with_granted(OPERATOR_CLUSTER_RULES, roles.chain(USER_ROLES.iter().map(|role| role.rules)))
 }
 
 /// All rules of the operator in its namespace: its own, then the operand's that those do not cover.
 pub fn operator_rules() -> Vec<Rule> {
-    let mut roles = OPERAND_ROLES.to_vec();
-    roles.push(PROMETHEUS_ROLE);
-    with_operand(OPERATOR_RULES, &roles)
+    with_granted(OPERATOR_RULES, OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]).map(|role| role.rules))
 }
 
-fn with_operand(own: &[Rule], roles: &[OperandRole]) -> Vec<Rule> {
+fn with_granted(own: &[Rule], granted: impl Iterator<Item = &'static [Rule]>) -> Vec<Rule> {
     let mut all = own.to_vec();
-    for rule in roles.iter().flat_map(|role| role.rules) {
+    for rule in granted.flatten() {
         if !covers(&all, std::slice::from_ref(rule)) {
             all.push(*rule);
         }
@@ -136,6 +135,9 @@ mod tests {
     #[test]
     fn the_operator_holds_every_right_it_hands_out() {
         for role in OPERAND_CLUSTER_ROLES {
+            assert!(covers(&operator_cluster_rules(), role.rules), "{}", role.name);
+        }
+        for role in USER_ROLES {
             assert!(covers(&operator_cluster_rules(), role.rules), "{}", role.name);
         }
         let mut in_namespace = operator_cluster_rules();

@@ -213,3 +213,58 @@ pub const PROMETHEUS_ROLE: OperandRole = OperandRole {
         },
     ],
 };
+
+/// A role for people, who get it with the role that Kubernetes gave them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserRole {
+    /// Name of the `ClusterRole`.
+    pub name: &'static str,
+    /// Roles of Kubernetes that it becomes a part of.
+    pub part_of: &'static [&'static str],
+    /// What it grants.
+    pub rules: &'static [Rule],
+}
+
+/// Whoever may change or look at what is in a project may change or look at its JobSets.
+pub const USER_ROLES: &[UserRole] = &[
+    UserRole {
+        name: names::EDITOR_ROLE,
+        part_of: &["admin", "edit"],
+        rules: &[
+            Rule {
+                reason: "who may change a project may run JobSets in it",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets"],
+                verbs: EDIT,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "and see how they are",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets/status"],
+                verbs: &["get"],
+                ..Rule::NONE
+            },
+        ],
+    },
+    UserRole {
+        name: names::VIEWER_ROLE,
+        part_of: &["view"],
+        rules: &[
+            Rule {
+                reason: "who may look at a project may look at its JobSets",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets"],
+                verbs: READ,
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "and see how they are",
+                groups: &["jobset.x-k8s.io"],
+                resources: &["jobsets/status"],
+                verbs: &["get"],
+                ..Rule::NONE
+            },
+        ],
+    },
+];

@@ -40,13 +40,33 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         groups: &["apiextensions.k8s.io"],
         resources: &["customresourcedefinitions"],
         names: &[
+            "apiservers.config.openshift.io",
             "certificates.cert-manager.io",
+            "infrastructures.config.openshift.io",
             "issuers.cert-manager.io",
             "jobsets.jobset.x-k8s.io",
             "jobsetoperators.operator.openshift.io",
+            "prometheusrules.monitoring.coreos.com",
+            "proxies.config.openshift.io",
             "servicemonitors.monitoring.coreos.com",
         ],
         verbs: READ,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "topology, TLS profile and proxy of an OpenShift cluster hold for the operand, too",
+        groups: &["config.openshift.io"],
+        resources: &["apiservers", "infrastructures", "proxies"],
+        names: &["cluster"],
+        verbs: READ,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "a JobSet controller that somebody else deployed is noticed, and then left alone",
+        groups: &["apps"],
+        resources: &["deployments"],
+        names: &[names::OPERAND],
+        verbs: FOLLOW,
         ..Rule::NONE
     },
     Rule {
@@ -57,15 +77,21 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator applies the operand's cluster roles",
+        reason: "the operator applies the cluster roles of the operand, and those for users of JobSets",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["clusterroles"],
-        names: &["jobset-manager-role", "jobset-metrics-reader", "jobset-proxy-role"],
+        names: &[
+            names::EDITOR_ROLE,
+            "jobset-manager-role",
+            "jobset-metrics-reader",
+            "jobset-proxy-role",
+            names::VIEWER_ROLE,
+        ],
         verbs: MANAGE,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator binds them to the operand",
+        reason: "the operator binds the operand's to the operand",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["clusterrolebindings"],
         names: &[
@@ -92,9 +118,10 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs webhook configurations that were changed",
+        reason: "the operator repairs them when they were changed, and notices those of somebody else",
         groups: &["admissionregistration.k8s.io"],
         resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
         verbs: FOLLOW,
         ..Rule::NONE
     },
@@ -129,6 +156,22 @@ pub const OPERATOR_RULES: &[Rule] = &[
         groups: &["apps"],
         resources: &["deployments"],
         names: &[names::OPERAND],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "where the operand has several pods, the operator keeps them from being drained at once",
+        groups: &["policy"],
+        resources: &["poddisruptionbudgets"],
+        names: &[names::OPERAND],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator limits who may talk with the operand and with itself",
+        groups: &["networking.k8s.io"],
+        resources: &["networkpolicies"],
+        names: &[names::OPERAND, names::OPERATOR],
         verbs: MANAGE,
         ..Rule::NONE
     },
@@ -202,11 +245,41 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
+        reason: "without cert-manager the operator issues the operand's certificates itself",
+        groups: &[""],
+        resources: &["secrets"],
+        names: &[names::BUILT_IN_METRICS_SECRET, names::BUILT_IN_WEBHOOK_SECRET],
+        verbs: &["create", "delete", "get", "list", "patch", "watch"],
+        ..Rule::NONE
+    },
+    Rule {
         reason: "the operator has the cluster's Prometheus scrape the operand",
         groups: &["monitoring.coreos.com"],
         resources: &["servicemonitors"],
         names: &[names::SERVICE_MONITOR],
         verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "and warn when it does not do well",
+        groups: &["monitoring.coreos.com"],
+        resources: &["prometheusrules"],
+        names: &[names::PROMETHEUS_RULE],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "why pods of the operand do not run is told in the status",
+        groups: &[""],
+        resources: &["pods"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "whether the operand's webhooks are reached is told in the status",
+        groups: &["discovery.k8s.io"],
+        resources: &["endpointslices"],
+        verbs: FOLLOW,
         ..Rule::NONE
     },
     Rule {
@@ -220,6 +293,20 @@ pub const OPERATOR_RULES: &[Rule] = &[
         reason: "the operator repairs what was changed by others",
         groups: &["apps"],
         resources: &["deployments"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others",
+        groups: &["policy"],
+        resources: &["poddisruptionbudgets"],
+        verbs: FOLLOW,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs what was changed by others",
+        groups: &["networking.k8s.io"],
+        resources: &["networkpolicies"],
         verbs: FOLLOW,
         ..Rule::NONE
     },
@@ -240,7 +327,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
     Rule {
         reason: "the operator repairs what was changed by others",
         groups: &["monitoring.coreos.com"],
-        resources: &["servicemonitors"],
+        resources: &["prometheusrules", "servicemonitors"],
         verbs: FOLLOW,
         ..Rule::NONE
     },

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::needless_pass_by_value)]
 
 mod api_deletion;
+mod certificates_moved;
+mod conflicts;
 mod plan_of_changes;
+mod settings_followed;
 mod status_told;
 
 use jobset_api::JobSetOperator;
@@ -11,17 +14,22 @@ use jobset_api::jobset_operator::JobSetOperatorStatus;
 use jobset_operator::desired::plan::{Mode, Plan, Settings, plan};
 use jobset_operator::desired::status::{Failure, status};
 use jobset_operator::names;
-use jobset_operator::observe::{CertificateSecret, Live, ObjectKey, Observed, kinds};
+use jobset_operator::observe::facts::ProxySettings;
+use jobset_operator::observe::{CertificateSecret, Live, ObjectKey, Observed, PodTrouble, kinds};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
+use manager_runtime::certificates::issue;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 fn settings() -> Settings {
     Settings {
         namespace: "ns-of-operand".into(),
         operand_image: Some("registry.example/operand:v2".into()),
         version: "9.8.7",
+        proxy: ProxySettings::default(),
+        tls_profile: None,
     }
 }
 
@@ -34,12 +42,34 @@ fn operator(spec: Value) -> JobSetOperator {
     .unwrap()
 }
 
+/// When everything here happens.
+fn now() -> Timestamp {
+    "2030-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// Certificates of two CAs, as PEM.
+static AUTHORITIES: LazyLock<[String; 2]> = LazyLock::new(|| {
+    ["red", "blue"].map(|name| {
+        issue::authority(name, "test", now(), SignedDuration::from_hours(9999)).unwrap().certificate
+    })
+});
+
+/// A complete Secret whose hash is `hash`.
+fn complete(hash: &str, authority: &str) -> CertificateSecret {
+    CertificateSecret {
+        hash: hash.into(),
+        certificate: "certificate".into(),
+        has_key: true,
+        ca: authority.into(),
+    }
+}
+
 /// A cluster with cert-manager, whose certificates are issued, and with nothing of the operand.
 fn ready_to_install(spec: Value) -> Observed {
     let mut observed = Observed { operator: Some(Arc::new(operator(spec))), ..Observed::default() };
     observed.apis.extend([kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].map(str::to_owned));
     for (secret, hash) in [(names::WEBHOOK_SECRET, "hash-1"), (names::METRICS_SECRET, "hash-2")] {
-        observed.secrets.insert(secret.into(), CertificateSecret { hash: Some(hash.into()) });
+        observed.secrets.insert(secret.into(), complete(hash, &AUTHORITIES[0]));
     }
     observed
 }
@@ -47,10 +77,54 @@ fn ready_to_install(spec: Value) -> Observed {
 /// The same cluster with everything that its plan applies.
 fn installed(spec: Value) -> Observed {
     let mut observed = ready_to_install(spec);
-    for step in plan(&settings(), &observed).unwrap().apply {
-        observed.objects.insert(step.key, applied(step.object));
-    }
+    carry_out(&mut observed);
+    // What waits for the webhooks to know the CA comes in a second step.
+    carry_out(&mut observed);
     observed
+}
+
+/// Does what the plan says, as far as it needs no certificate to be made.
+fn carry_out(observed: &mut Observed) {
+    let plan = decide(observed);
+    for key in plan.delete {
+        observed.objects.remove(&key);
+    }
+    for step in plan.apply {
+        let mut live = applied(step.object);
+        // What an apply does not name stays, such as the status.
+        if let Some(before) = observed.objects.get(&step.key) {
+            let mut object = (*live.object).clone();
+            if let (Some(status), Some(data)) =
+                (before.object.data.get("status"), object.data.as_object_mut())
+            {
+                data.insert("status".into(), status.clone());
+            }
+            object.metadata.generation = before.object.metadata.generation;
+            live.object = Arc::new(object);
+        }
+        observed.objects.insert(step.key, live);
+    }
+}
+
+/// The Deployment's status when all pods are of its latest version and serve.
+fn rolled_out() -> Value {
+    json!({
+        "observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1
+    })
+}
+
+/// Gives the Deployment a status.
+fn with_deployment(mut observed: Observed, status: Value) -> Observed {
+    let live = observed.objects.get_mut(&ObjectKey::new("Deployment", names::OPERAND)).unwrap();
+    let mut object = (*live.object).clone();
+    object.metadata.generation = Some(7);
+    object.data["status"] = status;
+    live.object = Arc::new(object);
+    observed
+}
+
+fn step<'a>(plan: &'a Plan, kind: &str, name: &str) -> Option<&'a DynamicObject> {
+    plan.apply.iter().find(|step| step.key == ObjectKey::new(kind, name)).map(|step| &step.object)
 }
 
 fn applied(mut object: DynamicObject) -> Live {
@@ -60,7 +134,7 @@ fn applied(mut object: DynamicObject) -> Live {
 }
 
 fn decide(observed: &Observed) -> Plan {
-    plan(&settings(), observed).unwrap()
+    plan(&settings(), observed, now()).unwrap()
 }
 
 fn applies(plan: &Plan, kind: &str) -> bool {

@@ -22,12 +22,15 @@ fn the_management_state_says_what_is_done() {
 
 #[test]
 fn unmanaged_does_nothing() {
-    assert_eq!(decide(&installed(json!({"managementState": "Unmanaged"}))), Plan::new(Mode::Unmanaged));
+    let plan = decide(&installed(json!({"managementState": "Unmanaged"})));
+    assert_eq!(plan.mode, Mode::Unmanaged);
+    assert!(plan.apply.is_empty() && plan.delete.is_empty() && plan.issue.is_empty());
+    assert!(!plan.delete_unused_api && !plan.disown_api && plan.detach_injector.is_empty());
 }
 
 #[test]
-fn without_cert_manager_everything_that_needs_none_is_applied() {
-    let mut observed = ready_to_install(json!({}));
+fn without_the_cert_manager_that_is_asked_for_everything_that_needs_none_is_applied() {
+    let mut observed = ready_to_install(json!({"certificates": {"provider": "CertManager"}}));
     observed.apis.clear();
     observed.secrets.clear();
     let plan = decide(&observed);
@@ -42,7 +45,7 @@ fn without_cert_manager_everything_that_needs_none_is_applied() {
 
 #[test]
 fn a_running_operand_is_kept_when_cert_manager_goes() {
-    let mut observed = installed(json!({}));
+    let mut observed = installed(json!({"certificates": {"provider": "CertManager"}}));
     observed.apis.clear();
     let plan = decide(&observed);
     assert_eq!(reasons(&plan), ["MissingDependency"]);
@@ -79,7 +82,7 @@ fn the_operand_waits_for_its_certificates_and_every_missing_one_is_told() {
              secret; Certificate jobset-root-ca: DoesNotExist: no root secret",
         ]
     );
-    observed.secrets.insert(names::WEBHOOK_SECRET.into(), CertificateSecret { hash: Some("hash-1".into()) });
+    observed.secrets.insert(names::WEBHOOK_SECRET.into(), complete("hash-1", &AUTHORITIES[0]));
     let plan = decide(&observed);
     assert_eq!(plan.waiting.len(), 1, "{:?}", plan.waiting);
     assert!(!applies(&plan, "Deployment"));
@@ -99,7 +102,7 @@ fn a_lost_certificate_leaves_the_deployment_as_it_is_and_repairs_the_rest() {
 #[test]
 fn a_missing_operand_image_is_said_at_once() {
     let settings = Settings { operand_image: None, ..settings() };
-    let plan = plan(&settings, &ready_to_install(json!({}))).unwrap();
+    let plan = plan(&settings, &ready_to_install(json!({})), now()).unwrap();
     assert_eq!(reasons(&plan), ["MissingOperandImage"]);
     assert!(plan.problems[0].message.contains("OPERAND_IMAGE"));
     assert!(applies(&plan, "Certificate") && !applies(&plan, "Deployment") && !applies(&plan, CRD));

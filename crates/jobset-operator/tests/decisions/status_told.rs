@@ -6,20 +6,8 @@ fn at(second: i64) -> Time {
     Time(k8s_openapi::jiff::Timestamp::from_second(second).unwrap())
 }
 
-fn with_deployment(mut observed: Observed, status: Value) -> Observed {
-    let live = observed.objects.get_mut(&ObjectKey::new("Deployment", names::OPERAND)).unwrap();
-    let mut object = (*live.object).clone();
-    object.metadata.generation = Some(7);
-    object.data["status"] = status;
-    live.object = Arc::new(object);
-    observed
-}
-
 fn running() -> Observed {
-    let pods = json!({
-        "observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1
-    });
-    with_deployment(installed(json!({})), pods)
+    with_deployment(installed(json!({})), rolled_out())
 }
 
 fn tell(observed: &Observed, failures: &[Failure], second: i64) -> JobSetOperatorStatus {
@@ -49,6 +37,7 @@ fn a_healthy_operand() {
             "Available True AsExpected",
             "Progressing False AsExpected",
             "Degraded False AsExpected",
+            "Upgradeable True AsExpected",
             "TargetConfigControllerDegraded False AsExpected",
             "JobSetOperatorStaticResourcesDegraded False AsExpected",
         ]
@@ -105,7 +94,7 @@ fn all_failures_are_told_each_where_it_belongs() {
 
 #[test]
 fn a_missing_dependency() {
-    let mut observed = ready_to_install(json!({}));
+    let mut observed = ready_to_install(json!({"certificates": {"provider": "CertManager"}}));
     observed.apis.clear();
     observed.secrets.clear();
     let told = tell(&observed, &[], 100);
@@ -115,6 +104,7 @@ fn a_missing_dependency() {
             "Available False DeploymentUnavailable",
             "Progressing False Blocked",
             "Degraded True MissingDependency",
+            "Upgradeable True AsExpected",
             "TargetConfigControllerDegraded True SyncError",
             "JobSetOperatorStaticResourcesDegraded False AsExpected",
         ]
@@ -178,4 +168,52 @@ fn unmanaged_still_tells_how_the_operand_is() {
         short(&tell(&observed, &[], 100))[..3],
         ["Available True AsExpected", "Progressing False Unmanaged", "Degraded False Unmanaged"]
     );
+}
+
+#[test]
+fn pods_that_do_not_run_are_quoted() {
+    let status = json!({"observedGeneration": 7, "replicas": 1, "updatedReplicas": 1});
+    let mut observed = with_deployment(installed(json!({})), status);
+    let trouble = |message: &str, lasting| PodTrouble { message: message.into(), lasting };
+    observed.pods.insert("pod-1".into(), trouble("Unschedulable: no node", false));
+    let told = tell(&observed, &[], 100);
+    assert_eq!(
+        message(&told, "Progressing"),
+        "1 of 1 pods are up to date, 0 available; pod pod-1: Unschedulable: no node"
+    );
+    assert_eq!(
+        message(&told, "Available"),
+        "Operand Deployment is not available: 0 of 1 pods are available; pod pod-1: Unschedulable: no node"
+    );
+    assert!(short(&told).contains(&"Degraded False AsExpected".to_owned()), "a node may come");
+
+    observed.pods.insert("pod-2".into(), trouble("ImagePullBackOff: no such image", true));
+    let told = tell(&observed, &[], 100);
+    assert!(short(&told).contains(&"Degraded True OperandPodFailing".to_owned()));
+    assert!(message(&told, "Degraded").ends_with("pod pod-2: ImagePullBackOff: no such image"));
+}
+
+#[test]
+fn an_operand_whose_webhooks_nobody_reaches_is_not_available() {
+    let mut observed = running();
+    observed.ready_endpoints = Some(0);
+    let told = tell(&observed, &[], 100);
+    assert_eq!(short(&told)[0], "Available False WebhookUnavailable");
+    assert!(message(&told, "Available").contains("jobset-webhook-service"));
+    observed.ready_endpoints = Some(1);
+    assert_eq!(short(&tell(&observed, &[], 100))[0], "Available True AsExpected");
+    observed.objects.remove(&ObjectKey::new(VALIDATING, names::VALIDATING_WEBHOOKS));
+    assert_eq!(
+        message(&tell(&observed, &[], 100), "Available"),
+        format!("{VALIDATING} {} does not exist", names::VALIDATING_WEBHOOKS)
+    );
+}
+
+#[test]
+fn one_pod_more_than_wanted_changes_nothing() {
+    let pods = json!({
+        "observedGeneration": 7, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2
+    });
+    let told = tell(&with_deployment(installed(json!({})), pods), &[], 100);
+    assert_eq!(short(&told)[0], "Available True AsExpected");
 }

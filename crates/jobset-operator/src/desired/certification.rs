@@ -1,0 +1,312 @@
+//! Which certificates the operand serves with, and whom the API server trusts when it calls the operand's webhooks.
+//!
+//! Two providers keep certificates in Secrets of different names, so that the operand's pods change from one to the
+//! other by a rollout like any other. No admission request is refused on the way, because each step waits for the
+//! one before it to be seen in the cluster:
+//!
+//! ```text
+//! the new provider's Secrets are complete
+//!   └► the webhook configurations trust the new CA beside the old one
+//!        └► the Deployment mounts the new Secrets
+//!             └► every pod serves with them: the old CA, and the old provider's objects, go
+//! ```
+//!
+//! A CA that is replaced within one provider takes the same way. What was trusted before is read from the webhook
+//! configurations themselves, so that a restart of the operator forgets nothing.
+
+use super::operand_state::OperandState;
+use super::plan::{Problem, Settings};
+use crate::names;
+use crate::observe::{ObjectKey, Observed};
+use jobset_api::JobSetOperator;
+use jobset_api::jobset_operator::CertificateProvider;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
+use manager_runtime::certificates::decide::certificates;
+use manager_runtime::certificates::{Decision, Times, Wanted, decide, inject};
+use std::collections::BTreeMap;
+
+/// Who issues certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// cert-manager, into the Secrets that its Certificates name.
+    CertManager,
+    /// The operator itself.
+    BuiltIn,
+}
+
+impl Provider {
+    const ALL: [Provider; 2] = [Provider::CertManager, Provider::BuiltIn];
+
+    /// Secret of the webhook server's certificate.
+    pub fn webhook_secret(self) -> &'static str {
+        match self {
+            Provider::CertManager => names::WEBHOOK_SECRET,
+            Provider::BuiltIn => names::BUILT_IN_WEBHOOK_SECRET,
+        }
+    }
+
+    /// Secret of the metrics server's certificate.
+    pub fn metrics_secret(self) -> &'static str {
+        match self {
+            Provider::CertManager => names::METRICS_SECRET,
+            Provider::BuiltIn => names::BUILT_IN_METRICS_SECRET,
+        }
+    }
+
+    /// All Secrets that exist because of this provider.
+    pub fn secrets(self) -> &'static [&'static str] {
+        match self {
+            Provider::CertManager => &[names::CA_SECRET, names::WEBHOOK_SECRET, names::METRICS_SECRET],
+            Provider::BuiltIn => &[names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET],
+        }
+    }
+
+    fn is_complete(self, observed: &Observed) -> bool {
+        [self.webhook_secret(), self.metrics_secret()]
+            .iter()
+            .all(|secret| observed.complete_secret(secret).is_some())
+    }
+}
+
+/// A Secret that the operator shall write.
+#[derive(Clone, Debug)]
+pub struct Issue {
+    /// What it shall hold.
+    pub wanted: Wanted,
+    /// What is to be done.
+    pub decision: Decision,
+}
+
+/// What is decided about certificates.
+#[derive(Debug)]
+pub(super) struct Certification {
+    /// Who shall issue.
+    pub wanted: Provider,
+    /// Whose certificates the operand's pods shall serve with; none as long as none are complete.
+    pub serving: Option<Provider>,
+    /// Hashes of these certificates, webhook server first.
+    pub hashes: Option<(String, String)>,
+    /// Whom the webhook configurations shall trust, PEM.
+    pub ca_bundle: String,
+    /// Whether every webhook configuration that exists trusts the operand that the pods shall become.
+    pub trusted: bool,
+    /// Whether every pod serves with what it shall serve with, so that what was before is no longer needed.
+    pub settled: bool,
+    /// Secrets to write.
+    pub issue: Vec<Issue>,
+    /// When to decide again.
+    pub look_again: Option<Timestamp>,
+    /// What is waited for.
+    pub waiting: Vec<String>,
+    /// What stands in the way.
+    pub problems: Vec<Problem>,
+}
+
+impl Certification {
+    /// Whether the Secrets of this provider are still of use.
+    pub(super) fn keeps(&self, provider: Provider) -> bool {
+        self.wanted == provider || !self.settled
+    }
+
+    /// Whether cert-manager shall issue: also for the time that it takes to leave it.
+    pub(super) fn needs_issuers(&self, observed: &Observed) -> bool {
+        let issued = observed.get("Certificate", names::WEBHOOK_CERTIFICATE).is_some();
+        observed.cert_manager() && (self.wanted == Provider::CertManager || !self.settled && issued)
+    }
+}
+
+/// Decides.
+pub(super) fn decide_certification(
+    settings: &Settings,
+    observed: &Observed,
+    operator: &JobSetOperator,
+    now: Timestamp,
+) -> Certification {
+    let wanted = wanted_provider(observed, operator);
+    let mut problems = Vec::new();
+    let mut waiting = Vec::new();
+    let mut issue = Vec::new();
+    let mut look_again = None;
+    match wanted {
+        Provider::CertManager if !observed.cert_manager() => problems.push(Problem {
+            reason: "MissingDependency",
+            message: "please make sure that cert-manager is installed on your cluster".to_owned(),
+        }),
+        Provider::CertManager => waiting = missing_certificates(observed),
+        Provider::BuiltIn => {
+            for wanted in built_in(&settings.namespace) {
+                let found = secret_in(observed, &wanted.secret);
+                match decide(found.as_ref(), &wanted, now) {
+                    Decision::Keep { until } => {
+                        look_again =
+                            Some(look_again.map_or(until, |earliest: Timestamp| earliest.min(until)));
+                    }
+                    Decision::Refuse { reason } => {
+                        problems.push(Problem { reason: "ForeignSecret", message: reason });
+                    }
+                    decision => {
+                        if !observed.secrets.contains_key(&wanted.secret) {
+                            waiting.push(format!("Secret {} is being made", wanted.secret));
+                        }
+                        issue.push(Issue { wanted, decision });
+                    }
+                }
+            }
+        }
+    }
+
+    let state = OperandState::of(observed);
+    let serving = [Some(wanted), mounted_provider(observed)]
+        .into_iter()
+        .flatten()
+        .find(|provider| provider.is_complete(observed));
+    let secret = |name: &str| observed.complete_secret(name);
+    let hashes = serving.and_then(|provider| {
+        let hash = |name| secret(name).map(|secret| secret.hash.clone());
+        Some((hash(provider.webhook_secret())?, hash(provider.metrics_secret())?))
+    });
+    let authorities = serving
+        .and_then(|provider| secret(provider.webhook_secret()))
+        .map(|secret| certificates(&secret.ca))
+        .unwrap_or_default();
+
+    let is_served = |name: &str, hash: Option<&String>| {
+        state.as_ref().and_then(|state| state.annotations.get(name)) == hash && hash.is_some()
+    };
+    let settled = serving == Some(wanted)
+        && issue.is_empty()
+        && state.as_ref().is_some_and(OperandState::is_rolled_out)
+        && mounted_provider(observed) == serving
+        && is_served(names::WEBHOOK_CERTIFICATE_HASH, hashes.as_ref().map(|(webhook, _)| webhook))
+        && is_served(names::METRICS_CERTIFICATE_HASH, hashes.as_ref().map(|(_, metrics)| metrics));
+
+    let configurations = webhook_configurations(observed);
+    let trusted = authorities.first().is_some_and(|authority| {
+        configurations.iter().all(|configuration| inject::trusts(configuration, authority))
+    });
+    let mut bundle = authorities;
+    if !settled {
+        for configuration in &configurations {
+            for certificate in certificates(&inject::trusted(configuration)) {
+                if !bundle.contains(&certificate) {
+                    bundle.push(certificate);
+                }
+            }
+        }
+    }
+    Certification {
+        wanted,
+        serving,
+        hashes,
+        ca_bundle: bundle.concat(),
+        trusted,
+        settled,
+        issue,
+        look_again,
+        waiting,
+        problems,
+    }
+}
+
+fn wanted_provider(observed: &Observed, operator: &JobSetOperator) -> Provider {
+    match operator.spec.certificates.as_ref().and_then(|spec| spec.provider.as_ref()) {
+        Some(CertificateProvider::CertManager) => Provider::CertManager,
+        Some(CertificateProvider::BuiltIn) => Provider::BuiltIn,
+        None | Some(CertificateProvider::Auto | CertificateProvider::Unknown(_)) => {
+            if observed.cert_manager() { Provider::CertManager } else { Provider::BuiltIn }
+        }
+    }
+}
+
+/// Whose Secrets the operand's Deployment mounts now.
+fn mounted_provider(observed: &Observed) -> Option<Provider> {
+    let live = observed.get("Deployment", names::OPERAND)?;
+    let volumes = live.object.data.pointer("/spec/template/spec/volumes")?.as_array()?;
+    Provider::ALL.into_iter().find(|provider| {
+        let secret = |volume: &serde_json::Value| volume.pointer("/secret/secretName").cloned();
+        volumes.iter().any(|volume| secret(volume).is_some_and(|name| name == provider.webhook_secret()))
+    })
+}
+
+fn webhook_configurations(observed: &Observed) -> Vec<&kube::api::DynamicObject> {
+    [
+        ("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+        ("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+    ]
+    .into_iter()
+    .filter_map(|(kind, name)| Some(&*observed.get(kind, name)?.object))
+    .collect()
+}
+
+fn secret_in(observed: &Observed, name: &str) -> Option<Secret> {
+    let live = observed.get("Secret", name)?;
+    (*live.object).clone().try_parse().ok()
+}
+
+/// What the Secrets hold that the operator issues. Each has a CA of its own.
+fn built_in(namespace: &str) -> [Wanted; 2] {
+    [
+        (Provider::BuiltIn.webhook_secret(), names::WEBHOOK_SERVICE, "jobset-webhook-ca"),
+        (Provider::BuiltIn.metrics_secret(), names::METRICS_SERVICE, "jobset-metrics-ca"),
+    ]
+    .map(|(secret, service, authority)| Wanted {
+        namespace: namespace.to_owned(),
+        secret: secret.to_owned(),
+        labels: BTreeMap::new(),
+        dns_names: dns_names(service, namespace).to_vec(),
+        authority: authority.to_owned(),
+        organization: names::OPERATOR.to_owned(),
+        times: Times::default(),
+    })
+}
+
+/// The names by which a Service is called.
+pub(super) fn dns_names(service: &str, namespace: &str) -> [String; 2] {
+    [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
+}
+
+/// One sentence for each Secret that is not complete, with what cert-manager says about it.
+fn missing_certificates(observed: &Observed) -> Vec<String> {
+    let not_ready = |certificate: &str| {
+        let live = observed.get("Certificate", certificate)?;
+        let conditions = live.object.data.pointer("/status/conditions")?.as_array()?;
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+        let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
+        (ready["status"] != "True").then(|| format!("{}: {}", text("reason"), text("message")))
+    };
+    let mut sentences = Vec::new();
+    for (secret, certificate) in [
+        (names::WEBHOOK_SECRET, names::WEBHOOK_CERTIFICATE),
+        (names::METRICS_SECRET, names::METRICS_CERTIFICATE),
+    ] {
+        if observed.complete_secret(secret).is_some() {
+            continue;
+        }
+        let why = match (not_ready(certificate), not_ready(names::CA_CERTIFICATE)) {
+            (Some(own), Some(root)) => format!("{own}; Certificate {}: {root}", names::CA_CERTIFICATE),
+            (Some(own), None) => own,
+            (None, Some(root)) => format!("waits for Certificate {}: {root}", names::CA_CERTIFICATE),
+            (None, None) => "cert-manager has not answered yet".to_owned(),
+        };
+        sentences.push(format!("Secret {secret} is not complete; Certificate {certificate}: {why}"));
+    }
+    sentences
+}
+
+/// Secrets that nobody needs any more: those of a provider that was left behind. As long as a Certificate is there,
+/// cert-manager makes its Secret anew.
+pub(super) fn outlived_secrets(certification: &Certification, observed: &Observed) -> Vec<ObjectKey> {
+    let outlived = Provider::ALL.into_iter().filter(|&provider| {
+        let fed =
+            provider == Provider::CertManager && observed.objects.keys().any(|key| key.kind == "Certificate");
+        !certification.keeps(provider) && !fed
+    });
+    outlived
+        .flat_map(Provider::secrets)
+        .filter(|name| {
+            observed.get("Secret", name).is_some_and(|live| live.has_our_label() && live.has_our_owner())
+        })
+        .map(|name| ObjectKey::new("Secret", name))
+        .collect()
+}

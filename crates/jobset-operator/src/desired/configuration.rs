@@ -1,0 +1,117 @@
+//! The operand's configuration file.
+
+use super::{Certificates, DesiredError, Inputs};
+use crate::names;
+use jobset_api::configuration::{
+    API_VERSION, ClientConnection, Configuration, InternalCertManagement, KIND, LeaderElection,
+};
+use serde_json::Value;
+
+const FILE: &str = names::CONFIG_KEY;
+
+/// The file's text.
+pub(super) fn text(inputs: &Inputs) -> Result<String, DesiredError> {
+    let broken = |message: String| DesiredError::Object { name: FILE, message };
+    let mut merged =
+        serde_json::to_value(configuration(inputs)).map_err(|error| broken(error.to_string()))?;
+    if let Some(overrides) = &inputs.config_overrides {
+        json_patch::merge(&mut merged, overrides);
+    }
+    drop_empty(&mut merged);
+    serde_yaml::to_string(&merged).map_err(|error| broken(error.to_string()))
+}
+
+/// Whether the operand could read its configuration with these overrides.
+///
+/// # Errors
+/// With the fault, in words.
+pub fn check_overrides(overrides: &Value) -> Result<(), String> {
+    if !overrides.is_object() {
+        return Err("it is not an object".to_owned());
+    }
+    let mut merged = serde_json::to_value(Configuration::default()).map_err(|error| error.to_string())?;
+    json_patch::merge(&mut merged, overrides);
+    serde_json::from_value::<Configuration>(merged).map(drop).map_err(|error| error.to_string())
+}
+
+fn configuration(inputs: &Inputs) -> Configuration {
+    let internal = inputs.certificates == Certificates::Internal;
+    let connection = inputs.controller.client_connection.as_ref();
+    Configuration {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        internal_cert_management: InternalCertManagement {
+            enable: Some(internal),
+            webhook_service_name: internal.then(|| names::WEBHOOK_SERVICE.to_owned()),
+            webhook_secret_name: internal.then(|| names::INTERNAL_WEBHOOK_SECRET.to_owned()),
+        },
+        leader_election: LeaderElection { leader_elect: Some(true), ..LeaderElection::default() },
+        tls: inputs.tls.clone(),
+        client_connection: ClientConnection {
+            // Exact up to 16777216, far more than any API server answers.
+            #[allow(clippy::cast_precision_loss)]
+            qps: connection.and_then(|connection| connection.qps).map(|qps| qps as f32),
+            burst: connection.and_then(|connection| connection.burst),
+        },
+        feature_gates: inputs.controller.feature_gates.clone(),
+        ..Configuration::default()
+    }
+}
+
+/// Sections in which nothing is set say nothing.
+fn drop_empty(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.values_mut().for_each(drop_empty);
+        fields.retain(|_, field| !field.as_object().is_some_and(serde_json::Map::is_empty));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn inputs() -> Inputs {
+        Inputs::plain("ns", "image")
+    }
+
+    fn read(inputs: &Inputs) -> Value {
+        serde_yaml::from_str(&text(inputs).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn overrides_come_last_and_null_takes_away() {
+        let mut inputs = inputs();
+        inputs.controller.feature_gates.insert("Red".into(), true);
+        inputs.config_overrides = Some(json!({
+            "featureGates": {"Red": false, "Blue": true}, "leaderElection": {"leaderElect": null},
+            "webhook": {"port": 9444},
+        }));
+        let read = read(&inputs);
+        assert_eq!(read["featureGates"], json!({"Red": false, "Blue": true}));
+        assert_eq!(read["webhook"], json!({"port": 9444}));
+        assert_eq!(read.get("leaderElection"), None);
+        assert_eq!(read["internalCertManagement"]["enable"], true);
+    }
+
+    #[test]
+    fn limits_of_requests_are_handed_on() {
+        let mut inputs = inputs();
+        inputs.controller.client_connection =
+            Some(jobset_api::jobset_operator::ControllerClientConnection { qps: Some(50), burst: None });
+        assert_eq!(read(&inputs)["clientConnection"], json!({"qps": 50.0}));
+    }
+
+    #[test]
+    fn overrides_of_the_wrong_shape_are_told() {
+        assert_eq!(check_overrides(&json!({"webhook": {"port": 9444}})), Ok(()));
+        for (overrides, told) in [
+            (json!({"webhook": {"port": "high"}}), "invalid type: string \"high\""),
+            (json!({"webhook": 7}), "invalid type"),
+            (json!(["webhook"]), "not an object"),
+        ] {
+            let error = check_overrides(&overrides).unwrap_err();
+            assert!(error.contains(told), "{overrides}: {error}");
+        }
+    }
+}

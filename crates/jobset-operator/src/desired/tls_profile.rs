@@ -1,0 +1,116 @@
+//! From the cluster's TLS profile to the operand's configuration.
+//!
+//! OpenShift names cipher suites as OpenSSL does, the operand as the IANA registry does. Suites of TLS 1.3 cannot be
+//! chosen; of TLS 1.2 the operand knows those with forward secrecy and authenticated encryption.
+
+use crate::observe::facts::TlsSecurityProfile;
+use jobset_api::configuration::Tls;
+
+const TLS_1_2: &str = "VersionTLS12";
+const TLS_1_3: &str = "VersionTLS13";
+
+/// OpenSSL's name and the IANA registry's, best first.
+const SUITES: [(&str, &str); 6] = [
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+    ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+    ("ECDHE-RSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"),
+    ("ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
+    ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+];
+
+/// The settings that follow from a profile. Old allows more than the operand can do, and so comes to the same as
+/// Intermediate: the operand knows nothing below TLS 1.2.
+///
+/// # Errors
+/// With a sentence when the operand could not speak with anybody.
+pub fn settings(profile: &TlsSecurityProfile) -> Result<Tls, String> {
+    match profile {
+        TlsSecurityProfile::Old | TlsSecurityProfile::Intermediate => Ok(intermediate()),
+        TlsSecurityProfile::Modern => Ok(Tls { min_version: TLS_1_3.to_owned(), cipher_suites: Vec::new() }),
+        TlsSecurityProfile::Custom { min_version, ciphers } => custom(min_version, ciphers),
+    }
+}
+
+/// What holds where a profile cannot be followed.
+pub fn intermediate() -> Tls {
+    let cipher_suites = SUITES.iter().map(|(_, iana)| (*iana).to_owned()).collect();
+    Tls { min_version: TLS_1_2.to_owned(), cipher_suites }
+}
+
+fn custom(min_version: &str, ciphers: &[String]) -> Result<Tls, String> {
+    let min_version = match min_version {
+        TLS_1_3 => return Ok(Tls { min_version: TLS_1_3.to_owned(), cipher_suites: Vec::new() }),
+        "" | "VersionTLS10" | "VersionTLS11" | TLS_1_2 => TLS_1_2.to_owned(),
+        other => {
+            return Err(format!(
+                "the cluster's TLS profile asks for minTLSVersion {other:?}, which the JobSet controller does not \
+                 know; it uses the profile Intermediate until apiservers.config.openshift.io/cluster names \
+                 {TLS_1_2} or {TLS_1_3}"
+            ));
+        }
+    };
+    let chosen =
+        |(openssl, iana): &&(&str, &str)| ciphers.iter().any(|cipher| cipher == openssl || cipher == iana);
+    let cipher_suites: Vec<String> =
+        SUITES.iter().filter(chosen).map(|(_, iana)| (*iana).to_owned()).collect();
+    if cipher_suites.is_empty() {
+        return Err(format!(
+            "the cluster's TLS profile lists no cipher suite that the JobSet controller knows ({}); it uses the \
+             profile Intermediate until apiservers.config.openshift.io/cluster lists one of {}",
+            ciphers.join(", "),
+            SUITES.map(|(openssl, _)| openssl).join(", ")
+        ));
+    }
+    Ok(Tls { min_version, cipher_suites })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn custom_of(min_version: &str, ciphers: &[&str]) -> Result<Tls, String> {
+        settings(&TlsSecurityProfile::Custom {
+            min_version: min_version.into(),
+            ciphers: ciphers.iter().map(|&cipher| cipher.to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn named_profiles() {
+        let old = settings(&TlsSecurityProfile::Old).unwrap();
+        assert_eq!((old.min_version.as_str(), old.cipher_suites.len()), ("VersionTLS12", 6));
+        assert_eq!(settings(&TlsSecurityProfile::Intermediate).unwrap(), old);
+        let modern = settings(&TlsSecurityProfile::Modern).unwrap();
+        assert_eq!((modern.min_version.as_str(), modern.cipher_suites.len()), ("VersionTLS13", 0));
+    }
+
+    #[test]
+    fn a_custom_profile_keeps_what_is_known_and_drops_the_rest() {
+        let tls = custom_of(
+            "VersionTLS11",
+            &[
+                "TLS_AES_128_GCM_SHA256",
+                "ECDHE-RSA-AES256-GCM-SHA384",
+                "AES128-SHA",
+                "DHE-RSA-AES128-GCM-SHA256",
+            ],
+        );
+        assert_eq!(
+            tls.unwrap(),
+            Tls {
+                min_version: "VersionTLS12".into(),
+                cipher_suites: vec!["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384".into()]
+            }
+        );
+        assert_eq!(custom_of("VersionTLS13", &[]).unwrap().cipher_suites, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_profile_that_nobody_could_speak_is_told_with_the_way_out() {
+        let error = custom_of("VersionTLS12", &["AES128-SHA"]).unwrap_err();
+        assert!(error.contains("(AES128-SHA)") && error.contains("ECDHE-RSA-AES128-GCM-SHA256"), "{error}");
+        let error = custom_of("VersionTLS14", &["ECDHE-RSA-AES128-GCM-SHA256"]).unwrap_err();
+        assert!(error.contains("\"VersionTLS14\""), "{error}");
+    }
+}

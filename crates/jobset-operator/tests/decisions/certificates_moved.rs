@@ -1,0 +1,198 @@
+//! Certificates: who issues them, and how the operand moves from one issuer to the other.
+
+use super::*;
+use jobset_operator::desired::Issue;
+use k8s_openapi::api::core::v1::Secret;
+use manager_runtime::certificates::decide::{carried_out, certificates};
+use manager_runtime::certificates::inject;
+
+const MUTATING: &str = "MutatingWebhookConfiguration";
+
+/// Stores what the plan wants issued, as the actor does.
+fn issue_all(observed: &mut Observed) {
+    for Issue { wanted, decision } in decide(observed).issue {
+        let secret: Secret = carried_out(&decision, None, "", &wanted, now()).unwrap().unwrap();
+        let mut object: DynamicObject =
+            serde_json::from_value(serde_json::to_value(&secret).unwrap()).unwrap();
+        object.types = Some(kube::core::TypeMeta { api_version: "v1".into(), kind: "Secret".into() });
+        object.metadata =
+            jobset_operator::desired::plan::secret(&wanted.secret, &operator(json!({}))).metadata;
+        let text = |key: &str| String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap();
+        let facts = CertificateSecret {
+            hash: format!("hash of {}", wanted.secret),
+            certificate: text("tls.crt"),
+            has_key: true,
+            ca: text("ca.crt"),
+        };
+        observed.secrets.insert(wanted.secret.clone(), facts);
+        observed.objects.insert(ObjectKey::of(&object), applied(object));
+    }
+}
+
+fn without_cert_manager(spec: Value) -> Observed {
+    Observed { operator: Some(Arc::new(operator(spec))), ..Observed::default() }
+}
+
+fn mounted(plan: &Plan) -> Option<String> {
+    let pod = &step(plan, "Deployment", names::OPERAND)?.data["spec"]["template"]["spec"];
+    let volume = pod["volumes"].as_array()?.iter().find(|volume| volume["name"] == "cert")?;
+    volume["secret"]["secretName"].as_str().map(str::to_owned)
+}
+
+fn trusted(observed: &Observed) -> Vec<String> {
+    let live = observed.get(MUTATING, names::MUTATING_WEBHOOKS).unwrap();
+    certificates(&inject::trusted(&live.object))
+}
+
+fn authority_of(observed: &Observed, secret: &str) -> String {
+    certificates(&observed.secrets[secret].ca).remove(0)
+}
+
+#[test]
+fn without_cert_manager_the_operator_issues() {
+    let mut observed = without_cert_manager(json!({}));
+    let plan = decide(&observed);
+    assert_eq!(reasons(&plan), [""; 0]);
+    let secrets: Vec<_> = plan.issue.iter().map(|issue| issue.wanted.secret.as_str()).collect();
+    assert_eq!(secrets, [names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET]);
+    assert_eq!(plan.waiting.len(), 2);
+    assert!(!applies(&plan, "Deployment") && !applies(&plan, "Issuer"));
+
+    issue_all(&mut observed);
+    let plan = decide(&observed);
+    assert!(plan.issue.is_empty() && plan.waiting.is_empty());
+    assert!(plan.look_again.unwrap() > now(), "they are renewed in time");
+    assert!(applies(&plan, "Deployment") && applies(&plan, MUTATING));
+}
+
+#[test]
+fn the_provider_is_who_is_asked_for_and_else_cert_manager_where_it_is() {
+    for (provider, cert_manager, issues, needs) in [
+        ("Auto", false, true, false),
+        ("Auto", true, false, false),
+        ("CertManager", false, false, true),
+        ("BuiltIn", true, true, false),
+    ] {
+        let spec = json!({"certificates": {"provider": provider}});
+        let mut observed = without_cert_manager(spec);
+        if cert_manager {
+            observed.apis.extend([kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].map(str::to_owned));
+        }
+        let plan = decide(&observed);
+        assert_eq!(!plan.issue.is_empty(), issues, "{provider} {cert_manager}");
+        assert_eq!(reasons(&plan) == ["MissingDependency"], needs, "{provider} {cert_manager}");
+        assert_eq!(applies(&plan, "Certificate"), cert_manager && !issues, "{provider} {cert_manager}");
+    }
+}
+
+/// Every step of the way waits for the one before it, and at every step whoever serves is trusted.
+#[test]
+fn the_operand_moves_to_the_operators_certificates_and_back() {
+    let mut observed = with_deployment(installed(json!({})), rolled_out());
+    carry_out(&mut observed);
+    let (cert_manager, wanted) = (AUTHORITIES[0].clone(), json!({"certificates": {"provider": "BuiltIn"}}));
+    let old = certificates(&cert_manager);
+    assert_eq!(trusted(&observed), old);
+
+    observed.operator = Some(Arc::new(operator(wanted)));
+    let plan = decide(&observed);
+    assert_eq!(plan.issue.len(), 2);
+    assert_eq!(mounted(&plan).as_deref(), Some(names::WEBHOOK_SECRET), "the old ones serve on");
+    assert!(applies(&plan, "Certificate"), "and are renewed, should it take long");
+
+    issue_all(&mut observed);
+    let new = authority_of(&observed, names::BUILT_IN_WEBHOOK_SECRET);
+    let plan = decide(&observed);
+    assert_eq!(mounted(&plan), None, "the webhooks do not trust the new CA yet");
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), [vec![new.clone()], old.clone()].concat(), "both");
+
+    let plan = decide(&observed);
+    assert_eq!(mounted(&plan).as_deref(), Some(names::BUILT_IN_WEBHOOK_SECRET));
+    carry_out(&mut observed);
+    let mut observed = with_deployment(
+        observed,
+        json!({"observedGeneration": 7, "replicas": 2,
+        "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}),
+    );
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed).len(), 2, "a pod of before serves still");
+    assert!(observed.get("Certificate", names::WEBHOOK_CERTIFICATE).is_some());
+
+    let mut observed = with_deployment(observed, rolled_out());
+    let plan = decide(&observed);
+    assert!(plan.delete.iter().any(|key| key.kind == "Certificate"), "{:?}", plan.delete);
+    assert!(plan.delete.iter().any(|key| key.kind == "Issuer"));
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), std::slice::from_ref(&new));
+
+    // Back again: cert-manager has issued already.
+    observed.operator = Some(Arc::new(operator(json!({}))));
+    assert!(applies(&decide(&observed), "Certificate"));
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), [old.clone(), vec![new]].concat());
+    carry_out(&mut observed);
+    let mut observed = with_deployment(observed, rolled_out());
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), old);
+    let secrets: Vec<_> = observed.objects.keys().filter(|key| key.kind == "Secret").collect();
+    assert!(secrets.is_empty(), "{secrets:?}");
+}
+
+#[test]
+fn a_new_ca_is_trusted_beside_the_old_one_until_every_pod_serves_with_it() {
+    let mut observed = with_deployment(installed(json!({})), rolled_out());
+    carry_out(&mut observed);
+    observed.secrets.insert(names::WEBHOOK_SECRET.into(), complete("hash-3", &AUTHORITIES[1]));
+    assert_eq!(mounted(&decide(&observed)), None);
+    carry_out(&mut observed);
+    let both: Vec<_> = [1, 0].iter().flat_map(|&index| certificates(&AUTHORITIES[index])).collect();
+    assert_eq!(trusted(&observed), both);
+    carry_out(&mut observed);
+    let observed = with_deployment(observed, json!({"observedGeneration": 6}));
+    assert_eq!(trusted(&observed), both);
+    let mut observed = with_deployment(observed, rolled_out());
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), certificates(&AUTHORITIES[1]));
+}
+
+#[test]
+fn a_ca_that_somebody_took_out_of_a_webhook_is_put_back() {
+    let mut observed = with_deployment(installed(json!({})), rolled_out());
+    let key = ObjectKey::new(MUTATING, names::MUTATING_WEBHOOKS);
+    let live = observed.objects.get_mut(&key).unwrap();
+    let mut object = (*live.object).clone();
+    object.data["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
+    live.object = Arc::new(object);
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), certificates(&AUTHORITIES[0]));
+}
+
+#[test]
+fn an_injector_of_before_is_sent_away() {
+    let mut observed = installed(json!({}));
+    assert_eq!(decide(&observed).detach_injector, []);
+    let key = ObjectKey::new(MUTATING, names::MUTATING_WEBHOOKS);
+    let live = observed.objects.get_mut(&key).unwrap();
+    let mut object = (*live.object).clone();
+    object.metadata.annotations =
+        Some([("cert-manager.io/inject-ca-from".to_owned(), "ns/jobset-serving-cert".to_owned())].into());
+    live.object = Arc::new(object);
+    assert_eq!(decide(&observed).detach_injector, [key]);
+}
+
+#[test]
+fn a_secret_of_somebody_else_is_not_overwritten() {
+    let mut observed = without_cert_manager(json!({}));
+    let object: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": names::BUILT_IN_WEBHOOK_SECRET},
+        "data": {"password": "c2VjcmV0"},
+    }))
+    .unwrap();
+    observed.objects.insert(ObjectKey::of(&object), Live::new(object));
+    let plan = decide(&observed);
+    assert_eq!(reasons(&plan), ["ForeignSecret"]);
+    assert!(plan.problems[0].message.contains(names::BUILT_IN_WEBHOOK_SECRET));
+    assert!(step(&plan, "Secret", names::BUILT_IN_WEBHOOK_SECRET).is_none());
+    assert_eq!(plan.issue.len(), 1, "the other one");
+}
