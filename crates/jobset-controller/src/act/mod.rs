@@ -59,9 +59,11 @@ impl ActError {
         }
     }
 
-    /// Whether somebody else changed the object in between. The watch brings the change, and with it a new look.
+    /// Whether somebody else changed the object in between, or there is another of its name. The watch brings the
+    /// change, and with it a new look.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Status(kube::Error::Api(status)) if status.code == 409)
+        let (Self::Status(source) | Self::ChangeJob { source, .. }) = self else { return false };
+        matches!(source, kube::Error::Api(status) if status.is_conflict())
     }
 }
 
