@@ -28,7 +28,7 @@ const ATTEMPT_SECONDS: &[f64] =
 /// From a millisecond to a minute.
 const WRITE_SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Reasons of failed Jobs (Kubernetes: batch/v1, conditions Failed and FailureTarget). Others are one label value.
+/// Reasons of failed Jobs (Kubernetes: batch/v1, conditions `Failed` and `FailureTarget`). Others are one label value.
 const CAUSES: &[&str] = &[
     "BackoffLimitExceeded",
     "DeadlineExceeded",
@@ -329,6 +329,35 @@ mod tests {
         assert_eq!(began(json!([restarted, resumed])), "2026-01-03T00:00:00Z");
         let done = condition("StartupPolicyCompleted", "True", "2026-01-04T00:00:00Z");
         assert_eq!(began(json!([done])), "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let (metrics, index, measured) = measured();
+        let running = jobset("u", &json!({"restarts": 0}));
+        for terminal_state in ["Completed", "Failed"] {
+            let finished = JobSetStatus {
+                terminal_state: terminal_state.into(),
+                restarts: 1,
+                ..JobSetStatus::default()
+            };
+            measured.status_stored(&running, &finished, &[], &index);
+        }
+        metrics.leads("lease", true);
+        let _ = (
+            metrics.queue("jobset"),
+            metrics
+                .webhooks()
+                .instrument(axum::Router::new().route("/", axum::routing::get(|| async {})), ["/"]),
+        );
+        let (text, document) = (metrics.text().unwrap(), include_str!("../../../docs/metrics.md"));
+        let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(names.len() > 30, "{names:?}");
+        for line in names {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let row = document.lines().find(|row| row.starts_with('|') && row.contains(&format!("`{name}`")));
+            assert!(row.is_some_and(|row| row.contains(&format!("| {kind} |"))), "{name} {kind}: {row:?}");
+        }
     }
 
     #[test]

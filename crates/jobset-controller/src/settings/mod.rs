@@ -215,6 +215,9 @@ mod tests {
             matches!(settings.webhook_certificates, CertificateSource::Folder(path) if path == Path::new(folder))
         );
         assert_eq!(settings.probes.unwrap().to_string(), "0.0.0.0:8081");
+        let metrics = settings.metrics.unwrap();
+        assert_eq!(metrics.address.to_string(), "0.0.0.0:8443");
+        assert_eq!(metrics.certificates, Path::new("/tmp/k8s-metrics-server/serving-certs"));
         assert_eq!((settings.qps, settings.burst), (500.0, 500));
         let lease = settings.lease.unwrap();
         assert_eq!(
@@ -265,6 +268,8 @@ mod tests {
         let flags = ["--leader-elect=false", "--kube-api-qps", "3", "--health-probe-bind-address", "0"];
         let settings = settle(&flags, yaml).unwrap();
         assert!(settings.lease.is_none() && settings.probes.is_none());
+        let metrics = "metrics: {bindAddress: ':1'}";
+        assert!(settle(&["--metrics-bind-address", "0"], metrics).unwrap().metrics.is_none());
         assert_eq!((settings.qps, settings.burst), (3.0, 9));
     }
 
@@ -297,6 +302,16 @@ mod tests {
             ("health: {readinessEndpointName: /healthz/}", "is also livenessEndpointName"),
             ("leaderElection: {resourceLock: configmaps}", "leaderElection.resourceLock: \"configmaps\""),
             ("webhook: {host: here}", "webhook.host: \"here\""),
+            ("metrics: {bindAddress: nowhere}", "metrics.bindAddress: \"nowhere\""),
+            (
+                "tls: {minVersion: VersionTLS11, cipherSuites: [TLS_NONE]}",
+                "tls: invalid minVersion: VersionTLS11 is not supported. Please use VersionTLS12 or VersionTLS13; \
+                 invalid cipher suites: Cipher suite TLS_NONE not supported or doesn't exist.",
+            ),
+            (
+                "tls: {minVersion: VersionTLS13, cipherSuites: [TLS_AES_128_GCM_SHA256]}",
+                "tls.cipherSuites: may not be specified when `minVersion` is 'VersionTLS13'",
+            ),
             ("health: {healthProbeBindAddress: nowhere}", "health.healthProbeBindAddress: \"nowhere\""),
         ] {
             let error = format!("{:#}", settle(&[], yaml).unwrap_err());
