@@ -10,7 +10,7 @@
 
 use crate::metrics::{Metrics, work_queue::QueueMetrics};
 use std::{
-    collections::{HashMap, VecDeque, hash_map::RandomState},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::RandomState},
     hash::{BuildHasher, Hash},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -41,14 +41,54 @@ struct State<K> {
     in_work: HashMap<K, Instant>,
     /// What was added while it was in work, when first.
     again: HashMap<K, Instant>,
-    delayed: HashMap<K, Instant>,
+    delayed: Delayed<K>,
     failures: HashMap<K, u32>,
     steps: HashMap<K, u32>,
     jitter: RandomState,
     metrics: Option<QueueMetrics>,
 }
 
-impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
+/// Keys in the order of the time at which they are due, each once.
+struct Delayed<K> {
+    due: HashMap<K, Instant>,
+    in_order: BTreeSet<(Instant, K)>,
+}
+
+impl<K> Default for Delayed<K> {
+    fn default() -> Self {
+        Self { due: HashMap::new(), in_order: BTreeSet::new() }
+    }
+}
+
+impl<K: Clone + Ord + Hash> Delayed<K> {
+    /// Delays a key, no longer than it is delayed already.
+    fn delay(&mut self, key: K, until: Instant) {
+        if self.due.get(&key).is_none_or(|due| until < *due) {
+            self.remove(&key);
+            self.due.insert(key.clone(), until);
+            self.in_order.insert((until, key));
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        if let Some(due) = self.due.remove(key) {
+            self.in_order.remove(&(due, key.clone()));
+        }
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<K> {
+        self.next_due().filter(|due| *due <= now)?;
+        let (_, key) = self.in_order.pop_first()?;
+        self.due.remove(&key);
+        Some(key)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.in_order.first().map(|(due, _)| *due)
+    }
+}
+
+impl<K: Clone + Ord + Hash> Default for WorkQueue<K> {
     fn default() -> Self {
         Self {
             state: Mutex::new(State {
@@ -56,7 +96,7 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
                 waiting: HashMap::new(),
                 in_work: HashMap::new(),
                 again: HashMap::new(),
-                delayed: HashMap::new(),
+                delayed: Delayed::default(),
                 failures: HashMap::new(),
                 steps: HashMap::new(),
                 jitter: RandomState::new(),
@@ -67,7 +107,7 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> State<K> {
+impl<K: Clone + Ord + Hash> State<K> {
     fn add(&mut self, key: K, now: Instant) {
         self.delayed.remove(&key);
         if self.again.contains_key(&key) || self.waiting.contains_key(&key) {
@@ -92,15 +132,8 @@ impl<K: Clone + Eq + Hash> State<K> {
         }
     }
 
-    fn delay(&mut self, key: K, until: Instant) {
-        let slot = self.delayed.entry(key).or_insert(until);
-        *slot = (*slot).min(until);
-    }
-
     fn pop(&mut self, now: Instant) -> Option<K> {
-        let due: Vec<K> =
-            self.delayed.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-        for key in due {
+        while let Some(key) = self.delayed.take_due(now) {
             self.add(key, now);
         }
         let key = self.ready.pop_front()?;
@@ -137,7 +170,7 @@ fn seconds(since: Instant, now: Instant) -> f64 {
     now.saturating_duration_since(since).as_secs_f64()
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static> WorkQueue<K> {
+impl<K: Clone + Ord + Hash + Send + Sync + 'static> WorkQueue<K> {
     /// A queue that is measured, as that of the controller `name`.
     pub fn measured(metrics: &Metrics, name: &str) -> Arc<Self> {
         let queue = Arc::new(Self::default());
@@ -152,7 +185,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> WorkQueue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> WorkQueue<K> {
+impl<K: Clone + Ord + Hash> WorkQueue<K> {
     fn state(&self) -> MutexGuard<'_, State<K>> {
         // Nothing panics while it holds the lock; were it so, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,7 +201,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     pub fn add_after(&self, key: K, delay: Duration) {
         let mut state = self.state();
         state.count(|metrics| metrics.retries.inc());
-        state.delay(key, Instant::now() + delay);
+        state.delayed.delay(key, Instant::now() + delay);
         drop(state);
         self.changed.notify_one();
     }
@@ -184,7 +217,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
                     }
                     return key;
                 }
-                state.delayed.values().min().copied()
+                state.delayed.next_due()
             };
             match wake {
                 Some(at) => tokio::select! { () = self.changed.notified() => {} () = sleep_until(at) => {} },
@@ -232,7 +265,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         let random = state.jitter.hash_one((now, doublings)) % 256;
         let delay = delay * 3 / 4 + delay / 4 * u32::try_from(random).unwrap_or(0) / 255;
         state.count(|metrics| metrics.retries.inc());
-        state.delay(key.clone(), now + delay);
+        state.delayed.delay(key.clone(), now + delay);
         state.leave_work(key, now);
         self.changed.notify_one();
         delay
@@ -276,6 +309,22 @@ mod tests {
         assert_eq!(pop(&queue, now), Some("late"));
         queue.done(&"late");
         assert_eq!(pop(&queue, later), None, "it came before");
+    }
+
+    #[test]
+    fn delayed_keys_come_in_the_order_in_which_they_are_due() {
+        let (queue, now) = (WorkQueue::default(), Instant::now());
+        let seconds = Duration::from_secs;
+        for (key, delay) in [("late", 30), ("soon", 10), ("sooner", 40), ("sooner", 5), ("sooner", 50)] {
+            queue.add_after(key, seconds(delay));
+        }
+        assert_eq!(pop(&queue, now + seconds(4)), None);
+        assert_eq!(pop(&queue, now + seconds(20)), Some("sooner"));
+        assert_eq!(pop(&queue, now + seconds(20)), Some("soon"));
+        assert_eq!(pop(&queue, now + seconds(20)), None);
+        assert_eq!(pop(&queue, now + seconds(60)), Some("late"));
+        queue.done(&"sooner");
+        assert_eq!(pop(&queue, now + seconds(60)), None, "the longer delays are forgotten");
     }
 
     #[test]
