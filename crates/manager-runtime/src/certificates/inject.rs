@@ -2,25 +2,30 @@
 
 use super::decide::certificates;
 use k8s_openapi::ByteString;
-use kube::{ResourceExt, api::DynamicObject};
+use kube::{
+    ResourceExt,
+    api::{ApiResource, DynamicObject},
+};
 use serde_json::{Value, json};
 
 /// The server-side apply that puts `bundle` into every webhook of `configuration`; None when it is there.
 ///
 /// It names nothing but the bundles, so that everything else stays with whoever wrote it. It holds for this very
 /// object: a configuration that was deleted meanwhile is not made anew.
-pub fn injection(configuration: &DynamicObject, bundle: &str) -> Option<Value> {
+///
+/// Whoever owns a webhook by server-side apply cannot drop it by leaving it out of what he applies, as the bundle in
+/// it is not his (Kubernetes: the rest of the entry stays, and is invalid). He has to remove it by a patch.
+pub fn injection(kind: &ApiResource, configuration: &DynamicObject, bundle: &str) -> Option<Value> {
     let webhooks = webhooks(configuration);
     if webhooks.iter().all(|webhook| ca_bundle(webhook).as_deref() == Some(bundle)) {
         return None;
     }
-    let types = configuration.types.as_ref()?;
     let bundle = ByteString(bundle.as_bytes().to_vec());
     let with_bundle =
         |webhook: &Value| json!({"name": webhook.get("name"), "clientConfig": {"caBundle": bundle}});
     Some(json!({
-        "apiVersion": types.api_version,
-        "kind": types.kind,
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
         "metadata": {"name": configuration.name_any(), "uid": configuration.uid()},
         "webhooks": webhooks.iter().map(with_bundle).collect::<Vec<_>>(),
     }))
@@ -62,12 +67,17 @@ fn ca_bundle(webhook: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use crate::certificates::issue;
+    use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
     use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
     fn authority() -> String {
         issue::authority("test-ca", "test", Timestamp::now(), SignedDuration::from_hours(1))
             .unwrap()
             .certificate
+    }
+
+    fn kind() -> ApiResource {
+        ApiResource::erase::<MutatingWebhookConfiguration>(&())
     }
 
     fn configuration(bundles: &[(&str, Option<&str>)]) -> DynamicObject {
@@ -81,9 +91,8 @@ mod tests {
                 json!({"name": name, "clientConfig": client, "sideEffects": "None"})
             })
             .collect();
+        // As in a list: without its kind.
         serde_json::from_value(json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
             "metadata": {"name": "hooks", "uid": "u1"},
             "webhooks": webhooks,
         }))
@@ -93,10 +102,13 @@ mod tests {
     #[test]
     fn only_bundles_are_applied_and_only_when_one_differs() {
         let bundle = authority();
-        assert_eq!(injection(&configuration(&[("a", Some(&bundle)), ("b", Some(&bundle))]), &bundle), None);
+        assert_eq!(
+            injection(&kind(), &configuration(&[("a", Some(&bundle)), ("b", Some(&bundle))]), &bundle),
+            None
+        );
         let encoded = json!(ByteString(bundle.clone().into_bytes()));
         assert_eq!(
-            injection(&configuration(&[("a", Some(&bundle)), ("b", None)]), &bundle).unwrap(),
+            injection(&kind(), &configuration(&[("a", Some(&bundle)), ("b", None)]), &bundle).unwrap(),
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": "MutatingWebhookConfiguration",
@@ -122,7 +134,7 @@ mod tests {
     fn what_is_no_bundle_is_replaced() {
         let bundle = authority();
         let odd = configuration(&[("a", Some("nonsense"))]);
-        assert!(injection(&odd, &bundle).is_some() && !trusts(&odd, &bundle));
+        assert!(injection(&kind(), &odd, &bundle).is_some() && !trusts(&odd, &bundle));
         assert_eq!(trusted(&odd), "");
     }
 }

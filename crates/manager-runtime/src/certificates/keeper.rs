@@ -236,7 +236,7 @@ impl Loop {
     async fn inject(&mut self, bundle: &str) -> Result<(), KeepError> {
         for (target, seen) in self.keeper.targets.iter().zip(&mut self.targets) {
             let Some(Some(configuration)) = seen else { continue };
-            let Some(patch) = injection(configuration, bundle) else { continue };
+            let Some(patch) = injection(&target.resource, configuration, bundle) else { continue };
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &target.resource);
             let params = PatchParams::apply(&self.keeper.field_manager).force();
             match api.patch(&target.name, &params, &Patch::Apply(&patch)).await {
@@ -264,10 +264,14 @@ impl Loop {
             Some((of, since)) if everywhere && of == authority => Some((of, since)),
             _ => everywhere.then(|| (authority, Instant::now())),
         };
-        let absent = self.keeper.targets.iter().zip(&self.targets);
+        let targets = self.keeper.targets.iter().zip(&self.targets);
         let absent =
-            absent.filter(|(_, seen)| !matches!(seen, Some(Some(_)))).map(|(target, _)| target).next();
-        let missing = absent.map(|target| format!("there is no {} {}", target.resource.kind, target.name));
+            targets.filter(|(_, seen)| !matches!(seen, Some(Some(_)))).map(|(target, _)| target).next();
+        let missing = match absent {
+            Some(target) => Some(format!("there is no {} {}", target.resource.kind, target.name)),
+            None if self.trusted.is_none() => Some("the CA is not in every webhook".to_owned()),
+            None => None,
+        };
         let current = self.state.borrow().clone();
         let trusted_at = self.trusted.as_ref().map(|(_, since)| *since + HOLD);
         let names = &self.keeper.wanted.dns_names;

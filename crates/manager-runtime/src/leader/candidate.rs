@@ -169,7 +169,7 @@ impl Candidate {
         if self.told != error {
             let LeaseSettings { namespace, name, .. } = &self.settings;
             warn!(lease = format!("{namespace}/{name}"), error, "leader election: trying again");
-            self.told = error.to_owned();
+            error.clone_into(&mut self.told);
         }
         Instant::now() + self.settings.timings.retry_period
     }

@@ -105,6 +105,7 @@ pub fn identity() -> String {
 
 /// Takes part in an election. Dropping it ends that without giving the Lease back.
 pub struct Leadership {
+    identity: String,
     fence: Fence,
     give_back: CancellationToken,
     task: JoinHandle<()>,
@@ -119,16 +120,17 @@ impl Leadership {
         settings.timings.check()?;
         let (gate, fence) = Gate::closed();
         let give_back = CancellationToken::new();
+        let identity = settings.identity.clone();
         let candidate = Candidate::new(client, settings, gate);
         let task = tokio::spawn(candidate.run(give_back.clone()));
-        Ok(Self { fence, give_back, task })
+        Ok(Self { identity, fence, give_back, task })
     }
 
     /// Waits until this replica leads.
     pub async fn elected(&mut self) {
-        info!("waiting for the lease");
+        info!(identity = self.identity, "waiting for the lease");
         self.fence.opened().await;
-        info!("leading");
+        info!(identity = self.identity, "leading");
     }
 
     /// Waits until this replica, once elected, no longer leads. It never leads again.

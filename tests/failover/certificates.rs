@@ -1,0 +1,426 @@
+//! Certificates that the controllers make themselves, on a real API server that calls their webhooks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Error, Result, ensure};
+use jobset_tests::objects;
+use jobset_tests::replicas::{How, NAMESPACE, Replica, SECRET, WEBHOOKS};
+use jobset_tests::wait::{holds_for, wait_for};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use manager_runtime::certificates::{Pair, decide::certificates, issue};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use crate::Failover;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Two controllers find nothing and begin at once: one Secret, one CA, in every webhook, accepted by the API
+/// server; and probes answer before any of that.
+pub(crate) async fn are_made_from_nothing_by_two_replicas_at_once(suite: Arc<Failover>) -> Result<()> {
+    forget(&suite).await?;
+    let begun = Instant::now();
+    let since = Timestamp::now();
+    let how = How::default();
+    let (one, other) = tokio::join!(suite.installation.start(&how), suite.installation.start(&how));
+    let (mut one, mut other) = (one?, other?);
+    wait_for("a liveness probe to succeed", PATIENCE, || async { Ok(one.is_live().await) }, |live| *live)
+        .await?;
+    let live_after = begun.elapsed();
+    one.ready().await?;
+    other.ready().await?;
+    println!("live after {live_after:?}, both ready after {:?}", begun.elapsed());
+
+    let bundle = bundle(&secret(&suite).await?);
+    ensure!(certificates(&bundle).len() == 1);
+    ensure!(bundles(&suite).await? == vec![bundle; 4], "the CA is in every webhook");
+    each_answers(&suite, &[&one, &other]).await?;
+    let user = suite.installation.user();
+    let audit = suite.cluster.cluster().audit();
+    let created = || audit.query().user(&user).verb("create").resource("secrets").since(since);
+    ensure!(created().code(201).count()? == 1, "{:#?}", created().entries()?);
+    // Whoever manages the webhooks keeps everything but the bundle.
+    for (kind, name) in WEBHOOKS {
+        let configuration = configuration(&suite, kind, name).await?;
+        let fields = configuration
+            .managed_fields()
+            .iter()
+            .find(|fields| fields.manager.as_deref() == Some("jobset-webhook-ca"));
+        let fields = serde_json::to_string(&fields.context("no field manager of its own")?.fields_v1)?;
+        ensure!(
+            fields.contains("f:caBundle") && !fields.contains("f:rules") && !fields.contains("f:service"),
+            "{fields}"
+        );
+    }
+    suite.installation.apply_webhooks().await?;
+    ensure!(bundles(&suite).await?.iter().all(|bundle| !bundle.is_empty()), "an upgrade leaves the bundles");
+    webhook_comes_and_goes(&suite).await
+}
+
+/// A webhook that an upgrade adds gets its bundle, and one that is removed is left alone.
+async fn webhook_comes_and_goes(suite: &Failover) -> Result<()> {
+    let (kind, name) = WEBHOOKS[0];
+    let mut with_more = suite.installation.webhooks(kind).context("manifests hold it")?;
+    let mut more = with_more.data["webhooks"][0].clone();
+    more["name"] = json!("more.kb.io");
+    with_more.data["webhooks"].as_array_mut().unwrap().push(more);
+    objects::apply(&suite.client, &with_more, "kubectl").await?;
+    let all = wait_for(
+        "the added webhook to get its bundle",
+        PATIENCE,
+        || bundles(suite),
+        |all| all.iter().all(|bundle| !bundle.is_empty()),
+    )
+    .await?;
+    ensure!(all.len() == 5);
+    let api = objects::api_of(&suite.client, &with_more).await?;
+    let remove = json!([{ "op": "remove", "path": "/webhooks/2" }]);
+    api.patch(name, &PatchParams::default(), &Patch::<()>::Json(serde_json::from_value(remove)?)).await?;
+    let left = configuration(suite, kind, name).await?.data["webhooks"].as_array().map(Vec::len);
+    ensure!(left == Some(2), "{left:?} webhooks are left");
+    Ok(())
+}
+
+/// A server certificate with a month left is replaced at once, by the same CA.
+pub(crate) async fn are_renewed_in_time_without_a_new_ca(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = two(&suite).await?;
+    let ca = authority(0, 3650)?;
+    let old = write(&suite, &ca, &[&ca], 335, 30).await?;
+    let renewed = wait_for(
+        "a new server certificate",
+        PATIENCE,
+        || secret(&suite),
+        |secret| text(secret, "tls.crt") != old.certificate,
+    )
+    .await?;
+    ensure!(certificates(&text(&renewed, "ca.crt"))[0] == certificates(&ca.certificate)[0]);
+    let days = (issue::ends(&text(&renewed, "tls.crt")).unwrap() - Timestamp::now()).get_hours() / 24;
+    ensure!(days >= 0, "{days}");
+    served_everywhere(&suite, &[&one, &other], &text(&renewed, "tls.crt")).await?;
+    each_answers(&suite, &[&one, &other]).await
+}
+
+/// Under a hundred admission requests a second the CA comes to its end, and then the Secret is deleted: the
+/// certificates change twice in every replica, and no request fails.
+pub(crate) async fn rotate_under_load_without_a_failure(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = two(&suite).await?;
+    suite.installation.balance([&one, &other]);
+    let load = Load::start(&suite);
+
+    let near_its_end = authority(3620, 30)?;
+    let before = secret(&suite).await?;
+    write(&suite, &near_its_end, &[&near_its_end], 0, 30).await?;
+    let rotated = wait_for(
+        "a new CA",
+        PATIENCE,
+        || secret(&suite),
+        |secret| {
+            let bundle = text(secret, "ca.crt");
+            bundle.ends_with(&text(&before, "ca.crt")) && !bundle.starts_with(&near_its_end.certificate)
+        },
+    )
+    .await?;
+    // Old, near its end, new.
+    ensure!(certificates(&text(&rotated, "ca.crt")).len() == 3);
+    served_everywhere(&suite, &[&one, &other], &text(&rotated, "tls.crt")).await?;
+
+    api(&suite).delete(SECRET, &DeleteParams::default()).await?;
+    let made_anew = wait_for(
+        "another CA",
+        PATIENCE,
+        || async { Ok(api(&suite).get_opt(SECRET).await?) },
+        |secret| secret.as_ref().is_some_and(|secret| text(secret, "tls.crt") != text(&rotated, "tls.crt")),
+    )
+    .await?;
+    served_everywhere(&suite, &[&one, &other], &text(&made_anew.context("a Secret")?, "tls.crt")).await?;
+    // Some more with the last certificate.
+    load.at_least_more(300).await?;
+    let (sent, failed) = load.stop().await?;
+    println!("{sent} admission requests while the certificates changed twice, {} failed", failed.len());
+    ensure!(failed.is_empty(), "{failed:#?}");
+    Ok(())
+}
+
+/// A CA that signs no more leaves Secret and webhooks when the overlap is over.
+pub(crate) async fn previous_ca_goes_when_its_time_is_over(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = two(&suite).await?;
+    let previous = authority(3000, 650)?;
+    // It signs for a day.
+    let current = authority(1, 3649)?;
+    let pair = write(&suite, &current, &[&current, &previous], 0, 365).await?;
+    let secret = wait_for(
+        "the previous CA to be dropped",
+        PATIENCE,
+        || secret(&suite),
+        |secret| certificates(&bundle(secret)).len() == 1,
+    )
+    .await?;
+    ensure!(text(&secret, "tls.crt") == pair.certificate, "the server certificate stays");
+    wait_for(
+        "it to leave the webhooks",
+        PATIENCE,
+        || bundles(&suite),
+        |all| all.iter().all(|it| *it == bundle(&secret)),
+    )
+    .await?;
+    served_everywhere(&suite, &[&one, &other], &pair.certificate).await?;
+    each_answers(&suite, &[&one, &other]).await
+}
+
+/// Somebody writes another bundle: it is put right, within a second or two, and then nobody writes any more.
+pub(crate) async fn overwritten_bundle_is_repaired(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = two(&suite).await?;
+    let right = bundles(&suite).await?;
+    let begun = Instant::now();
+    for (kind, name) in WEBHOOKS {
+        let configuration = configuration(&suite, kind, name).await?;
+        let first = configuration.data["webhooks"][0]["name"].clone();
+        let wrong = ByteString(authority(0, 10)?.certificate.into_bytes());
+        let patch = json!({ "webhooks": [{ "name": first, "clientConfig": { "caBundle": wrong } }] });
+        let params = PatchParams { field_manager: Some("somebody".into()), ..PatchParams::default() };
+        let api = objects::api_of(&suite.client, &configuration).await?;
+        api.patch(name, &params, &Patch::Strategic(patch)).await?;
+    }
+    wait_for("the bundles to be repaired", PATIENCE, || bundles(&suite), |all| *all == right).await?;
+    println!("overwritten bundles repaired after {:?}", begun.elapsed());
+    ensure!(begun.elapsed() < Duration::from_secs(5));
+    let user = suite.installation.user();
+    let patches = || async {
+        let audit = suite.cluster.cluster().audit();
+        let of = |resource| audit.query().user(&user).writes().resource(resource).count();
+        Ok((of("mutatingwebhookconfigurations")?, of("validatingwebhookconfigurations")?))
+    };
+    let settled = patches().await?;
+    holds_for("nobody writing any more", Duration::from_secs(3), patches, |now| *now == settled).await?;
+    ensure!(one.is_ready().await && other.is_ready().await);
+    each_answers(&suite, &[&one, &other]).await
+}
+
+/// A spoilt Secret of our own is named in the log and replaced; one that somebody else made is named, and not
+/// touched, and the controller is not ready until it is gone.
+pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Failover>) -> Result<()> {
+    let one = suite.installation.start_ready().await?;
+    suite.installation.balance([&one]);
+    let mut spoilt = secret(&suite).await?;
+    spoilt.data.as_mut().unwrap().insert("tls.crt".into(), ByteString(b"garbage".to_vec()));
+    api(&suite).replace(SECRET, &PostParams::default(), &spoilt).await?;
+    wait_for("it to be replaced", PATIENCE, || secret(&suite), |secret| text(secret, "tls.crt") != "garbage")
+        .await?;
+    one.logs("tls.crt holds no PEM data").await?;
+    each_answers(&suite, &[&one]).await?;
+    drop(one);
+
+    forget(&suite).await?;
+    let foreign: Secret = serde_json::from_value(json!({
+        "metadata": { "name": SECRET },
+        "stringData": { "tls.crt": "of somebody else", "tls.key": "secret", "password": "hunter2" },
+    }))?;
+    let foreign = api(&suite).create(&PostParams::default(), &foreign).await?;
+    let mut other = suite.installation.start(&How::default()).await?;
+    other.logs("was made by somebody else").await?;
+    holds_for(
+        "it not being ready",
+        Duration::from_secs(2),
+        || async { Ok(other.is_ready().await) },
+        |ready| !ready,
+    )
+    .await?;
+    ensure!(secret(&suite).await?.resource_version() == foreign.resource_version());
+    api(&suite).delete(SECRET, &DeleteParams::default()).await?;
+    other.ready().await?;
+    each_answers(&suite, &[&other]).await
+}
+
+// --- the Secret -----------------------------------------------------------------------------------------------
+
+fn api(suite: &Failover) -> Api<Secret> {
+    Api::namespaced(suite.client.clone(), NAMESPACE)
+}
+
+async fn secret(suite: &Failover) -> Result<Secret> {
+    Ok(api(suite).get(SECRET).await?)
+}
+
+fn text(secret: &Secret, key: &str) -> String {
+    String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap()
+}
+
+fn bundle(secret: &Secret) -> String {
+    text(secret, "ca.crt")
+}
+
+/// As on a cluster that the controller was never installed on.
+async fn forget(suite: &Failover) -> Result<()> {
+    if api(suite).get_opt(SECRET).await?.is_some() {
+        api(suite).delete(SECRET, &DeleteParams::default()).await?;
+    }
+    for (kind, name) in WEBHOOKS {
+        let configuration = configuration(suite, kind, name).await?;
+        objects::delete(&suite.client, &configuration).await?;
+    }
+    suite.installation.apply_webhooks().await
+}
+
+/// A CA that was made so many days ago, and has so many left.
+fn authority(made: i32, left: i32) -> Result<Pair> {
+    let made_at = Timestamp::now() - DAY * made;
+    Ok(issue::authority("jobset-ca", "jobset", made_at, DAY * (made + left))?)
+}
+
+/// Writes a Secret with a server certificate that was made so many days ago, and has so many left.
+async fn write(suite: &Failover, ca: &Pair, bundle: &[&Pair], made: i32, left: i32) -> Result<Pair> {
+    let names = [format!("jobset-webhook-service.{NAMESPACE}.svc")];
+    let server = issue::server(ca, &names, Timestamp::now() - DAY * made, DAY * (made + left))?;
+    let bundle: String = bundle.iter().map(|ca| ca.certificate.as_str()).collect();
+    let data = [
+        ("ca.crt", bundle),
+        ("ca.key", ca.key.clone()),
+        ("tls.crt", server.certificate.clone()),
+        ("tls.key", server.key.clone()),
+    ];
+    let data: BTreeMap<_, _> =
+        data.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect();
+    api(suite).patch(SECRET, &PatchParams::default(), &Patch::Merge(json!({ "data": data }))).await?;
+    Ok(server)
+}
+
+// --- the webhooks ---------------------------------------------------------------------------------------------
+
+async fn configuration(suite: &Failover, kind: &str, name: &str) -> Result<DynamicObject> {
+    let object = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": { "name": name } });
+    let object: DynamicObject = serde_json::from_value(object)?;
+    Ok(objects::api_of(&suite.client, &object).await?.get(name).await?)
+}
+
+/// The bundles of all four webhooks.
+async fn bundles(suite: &Failover) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for (kind, name) in WEBHOOKS {
+        for webhook in configuration(suite, kind, name).await?.data["webhooks"].as_array().unwrap() {
+            let bundle: ByteString =
+                serde_json::from_value(webhook["clientConfig"]["caBundle"].clone()).unwrap_or_default();
+            all.push(String::from_utf8(bundle.0)?);
+        }
+    }
+    Ok(all)
+}
+
+async fn two(suite: &Failover) -> Result<(Replica, Replica)> {
+    let (one, other) = tokio::join!(suite.installation.start_ready(), suite.installation.start_ready());
+    let replicas = (one?, other?);
+    suite.installation.balance([&replicas.0, &replicas.1]);
+    Ok(replicas)
+}
+
+/// Creates a JobSet without storing it: both kinds of webhooks are called.
+async fn admit(suite: &Failover) -> Result<()> {
+    let jobset = json!({
+        "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": { "name": "admitted" }, "spec": {},
+    });
+    let created = objects::create(&suite.client, "default", &serde_json::from_value(jobset)?, true).await?;
+    ensure!(
+        created.data.pointer("/spec/successPolicy") != Some(&Value::Null),
+        "not defaulted: {:?}",
+        created.data
+    );
+    Ok(())
+}
+
+/// The API server, led to each of these alone, gets an answer. It keeps connections, which end with a short load.
+async fn each_answers(suite: &Arc<Failover>, replicas: &[&Replica]) -> Result<()> {
+    for replica in replicas {
+        suite.installation.balance([*replica]);
+        wait_for("an answer of each replica", PATIENCE, || async { Ok(admit(suite).await) }, Result::is_ok)
+            .await?
+            .unwrap();
+    }
+    suite.installation.balance(replicas.iter().copied());
+    Ok(())
+}
+
+/// Waits until every replica shows this certificate to who connects.
+async fn served_everywhere(suite: &Failover, replicas: &[&Replica], certificate: &str) -> Result<()> {
+    let expected = CertificateDer::from_pem_slice(certificate.as_bytes())?;
+    let bundle = bundle(&secret(suite).await?);
+    for replica in replicas {
+        let what = format!("{} to serve the new certificate", replica.name);
+        let look = || async { Ok(shown(replica, &bundle).await.map_err(|error| error.to_string())) };
+        wait_for(&what, PATIENCE, look, |shown| shown.as_ref() == Ok(&expected))
+            .await?
+            .map_err(Error::msg)?;
+    }
+    Ok(())
+}
+
+/// The certificate that a replica shows to a client that trusts this bundle.
+async fn shown(replica: &Replica, bundle: &str) -> Result<CertificateDer<'static>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok));
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let server = ServerName::try_from(format!("jobset-webhook-service.{NAMESPACE}.svc"))?;
+    let stream = TcpStream::connect(replica.webhook).await?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    Ok(shown.context("no certificate")?.clone().into_owned())
+}
+
+// --- load -----------------------------------------------------------------------------------------------------
+
+/// A hundred requests a second, until it is stopped.
+struct Load {
+    sent: Arc<AtomicU32>,
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn start(suite: &Arc<Failover>) -> Self {
+        let (sent, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (suite, counted, stopped) = (Arc::clone(suite), Arc::clone(&sent), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            let (mut requests, mut failed) = (JoinSet::new(), Vec::new());
+            while !stopped.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let (suite, counted) = (Arc::clone(&suite), Arc::clone(&counted));
+                requests.spawn(async move {
+                    let result = admit(&suite).await;
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    result
+                });
+                while let Some(done) = requests.try_join_next() {
+                    failed.extend(done.unwrap().err().map(|error| format!("{error:#}")));
+                }
+            }
+            let rest = requests.join_all().await;
+            failed.extend(rest.into_iter().filter_map(|done| done.err().map(|error| format!("{error:#}"))));
+            failed
+        });
+        Self { sent, stop, task }
+    }
+
+    async fn at_least_more(&self, count: u32) -> Result<()> {
+        let now = self.sent.load(Ordering::Relaxed);
+        let look = || async { Ok(self.sent.load(Ordering::Relaxed) - now) };
+        wait_for("more requests", PATIENCE, look, |more| *more >= count).await.map(drop)
+    }
+
+    async fn stop(self) -> Result<(u32, Vec<String>)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let failed = self.task.await?;
+        Ok((self.sent.load(Ordering::Relaxed), failed))
+    }
+}

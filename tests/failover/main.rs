@@ -1,0 +1,46 @@
+//! Several controllers at a time, and what goes wrong around them: certificates, leaders, the API server.
+// A panic fails the test that it happens in, and no other.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod certificates;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use devcluster::NodeKind;
+use jobset_tests::cluster::SuiteCluster;
+use jobset_tests::replicas::Installation;
+use jobset_tests::{suite, tests};
+use kube::Client;
+
+/// What the tests share.
+struct Failover {
+    cluster: SuiteCluster,
+    client: Client,
+    installation: Installation,
+}
+
+fn main() -> ExitCode {
+    suite::run(
+        "failover",
+        NodeKind::Kwok(3),
+        // Each has the controllers, the Secret and the API server for itself.
+        1,
+        prepare,
+        tests![
+            certificates::are_made_from_nothing_by_two_replicas_at_once,
+            certificates::are_renewed_in_time_without_a_new_ca,
+            certificates::rotate_under_load_without_a_failure,
+            certificates::previous_ca_goes_when_its_time_is_over,
+            certificates::overwritten_bundle_is_repaired,
+            certificates::garbage_is_replaced_and_foreign_content_is_not,
+        ],
+    )
+}
+
+async fn prepare(cluster: SuiteCluster) -> Result<Failover> {
+    manager_runtime::install_crypto_provider();
+    let client = cluster.client().await?;
+    let installation = Installation::new(&client, cluster.layout()).await?;
+    Ok(Failover { cluster, client, installation })
+}

@@ -1,0 +1,267 @@
+//! Several JobSet controllers beside one cluster, as a Deployment would run them: they elect a leader, make their
+//! certificates themselves, and stand behind one address.
+//!
+//! Everything is as in `manifests/`. Only the webhooks' Service leads to this machine, where no pods run.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use devcluster::process::MARK;
+use devcluster::state::Layout;
+use jobset_api::configuration::{self, Configuration};
+use kube::Client;
+use kube::api::DynamicObject;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::balancer::Balancer;
+use crate::controller::{
+    Manifests, PROGRAM, beside_this_program, free_address, kubeconfig_with_token, readiness, write,
+};
+use crate::objects;
+use crate::wait::wait_for;
+
+/// Namespace of the controller, its Lease and its Secret.
+pub const NAMESPACE: &str = "jobset-system";
+/// The Lease.
+pub const LEASE: &str = "6d4f6a47.jobset.x-k8s.io";
+/// The Secret of the certificates.
+pub const SECRET: &str = "jobset-webhook-server-cert";
+/// The webhook configurations.
+pub const WEBHOOKS: [(&str, &str); 2] = [
+    ("MutatingWebhookConfiguration", "jobset-mutating-webhook-configuration"),
+    ("ValidatingWebhookConfiguration", "jobset-validating-webhook-configuration"),
+];
+
+/// `manifests/` on a cluster, without a controller yet.
+pub struct Installation {
+    client: Client,
+    layout: Layout,
+    manifests: Manifests,
+    balancer: Balancer,
+    started: AtomicU32,
+}
+
+/// How a replica is started.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// Another address of the API server, and the CA of its certificate as PEM.
+    pub api_server: Option<(SocketAddr, String)>,
+}
+
+/// A controller.
+pub struct Replica {
+    /// Differs between all that were ever started.
+    pub name: String,
+    /// Its log file.
+    pub log: PathBuf,
+    /// Where its webhooks listen.
+    pub webhook: SocketAddr,
+    probes: SocketAddr,
+    child: Child,
+    pid: Pid,
+}
+
+impl Installation {
+    /// Installs it; controllers that ran on this cluster are gone.
+    pub async fn new(client: &Client, layout: &Layout) -> Result<Self> {
+        let manifests = Manifests::read(&objects::repository().join("manifests"))?;
+        let balancer = Balancer::start().await?;
+        for object in &manifests.foundation {
+            objects::apply(client, object, "kubectl").await?;
+        }
+        // The API server asks DNS for the name, and takes the port of the webhook configuration.
+        let service: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "jobset-webhook-service", "namespace": NAMESPACE },
+            "spec": { "type": "ExternalName", "externalName": "localhost" },
+        }))?;
+        objects::apply(client, &service, "kubectl").await?;
+        let installation = Self {
+            client: client.clone(),
+            layout: layout.clone(),
+            manifests,
+            balancer,
+            started: AtomicU32::new(0),
+        };
+        installation.apply_webhooks().await?;
+        Ok(installation)
+    }
+
+    /// Applies the webhook configurations, as an administrator does at every upgrade.
+    pub async fn apply_webhooks(&self) -> Result<()> {
+        for (kind, _) in WEBHOOKS {
+            let object = self.webhooks(kind).with_context(|| format!("manifests/ hold no {kind}"))?;
+            objects::apply(&self.client, &object, "kubectl").await?;
+        }
+        Ok(())
+    }
+
+    /// The webhook configuration of this kind, whose Service has the port of the balancer.
+    pub fn webhooks(&self, kind: &str) -> Option<DynamicObject> {
+        let mut object = self.manifests.webhooks.iter().find(|object| objects::kind(object) == kind)?.clone();
+        for webhook in object.data.get_mut("webhooks")?.as_array_mut()? {
+            let service = webhook.pointer_mut("/clientConfig/service")?.as_object_mut()?;
+            service.insert("port".into(), json!(self.balancer.address().port()));
+        }
+        Some(object)
+    }
+
+    /// The user as whom controllers call the API server.
+    pub fn user(&self) -> String {
+        let (namespace, account) = &self.manifests.account;
+        format!("system:serviceaccount:{namespace}:{account}")
+    }
+
+    /// The cluster's folder.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Starts a controller.
+    pub async fn start(&self, how: &How) -> Result<Replica> {
+        let name = format!("replica-{}", self.started.fetch_add(1, Ordering::Relaxed));
+        let folder = self.layout.root().join(&name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let (webhook, probes) = (free_address()?, free_address()?);
+        write(&folder.join("config.yaml"), &serde_yaml::to_string(&configuration_of(webhook, probes))?)?;
+        // A token of its own tells it from the others in the audit log.
+        let token = self.manifests.token(&self.client).await?;
+        let mut kubeconfig = kubeconfig_with_token(&self.layout.kubeconfig(), &token)?;
+        if let Some((address, ca)) = &how.api_server {
+            let mut value: Value = serde_yaml::from_str(&kubeconfig)?;
+            let cluster = value.pointer_mut("/clusters/0/cluster").context("a kubeconfig has a cluster")?;
+            let ca = k8s_openapi::ByteString(ca.as_bytes().to_vec());
+            *cluster = json!({ "server": format!("https://{address}"), "certificate-authority-data": ca });
+            kubeconfig = serde_yaml::to_string(&value)?;
+        }
+        write(&folder.join("kubeconfig"), &kubeconfig)?;
+        let log = self.layout.log(&name);
+        let output =
+            std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = Command::new(beside_this_program(PROGRAM)?)
+            .arg("--config")
+            .arg(folder.join("config.yaml"))
+            .arg("--kubeconfig")
+            .arg(folder.join("kubeconfig"))
+            .env(MARK, self.layout.root())
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {PROGRAM}"))?;
+        let pid = Pid::from_raw(i32::try_from(child.id().context("a new process has a pid")?)?);
+        Ok(Replica { name, log, webhook, probes, child, pid })
+    }
+
+    /// Starts one and waits until it is ready.
+    pub async fn start_ready(&self) -> Result<Replica> {
+        let mut replica = self.start(&How::default()).await?;
+        replica.ready().await?;
+        Ok(replica)
+    }
+
+    /// Sends the API server's admission requests to these from now on.
+    pub fn balance<'a>(&self, replicas: impl IntoIterator<Item = &'a Replica>) {
+        let servers: Vec<SocketAddr> = replicas.into_iter().map(|replica| replica.webhook).collect();
+        self.balancer.set(servers);
+    }
+}
+
+impl Replica {
+    /// Waits until it is ready.
+    pub async fn ready(&mut self) -> Result<()> {
+        let probes = self.probes;
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(anyhow!(
+                    "{} ended with {status} before it was ready; see {}",
+                    self.name,
+                    self.log.display()
+                ));
+            }
+            let answer = readiness(probes).await;
+            if answer.as_ref().is_ok_and(|line| line.contains(" 200 ")) {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < Duration::from_mins(1), "{} is not ready: {answer:?}", self.name);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether its readiness probe succeeds.
+    pub async fn is_ready(&self) -> bool {
+        readiness(self.probes).await.is_ok_and(|line| line.contains(" 200 "))
+    }
+
+    /// Whether its liveness probe succeeds.
+    pub async fn is_live(&self) -> bool {
+        crate::controller::probe(self.probes, "/healthz").await.is_ok_and(|line| line.contains(" 200 "))
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        Ok(ended.map_err(|_| anyhow!("{} still runs after {limit:?}", self.name))??)
+    }
+
+    /// What it logged.
+    pub fn log_text(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
+    }
+
+    /// Waits until it has logged this.
+    pub async fn logs(&self, text: &str) -> Result<()> {
+        let what = format!("{} to log {text:?}", self.name);
+        let look = || async { Ok(self.log_text()?.contains(text)) };
+        wait_for(&what, Duration::from_mins(1), look, |found| *found).await.map(drop)
+    }
+
+    /// What it calls itself in the Lease.
+    pub fn identity(&self) -> Result<String> {
+        let log = self.log_text()?;
+        let (_, rest) = log.split_once("identity=").context("no identity in the log yet")?;
+        Ok(rest.split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned())
+    }
+}
+
+fn configuration_of(webhook: SocketAddr, probes: SocketAddr) -> Configuration {
+    Configuration {
+        api_version: configuration::API_VERSION.into(),
+        kind: configuration::KIND.into(),
+        webhook: configuration::Webhook {
+            port: Some(webhook.port()),
+            host: webhook.ip().to_string(),
+            ..configuration::Webhook::default()
+        },
+        leader_election: configuration::LeaderElection {
+            resource_namespace: NAMESPACE.into(),
+            ..configuration::LeaderElection::default()
+        },
+        metrics: configuration::Metrics { bind_address: "0".into(), ..configuration::Metrics::default() },
+        health: configuration::Health {
+            health_probe_bind_address: probes.to_string(),
+            ..configuration::Health::default()
+        },
+        ..Configuration::default()
+    }
+}
