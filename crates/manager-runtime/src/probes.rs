@@ -128,8 +128,7 @@ impl Readiness {
     /// A real handshake, at most one at a time.
     async fn dial(&self, address: SocketAddr) -> Result<(), String> {
         let mut dialled = self.0.dialled.lock().await;
-        if let Some((at, result)) = dialled.as_ref().filter(|(at, _)| at.elapsed() < DIAL_HOLDS) {
-            let _ = at;
+        if let Some((_, result)) = dialled.as_ref().filter(|(at, _)| at.elapsed() < DIAL_HOLDS) {
             return result.clone();
         }
         let result = match timeout(LONGEST_DIAL, handshake(address)).await {

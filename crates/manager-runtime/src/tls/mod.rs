@@ -134,6 +134,11 @@ impl Certificate {
                     info!(folder = %follower.folder.display(), "certificate changed, serving the new one");
                 }
                 Ok(None) => {}
+                Err(error) if follower.is_not_there_yet(&error) => {
+                    if follower.is_news(&error) {
+                        info!(%error, "serving a self-signed certificate until there is one");
+                    }
+                }
                 // Perhaps half a change: the other file follows. What is served goes on being served.
                 Err(error) => {
                     if follower.is_news(&error) {
@@ -222,10 +227,18 @@ impl Follower {
                 Ok(Some(key))
             }
             Err(error) => {
-                self.metrics.errors.inc();
+                if !self.is_not_there_yet(&error) {
+                    self.metrics.errors.inc();
+                }
                 Err(error)
             }
         }
+    }
+
+    /// Whether nothing was ever there, which is no fault: it may come.
+    fn is_not_there_yet(&self, error: &TlsError) -> bool {
+        let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        self.current.is_none() && matches!(error, TlsError::Read(_, error) if missing(error))
     }
 
     /// Whether this has not just been told.
@@ -267,7 +280,7 @@ mod tests {
         assert!(error.to_string().contains("tls.crt"), "{error}");
         let text = metrics.text().unwrap();
         assert!(text.contains("\ncertwatcher_read_certificate_total 5\n"), "{text}");
-        assert!(text.contains("\ncertwatcher_read_certificate_errors_total 3\n"), "{text}");
+        assert!(text.contains("\ncertwatcher_read_certificate_errors_total 2\n"), "{text}");
     }
 
     #[test]
