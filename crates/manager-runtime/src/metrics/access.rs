@@ -219,3 +219,114 @@ fn fingerprint(parts: &[&str]) -> Fingerprint {
     }
     hasher.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tower::service_fn;
+
+    /// An API server that knows the tokens `reader` and `stranger`, of which the first may, and fails otherwise.
+    fn api_server(asked: Arc<AtomicUsize>) -> Client {
+        let answer = |review: Value| match review["kind"].as_str() {
+            Some("TokenReview") => match review["spec"]["token"].as_str() {
+                Some(token @ ("reader" | "stranger" | "unlucky")) => {
+                    json!({"authenticated": true, "user": {"username": token, "groups": ["system:authenticated"]}})
+                }
+                Some("broken") => Value::Null,
+                _ => json!({"authenticated": false, "error": "unknown token"}),
+            },
+            _ => match review["spec"]["user"].as_str() {
+                Some("unlucky") => Value::Null,
+                user => json!({"allowed": user == Some("reader")
+                    && review["spec"]["nonResourceAttributes"] == json!({"path": "/metrics", "verb": "get"})}),
+            },
+        };
+        let service = service_fn(move |request: Request<Body>| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let body = request.into_body().collect_bytes().await?;
+                let mut review: Value = serde_json::from_slice(&body).unwrap();
+                let status = answer(review.clone());
+                let code = if status.is_null() { 500 } else { 201 };
+                review["status"] = status;
+                let body = Body::from(serde_json::to_vec(&review).unwrap());
+                Ok::<_, kube::Error>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn ask(access: &Access, authorization: Option<&str>, method: Method) -> Result<(), Denied> {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = authorization {
+            headers.insert(AUTHORIZATION, text.parse().unwrap());
+        }
+        access.check(&headers, &method, "/metrics").await
+    }
+
+    #[tokio::test]
+    async fn the_api_server_decides() {
+        let access = Access::new(api_server(Arc::default()));
+        for (authorization, answer) in [
+            (Some("Bearer reader"), Ok(())),
+            (Some("bearer  reader "), Ok(())),
+            (None, Err(Denied::Unauthorized)),
+            (Some("Bearer"), Err(Denied::Unauthorized)),
+            (Some("Bearer "), Err(Denied::Unauthorized)),
+            (Some("Bearer two words"), Err(Denied::Unauthorized)),
+            (Some("Basic reader"), Err(Denied::Unauthorized)),
+            (Some("Bearer guessed"), Err(Denied::Unauthorized)),
+            (Some("Bearer stranger"), Err(Denied::Forbidden("stranger".into()))),
+            (Some("Bearer broken"), Err(Denied::AuthenticationFailed)),
+            (Some("Bearer unlucky"), Err(Denied::AuthorizationFailed("unlucky".into()))),
+        ] {
+            assert_eq!(ask(&access, authorization, Method::GET).await, answer, "{authorization:?}");
+        }
+        let answer = ask(&access, Some("Bearer reader"), Method::DELETE).await;
+        assert_eq!(answer, Err(Denied::Forbidden("reader".into())), "the right is to get");
+        let long = format!("Bearer {}", "x".repeat(LONGEST_TOKEN + 1));
+        assert_eq!(ask(&access, Some(&long), Method::GET).await, Err(Denied::Unauthorized));
+    }
+
+    #[tokio::test]
+    async fn answers_are_remembered_and_failures_are_not() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let access = Access::new(api_server(asked.clone()));
+        let count = async |token: &str| {
+            let before = asked.load(Ordering::SeqCst);
+            let many = (0..20).map(|_| ask(&access, Some(token), Method::GET));
+            futures::future::join_all(many).await;
+            asked.load(Ordering::SeqCst) - before
+        };
+        assert_eq!(count("Bearer reader").await, 2, "many at once ask once");
+        assert_eq!(count("Bearer reader").await, 0);
+        assert_eq!(count("Bearer stranger").await, 2);
+        assert_eq!(count("Bearer guessed").await, 1);
+        assert_eq!(count("Bearer guessed").await, 0);
+        assert_eq!(count("").await, 0);
+        assert!(count("Bearer broken").await > 0 && count("Bearer broken").await > 0);
+    }
+
+    #[test]
+    fn every_part_of_a_question_counts() {
+        let user = |name: &str, groups: &[&str]| UserInfo {
+            username: Some(name.to_owned()),
+            groups: Some(groups.iter().map(|&group| group.to_owned()).collect()),
+            ..UserInfo::default()
+        };
+        let questions = [
+            question(&user("a", &["b"]), "get", "/metrics"),
+            question(&user("a", &["b", ""]), "get", "/metrics"),
+            question(&user("ab", &[]), "get", "/metrics"),
+            question(&user("a", &["b"]), "post", "/metrics"),
+            question(&user("a", &["b"]), "get", "/"),
+        ];
+        for (index, one) in questions.iter().enumerate() {
+            assert!(!questions[index + 1..].contains(one));
+        }
+    }
+}
