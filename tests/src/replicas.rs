@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devcluster::process::MARK;
 use devcluster::state::Layout;
 use jobset_api::configuration::{self, Configuration};
@@ -61,6 +63,8 @@ pub struct Replica {
     pub name: String,
     /// Its log file.
     pub log: PathBuf,
+    /// The id of its token, by which the audit log tells its requests from those of others.
+    pub credential: String,
     /// Where its webhooks listen.
     pub webhook: SocketAddr,
     probes: SocketAddr,
@@ -159,7 +163,7 @@ impl Installation {
             .spawn()
             .with_context(|| format!("cannot start {PROGRAM}"))?;
         let pid = Pid::from_raw(i32::try_from(child.id().context("a new process has a pid")?)?);
-        Ok(Replica { name, log, webhook, probes, child, pid })
+        Ok(Replica { name, log, credential: credential_of(&token)?, webhook, probes, child, pid })
     }
 
     /// Starts one and waits until it is ready.
@@ -242,6 +246,14 @@ impl Replica {
         let (_, rest) = log.split_once("identity=").context("no identity in the log yet")?;
         Ok(rest.split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned())
     }
+}
+
+/// The credential id that the API server logs for a service account's token.
+fn credential_of(token: &str) -> Result<String> {
+    let claims = token.split('.').nth(1).context("a token has three parts")?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    let id = claims.get("jti").and_then(Value::as_str).context("a token has an id")?;
+    Ok(format!("JTI={id}"))
 }
 
 fn configuration_of(webhook: SocketAddr, probes: SocketAddr) -> Configuration {

@@ -15,7 +15,7 @@ use manager_runtime::{
     client::connect,
     events::EventSender,
     hostname,
-    leader::{Fence, Leadership},
+    leader::{self, Fence, Leadership},
     metrics::Metrics,
     probes,
     queue::WorkQueue,
@@ -129,9 +129,14 @@ async fn control(
     };
     let fence = leadership.as_ref().map_or_else(Fence::none, Leadership::fence);
     let writer = Writer::new(settings.qps, settings.burst, fence.clone());
+    let events = EventSender::start(client.clone(), "jobset", format!("jobset-{}", hostname()), &metrics);
+    if let Some(lease) = &settings.lease {
+        let (event, about) = leader::became_leader(lease);
+        events.send(event, about);
+    }
     let reconciler = Arc::new(reconcile::Reconciler {
-        actor: act::Actor::new(client.clone(), writer, index.clone()),
-        events: EventSender::start(client, "jobset", format!("jobset-{}", hostname()), &metrics),
+        actor: act::Actor::new(client, writer, index.clone()),
+        events,
         gates: settings.gates,
         memory: Memory::default(),
         metrics: measured,
@@ -139,7 +144,7 @@ async fn control(
         queue,
     });
     tokio::select! {
-        () = reconciler.run(shutdown) => {}
+        () = shutdown::finish(&shutdown, reconciler.run(shutdown.clone())) => {}
         () = fence.closed() => bail!("leader election lost"),
     }
     if let Some(leadership) = leadership {

@@ -11,6 +11,7 @@
 
 pub mod act;
 pub mod desired;
+pub mod election;
 pub mod measure;
 pub mod names;
 pub mod observe;

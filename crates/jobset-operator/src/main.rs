@@ -4,12 +4,13 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use jobset_operator::desired::plan::Settings;
 use jobset_operator::desired::tls_profile;
-use jobset_operator::names;
 use jobset_operator::observe::facts::{self, ProxySettings, TlsSecurityProfile};
 use jobset_operator::run::Operator;
+use jobset_operator::{election, names};
 use manager_runtime::client::connect;
+use manager_runtime::events::EventSender;
 use manager_runtime::hostname;
-use manager_runtime::leader::{self, Leadership, LeaseSettings, Timings};
+use manager_runtime::leader::{self, Leadership, LeaseSettings};
 use manager_runtime::logging::{self, Format, Level};
 use manager_runtime::metrics::{Metrics, server::MetricsServer};
 use manager_runtime::probes::{self, Readiness};
@@ -18,18 +19,10 @@ use manager_runtime::tls::TlsOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 use tracing::{error, info};
 
 /// Where a pod finds the namespace that it runs in.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// OpenShift: an operator survives an API server that is away for a minute, and hands over at once when it ends.
-const HIGHLY_AVAILABLE: Timings = Timings {
-    lease_duration: Duration::from_secs(137),
-    renew_deadline: Duration::from_secs(107),
-    retry_period: Duration::from_secs(26),
-};
-
 /// Installs the JobSet controller in a cluster and keeps it as the JobSetOperator named `cluster` asks.
 #[derive(Parser)]
 #[command(name = "jobset-operator", version, arg_required_else_help = true)]
@@ -146,10 +139,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
         name: names::OPERATOR_LEASE.to_owned(),
         namespace: namespace.clone(),
         identity: leader::identity(),
-        timings: HIGHLY_AVAILABLE,
+        timings: election::timings_of(&client).await,
     };
     metrics.leads(names::OPERATOR_LEASE, false);
-    let mut leadership = Leadership::run_for(client.clone(), lease)?;
+    let mut leadership = Leadership::run_for(client.clone(), lease.clone())?;
     tokio::select! {
         () = shutdown.cancelled() => {
             leadership.release().await;
@@ -157,6 +150,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         }
         () = leadership.elected() => metrics.leads(names::OPERATOR_LEASE, true),
     }
+    let (event, about) = leader::became_leader(&lease);
+    EventSender::start(client.clone(), names::OPERATOR, instance.clone(), &metrics).send(event, about);
     let settings = Settings {
         namespace,
         operand_image: options.operand_image.filter(|image| !image.is_empty()),
@@ -167,7 +162,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let operator = Operator::start(client, settings, instance, log, &metrics, leadership.fence(), &shutdown)
         .context("cannot make the metrics")?;
     tokio::select! {
-        () = operator.run(shutdown.clone()) => {}
+        () = shutdown::finish(&shutdown, operator.run(shutdown.clone())) => {}
         // Another replica leads from now on; this process starts over as a follower.
         () = leadership.lost() => info!("leader election lost"),
     }

@@ -1,8 +1,28 @@
 //! The end of the process: asked for by SIGTERM or SIGINT, insisted on by a second one.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+/// How long work that was begun may go on. With what follows (a lease is given back), the end comes within the ten
+/// seconds that a pod gets.
+const GRACE: Duration = Duration::from_secs(7);
+
+/// Does `work`, which takes nothing new on when `shutdown` comes, and leaves what of it is not done in time then.
+pub async fn finish(shutdown: &CancellationToken, work: impl Future<Output = ()>) {
+    let too_late = async {
+        shutdown.cancelled().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = too_late => warn!(after = ?GRACE, "leaving work undone"),
+    }
+}
 
 /// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once with status 1.
 ///

@@ -9,6 +9,7 @@
 //!
 //! A request is counted when it was answered (stage `ResponseComplete`); a watch is answered when it ends.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ pub struct User {
     pub username: String,
     /// Such as `system:masters`.
     pub groups: Vec<String>,
+    /// Such as `authentication.kubernetes.io/credential-id`, which tells one token from another.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// What was asked for. Fields that the request left open are empty.

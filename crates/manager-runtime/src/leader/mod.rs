@@ -35,7 +35,7 @@ use tracing::info;
 use uuid::Uuid;
 
 /// Longest time that giving the Lease back may take at the end of a process.
-const GIVE_BACK: Duration = Duration::from_secs(3);
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// The Lease and its timings.
 #[derive(Clone, Debug)]
