@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod installation;
+mod policies;
 mod uninstallation;
 mod workloads;
 
@@ -16,8 +17,9 @@ use devcluster::kubectl::Kubectl;
 use devcluster::node::{LoadImage, load_image};
 use jobset_tests::bundle::{self, Installation};
 use jobset_tests::cluster::SuiteCluster;
+use jobset_tests::suite::{self, Part};
 use jobset_tests::wait::wait_for;
-use jobset_tests::{objects, suite, tests};
+use jobset_tests::{objects, tests};
 use kube::Client;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -36,40 +38,53 @@ struct E2e {
 }
 
 fn main() -> ExitCode {
-    suite::run(
-        "e2e",
-        NodeKind::Real,
-        // In this order: what is installed first is taken away last.
-        1,
-        prepare,
-        tests![
-            installation::both_pods_run,
-            installation::operator_reports_its_conditions,
-            installation::controller_answers_webhooks,
-            installation::pods_are_restricted,
-            workloads::workers_reach_their_coordinator,
-            workloads::demo_jobset_completes_as_documented,
-            uninstallation::jobsets_outlive_the_operand,
-            uninstallation::operand_comes_back,
-            uninstallation::nothing_is_left,
-        ],
-    )
+    let installation = tests![
+        installation::both_pods_run,
+        installation::operator_reports_its_conditions,
+        installation::controller_answers_webhooks,
+        installation::pods_are_restricted,
+    ];
+    let workloads = tests![
+        workloads::workers_reach_their_coordinator,
+        workloads::demo_jobset_completes_as_documented,
+        policies::failed_leader_fails_the_jobset,
+        policies::failed_worker_restarts_all,
+        policies::retained_claim_keeps_its_data,
+        policies::containers_start_in_order,
+        policies::finished_jobset_goes_after_its_time,
+    ];
+    // In this order.
+    let uninstallation = tests![
+        uninstallation::jobsets_outlive_the_operand,
+        uninstallation::operand_comes_back,
+        uninstallation::nothing_is_left,
+    ];
+    let parts = vec![
+        Part::new(1, prepare, installation),
+        Part::new(4, prepare, workloads),
+        Part::new(1, prepare, uninstallation),
+    ];
+    suite::run_parts("e2e", NodeKind::Real, parts)
 }
 
+/// Installs the operator and its operand, where they are not.
 async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
     let (client, kubectl) = (cluster.client().await?, cluster.kubectl()?);
-    load_image(
-        cluster.cluster().context(),
-        &LoadImage {
-            archive: None,
-            binaries: Some(release_programs()?),
-            rootfs: None,
-            tag: Some(IMAGE.into()),
-        },
-    )?;
     let installation = bundle::plan(&objects::repository().join("bundle"), Some(IMAGE))?;
-    for object in &installation.objects {
-        objects::apply(&client, object, bundle::FIELD_MANAGER).await?;
+    let namespaces = kubectl.run(&["get", "namespaces", "--output", "name"])?;
+    if !namespaces.lines().any(|it| it == format!("namespace/{}", installation.namespace)) {
+        load_image(
+            cluster.cluster().context(),
+            &LoadImage {
+                archive: None,
+                binaries: Some(release_programs()?),
+                rootfs: None,
+                tag: Some(IMAGE.into()),
+            },
+        )?;
+        for object in &installation.objects {
+            objects::apply(&client, object, bundle::FIELD_MANAGER).await?;
+        }
     }
     let operator = objects::read(&objects::repository().join("deploy/cluster.yaml"))?.remove(0);
     let e2e = E2e { cluster, client, kubectl, installation, operator };

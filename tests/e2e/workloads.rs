@@ -119,7 +119,7 @@ async fn wait_until_running(e2e: &E2e, namespace: &str, jobset: &str, number: us
     Ok(rows.into_iter().map(|mut row| row.remove(0)).collect())
 }
 
-async fn wait_until_completed(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
+pub(crate) async fn wait_until_completed(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
     wait_for(
         &format!("{jobset} to complete"),
         Duration::from_mins(2),
@@ -134,7 +134,7 @@ async fn wait_until_completed(e2e: &E2e, namespace: &str, jobset: &str) -> Resul
 }
 
 /// Deletes a JobSet, and waits until nothing of it is left.
-async fn delete(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
+pub(crate) async fn delete(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
     e2e.kubectl.run(&["delete", "jobset", jobset, "--namespace", namespace])?;
     wait_for(
         &format!("nothing of {jobset} to be left"),
@@ -155,7 +155,7 @@ async fn delete(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
     Ok(())
 }
 
-fn example(file: &str) -> String {
+pub(crate) fn example(file: &str) -> String {
     objects::repository().join("docs/examples").join(file).display().to_string()
 }
 

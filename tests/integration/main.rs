@@ -102,10 +102,9 @@ fn main() -> ExitCode {
         "integration",
         NodeKind::Kwok(3),
         // They wait more than they work.
-        8,
         vec![
-            Part::new(|cluster| prepare(cluster, &[]), by_default),
-            Part::new(|cluster| prepare(cluster, ALPHA), behind_gates),
+            Part::new(8, |cluster| prepare(cluster, &[]), by_default),
+            Part::new(8, |cluster| prepare(cluster, ALPHA), behind_gates),
         ],
     )
 }

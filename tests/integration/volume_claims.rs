@@ -17,7 +17,7 @@ const SPEC: &str = "
 volumeClaimPolicies:
 - templates:
   - metadata: {name: kept, labels: {tier: gold}, annotations: {about: kept}}
-    spec: &claim {accessModes: [ReadWriteOnce], volumeMode: Filesystem, storageClassName: none, resources: {requests: {storage: 1Gi}}}
+    spec: &claim {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}
   retentionPolicy: {whenDeleted: Retain}
 - templates: [{metadata: {name: scratch}, spec: *claim}]
 replicatedJobs:
@@ -71,7 +71,8 @@ pub(crate) async fn claims_are_made_and_mounted(suite: Arc<Integration>) -> Resu
     Ok(())
 }
 
-/// What is to be retained outlives its JobSet and serves the next of the same name; the rest goes and is made anew.
+/// What is to be retained outlives its JobSet and serves the next of the same name, although the server has filled
+/// in what the template leaves out; the rest goes and is made anew.
 pub(crate) async fn retained_claim_serves_the_next_jobset(suite: Arc<Integration>) -> Result<()> {
     let first = LiveJobSet::create(&suite, "js", SPEC).await?;
     let made = claims(&suite, &first.namespace, &["kept-js", "scratch-js"]).await?;

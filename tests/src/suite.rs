@@ -47,27 +47,27 @@ macro_rules! tests {
 
 /// Tests that share what is prepared for them.
 pub struct Part<Prepared> {
+    at_once: usize,
     prepare: Box<dyn FnOnce(SuiteCluster) -> LocalBoxFuture<'static, Result<Prepared>>>,
     tests: Vec<Test<Prepared>>,
 }
 
 impl<Prepared> Part<Prepared> {
-    /// `prepare` makes what these tests share. It is not called when none of them is chosen.
+    /// `at_once` of these tests run side by side, unless the program's arguments say otherwise; with 1, they run in
+    /// the order of the list. `prepare` makes what they share. It is not called when none of them is chosen.
     pub fn new<Preparing>(
+        at_once: usize,
         prepare: impl FnOnce(SuiteCluster) -> Preparing + 'static,
         tests: Vec<Test<Prepared>>,
     ) -> Self
     where
         Preparing: Future<Output = Result<Prepared>> + 'static,
     {
-        Self { prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests }
+        Self { at_once, prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests }
     }
 }
 
-/// Runs the suite `name` on a cluster with these nodes, as the program's arguments say.
-///
-/// `prepare` makes what all tests share. `at_once` tests run side by side, unless the arguments say otherwise;
-/// with 1, they run in the order of the list.
+/// Runs a suite of one part: `at_once`, `prepare` and `tests` are those of [`Part::new`].
 pub fn run<Prepared, Preparing>(
     name: &'static str,
     node: NodeKind,
@@ -79,18 +79,16 @@ where
     Prepared: Send + Sync + 'static,
     Preparing: Future<Output = Result<Prepared>> + 'static,
 {
-    run_parts(name, node, at_once, vec![Part::new(prepare, tests)])
+    run_parts(name, node, vec![Part::new(at_once, prepare, tests)])
 }
 
-/// Does the same for a suite of several parts.
+/// Runs the suite `name` on a cluster with these nodes, as the program's arguments say.
 pub fn run_parts<Prepared: Send + Sync + 'static>(
     name: &'static str,
     node: NodeKind,
-    at_once: usize,
     mut parts: Vec<Part<Prepared>>,
 ) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(at_once);
+    let arguments = Arguments::from_args();
     let chosen = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
     if arguments.list || !parts.iter().flat_map(|part| &part.tests).any(chosen) {
         let tests = parts.iter().flat_map(|part| &part.tests);
@@ -120,6 +118,8 @@ fn run_part<Prepared: Send + Sync + 'static>(
     part: Part<Prepared>,
 ) -> Result<Conclusion> {
     let logs = cluster.logs_kept_in();
+    let mut arguments = arguments.clone();
+    arguments.test_threads.get_or_insert(part.at_once);
     let preparing = (part.prepare)(cluster.clone());
     let prepared = Arc::new(runtime.block_on(preparing).context("the suite cannot be prepared")?);
     let trials = part.tests.into_iter().map(|test| {
@@ -133,7 +133,7 @@ fn run_part<Prepared: Send + Sync + 'static>(
             })
         })
     });
-    Ok(libtest_mimic::run(arguments, trials.collect()))
+    Ok(libtest_mimic::run(&arguments, trials.collect()))
 }
 
 /// Brings the suite's cluster up, does `work` with it, and takes it down.
