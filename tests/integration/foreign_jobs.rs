@@ -25,6 +25,8 @@ pub(crate) async fn foreign_job_of_the_same_name_is_told(suite: Arc<Integration>
     let note = told.note.unwrap_or_default();
     assert!(note.starts_with("job \"js-w-0\" creation failed with error: "), "{note}");
     jobset.jobs_become(&["w-1@0"]).await?;
+    // What there is is counted, although not all can be made.
+    jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
     let untouched = jobset.jobs.get("js-w-0").await?;
     assert_eq!((untouched.uid(), untouched.metadata.generation), (foreign.uid(), Some(1)));
 

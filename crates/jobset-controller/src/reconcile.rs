@@ -132,7 +132,7 @@ impl Reconciler {
 
         let actor = self.actor.for_jobset(uid);
         let count = actions.len();
-        let failures: Vec<ActError> = stream::iter(actions)
+        let mut failures: Vec<ActError> = stream::iter(actions)
             .map(|action| actor.act(jobset, action))
             .buffer_unordered(Writer::PER_CALLER)
             .filter_map(|result| async { result.err() })
@@ -140,6 +140,17 @@ impl Reconciler {
             .await;
         if !failures.is_empty() {
             self.tell_of(jobset, &failures);
+            // What was to be done is not done. What was counted holds all the same.
+            let counts =
+                status.as_ref().and_then(|new| jobset_plan::only_counts(jobset.status.as_ref(), new));
+            if let Some(counts) = counts
+                && self.memory.status_can_wait(uid, false).is_zero()
+            {
+                match actor.store_status(jobset, &counts).await {
+                    Ok(()) => self.memory.status_is_stored(uid),
+                    Err(failure) => failures.push(failure),
+                }
+            }
             return Err(failures);
         }
         if count > 0 {

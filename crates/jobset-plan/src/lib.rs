@@ -41,7 +41,7 @@ pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Sta
 pub use network::subdomain;
 pub use plan::{Action, Event, EventKind, Plan, Remark};
 pub use snapshot::{JobRecord, LabelValue, Outcome, Snapshot, Verdict};
-pub use status_timing::StatusTiming;
+pub use status_timing::{StatusTiming, only_counts};
 pub use suspend::JobResume;
 pub use volume_claims::claim_names;
 

@@ -72,6 +72,23 @@ fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
     })
 }
 
+/// The stored status with the counts of `new`, if these differ: what holds of `new` although not everything could be
+/// done that it tells of.
+pub fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Option<JobSetStatus> {
+    let mut status = stored.cloned().unwrap_or_default();
+    let before = std::mem::take(&mut status.replicated_jobs_status);
+    let counts = new.replicated_jobs_status.iter().map(|counted| {
+        let entry = before.iter().find(|entry| entry.name == counted.name).cloned().unwrap_or_default();
+        ReplicatedJobStatus {
+            job_restarts: entry.job_restarts,
+            job_restarts_count_towards_max: entry.job_restarts_count_towards_max,
+            ..counted.clone()
+        }
+    });
+    status.replicated_jobs_status = counts.collect();
+    (status.replicated_jobs_status != before).then_some(status)
+}
+
 /// The status less its counts, and less entries that hold nothing else.
 fn without_counts(status: &JobSetStatus) -> JobSetStatus {
     let entries = status.replicated_jobs_status.iter().map(|entry| ReplicatedJobStatus {

@@ -1,4 +1,4 @@
-//! Feature gate RestartOnFailureTarget: a Job counts as failed while its pods still stop.
+//! Feature gate `RestartOnFailureTarget`: a Job counts as failed while its pods still stop.
 
 use super::*;
 

@@ -97,6 +97,33 @@ fn whatever_is_more_than_a_count_is_urgent() {
     assert!(plan.status_is_urgent);
 }
 
+/// What could not be done is not told of; what was counted is.
+#[test]
+fn only_counts_of_a_plan_that_failed() {
+    let policy = "failurePolicy: {maxRestarts: 3, rules: [{name: alone, action: RestartJob}]}";
+    let stored =
+        jobset(policy).gates("RestartJob").jobs_restarted("worker", &[0, 2], &[0, 1]).restarted(1, 1);
+    let scene =
+        stored.jobs("driver-0 attempt=1 ready, worker-0 attempt=1 failed@9, worker-1 attempt=1 restart=2");
+    let new = scene.plan().status.unwrap();
+    assert_eq!(new.replicated_jobs_status[0].job_restarts, [1, 2]);
+    let counts = only_counts(scene.jobset.status.as_ref(), &new).unwrap();
+    let [worker, driver] = &counts.replicated_jobs_status[..] else { panic!("{counts:?}") };
+    assert_eq!((driver.ready, worker.failed, worker.active), (1, 1, 1));
+    assert_eq!(
+        (&worker.job_restarts[..], &worker.job_restarts_count_towards_max[..]),
+        (&[0, 2][..], &[0, 1][..])
+    );
+    assert_eq!(only_counts(Some(&counts), &new), None, "it is stored already");
+
+    let suspended = jobset("").jobs(RUNNING).suspend(true).plan().status.unwrap();
+    let counts = only_counts(None, &suspended).unwrap();
+    assert_eq!(
+        (counts.conditions, counts.replicated_jobs_status),
+        (vec![], suspended.replicated_jobs_status)
+    );
+}
+
 #[test]
 fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
     let mut timing = StatusTiming::default();
