@@ -14,6 +14,7 @@ mod managed_by;
 mod metrics;
 mod network;
 mod quiet;
+mod replicated_jobs_status;
 mod restart;
 mod restart_job;
 mod startup_policy;
@@ -52,6 +53,8 @@ fn main() -> ExitCode {
         lifecycle::fails_with_the_first_failed_job,
         lifecycle::deletion_takes_the_children,
         lifecycle::recreated_jobset_has_children_of_its_own,
+        replicated_jobs_status::jobs_are_counted_by_their_status,
+        replicated_jobs_status::failure_counts_while_suspended,
         success_policy::operator_and_targets_decide,
         success_policy::completes_after_a_restart,
         failure_policy::rules_decide,
