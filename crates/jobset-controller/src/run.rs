@@ -128,7 +128,7 @@ async fn control(
         }
     };
     let fence = leadership.as_ref().map_or_else(Fence::none, Leadership::fence);
-    let writer = Writer::new(settings.qps, settings.burst, fence.clone());
+    let writer = Writer::new(settings.qps, settings.burst, fence.clone()).measured(&metrics);
     let events = EventSender::start(client.clone(), "jobset", format!("jobset-{}", hostname()), &metrics);
     if let Some(lease) = &settings.lease {
         let (event, about) = leader::became_leader(lease);

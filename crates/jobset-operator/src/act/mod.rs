@@ -114,7 +114,7 @@ impl Actor {
             client,
             namespace: namespace.to_owned(),
             index,
-            writer: Writer::new(QPS, BURST, fence),
+            writer: Writer::new(QPS, BURST, fence).measured(metrics),
             applied: HashMap::new(),
         }
     }

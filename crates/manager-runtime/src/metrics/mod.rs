@@ -7,7 +7,7 @@
 //! | [`webhook`] | `controller_runtime_webhook_*` |
 //! | [`rest_client`] | `rest_client_requests_total` |
 //! | [`process`] | `process_*` |
-//! | here | `leader_election_master_status`, `certwatcher_read_certificate_*`, `event_recorder_*` |
+//! | here | `leader_election_master_status`, `certwatcher_read_certificate_*`, `event_recorder_*`, `writer_*` |
 //!
 //! [`server`] serves them over HTTPS to whom [`access`] lets in.
 
@@ -20,7 +20,8 @@ pub mod webhook;
 pub mod work_queue;
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +47,7 @@ pub struct Metrics {
     leads: IntGaugeVec,
     certificates: CertificateMetrics,
     events: EventMetrics,
+    writer: WriterMetrics,
 }
 
 /// How often certificates were read from files.
@@ -62,6 +64,13 @@ pub struct EventMetrics {
     pub(crate) sent: IntCounter,
     pub(crate) refused: IntCounter,
     pub(crate) dropped: IntCounter,
+}
+
+/// How long write requests waited, and how often they were sent again.
+#[derive(Clone)]
+pub struct WriterMetrics {
+    pub(crate) waited: Histogram,
+    pub(crate) retries: IntCounter,
 }
 
 impl Metrics {
@@ -98,6 +107,14 @@ impl Metrics {
             refused: recorded.with_label_values(&["refused"]),
             dropped: recorded.with_label_values(&["dropped"]),
         };
+        let waited = HistogramOpts::new(
+            "writer_wait_seconds",
+            "How long write requests waited for their turn and for the client's own limits",
+        );
+        let writer = WriterMetrics {
+            waited: registered(&registry, Histogram::with_opts(waited.buckets(SECONDS.to_vec()))?)?,
+            retries: counter("writer_retries_total", "Total number of write requests that were sent again")?,
+        };
         let leads = IntGaugeVec::new(
             Opts::new(
                 "leader_election_master_status",
@@ -114,6 +131,7 @@ impl Metrics {
             leads: registered(&registry, leads)?,
             certificates,
             events,
+            writer,
             registry,
             before_scrape: Arc::default(),
         };
@@ -158,6 +176,11 @@ impl Metrics {
     /// Of Kubernetes events.
     pub fn events(&self) -> &EventMetrics {
         &self.events
+    }
+
+    /// Of write requests.
+    pub fn writer(&self) -> &WriterMetrics {
+        &self.writer
     }
 
     /// Of admission webhooks.

@@ -18,12 +18,15 @@
 mod retry;
 mod turns;
 
-use crate::leader::Fence;
+use crate::{
+    leader::Fence,
+    metrics::{Metrics, WriterMetrics},
+};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use retry::Backoff;
 use std::{
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -51,6 +54,7 @@ struct Shared {
     /// The server asked to be left alone until then.
     pause: Mutex<Option<Instant>>,
     fence: Fence,
+    metrics: OnceLock<WriterMetrics>,
 }
 
 impl Writer {
@@ -71,8 +75,16 @@ impl Writer {
             rate: RateLimiter::direct(quota),
             pause: Mutex::new(None),
             fence,
+            metrics: OnceLock::new(),
         };
         Self { caller: "".into(), shared: Arc::new(shared) }
+    }
+
+    /// Measures what it sends, and all that take turns with it.
+    #[must_use]
+    pub fn measured(self, metrics: &Metrics) -> Self {
+        self.shared.metrics.get_or_init(|| metrics.writer().clone());
+        self
     }
 
     /// One that takes turns with those of other callers. A caller is whatever should get its share, such as the
@@ -101,6 +113,9 @@ impl Writer {
             }
             let Some(delay) = backoff.after(&error) else { return Err(error) };
             debug!(%error, ?delay, ?asked, "sending again");
+            if let Some(metrics) = self.shared.metrics.get() {
+                metrics.retries.inc();
+            }
             sleep(delay).await;
         }
     }
@@ -118,7 +133,7 @@ impl Writer {
 
     /// Waits for the caller's turn, and in it for everything else, so that nobody queues anywhere but there.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        let shared = &self.shared;
+        let (shared, since) = (&self.shared, Instant::now());
         let _turn = shared.turns.take(&self.caller).await;
         while let Some(end) = shared.paused_until() {
             sleep_until(end).await;
@@ -126,6 +141,9 @@ impl Writer {
         // The semaphore is never closed; were it, the rate would still hold.
         let place = Arc::clone(&shared.in_flight).acquire_owned().await.ok();
         shared.rate.until_ready().await;
+        if let Some(metrics) = shared.metrics.get() {
+            metrics.waited.observe(since.elapsed().as_secs_f64());
+        }
         place
     }
 

@@ -46,7 +46,13 @@ async fn passing_faults_are_tried_again_and_others_are_told() {
     let tries = AtomicU32::new(0);
     let twice_bad =
         || async { if tries.fetch_add(1, Ordering::SeqCst) < 2 { Err(refusal(500, 0)) } else { Ok("done") } };
-    assert_eq!(unlimited().send(twice_bad).await.unwrap(), "done");
+    let metrics = crate::metrics::Metrics::new().unwrap();
+    assert_eq!(unlimited().measured(&metrics).send(twice_bad).await.unwrap(), "done");
+    let text = metrics.text().unwrap();
+    assert!(
+        text.contains("\nwriter_retries_total 2\n") && text.contains("\nwriter_wait_seconds_count 3\n"),
+        "{text}"
+    );
     tries.store(0, Ordering::SeqCst);
     let conflict = || async {
         tries.fetch_add(1, Ordering::SeqCst);
