@@ -9,7 +9,7 @@ use crate::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{EventKind, Gates, Plan, Remark, Snapshot};
+use jobset_plan::{Action, EventKind, Gates, Plan, Remark, Snapshot};
 use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
 use kube::{
     Resource,
@@ -132,12 +132,17 @@ impl Reconciler {
 
         let actor = self.actor.for_jobset(uid);
         let count = actions.len();
-        let mut failures: Vec<ActError> = stream::iter(actions)
-            .map(|action| actor.act(jobset, action))
-            .buffer_unordered(Writer::PER_CALLER)
-            .filter_map(|result| async { result.err() })
-            .collect()
-            .await;
+        let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
+        let carry_out = async |actions| {
+            let answers = stream::iter(actions).map(|action| actor.act(jobset, action));
+            let failures =
+                answers.buffer_unordered(Writer::PER_CALLER).filter_map(async |answer| answer.err());
+            failures.collect::<Vec<_>>().await
+        };
+        let mut failures = carry_out(first).await;
+        if failures.is_empty() {
+            failures = carry_out(then).await;
+        }
         if !failures.is_empty() {
             self.tell_of(jobset, &failures);
             // What was to be done is not done. What was counted holds all the same.

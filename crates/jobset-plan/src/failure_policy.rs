@@ -4,7 +4,8 @@
 //! restart the other failed Jobs are of an earlier attempt, and count no more.
 
 use crate::{
-    Gates, message_patterns,
+    Gates,
+    message_patterns::{MOST_PATTERNS, Patterns},
     plan::{Draft, EventKind},
     restart,
     snapshot::{JobRecord, LabelValue},
@@ -33,18 +34,29 @@ fn decide<'a>(
     policy: &'a FailurePolicy,
     failed: &[&'a JobRecord],
 ) -> Option<(&'a FailurePolicyRule, &'a JobRecord)> {
+    let mut patterns_left = MOST_PATTERNS;
     policy.rules.iter().find_map(|rule| {
-        let matching = failed.iter().copied().filter(|job| matches(rule, job));
-        first_failed(matching).map(|job| (rule, job))
+        let patterns = &rule.on_job_failure_message_patterns;
+        let looked_at = patterns.len().min(patterns_left);
+        patterns_left -= looked_at;
+        let mut matching = failed.iter().copied().filter(|job| matches(rule, job)).peekable();
+        matching.peek()?;
+        if patterns.is_empty() {
+            return first_failed(matching).map(|job| (rule, job));
+        }
+        let patterns = Patterns::of(patterns.iter().take(looked_at));
+        let speaks_of = |job: &&JobRecord| {
+            job.verdict.as_ref().is_some_and(|verdict| patterns.found_in(&verdict.message))
+        };
+        first_failed(matching.filter(speaks_of)).map(|job| (rule, job))
     })
 }
 
+/// Whether a rule speaks of a failed Job, whatever its message.
 fn matches(rule: &FailurePolicyRule, job: &JobRecord) -> bool {
     let (Some(verdict), Some(replicated_job)) = (&job.verdict, &job.replicated_job) else { return false };
     let any = |list: &[String], value: &String| list.is_empty() || list.contains(value);
-    any(&rule.target_replicated_jobs, replicated_job)
-        && any(&rule.on_job_failure_reasons, &verdict.reason)
-        && message_patterns::any_found(&rule.on_job_failure_message_patterns, &verdict.message)
+    any(&rule.target_replicated_jobs, replicated_job) && any(&rule.on_job_failure_reasons, &verdict.reason)
 }
 
 /// The Job that failed first; of several at the same time, the first in the list.
@@ -63,8 +75,14 @@ fn act(
 ) {
     let message = because(&format!("applying {action} failure policy action"), job);
     let counts = matches!(action, FailurePolicyAction::RestartJobSet | FailurePolicyAction::RestartJob);
-    if counts && used_up(&draft.status, gates) >= i64::from(policy.max_restarts) && is_allowed(action, gates)
-    {
+    let used_up = counts && used_up(&draft.status, gates) >= i64::from(policy.max_restarts);
+    // No attempt comes after the last number: the failed Job could never become one of an earlier attempt.
+    let restarts_all = matches!(
+        action,
+        FailurePolicyAction::RestartJobSet | FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts
+    );
+    let is_last = restarts_all && draft.status.restarts == i32::MAX;
+    if is_last || (used_up && is_allowed(action, gates)) {
         let message = because("jobset failed due to reaching max number of restarts", job);
         return fail(draft, reasons::REACHED_MAX_RESTARTS, &message);
     }
@@ -151,6 +169,9 @@ fn restart_job(
     let place = usize::try_from(index).ok().filter(|place| *place < length).ok_or_else(out_of_bounds)?;
     let mut entries = status.replicated_jobs_status.iter_mut();
     let entry = entries.find(|entry| entry.name == name).ok_or_else(out_of_bounds)?;
+    if entry.job_restarts.get(place) == Some(&i32::MAX) {
+        return Err(format!("failed job {} was restarted as often as can be counted", job.name));
+    }
     let raise = |counters: &mut Vec<i32>, from: i32| {
         counters.resize(counters.len().max(length), 0);
         if let Some(count) = counters.get_mut(place) {

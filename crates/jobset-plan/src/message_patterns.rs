@@ -16,22 +16,47 @@
 //!
 //! Only a repetition right behind flags, as in `a(?i)*`, is refused here and not there.
 
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
 use std::fmt::Write;
 
-/// Whether any pattern is found in `message`, or there is none. One that is no pattern of RE2 matches nothing.
-pub(crate) fn any_found(patterns: &[String], message: &str) -> bool {
-    patterns.is_empty()
-        || patterns
-            .iter()
-            .any(|pattern| compile(pattern).is_some_and(|regex| regex.is_match(message.as_bytes())))
+/// How many patterns of one JobSet are looked at. Compiling takes time, of which no JobSet has more than its share.
+pub(crate) const MOST_PATTERNS: usize = 1000;
+/// Bytes that a compiled pattern may take. `.{1000}` takes a third; what needs more, such as `\pL{1000}`, takes the
+/// longer to compile the more it is.
+const MOST_BYTES: usize = 1 << 20;
+
+/// The patterns of one rule, compiled once for all failed Jobs.
+pub(crate) struct Patterns(Vec<Regex>);
+
+impl Patterns {
+    /// Compiles them. One that is no pattern of RE2 matches nothing.
+    pub(crate) fn of<'a>(patterns: impl IntoIterator<Item = &'a String>) -> Self {
+        Self(patterns.into_iter().filter_map(|pattern| compile(pattern)).collect())
+    }
+
+    /// Whether any of them is found in `message`.
+    pub(crate) fn found_in(&self, message: &str) -> bool {
+        self.0.iter().any(|regex| regex.is_match(message.as_bytes()))
+    }
 }
 
-/// Compiles a pattern written for RE2, if it is one.
-pub(crate) fn compile(pattern: &str) -> Option<Regex> {
+/// Whether this is a pattern of RE2. That takes no time worth speaking of, whatever compiling it would take.
+pub(crate) fn is_one(pattern: &str) -> bool {
+    translate(pattern)
+        .is_some_and(|translation| ParserBuilder::new().utf8(false).build().parse(&translation).is_ok())
+}
+
+/// Compiles a pattern written for RE2, if it is one, and not too large.
+fn compile(pattern: &str) -> Option<Regex> {
+    RegexBuilder::new(&translate(pattern)?).size_limit(MOST_BYTES).build().ok()
+}
+
+/// Writes a pattern of RE2 as one of the crate that means the same.
+fn translate(pattern: &str) -> Option<String> {
     let mut translation = Translation { rest: pattern, out: String::with_capacity(pattern.len() * 2) };
     translation.pattern()?;
-    Regex::new(&translation.out).ok()
+    Some(translation.out)
 }
 
 /// Names of classes within classes, such as `[[:alpha:]]`.
@@ -340,6 +365,7 @@ mod tests {
             ("(?i:A)(?-s).", "a\n", false),
             ("^[^[:^alpha:]]$", "x", true),
         ] {
+            assert!(is_one(pattern), "{pattern}");
             let regex = compile(pattern).unwrap_or_else(|| panic!("{pattern} is no pattern"));
             assert_eq!(regex.is_match(message.as_bytes()), found, "{pattern:?} in {message:?}");
         }
@@ -377,14 +403,25 @@ mod tests {
             "\\",
             r"(?=a)",
         ] {
-            assert!(compile(pattern).is_none(), "{pattern}");
+            assert!(!is_one(pattern) && compile(pattern).is_none(), "{pattern}");
         }
     }
 
     #[test]
     fn what_does_not_compile_matches_nothing() {
-        assert!(!any_found(&["(".to_owned()], "("));
-        assert!(any_found(&["(".to_owned(), "b".to_owned()], "abc"));
-        assert!(any_found(&[], "anything"));
+        let found = |patterns: &[&str], message| {
+            let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            Patterns::of(&patterns).found_in(message)
+        };
+        assert!(!found(&["("], "("));
+        assert!(found(&["(", "b"], "abc"));
+        assert!(!found(&[], "anything"));
+    }
+
+    #[test]
+    fn what_takes_long_to_compile_is_given_up_early() {
+        assert!(compile(".{1000}").is_some());
+        assert!(compile(r"(?:\pL{50}){49}").is_none());
+        assert!(compile("((((a{1000}){1000}){1000}){1000}){1000}").is_none());
     }
 }

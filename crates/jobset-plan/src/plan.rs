@@ -17,7 +17,7 @@ use std::time::Duration;
 /// What to do next for one JobSet. Empty for a settled one.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Requests to send; they do not wait for one another.
+    /// Requests to send. They do not wait for one another, but for [`Action::needs_surroundings`].
     pub actions: Vec<Action>,
     /// The whole new status, when it differs from the stored one. To be stored after the actions.
     pub status: Option<JobSetStatus>,
@@ -80,6 +80,14 @@ pub enum Action {
     DeleteJobSet,
     /// Create the headless Service.
     CreateService(Box<Service>),
+}
+
+impl Action {
+    /// Whether it starts pods: they need the Service and the claims of the same plan, so that nothing is started
+    /// when one of those cannot be made.
+    pub fn needs_surroundings(&self) -> bool {
+        matches!(self, Self::CreateJob(_) | Self::ResumeJob(_))
+    }
 }
 
 /// An event about the JobSet.

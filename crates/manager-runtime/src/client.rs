@@ -66,6 +66,14 @@ async fn infer() -> Result<Config, ConnectError> {
     Config::infer().await.map_err(ConnectError::NoCluster)
 }
 
+/// What an error says to a person: of a refusal, the API server's own sentence.
+pub fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Puts the header `Retry-After` of a refusal into the status that errors are made of. The API server's own limits
 /// answer with that header and no status.
 fn tell_when_to_retry<B>(answer: Response<B>) -> Response<Body>

@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::NamespaceResourceScope,
 };
-use manager_runtime::writer::Writer;
+use manager_runtime::{client::told, writer::Writer};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -21,7 +21,7 @@ use tracing::debug;
 #[derive(Debug, Error)]
 pub(crate) enum ActError {
     /// A child Job could not be created.
-    #[error("job {name:?} creation failed with error: {source}")]
+    #[error("job {name:?} creation failed with error: {}", told(source))]
     CreateJob { name: String, source: kube::Error },
     /// A Job of the wanted name exists and belongs to somebody else.
     #[error(
@@ -29,22 +29,22 @@ pub(crate) enum ActError {
     )]
     ForeignJob { name: String },
     /// A child Job could not be deleted.
-    #[error("deleting job {name:?}: {source}")]
+    #[error("deleting job {name:?}: {}", told(source))]
     DeleteJob { name: String, source: kube::Error },
     /// A child Job could not be changed.
-    #[error("changing job {name:?}: {source}")]
+    #[error("changing job {name:?}: {}", told(source))]
     ChangeJob { name: String, source: kube::Error },
     /// A claim could not be created.
-    #[error("creating claim {name:?}: {source}")]
-    CreateClaim { name: String, source: kube::Error },
+    #[error("{}", told(.0))]
+    CreateClaim(#[source] kube::Error),
     /// The JobSet could not be deleted.
-    #[error("deleting the JobSet, whose time is up: {0}")]
+    #[error("deleting the JobSet, whose time is up: {}", told(.0))]
     DeleteJobSet(#[source] kube::Error),
     /// The headless Service could not be created.
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     CreateService(#[source] kube::Error),
     /// The status could not be stored.
-    #[error("storing the status: {0}")]
+    #[error("storing the status: {}", told(.0))]
     Status(#[source] kube::Error),
 }
 
@@ -54,7 +54,7 @@ impl ActError {
         match self {
             Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
             Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
-            Self::CreateClaim { .. } => Some(reasons::PVC_CREATION_FAILED),
+            Self::CreateClaim(_) => Some(reasons::PVC_CREATION_FAILED),
             Self::DeleteJob { .. } | Self::ChangeJob { .. } | Self::DeleteJobSet(_) | Self::Status(_) => None,
         }
     }
@@ -106,9 +106,8 @@ impl Actor {
                 created.map_err(ActError::CreateService)
             }
             Action::CreateClaim(claim) => {
-                let name = claim.metadata.name.clone().unwrap_or_default();
                 let created = self.create_named(Kind::Claims, namespace, &*claim).await;
-                created.map_err(|source| ActError::CreateClaim { name, source })
+                created.map_err(ActError::CreateClaim)
             }
             Action::DeleteJobSet => self.delete_jobset(jobset, namespace).await,
         }

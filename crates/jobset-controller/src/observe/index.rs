@@ -148,11 +148,17 @@ impl Index {
         self.state().jobsets.end(uid);
     }
 
-    /// A Job was seen. Returns the JobSet that it belongs to.
+    /// A Job was seen. Returns the JobSet that it belongs to, or belonged to until now.
     pub(crate) fn apply_job(&self, job: &ChildJob, source: Source) -> Option<String> {
         let (uid, version) = identity(&job.metadata)?;
-        let owner = job.owner()?.to_owned();
         let record = job.record();
+        let Some(owner) = job.owner().map(str::to_owned) else {
+            // Somebody may have taken it away from its JobSet.
+            let mut state = self.state();
+            let before = state.jobs.dismiss(&uid, &version)?;
+            state.forget_job_name(&before.owner, &record.name, &uid);
+            return Some(before.owner);
+        };
         let namespace = job.metadata.namespace.clone().unwrap_or_default();
         let name = record.name.clone();
         let mut state = self.state();
@@ -371,6 +377,20 @@ mod tests {
         assert_eq!(index.apply_job(&job("j", "set", 9), Answer), Some("set".into()));
         assert_eq!(jobs(&index, "set"), ["j"]);
         assert_eq!(index.apply_job(&job("j", "set", 9), Watch), None, "no news");
+    }
+
+    #[test]
+    fn a_job_that_lost_its_owner_is_no_child_any_more() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        index.apply_job(&job("j", "set", 5), Watch);
+        let mut orphan = job("j", "set", 4);
+        orphan.metadata.owner_references = None;
+        assert_eq!(index.apply_job(&orphan, Watch), None, "older than what is known");
+        orphan.metadata.resource_version = Some("6".into());
+        assert_eq!(index.apply_job(&orphan, Watch), Some("set".into()));
+        assert!(jobs(&index, "set").is_empty());
+        assert_eq!(index.apply_job(&job("j", "set", 7), Watch), Some("set".into()), "and it may come back");
     }
 
     #[test]

@@ -108,6 +108,13 @@ impl<V> Versioned<V> {
         self.items.remove(uid).map(|item| item.value)
     }
 
+    /// The object is seen, at this version, to be none that is kept here.
+    pub(crate) fn dismiss(&mut self, uid: &str, version: &str) -> Option<V> {
+        let version = version.parse().unwrap_or(u64::MAX);
+        self.items.get(uid).filter(|item| item.version < version)?;
+        self.forget(uid)
+    }
+
     /// A list begins.
     pub(crate) fn begin_list(&mut self) {
         self.listed = Some(HashSet::new());

@@ -52,7 +52,8 @@ pub(crate) fn start(
     let (pods, nodes) = (placement.clone(), placement.clone());
 
     let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
-    let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), of_jobsets.clone());
+    // Not by label: a Job that lost its labels is a child all the same, as its owner says.
+    let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), all.clone());
     let services = watcher(Api::<PartialObjectMeta<Service>>::all(client.clone()), all.clone());
     let claims = watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
     let leaders = watcher(Api::<PlacedPod>::all(client.clone()), leaders);

@@ -264,6 +264,35 @@ fn ignoring_max_restarts() {
     assert_eq!(entry.job_restarts_count_towards_max, [1, 0]);
 }
 
+/// Behind the last number there is no attempt, so that the failed Job would fail the JobSet again and again.
+#[test]
+fn attempts_that_cannot_be_counted() {
+    for action in ["RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"] {
+        let scene = rules(&format!("{{name: again, action: {action}}}")).restarted(i32::MAX, 0);
+        let told = scene.jobs(&format!("driver-0 attempt={} failed@9", i32::MAX)).told();
+        assert!(told[0].starts_with("Failed=True ReachedMaxRestarts:"), "{told:?}");
+    }
+    let scene = rules("{name: free, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob");
+    let scene = scene.jobs_restarted("driver", &[i32::MAX], &[0]);
+    let failed = scene.jobs(&format!("driver-0 restart={} failed@9", i32::MAX));
+    let why = "failed job train-driver-0 was restarted as often as can be counted";
+    assert_eq!(failed.told(), given_up(why, "delete the Job"));
+}
+
+/// What compiling the patterns of one JobSet may take is bounded.
+#[test]
+fn patterns_beyond_the_last_that_is_looked_at() {
+    let scene = |patterns: usize| {
+        let patterns = "x, ".repeat(patterns);
+        rules(&format!(
+            "{{name: stop, action: FailJobSet, onJobFailureMessagePatterns: [{patterns} failed]}}"
+        ))
+        .jobs("driver-0 failed@9 message=failed")
+    };
+    assert!(scene(3).told()[0].starts_with("Failed=True FailJobSet"), "{:?}", scene(3).told());
+    assert_eq!(scene(1000).told()[0], "restarts: 1");
+}
+
 /// The arrays appear with the first restart, as long as the ReplicatedJob, and only for it.
 #[test]
 fn arrays_of_single_restarts() {

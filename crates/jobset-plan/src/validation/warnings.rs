@@ -1,7 +1,7 @@
 //! What is accepted and yet will hurt. Kubernetes clients print warnings; no request fails by them.
 
 use super::{coordinator, create, field_error::quote, names};
-use crate::message_patterns;
+use crate::message_patterns::{self, MOST_PATTERNS};
 use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 
 /// Label by which a user hands a JobSet to a queue of Kueue.
@@ -11,6 +11,8 @@ const KUEUE_POD_SETS_MAX: usize = 8;
 /// Characters that names should leave free: a JobSet that grows gets longer indices, and copies of it longer
 /// names.
 const ROOM_FOR_GROWTH: usize = 10;
+/// How many patterns are read: somebody waits for the answer.
+const PATTERNS_READ: usize = 200;
 /// The API server may cut a warning that is longer, in characters.
 const WARNING_MAX: usize = 256;
 
@@ -90,20 +92,32 @@ fn too_many_pod_sets(jobset: &JobSet) -> Option<String> {
 }
 
 fn broken_patterns(jobset: &JobSet) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
-    for (rule, patterns) in rules.map(|rule| &rule.on_job_failure_message_patterns).enumerate() {
-        for (index, pattern) in patterns.iter().enumerate() {
-            if message_patterns::compile(pattern).is_none() {
-                warnings.push(format!(
-                    "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: {} is not a regular \
-                     expression and will never match; correct it (RE2 syntax) or remove it",
-                    shown(pattern)
-                ));
-            }
-        }
-    }
-    warnings
+    let rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules).enumerate();
+    let all = rules.flat_map(|(rule, spec)| {
+        spec.on_job_failure_message_patterns
+            .iter()
+            .enumerate()
+            .map(move |(index, pattern)| (rule, index, pattern))
+    });
+    let field =
+        |rule, index| format!("spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]");
+    let broken = all.clone().take(PATTERNS_READ).filter(|(.., pattern)| !message_patterns::is_one(pattern));
+    let broken = broken.map(|(rule, index, pattern)| {
+        format!(
+            "{}: {} is not a regular expression and will never match; correct it (RE2 syntax) or remove \
+             it",
+            field(rule, index),
+            shown(pattern)
+        )
+    });
+    let beyond = all.clone().nth(MOST_PATTERNS).map(|(rule, index, _)| {
+        format!(
+            "{}: only the first {MOST_PATTERNS} patterns of a JobSet are looked at; this one and those behind it \
+             never match; merge some with |",
+            field(rule, index)
+        )
+    });
+    broken.chain(beyond).collect()
 }
 
 /// An update may take away what the coordinator names; creation refuses such a JobSet.
