@@ -146,10 +146,24 @@ impl Installation {
             kubeconfig = serde_yaml::to_string(&value)?;
         }
         write(&folder.join("kubeconfig"), &kubeconfig)?;
+        let credential = credential_of(&token)?;
         let log = self.layout.log(&name);
-        let output =
-            std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let child = Command::new(beside_this_program(PROGRAM)?)
+        let child = self.run(&name)?;
+        Ok(Replica { name, log, credential, webhook, probes, pid: pid_of(&child)?, child })
+    }
+
+    /// Starts one again that ended, in the same place.
+    pub fn restart(&self, replica: &mut Replica) -> Result<()> {
+        replica.child = self.run(&replica.name)?;
+        replica.pid = pid_of(&replica.child)?;
+        Ok(())
+    }
+
+    fn run(&self, name: &str) -> Result<Child> {
+        let (folder, log) = (self.layout.root().join(name), self.layout.log(name));
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(&log);
+        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
+        Command::new(beside_this_program(PROGRAM)?)
             .arg("--config")
             .arg(folder.join("config.yaml"))
             .arg("--kubeconfig")
@@ -161,9 +175,7 @@ impl Installation {
             .stderr(output)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {PROGRAM}"))?;
-        let pid = Pid::from_raw(i32::try_from(child.id().context("a new process has a pid")?)?);
-        Ok(Replica { name, log, credential: credential_of(&token)?, webhook, probes, child, pid })
+            .with_context(|| format!("cannot start {PROGRAM}"))
     }
 
     /// Starts one and waits until it is ready.
@@ -243,9 +255,13 @@ impl Replica {
     /// What it calls itself in the Lease.
     pub fn identity(&self) -> Result<String> {
         let log = self.log_text()?;
-        let (_, rest) = log.split_once("identity=").context("no identity in the log yet")?;
+        let (_, rest) = log.rsplit_once("identity=").context("no identity in the log yet")?;
         Ok(rest.split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned())
     }
+}
+
+fn pid_of(child: &Child) -> Result<Pid> {
+    Ok(Pid::from_raw(i32::try_from(child.id().context("a new process has a pid")?)?))
 }
 
 /// The credential id that the API server logs for a service account's token.
