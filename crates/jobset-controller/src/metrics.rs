@@ -176,21 +176,27 @@ impl JobSetMetrics {
 
     /// Drops the series of JobSets that have been gone for a while.
     fn clean(&self, exists: impl Fn(&str) -> bool, now: Instant) {
-        self.lock().retain(|uid, jobset| {
-            if exists(uid) {
-                jobset.gone = None;
-                return true;
-            }
-            let gone = *jobset.gone.get_or_insert(now);
-            let keep = now.saturating_duration_since(gone) < KEPT_FOR;
-            if !keep {
-                let labels = &[jobset.name.as_str(), jobset.namespace.as_str()];
-                // There is at most one of the two.
+        let mut followed = self.lock();
+        let ended: Vec<Followed> = followed
+            .extract_if(|uid, jobset| {
+                if exists(uid) {
+                    jobset.gone = None;
+                    return false;
+                }
+                let gone = *jobset.gone.get_or_insert(now);
+                now.saturating_duration_since(gone) >= KEPT_FOR
+            })
+            .map(|(_, jobset)| jobset)
+            .collect();
+        for jobset in ended {
+            let labels = &[jobset.name.as_str(), jobset.namespace.as_str()];
+            // A successor of the same name goes on with the series.
+            if !followed.values().any(|other| [other.name.as_str(), other.namespace.as_str()] == *labels) {
+                // There may be one of the two, both or none.
                 drop(self.completed.remove_label_values(labels));
                 drop(self.failed.remove_label_values(labels));
             }
-            keep
-        });
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Followed>> {
@@ -377,5 +383,21 @@ mod tests {
         measured.clean(|uid| index.has_jobset(uid), now + KEPT_FOR);
         assert!(!has_series());
         assert!(measured.lock().is_empty());
+    }
+
+    #[test]
+    fn series_pass_to_a_successor_of_the_same_name() {
+        let (metrics, index, measured) = measured();
+        let failed = JobSetStatus { terminal_state: "Failed".into(), ..JobSetStatus::default() };
+        for uid in ["ancestor", "successor"] {
+            let running = jobset(uid, &json!({"restarts": 0}));
+            index.apply_jobset(running.clone(), Source::Watch);
+            measured.status_stored(&running, &failed, &[], &index);
+            index.end_jobset("ancestor");
+            measured.clean(|uid| index.has_jobset(uid), Instant::now());
+        }
+        measured.clean(|uid| index.has_jobset(uid), Instant::now() + KEPT_FOR);
+        assert_eq!(measured.lock().len(), 1);
+        assert_line(&metrics, "jobset_failed_total{jobset_name=\"train\",namespace=\"team\"} 2");
     }
 }
