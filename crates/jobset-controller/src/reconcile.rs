@@ -84,8 +84,10 @@ impl Reconciler {
                 Ok(Ok(Next::Now)) => Outcome::Requeue,
                 Ok(Ok(Next::After(_))) => Outcome::RequeueAfter,
                 Ok(Ok(Next::OnChange)) => Outcome::Success,
-                // Nothing went wrong: somebody else was faster.
-                Ok(Err(failures)) if failures.iter().all(ActError::is_conflict) => Outcome::Requeue,
+                // Nothing went wrong: somebody else was faster, or is not gone yet.
+                Ok(Err(failures)) if failures.iter().all(|it| it.is_conflict() || it.is_name_held()) => {
+                    Outcome::Requeue
+                }
                 Ok(Err(_)) => Outcome::Error,
                 Err(_) => Outcome::Panic,
             });
@@ -95,6 +97,11 @@ impl Reconciler {
                 Ok(Ok(Next::After(delay))) => {
                     self.queue.done(&uid);
                     self.queue.add_after(uid, delay);
+                }
+                Ok(Err(failures)) if failures.iter().all(ActError::is_name_held) => {
+                    debug!("Jobs of a predecessor are still there, looking again");
+                    self.queue.done(&uid);
+                    self.queue.add_after(uid, PREDECESSOR_GOES);
                 }
                 Ok(Err(failures)) => {
                     let after = self.queue.retry(&uid);

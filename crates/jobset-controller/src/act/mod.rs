@@ -28,6 +28,9 @@ pub(crate) enum ActError {
         "job {name:?} creation failed with error: a Job of this name exists that this JobSet does not control; delete it, or rename the JobSet"
     )]
     ForeignJob { name: String },
+    /// A Job of the wanted name is on its way out. Nothing is wrong.
+    #[error("job {name:?} cannot be created yet: its predecessor is still being deleted")]
+    NameHeld { name: String },
     /// A child Job could not be deleted.
     #[error("deleting job {name:?}: {}", told(source))]
     DeleteJob { name: String, source: kube::Error },
@@ -55,8 +58,17 @@ impl ActError {
             Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
             Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
             Self::CreateClaim(_) => Some(reasons::PVC_CREATION_FAILED),
-            Self::DeleteJob { .. } | Self::ChangeJob { .. } | Self::DeleteJobSet(_) | Self::Status(_) => None,
+            Self::NameHeld { .. }
+            | Self::DeleteJob { .. }
+            | Self::ChangeJob { .. }
+            | Self::DeleteJobSet(_)
+            | Self::Status(_) => None,
         }
+    }
+
+    /// Whether all there is to do is to wait for somebody who leaves.
+    pub(crate) fn is_name_held(&self) -> bool {
+        matches!(self, Self::NameHeld { .. })
     }
 
     /// Whether somebody else changed the object in between, or there is another of its name. The watch brings the
@@ -119,24 +131,32 @@ impl Actor {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         // The answer is decoded as what the index keeps; the request is the whole Job.
         let created = self.writer.send(|| create::<_, ChildJob>(&self.client, &jobs, job)).await;
-        match created {
-            Ok(created) => {
-                self.index.apply_job(&created, Source::Answer);
-                Ok(())
-            }
+        let created = match created {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
-                match jobs.get_opt(&name).await {
-                    Ok(Some(found)) if found.owner() == jobset.metadata.uid.as_deref() => {
-                        self.index.apply_job(&found, Source::Answer);
-                        Ok(())
-                    }
-                    Ok(Some(_)) => Err(ActError::ForeignJob { name }),
-                    Ok(None) => Err(ActError::CreateJob { name, source: kube::Error::Api(status) }),
-                    Err(source) => Err(ActError::CreateJob { name, source }),
-                }
+                return self.meet_namesake(jobset, namespace, name).await;
             }
-            Err(source) => Err(ActError::CreateJob { name, source }),
+            created => created.map_err(|source| ActError::CreateJob { name, source })?,
+        };
+        self.index.apply_job(&created, Source::Answer);
+        Ok(())
+    }
+
+    /// A Job of the name exists: ours, if an answer was lost; a predecessor's, whose end was not seen yet; or
+    /// somebody else's.
+    async fn meet_namesake(&self, jobset: &JobSet, namespace: &str, name: String) -> Result<(), ActError> {
+        let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), namespace);
+        let found = match jobs.get_opt(&name).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(ActError::NameHeld { name }),
+            Err(source) => return Err(ActError::CreateJob { name, source }),
+        };
+        if found.owner() == jobset.metadata.uid.as_deref() {
+            self.index.apply_job(&found, Source::Answer);
+            Ok(())
+        } else if found.is_leaving(jobset) {
+            Err(ActError::NameHeld { name })
+        } else {
+            Err(ActError::ForeignJob { name })
         }
     }
 

@@ -1,9 +1,12 @@
 //! A Job as the controller reads it: the few fields that decisions need, and not its pod template.
 
 use jiff::Timestamp;
-use jobset_api::{jobset, labels};
+use jobset_api::{JobSet, jobset, labels};
 use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::batch::v1::Job,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
 use kube::Resource;
 use serde::Deserialize;
 
@@ -49,11 +52,20 @@ struct JobCondition {
 impl ChildJob {
     /// UID of the JobSet that controls this Job.
     pub(crate) fn owner(&self) -> Option<&str> {
+        self.controller().map(|owner| owner.uid.as_str())
+    }
+
+    fn controller(&self) -> Option<&OwnerReference> {
         let owners = self.metadata.owner_references.iter().flatten();
         let mut controllers = owners.filter(|owner| owner.controller == Some(true));
-        controllers
-            .find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
-            .map(|owner| owner.uid.as_str())
+        controllers.find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
+    }
+
+    /// Whether it goes without anybody's doing: its deletion has begun, or will, as it belongs to a JobSet that had
+    /// the name of this one before.
+    pub(crate) fn is_leaving(&self, successor: &JobSet) -> bool {
+        let of_predecessor = |owner: &OwnerReference| Some(&owner.name) == successor.metadata.name.as_ref();
+        self.metadata.deletion_timestamp.is_some() || self.controller().is_some_and(of_predecessor)
     }
 
     /// What decisions need to know of it.
@@ -154,6 +166,27 @@ mod tests {
                 deleting: false,
             }
         );
+    }
+
+    #[test]
+    fn whose_job_leaves() {
+        let successor: JobSet =
+            serde_yaml::from_str("{metadata: {name: train, uid: new}, spec: {}}").unwrap();
+        for (rest, leaves) in [
+            ("{}", false),
+            ("{deletionTimestamp: '2026-03-01T09:00:00Z'}", true),
+            (
+                "{ownerReferences: [{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: old, controller: true}]}",
+                true,
+            ),
+            (
+                "{ownerReferences: [{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: other, uid: old, controller: true}]}",
+                false,
+            ),
+        ] {
+            let job: ChildJob = serde_yaml::from_str(&format!("{{metadata: {rest}}}")).unwrap();
+            assert_eq!(job.is_leaving(&successor), leaves, "{rest}");
+        }
     }
 
     #[test]
