@@ -28,6 +28,8 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// JobSets that are looked at side by side. They wait more than they work: many, so that those with thousands of
 /// requests leave room for others, whose turns the writer sees to.
 const WORKERS: usize = 128;
+/// When to look whether the Jobs of a JobSet that had the same name are gone. Nobody tells: they are no children.
+const PREDECESSOR_GOES: Duration = Duration::from_millis(500);
 
 /// When to look at a JobSet again.
 enum Next {
