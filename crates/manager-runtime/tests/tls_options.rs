@@ -71,6 +71,15 @@ async fn by_default_tls12_and_newer_and_never_http2() {
     }
 }
 
+/// With feature `fips` everything is done by the validated module.
+#[tokio::test]
+async fn cryptography_is_what_was_built_in() {
+    let server = serve("", &[]).await;
+    assert!(agree(&server, &TLS13).await.is_ok());
+    let config = TlsOptions::default().server_config(Certificate::self_signed(&[NAME]).unwrap()).unwrap();
+    assert_eq!(config.fips(), cfg!(feature = "fips"));
+}
+
 #[tokio::test]
 async fn a_minimum_is_a_minimum() {
     let server = serve("VersionTLS13", &[]).await;
