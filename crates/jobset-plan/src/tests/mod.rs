@@ -6,7 +6,6 @@
 
 mod child_job;
 mod conditions;
-mod convergence;
 mod depends_on;
 mod elastic;
 mod failure_policy;

@@ -1,6 +1,6 @@
 //! What is to happen, by virtual time. What is due at the same millisecond comes in an order that the seed picks.
 
-use crate::{manager::RequestId, observe::Kind, users::Act, world::Millis};
+use crate::{observe::Kind, requests::RequestId, users::Act, world::Millis};
 use fastrand::Rng;
 use std::{cmp::Ordering, collections::BinaryHeap};
 

@@ -114,6 +114,11 @@ pub(crate) struct ApiServer {
 }
 
 impl ApiServer {
+    /// Counts every change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The changes of a kind, the oldest first.
     pub(crate) fn log(&self, kind: Kind) -> &[Change] {
         &self.logs[kind as usize]

@@ -1,7 +1,7 @@
 //! What the pods of each Job are going to do. It depends on which Job it is (of which attempt), and on nothing that
 //! happens in the world: two worlds of the same seed are given the same failures.
 
-use crate::{job::Job, world::Millis};
+use crate::{job::Job, specs::NAMES, world::Millis};
 use fastrand::Rng;
 use std::{
     collections::hash_map::DefaultHasher,
@@ -41,7 +41,7 @@ pub(crate) struct Fates {
     pub(crate) seed: u64,
     /// Of a hundred Jobs, so many fail.
     pub(crate) failing: u64,
-    /// If given, only Jobs of this slot fail in an attempt: ReplicatedJob and index are picked by hash.
+    /// Whether only the Job of one ReplicatedJob and index fails in an attempt.
     pub(crate) one_slot: bool,
     /// How long pods may take to stop.
     pub(crate) slowest_stop: Millis,
@@ -63,10 +63,9 @@ impl Fates {
         let mut fails = pick < self.failing && attempts.0 + attempts.1 <= LAST_FAILING_ATTEMPT;
         if self.one_slot {
             // The Jobs of two slots never fail in the same attempt: which slot it is, the attempt says.
-            let slot = self.rng(&(jobset, attempts.0, "slot")).u8(0..6);
-            let mut hasher = DefaultHasher::new();
-            (&job.replicated_job, job.index()).hash(&mut hasher);
-            fails &= hasher.finish() % 6 == u64::from(slot);
+            let slot = self.rng(&(jobset, attempts.0, "slot")).usize(0..3 * NAMES.len());
+            let kind = NAMES.iter().position(|name| *name == job.replicated_job);
+            fails &= kind.zip(usize::try_from(job.index()).ok()) == Some((slot / 3, slot % 3));
         }
         Fate {
             until_ready: rng.u64(200..8_000),

@@ -3,10 +3,12 @@
 
 use crate::{
     api_server::{Answer, Change, Refusal, Request, version_of},
+    errand::Errand,
     job::Job,
-    manager::{Errand, Sent},
     observe::Family,
-    world::{Violation, World},
+    requests::Sent,
+    restart_times::RestartTimes,
+    world::{Millis, Violation, World},
 };
 use jobset_api::{
     JobSet, JobSetStatus,
@@ -49,6 +51,8 @@ pub(crate) struct Ledger {
     pub(crate) ends_told: u32,
     /// Events that told of a restart.
     restarts_told: i32,
+    /// How long its restarts took.
+    pub(crate) restarts: RestartTimes,
 }
 
 impl Referee {
@@ -59,8 +63,11 @@ impl Referee {
     }
 
     /// A Job is in a new state.
-    pub(crate) fn job_was_stored(&mut self, job: &Job) {
+    pub(crate) fn job_was_stored(&mut self, job: &Job, now: Millis) {
         let Some(ledger) = job.owner().and_then(|owner| self.ledgers.get_mut(owner)) else { return };
+        let wanted =
+            ledger.jobset.spec.replicated_jobs.iter().map(|rj| usize::try_from(rj.replicas).unwrap_or(0));
+        ledger.restarts.job_was_stored(job, wanted.sum(), now);
         let slot = (job.replicated_job.clone(), job.index());
         let (attempt, _) = job.attempts();
         let outcome = job.ended.as_ref().map(|ended| ended.outcome);
@@ -122,7 +129,7 @@ impl World {
         let blocking =
             policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate);
         let attempt = family.jobset.status.as_ref().map_or(0, |status| status.restarts);
-        let earlier = |label: &LabelValue| crate::job::number(label) < attempt;
+        let earlier = |label: &LabelValue| matches!(label, LabelValue::Number(of) if *of < attempt);
         let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateJob(_)));
         if blocking && creates && family.jobs.iter().any(|job| earlier(&job.restart_attempt)) {
             let name = family.jobset.metadata.name.clone().unwrap_or_default();
@@ -192,6 +199,16 @@ impl World {
             && version_of(&jobset.metadata) == sent.planned_on
         {
             let restarts = jobset.status.as_ref().map_or(0, |status| status.restarts);
+            let status = jobset.status.clone().unwrap_or_default();
+            let own = self
+                .gates
+                .restart_job
+                .then(|| count(&restarts_of(&status, &job.replicated_job).0, job.index()));
+            if job.job_restart_attempt != own.map_or(LabelValue::Missing, LabelValue::Number) {
+                let how =
+                    format!("Job {name} of its attempt {:?}, where {own:?} is due", job.job_restart_attempt);
+                self.violated("a Job is made for the attempt that its JobSet is in", how);
+            }
             if attempt != restarts {
                 let how = format!("Job {name} of attempt {attempt}, where the JobSet is in {restarts}");
                 self.violated("a Job is made for the attempt that its JobSet is in", how);
@@ -209,6 +226,11 @@ impl World {
     fn check_order(&mut self, job: &Job) {
         let Some(ledger) = job.owner().and_then(|owner| self.referee.ledgers.get(owner)) else { return };
         let spec = &ledger.jobset.spec;
+        let restarts = ledger.jobset.status.as_ref().map_or(0, |status| status.restarts);
+        if !matches!(job.restart_attempt, LabelValue::Number(of) if of <= restarts) {
+            // A user spoilt its label: no attempt is its own.
+            return;
+        }
         let Some(place) = spec.replicated_jobs.iter().position(|rj| rj.name == job.replicated_job) else {
             return;
         };
@@ -247,13 +269,17 @@ impl World {
         let before = jobset.status.as_ref().unwrap_or(&nothing);
         let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
         let mut broken: Vec<(&'static str, String)> = Vec::new();
+        ledger.restarts.status_was_stored(before, after, self.now);
 
         let is = |status: &JobSetStatus, type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
         let ghosts = self.faults.may_lose_events();
         if is(after, types::SUSPENDED) && !is(before, types::SUSPENDED) && !ghosts {
-            let runs = |job: &&Arc<Job>| job.unfinished() && !job.suspend && !job.deleting;
+            let current = LabelValue::Number(before.restarts);
+            let runs = |job: &&Arc<Job>| {
+                job.unfinished() && !job.suspend && !job.deleting && job.restart_attempt == current
+            };
             if let Some(job) = self.server.jobs_of(uid).find(runs) {
                 broken.push((
                     "a status tells what has been done",
@@ -310,6 +336,13 @@ impl World {
         if !(0..=1).contains(&restarts) || !(0..=restarts).contains(&counted) {
             broken.push((ONCE, format!("{restarts} restarts at once, {counted} of them counted")));
         }
+        if before == after {
+            broken.push(("a status that is stored says something new", String::new()));
+        }
+        let rules = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.rules.len());
+        if rules == 0 && counted != restarts {
+            broken.push((ONCE, "without rules every restart counts".to_owned()));
+        }
         let max = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts.max(0));
         if total > max {
             broken.push(("restarts that count stay within maxRestarts", format!("{total} of {max}")));
@@ -320,7 +353,11 @@ impl World {
     }
 
     /// What the API server says to a request.
-    pub(crate) fn check_answer(&mut self, sent: &Sent, answer: &Result<Answer, Refusal>) {
+    pub(crate) fn check_answer(&mut self, sent: &Sent, answer: &Result<Answer, Refusal>, changed: bool) {
+        if sent.request.writes() && answer.is_ok() && !changed && self.faults.leave_controller_alone() {
+            let how = format!("{:?}", sent.request);
+            self.violated("where nobody interferes, every write changes something", how);
+        }
         if let (Err(why), true) = (answer, self.faults.leave_controller_alone()) {
             self.violated(
                 "where nobody interferes, no request is refused",

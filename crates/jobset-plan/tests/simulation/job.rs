@@ -129,7 +129,7 @@ impl Job {
             active: self.active,
             ready: self.ready,
             succeeded: self.succeeded,
-            verdict: self.ended.clone(),
+            verdict: self.ended.clone().or_else(|| self.failure_target.clone()),
             deleting: self.deleting,
         }
     }

@@ -181,7 +181,7 @@ impl World {
         }
         let fate = self.fate(job);
         if let Some((reason, message)) = fate.fails {
-            let why = self.verdict(Outcome::Failed, reason, message);
+            let why = self.verdict(Outcome::Failing, reason, message);
             self.change_job(job, |job| {
                 (job.terminating, job.active, job.ready) = (job.active, 0, 0);
                 job.failure_target = Some(why);

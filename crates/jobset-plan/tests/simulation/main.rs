@@ -12,6 +12,8 @@
 
 mod agenda;
 mod api_server;
+mod errand;
+mod failure_target;
 mod fates;
 mod faults;
 mod garbage_collector;
@@ -21,9 +23,13 @@ mod job;
 mod job_controller;
 mod manager;
 mod observe;
+mod placement_scenarios;
 mod planted_bugs;
 mod queue;
+mod requests;
 mod rest;
+mod restart_times;
+mod scenarios;
 mod scheduler;
 mod seeds;
 mod specs;

@@ -3,11 +3,12 @@
 
 use crate::{
     agenda::Happening,
+    job::Job,
     observe::Kind,
     world::{Violation, World, timestamp},
 };
 use jobset_api::{JobSet, conditions as types, jobset::Operator};
-use jobset_plan::{Plan, Snapshot, claim_names, plan, subdomain};
+use jobset_plan::{LabelValue, Plan, Snapshot, claim_names, plan, subdomain};
 use std::sync::Arc;
 
 impl World {
@@ -40,7 +41,11 @@ impl World {
             jobset.metadata.uid.clone().unwrap_or_default(),
         );
         let status = jobset.status.clone().unwrap_or_default();
-        let jobs: Vec<_> = self.server.jobs_of(&uid).cloned().collect();
+        // Jobs that mean nothing any more are left alone, and what they hold up waits for a user.
+        let means_nothing =
+            |job: &Job| !matches!(job.restart_attempt, LabelValue::Number(of) if of <= status.restarts);
+        let (spoilt, jobs): (Vec<_>, Vec<_>) =
+            self.server.jobs_of(&uid).cloned().partition(|job| means_nothing(job));
         let mut wrong: Vec<(&'static str, String)> = Vec::new();
         let is_true = |type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
@@ -76,7 +81,7 @@ impl World {
             let wanted: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
             let completed = jobs.iter().filter(|job| !job.unfinished()).count();
             let has_run = usize::try_from(wanted) == Ok(completed) && !can_complete(jobset);
-            if !has_run && !gate_is_missing {
+            if !has_run && !gate_is_missing && spoilt.is_empty() {
                 let how = format!("JobSet {name}: {:?}", plan.waiting);
                 wrong.push(("what should run runs, and ends", how));
             }

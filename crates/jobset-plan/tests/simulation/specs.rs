@@ -6,7 +6,8 @@ use jobset_api::JobSet;
 use jobset_plan::Gates;
 use serde_json::{Map, Value, json};
 
-const NAMES: [&str; 3] = ["driver", "worker", "probe"];
+/// Names of ReplicatedJobs. None has more than three replicas.
+pub(crate) const NAMES: [&str; 3] = ["driver", "worker", "probe"];
 const ACTIONS: [&str; 5] = [
     "FailJobSet",
     "RestartJobSet",
@@ -17,7 +18,12 @@ const ACTIONS: [&str; 5] = [
 
 /// Feature gates, at random.
 pub(crate) fn gates(rng: &mut Rng) -> Gates {
-    Gates { restart_job: rng.u8(0..4) != 0, elastic_jobset: rng.bool(), ..Gates::default() }
+    Gates {
+        restart_job: rng.u8(0..4) != 0,
+        elastic_jobset: rng.bool(),
+        restart_on_failure_target: rng.bool(),
+        ..Gates::default()
+    }
 }
 
 /// A JobSet of this name, at random.
@@ -111,7 +117,7 @@ fn failure_policy(rng: &mut Rng, kinds: usize, gates: &Gates) -> Value {
         })
         .collect();
     json!({
-        "maxRestarts": *pick(rng, &[0, 1, 1, 2, 3]),
+        "maxRestarts": *pick(rng, &[-1, 0, 1, 1, 2, 3]),
         "restartStrategy": *pick(rng, &["Recreate", "Recreate", "BlockingRecreate"]),
         "rules": rules,
     })

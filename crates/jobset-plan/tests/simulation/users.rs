@@ -2,12 +2,14 @@
 
 use crate::{
     agenda::Happening,
+    job::Job,
     observe::Kind,
     specs,
     world::{Millis, World},
 };
 use jobset_api::JobSet;
-use jobset_plan::validation;
+use jobset_plan::{LabelValue, validation};
+use std::sync::Arc;
 
 /// What a user does, and to which JobSet.
 #[derive(Clone, Debug)]
@@ -38,6 +40,11 @@ pub(crate) enum Deed {
         number: usize,
         foreground: bool,
     },
+    /// The label of one of its Jobs that tells the attempt is changed, so that the Job means nothing any more.
+    SpoilLabel {
+        number: usize,
+        label: &'static str,
+    },
     /// Its Service goes.
     DeleteService,
 }
@@ -55,7 +62,7 @@ impl World {
     }
 
     fn schedule_act(&mut self, name: &str, at: Millis) {
-        let what = match self.rng.u8(0..20) {
+        let what = match self.rng.u8(0..21) {
             0..=2 => Deed::Suspend(true),
             3..=7 => {
                 // Suspended, often changed, and resumed: soon, or late.
@@ -73,6 +80,10 @@ impl World {
             13 => Deed::Ttl(self.rng.bool().then(|| self.rng.i32(0..60))),
             14 | 15 => Deed::Scale(self.rng.i32(1..4)),
             16..=18 => Deed::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
+            19 => Deed::SpoilLabel {
+                number: self.rng.usize(0..6),
+                label: if self.rng.bool() { "99" } else { "x" },
+            },
             _ => Deed::DeleteService,
         };
         self.act(at, name, what);
@@ -130,14 +141,14 @@ impl World {
                     self.referee.jobset_was_created(&jobset);
                 }
             }
+            Deed::SpoilLabel { number, label } => {
+                if let Some(job) = self.job_of(name, *number) {
+                    self.server
+                        .update_job(&job.uid, |job| job.restart_attempt = LabelValue::read(Some(label)));
+                }
+            }
             Deed::DeleteJob { number, foreground } => {
-                let Some(owner) =
-                    self.server.jobsets.get(name).and_then(|jobset| jobset.metadata.uid.clone())
-                else {
-                    return;
-                };
-                let jobs: Vec<_> = self.server.jobs_of(&owner).cloned().collect();
-                let Some(job) = jobs.get(*number % jobs.len().max(1)) else { return };
+                let Some(job) = self.job_of(name, *number) else { return };
                 if *foreground {
                     self.server.update_job(&job.uid, |job| job.deleting = true);
                 } else {
@@ -147,6 +158,13 @@ impl World {
             }
             Deed::DeleteService => self.server.end_named(Kind::Services, name),
         }
+    }
+
+    /// One of the Jobs of a JobSet, whichever number it has.
+    fn job_of(&self, name: &str, number: usize) -> Option<Arc<Job>> {
+        let owner = self.server.jobsets.get(name)?.metadata.uid.as_deref()?;
+        let jobs: Vec<_> = self.server.jobs_of(owner).collect();
+        jobs.get(number % jobs.len().max(1)).map(|job| (*job).clone())
     }
 
     /// Changes a JobSet, if admission takes the change.

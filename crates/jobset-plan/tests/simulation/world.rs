@@ -2,15 +2,16 @@
 
 use crate::{
     agenda::{Agenda, Happening},
-    api_server::{ApiServer, Change},
+    api_server::{ApiServer, Change, Refusal, Request},
     fates::Fates,
     faults::Faults,
     history::History,
     invariants::Referee,
     job_controller::JobController,
-    manager::{Process, Sent},
+    manager::Process,
     observe::KINDS,
     planted_bugs::Bug,
+    requests::Sent,
     scheduler::Scheduler,
     specs, users,
 };
@@ -98,6 +99,12 @@ pub(crate) struct World {
     pub(crate) bug: Option<Bug>,
     /// For a planted bug: by process and UID, Jobs with the name of their owner.
     pub(crate) seen_by_name: BTreeMap<(usize, String), (String, JobRecord)>,
+    /// What a scenario has refused: told how often it refused before.
+    pub(crate) refuses: Option<fn(&Request, u32) -> Option<Refusal>>,
+    /// Answers that a scenario has lost: told how often it lost one before.
+    pub(crate) loses: Option<fn(&Request, u32) -> bool>,
+    pub(crate) refused: u32,
+    pub(crate) lost: u32,
     history: History,
     collecting: bool,
     steps: u64,
@@ -125,6 +132,10 @@ impl World {
             fates: setting.fates,
             bug: setting.bug,
             seen_by_name: BTreeMap::new(),
+            refuses: None,
+            loses: None,
+            refused: 0,
+            lost: 0,
             history: History::new(with_history),
             collecting: false,
             steps: 0,
@@ -228,7 +239,7 @@ impl World {
                     self.after(lag, Happening::Collect);
                 }
                 if let Change::Job(job) = &change {
-                    self.referee.job_was_stored(job);
+                    self.referee.job_was_stored(job, self.now);
                     self.job_was_stored(job);
                 }
             }

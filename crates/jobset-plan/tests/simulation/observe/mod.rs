@@ -11,11 +11,16 @@ mod index;
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
 
+#[allow(dead_code, unreachable_pub, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/placement.rs"]
+mod placement;
+
 pub(crate) use child_job::ChildJob;
 pub(crate) use index::{Family, Index, Kind};
+pub(crate) use placement::{PlacedPod, Placement};
 pub(crate) use versioned::Source;
 
-use crate::{agenda::Happening, api_server::Change, manager::Errand, world::World};
+use crate::{agenda::Happening, api_server::Change, errand::Errand, world::World};
 
 /// All kinds that are watched.
 pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, Kind::Claims];

@@ -1,0 +1,106 @@
+//! Feature gate `RestartOnFailureTarget`: with it, JobSets fare as without it, and restart sooner.
+//!
+//! Two worlds are given the same JobSets and the same fates, one with the gate and one without. They are the same
+//! where time cannot make a difference by right: nobody interferes, no two Jobs fail in one attempt (the gate may
+//! change which of them is first), and success needs every Job (a JobSet that completes while the pods of a failed
+//! Job are stopping completes without the gate, and restarts with it).
+
+use crate::{
+    faults::Faults,
+    invariants::Ledger,
+    restart_times::Restart,
+    world::{Millis, Setting, World},
+};
+use jobset_api::{JobSet, jobset::ReplicatedJob};
+use std::collections::BTreeMap;
+
+const WORLDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
+
+fn world(seed: u64, gate: bool) -> World {
+    let mut setting = Setting { faults: Faults::default(), ..Setting::of_seed(seed) };
+    setting.gates.restart_on_failure_target = gate;
+    setting.fates.one_slot = true;
+    setting.fates.failing = 100;
+    for jobset in &mut setting.jobsets {
+        jobset.spec.success_policy = None;
+    }
+    let mut world = World::new(setting, false);
+    if let Err(violation) = world.run() {
+        panic!("seed {seed}, gate {gate}: the rule that {} is broken: {}", violation.rule, violation.how);
+    }
+    world
+}
+
+/// How a JobSet fared: its end, why it failed, and every count of restarts.
+fn fared(jobset: &JobSet) -> String {
+    let status = jobset.status.clone().unwrap_or_default();
+    let failed = status.conditions.iter().find(|condition| condition.type_ == "Failed");
+    let singles: Vec<_> = status
+        .replicated_jobs_status
+        .iter()
+        .map(|entry| (&entry.name, &entry.job_restarts, &entry.job_restarts_count_towards_max))
+        .collect();
+    format!(
+        "{} {:?}: {} restarts, {} of them counted, and of single Jobs {singles:?}",
+        status.terminal_state,
+        failed.map(|condition| (&condition.reason, &condition.message)),
+        status.restarts,
+        status.restarts_count_towards_max,
+    )
+}
+
+/// How the JobSets of a world fared, by name.
+fn all_fared(world: &World) -> Vec<(String, String)> {
+    let jobsets = world.referee.ledgers.values().map(|ledger| &ledger.jobset);
+    let mut all: Vec<_> =
+        jobsets.map(|jobset| (jobset.metadata.name.clone().unwrap_or_default(), fared(jobset))).collect();
+    all.sort();
+    all
+}
+
+/// Restarts of JobSets of several Jobs that all start at once, by name and attempt.
+fn restarts(world: &World) -> BTreeMap<(String, i32), Restart> {
+    let at_once = |jobset: &JobSet| {
+        let jobs: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
+        let waits = |rj: &ReplicatedJob| rj.depends_on.is_some();
+        jobs > 1 && jobset.spec.startup_policy.is_none() && !jobset.spec.replicated_jobs.iter().any(waits)
+    };
+    let ledgers = world.referee.ledgers.values().filter(|ledger| at_once(&ledger.jobset));
+    let of = |ledger: &Ledger| {
+        let name = ledger.jobset.metadata.name.clone().unwrap_or_default();
+        ledger
+            .restarts
+            .restarts()
+            .map(|(attempt, restart)| ((name.clone(), attempt), restart))
+            .collect::<Vec<_>>()
+    };
+    ledgers.flat_map(of).collect()
+}
+
+#[test]
+fn jobsets_fare_the_same_with_the_gate_and_restart_sooner() {
+    let mut pairs: Vec<[Restart; 2]> = Vec::new();
+    for seed in 0..WORLDS {
+        let worlds = [false, true].map(|gate| world(seed, gate));
+        let [without, with] = worlds.each_ref().map(all_fared);
+        assert_eq!(without, with, "seed {seed}: how JobSets fared, without the gate and with it");
+        let [without, with] = worlds.each_ref().map(restarts);
+        pairs.extend(without.iter().filter_map(|(which, slow)| Some([*slow, *with.get(which)?])));
+    }
+    assert!(pairs.len() > 100 || cfg!(debug_assertions), "only {} restarts", pairs.len());
+    let mean = |of: fn(&Restart) -> Millis, gate: usize| -> Millis {
+        pairs.iter().map(|pair| of(&pair[gate])).sum::<Millis>() / (pairs.len() as Millis).max(1)
+    };
+    let [decided, made] = [|restart: &Restart| restart.decided, |restart: &Restart| restart.made]
+        .map(|of| [mean(of, 0), mean(of, 1)]);
+    println!(
+        "{} restarts of several Jobs each, mean times from the failure: decided after {} ms, with the gate {} ms; all \
+         Jobs made anew after {} ms, with the gate {} ms",
+        pairs.len(),
+        decided[0],
+        decided[1],
+        made[0],
+        made[1],
+    );
+    assert!(decided[1] < decided[0] && made[1] < made[0], "it gains time");
+}
