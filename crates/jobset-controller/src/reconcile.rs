@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -128,7 +128,9 @@ impl Reconciler {
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
-        let plan = jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
+        let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
+        // Compiling many patterns takes long enough to be felt: the thread's other work moves to another one.
+        let plan = if has_patterns(jobset) { block_in_place(plan) } else { plan() };
         let Plan { actions, status, status_is_urgent, events, mut requeue_after, remarks, waiting } = plan;
         for why in waiting {
             debug!("waiting: {why}");
@@ -246,4 +248,9 @@ fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference 
         uid: Some(uid),
         ..Default::default()
     }
+}
+
+fn has_patterns(jobset: &JobSet) -> bool {
+    let mut rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
+    rules.any(|rule| !rule.on_job_failure_message_patterns.is_empty())
 }

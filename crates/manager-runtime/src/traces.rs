@@ -13,7 +13,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use std::sync::OnceLock;
 use tracing::Subscriber;
-use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::dynamic_filter_fn, registry::LookupSpan};
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
@@ -42,8 +42,12 @@ where
         SdkTracerProvider::builder().with_resource(resource.build()).with_batch_exporter(exporter).build();
     let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
     let _ = PROVIDER.set(provider);
-    // Not the spans of libraries: those of the exporter's own would be traces of traces.
-    let ours = FilterFn::new(|metadata| metadata.is_span() && ["reconcile", "request"].contains(&metadata.name()));
+    // The client makes a span of each request. Those of watches and of the exporter itself belong to no reconcile.
+    let ours = dynamic_filter_fn(|metadata, context| {
+        metadata.is_span()
+            && (metadata.name() == "reconcile"
+                || (metadata.name() == "HTTP" && context.lookup_current().is_some()))
+    });
     Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours))
 }
 
