@@ -13,11 +13,12 @@ use crate::server::{ServeError, Server};
 use axum::{
     Router,
     extract::Query,
-    http::{StatusCode, header::CONTENT_TYPE, header::X_CONTENT_TYPE_OPTIONS},
+    http::{
+        StatusCode, Uri,
+        header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    },
     response::{IntoResponse, Response},
-    routing::any,
 };
-use futures::{FutureExt, future::BoxFuture};
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -204,26 +205,31 @@ impl ServerCertVerifier for AnyName {
 }
 
 /// One probe: a path, and under it the one check that it has.
-#[derive(Clone)]
 struct Probe {
+    /// Without a slash at its end.
+    path: String,
     check: &'static str,
-    result: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+    /// None: as long as it can answer, all is well.
+    readiness: Option<Readiness>,
 }
 
 impl Probe {
-    fn routes(self, router: Router, path: &str) -> Router {
-        let path = path.trim_end_matches('/');
-        let (all, one) = (self.clone(), self);
-        let all = any(async move |Query(query): Query<Vec<(String, String)>>| all.answer(&query).await);
-        let one_path = format!("{path}/{}", one.check);
-        let one = any(async move || match (one.result)().await {
-            Ok(()) => text(StatusCode::OK, "ok"),
-            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
-        });
-        let router = router.route(&format!("{path}/"), all.clone()).route(&one_path, one);
-        if path.is_empty() { router } else { router.route(path, all) }
+    async fn result(&self) -> Result<(), String> {
+        match &self.readiness {
+            Some(readiness) => readiness.check().await,
+            None => Ok(()),
+        }
     }
 
+    /// The answer to the path of the check alone.
+    async fn answer_check(&self) -> Response {
+        match self.result().await {
+            Ok(()) => text(StatusCode::OK, "ok"),
+            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+        }
+    }
+
+    /// The answer to the path itself.
     async fn answer(&self, query: &[(String, String)]) -> Response {
         let excluded = |check: &str| query.iter().any(|(key, value)| key == "exclude" && value == check);
         let unknown: Vec<String> = query
@@ -233,7 +239,7 @@ impl Probe {
             .collect();
         let (line, well) = if excluded(self.check) {
             (format!("[+]{} excluded: ok", self.check), true)
-        } else if (self.result)().await.is_ok() {
+        } else if self.result().await.is_ok() {
             (format!("[+]{} ok", self.check), true)
         } else {
             (format!("[-]{} failed: reason withheld", self.check), false)
@@ -257,16 +263,26 @@ fn text(code: StatusCode, body: impl Into<String>) -> Response {
     (code, headers, body.into()).into_response()
 }
 
+/// The paths are the user's: they may be anything, and so are compared rather than routed.
 fn router(live_path: &str, ready_path: &str, readiness: Readiness) -> Router {
-    let live = Probe { check: "healthz", result: Arc::new(|| async { Ok(()) }.boxed()) };
-    let ready = Probe {
-        check: "readyz",
-        result: Arc::new(move || {
-            let readiness = readiness.clone();
-            async move { readiness.check().await }.boxed()
-        }),
+    let probe = |path: &str, check, readiness| Probe {
+        path: path.trim_end_matches('/').to_owned(),
+        check,
+        readiness,
     };
-    ready.routes(live.routes(Router::new(), live_path), ready_path)
+    let probes = [probe(live_path, "healthz", None), probe(ready_path, "readyz", Some(readiness))];
+    let probes = Arc::new(probes);
+    Router::new().fallback(async move |uri: Uri, Query(query): Query<Vec<(String, String)>>| {
+        let path = uri.path().trim_end_matches('/');
+        if let Some(probe) = probes.iter().find(|probe| probe.path == path) {
+            return probe.answer(&query).await;
+        }
+        let is_check = |probe: &&Probe| path.strip_prefix(&probe.path) == Some(&format!("/{}", probe.check));
+        match probes.iter().find(is_check) {
+            Some(probe) => probe.answer_check().await,
+            None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        }
+    })
 }
 
 /// Answers `live_path` with 200 while the process runs and `ready_path` by `readiness`, until `shutdown`.
@@ -389,7 +405,25 @@ mod tests {
                     .into()
             )
         );
-        assert_eq!(ask("/readyz/moon").await.0, 404);
+        for path in ["/readyz/moon", "/readyz/healthz", "/", "/moon"] {
+            assert_eq!(ask(path).await, (404, "404 page not found\n".into()), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn any_two_paths_will_do() {
+        for (live, ready) in
+            [("/", "/healthz"), ("/healthz", "/healthz/healthz"), ("/{x}", "/*y"), ("/a/", "/")]
+        {
+            let readiness = Readiness::new([("caches", "caches are filling")]);
+            let router = router(live, ready, readiness);
+            for (path, code) in [(live, 200), (ready, 500)] {
+                let uri = Uri::builder().path_and_query(path).build().unwrap();
+                let request = Request::get(uri).body(Body::empty()).unwrap();
+                let response = router.clone().oneshot(request).await.unwrap();
+                assert_eq!(response.status().as_u16(), code, "{live} {ready} {path}");
+            }
+        }
     }
 
     #[test]
