@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
@@ -11,11 +10,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Integration;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::jobset::{LiveJobSet, PATIENCE, phase};
 
 /// Labels, annotations and owner of each Job are an interface: other programs read them.
 pub(crate) async fn jobs_are_as_documented(suite: Arc<Integration>) -> Result<()> {
@@ -102,14 +100,12 @@ spec:
 
 /// Pod names as the documents show them: `<jobset>-<replicatedJob>-<job>-<pod>-<random>`, and host names alike.
 pub(crate) async fn pods_have_stable_names(suite: Arc<Integration>) -> Result<()> {
-    let namespace = suite.cluster.namespace(&suite.client).await?;
-    let spec = "{replicatedJobs: [{name: workers, template: {spec: {parallelism: 3, completions: 3, template: {spec: {containers: [{name: c, image: i}]}}}}}]}";
-    create(&suite, &namespace, "pytorch", spec).await?;
-    let pods: Api<Pod> = Api::namespaced(suite.client.clone(), &namespace);
+    let spec = "{replicatedJobs: [{name: workers, template: {spec: {parallelism: 3, completions: 3}}}]}";
+    let jobset = LiveJobSet::create(&suite, "pytorch", spec).await?;
     let pods = wait_for(
         "three pods to run",
         PATIENCE,
-        || async { Ok(pods.list(&ListParams::default()).await?.items) },
+        || async { Ok(jobset.pods.list(&ListParams::default()).await?.items) },
         |pods| pods.iter().filter(|pod| phase(pod) == "Running").count() == 3,
     )
     .await?;
@@ -161,22 +157,8 @@ pub(crate) async fn coordinator_is_named_on_jobs_and_pods(suite: Arc<Integration
     Ok(())
 }
 
-/// Creates a JobSet.
-pub(crate) async fn create(
-    suite: &Integration,
-    namespace: &str,
-    name: &str,
-    spec: &str,
-) -> Result<kube::api::DynamicObject> {
-    let spec: Value = serde_yaml::from_str(spec)?;
-    let object = serde_json::from_value(json!({
-        "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": { "name": name }, "spec": spec,
-    }))?;
-    Ok(objects::create(&suite.client, namespace, &object, false).await?)
-}
-
 /// The Jobs of a JobSet by name, as soon as there are so many.
-pub(crate) async fn jobs_of(
+async fn jobs_of(
     suite: &Integration,
     namespace: &str,
     jobset: &str,
@@ -200,8 +182,4 @@ pub(crate) async fn jobs_of(
         |jobs| jobs.len() == number,
     )
     .await
-}
-
-fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }

@@ -8,6 +8,20 @@ use serde_json::{Value, json};
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts, each};
 
+/// Without a policy, one failed Job fails the JobSet; what still ran is stopped, and the Job stays as evidence.
+pub(crate) async fn first_failed_job_decides_without_policy(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{replicatedJobs: [{name: good, replicas: 2}, {name: bad}]}";
+    let jobset = LiveJobSet::create(&suite, "doomed", spec).await?;
+    jobset.jobs_become(&["bad-0@0", "good-0@0", "good-1@0"]).await?;
+    jobset.fail("bad-0").await?;
+    let message = "jobset failed due to one or more job failures (first failed job: doomed-bad-0)";
+    let status = jobset.conditions_become(&[["Failed", "True", "FailedJobs", message]]).await?;
+    assert_eq!((&status["terminalState"], &status["restarts"]), (&json!("Failed"), &json!(0)));
+    jobset.jobs_stay(&["bad-0@0 failed"]).await?;
+    jobset.counts_become(&[counts("good", [0; 5]), counts("bad", [0, 0, 1, 0, 0])]).await?;
+    jobset.events_become(&[&format!("Warning FailedJobs: {message}")]).await
+}
+
 /// What a case expects.
 enum Then {
     /// The JobSet fails with this reason and message.

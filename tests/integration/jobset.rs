@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use crate::Integration;
 
-/// How long to wait for what must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long to wait for what must happen, on a machine that does much else at the same time.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long to watch for what must not happen.
 const WATCHFULNESS: Duration = Duration::from_millis(1500);
@@ -30,7 +30,7 @@ const REPLICATED_JOB: &str = "{template: {spec: {backoffLimit: 0, template: {spe
 /// A JobSet on the cluster.
 pub(crate) struct LiveJobSet {
     suite: Arc<Integration>,
-    api: Api<DynamicObject>,
+    pub(crate) api: Api<DynamicObject>,
     pub(crate) jobs: Api<Job>,
     pub(crate) pods: Api<Pod>,
     pub(crate) namespace: String,

@@ -1,6 +1,6 @@
 //! What the statuses of Jobs mean for their JobSet, whoever writes them.
 //!
-//! Jobs with a manager of their own (`managedBy`, as MultiKueue sets it) are left alone by Kubernetes' Job controller,
+//! Jobs with a manager of their own (`managedBy`, as Kueue sets it) are left alone by Kubernetes' Job controller,
 //! so that a test can write statuses that simulated pods do not come to.
 
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::Api;
 use serde_json::json;
 
 use crate::Integration;
@@ -85,6 +87,10 @@ pub(crate) async fn completes_after_a_restart(suite: Arc<Integration>) -> Result
             "replicatedJobsStatus": last,
         })
     );
+    // Finished Jobs and the Service stay, to be looked at.
+    jobset.jobs_stay(&["rj-0@1 complete", "w-0@1 complete", "w-1@1 complete"]).await?;
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
+    assert!(services.get_opt("js").await?.is_some());
     let applied = "applying RestartJobSet failure policy action (first failed job: js-w-1)";
     jobset
         .events_become(&[
