@@ -18,12 +18,15 @@ use kube::{
     },
 };
 use manager_runtime::queue::WorkQueue;
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::sync::watch::{self, Receiver};
 use tracing::{info, warn};
 
 /// Label that the Job controller puts on pods of Indexed Jobs (Kubernetes: batch/v1, since 1.28).
 const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
+
+/// How long to wait before asking again, at most.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// Tells when every watch has read its first list.
 pub(crate) struct Watched(Vec<Receiver<bool>>);
@@ -179,18 +182,22 @@ impl Feeder {
         }
     }
 
-    /// A Job that we created was not in a list: either it is younger than the list, or it is gone already.
+    /// A Job that we created was not in a list: either it is younger than the list, or it is gone already. Asks until
+    /// it is told: no watch may ever tell of a Job whose whole life lies before its list.
     async fn ask_for_job(self, namespace: String, name: String, uid: String) {
         let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), &namespace);
-        let exists = match jobs.get_opt(&name).await {
-            Ok(found) => found.is_some_and(|job| job.meta().uid.as_deref() == Some(&uid)),
-            Err(error) => {
-                // The next list asks again.
-                warn!(namespace, name, %error, "cannot tell whether the Job exists");
-                true
+        let mut delays = watcher::DefaultBackoff::default();
+        let found = loop {
+            match jobs.get_opt(&name).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    let after = delays.next().unwrap_or(LONGEST_DELAY);
+                    warn!(namespace, name, %error, ?after, "cannot tell whether the Job exists, asking again");
+                    tokio::time::sleep(after).await;
+                }
             }
         };
-        if !exists {
+        if found.is_none_or(|job| job.meta().uid.as_deref() != Some(&uid)) {
             self.look_at(self.index.end_job(&uid));
         }
     }
