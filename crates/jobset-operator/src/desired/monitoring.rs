@@ -97,8 +97,12 @@ fn alerts(namespace: &str) -> Vec<Alert> {
         ),
         alert(
             "JobSetsFailing",
+            // A JobSet fails once: its series begins at 1, and increase() sees nothing. So new series are counted.
             // Prometheus calls the JobSet's namespace so, because the target has one already.
-            format!("sum by (exported_namespace) (increase(jobset_failed_total{{{operand}}}[1h])) > 10"),
+            format!(
+                "count by (exported_namespace) (last_over_time(jobset_failed_total{{{operand}}}[1h]) unless \
+                 last_over_time(jobset_failed_total{{{operand}}}[5m] offset 1h)) > 10"
+            ),
             "15m",
             "warning",
             "Many JobSets fail.",
