@@ -5,13 +5,18 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     http::{HeaderValue, Response, StatusCode, header},
 };
+use governor::Jitter;
 use kube::{
     Client, Config,
     client::ClientBuilder,
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+    runtime::utils::Backoff,
 };
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tower::{BoxError, util::MapResponseLayer};
 
@@ -74,6 +79,46 @@ pub fn told(error: &kube::Error) -> String {
     }
 }
 
+/// Pauses of a watch that is interrupted, half of each at random: short at first, and never long, so that an API
+/// server that was away is followed again within seconds. What kube offers grows to half a minute, and stays there.
+#[derive(Clone, Debug)]
+pub struct WatchBackoff {
+    pause: Duration,
+    last: Instant,
+}
+
+impl WatchBackoff {
+    const SHORTEST: Duration = Duration::from_millis(200);
+    const LONGEST: Duration = Duration::from_secs(3);
+    /// A watch that was not interrupted for so long is well.
+    const WELL: Duration = Duration::from_secs(30);
+}
+
+impl Default for WatchBackoff {
+    fn default() -> Self {
+        Self { pause: Self::SHORTEST, last: Instant::now() }
+    }
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.last.elapsed() > Self::WELL {
+            self.pause = Self::SHORTEST;
+        }
+        self.last = Instant::now();
+        let whole = self.pause;
+        self.pause = (whole * 2).min(Self::LONGEST);
+        Some(Jitter::new(whole / 2, whole / 2) + Duration::ZERO)
+    }
+}
+
+impl Backoff for WatchBackoff {
+    /// Does nothing: a watch that begins anew counts as a success, and every try is a beginning.
+    fn reset(&mut self) {}
+}
+
 /// Puts the header `Retry-After` of a refusal into the status that errors are made of. The API server's own limits
 /// answer with that header and no status.
 fn tell_when_to_retry<B>(answer: Response<B>) -> Response<Body>
@@ -124,6 +169,19 @@ mod tests {
             Err(kube::Error::Api(status)) => status,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_watch_never_waits_long() {
+        let mut backoff = WatchBackoff::default();
+        for whole in [200, 400, 800, 1600, 3000, 3000] {
+            let pause = backoff.next().unwrap().as_millis();
+            assert!((whole / 2..=whole).contains(&pause), "{pause}");
+        }
+        backoff.reset();
+        assert!(backoff.next().unwrap() > WatchBackoff::SHORTEST);
+        backoff.last -= WatchBackoff::WELL * 2;
+        assert!(backoff.next().unwrap() <= WatchBackoff::SHORTEST);
     }
 
     #[tokio::test]

@@ -17,16 +17,13 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use manager_runtime::queue::WorkQueue;
-use std::{pin::pin, sync::Arc, time::Duration};
+use manager_runtime::{client::WatchBackoff, queue::WorkQueue};
+use std::{pin::pin, sync::Arc};
 use tokio::sync::watch::{self, Receiver};
 use tracing::{info, warn};
 
 /// Label that the Job controller puts on pods of Indexed Jobs (Kubernetes: batch/v1, since 1.28).
 const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
-
-/// How long to wait before asking again, at most.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// Tells when every watch has read its first list.
 pub(crate) struct Watched(Vec<Receiver<bool>>);
@@ -99,7 +96,7 @@ fn follow<K: Resource + Send + 'static>(
 ) -> Receiver<bool> {
     let (filled, is_filled) = watch::channel(false);
     tokio::spawn(async move {
-        let mut events = pin!(events.default_backoff());
+        let mut events = pin!(events.backoff(WatchBackoff::default()));
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => feed(Change::ListBegins),
@@ -186,12 +183,12 @@ impl Feeder {
     /// it is told: no watch may ever tell of a Job whose whole life lies before its list.
     async fn ask_for_job(self, namespace: String, name: String, uid: String) {
         let jobs: Api<ChildJob> = Api::namespaced(self.client.clone(), &namespace);
-        let mut delays = watcher::DefaultBackoff::default();
+        let mut delays = WatchBackoff::default();
         let found = loop {
             match jobs.get_opt(&name).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    let after = delays.next().unwrap_or(LONGEST_DELAY);
+                    let after = delays.next().unwrap_or_default();
                     warn!(namespace, name, %error, ?after, "cannot tell whether the Job exists, asking again");
                     tokio::time::sleep(after).await;
                 }

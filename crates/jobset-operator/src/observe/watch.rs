@@ -13,6 +13,7 @@ use kube::core::{GroupVersionKind, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
+use manager_runtime::client::WatchBackoff;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,7 @@ impl Observer {
                 Selection::Labels(selector) => watcher::Config::default().labels(selector),
                 Selection::Name(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
             };
-            let mut events = watcher::watcher(api, config).default_backoff().boxed();
+            let mut events = watcher::watcher(api, config).backoff(WatchBackoff::default()).boxed();
             let mut listed = Vec::new();
             loop {
                 let event = tokio::select! {
@@ -170,7 +171,8 @@ async fn wake_on_deleted_jobsets(client: Client, index: Arc<Index>, token: Cance
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("jobset.x-k8s.io", "v1alpha2", "JobSet"));
     // Their metadata tells enough, and is all that is sent.
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
-    let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events =
+        watcher::watcher(api, watcher::Config::default()).backoff(WatchBackoff::default()).boxed();
     loop {
         let event = tokio::select! {
             () = token.cancelled() => return,

@@ -6,6 +6,7 @@ use super::{
     inject::{injection, trusted, trusts},
     issue::IssueError,
 };
+use crate::client::WatchBackoff;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use kube::{
@@ -324,6 +325,6 @@ fn followed<K: Send + 'static>(
                 told = error;
             }
         })
-        .default_backoff()
+        .backoff(WatchBackoff::default())
         .filter_map(|result| async { result.ok() })
 }

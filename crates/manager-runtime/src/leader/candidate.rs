@@ -5,6 +5,7 @@ use super::{
     decide::{Sight, Step, decide, given_back},
     fence::Gate,
 };
+use crate::client::WatchBackoff;
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
@@ -184,7 +185,7 @@ impl Candidate {
     }
 
     fn watch(&self) -> BoxStream<'static, Option<Lease>> {
-        let sights = watch_object(self.api.clone(), &self.settings.name).default_backoff();
+        let sights = watch_object(self.api.clone(), &self.settings.name).backoff(WatchBackoff::default());
         sights
             .filter_map(|result| async {
                 result.inspect_err(|error| debug!(%error, "cannot watch the lease")).ok()
