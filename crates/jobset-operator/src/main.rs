@@ -76,7 +76,7 @@ struct Options {
 async fn main() -> ExitCode {
     manager_runtime::install_crypto_provider();
     let Subcommands::Operator(options) = Command::parse().command;
-    match run(options).await {
+    match Box::pin(run(options)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{}", logging::in_one_line(error.as_ref()));

@@ -69,12 +69,19 @@ fn item_by_keys<'a>(desired: &'a Value, keys: &str) -> Option<&'a Value> {
     desired.as_array()?.iter().find(fits)
 }
 
-/// The JSON patch that leaves nothing of an object but metadata, status and what is desired. It holds for the very
-/// version that was seen.
+/// The JSON patch that leaves nothing of an object but metadata, status and what is desired, and puts our labels
+/// right by the way. It holds for the very version that was seen.
 pub fn replacement(live: &DynamicObject, desired: &DynamicObject) -> Value {
     let mut patch = vec![json!({
-        "op": "test", "path": "/metadata/resourceVersion", "value": live.metadata.resource_version,
+        "op": "replace", "path": "/metadata/resourceVersion", "value": live.metadata.resource_version,
     })];
+    if live.metadata.labels.is_some() {
+        for (label, value) in desired.metadata.labels.iter().flatten() {
+            // JSON pointer: a slash in a key is ~1. Labels hold no tilde.
+            let path = format!("/metadata/labels/{}", label.replace('/', "~1"));
+            patch.push(json!({"op": "add", "path": path, "value": value}));
+        }
+    }
     for (field, value) in desired.data.as_object().into_iter().flatten() {
         patch.push(json!({"op": "add", "path": format!("/{field}"), "value": value}));
     }

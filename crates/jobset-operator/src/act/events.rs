@@ -81,14 +81,8 @@ impl Announcer {
     /// Tells that the operator's own log level changed.
     pub fn log_level_changed(&self, operator: &JobSetOperator, from: &str, to: &str) {
         let note = format!("Operator log level changed from \"{from}\" to \"{to}\"");
-        self.send(
-            operator,
-            EventType::Normal,
-            "OperatorLogLevelChange".to_owned(),
-            "SetLogLevel",
-            note,
-            None,
-        );
+        let (reason, action) = ("OperatorLogLevelChange".to_owned(), format!("Set{to}LogLevel"));
+        self.send(operator, EventType::Normal, reason, &action, note, None);
     }
 
     fn send(

@@ -189,32 +189,50 @@ impl Actor {
                 return Ok(());
             }
         }
-        let live = live.map(|live| &*live.object);
-        let answer = match self.patch(step).await {
+        let Some(answer) = self.write(step, live, operator).await? else { return Ok(()) };
+        let applied = Applied { desired, live: drift::live_hash(&answer) };
+        // What comes back as it was stays: an admission plugin may insist on it, and nobody wins that fight.
+        let insisted = live.is_some_and(|live| drift::live_hash(&live.object) == applied.live);
+        if insisted || !drift::has_additions(&Live::new(answer.clone()), &step.object) {
+            self.applied.insert(step.key.clone(), applied);
+        }
+        if live.is_none_or(|live| live.object.resource_version() != answer.resource_version()) {
+            info!(object = %step.key, created = live.is_none(), "applied");
+            self.announcer.applied(operator, &answer, live.is_none());
+        }
+        self.index.written(answer);
+        Ok(())
+    }
+
+    /// Makes an object what it should be. Returns it as it is then, or nothing when it changed since it was seen, so
+    /// that another pass is on its way.
+    async fn write(
+        &self,
+        step: &Step,
+        live: Option<&Live>,
+        operator: &JobSetOperator,
+    ) -> Result<Option<DynamicObject>, ActError> {
+        // What others added would stay, or stand in the way, when our part is applied.
+        if let Some(live) = live.filter(|live| drift::has_additions(live, &step.object)) {
+            match self.replace(&live.object, step).await {
+                Ok(answer) if drift::is_as_desired(&answer, &step.object) => return Ok(Some(answer)),
+                Err(error) if error.is_conflict() || error.is_not_found() => return Ok(None),
+                // Deleted and created anew below.
+                Err(error) if !error.is_immutable() => return Err(error),
+                _ => {}
+            }
+        }
+        match self.patch(step).await {
             Err(error) if error.is_immutable() => {
                 info!(object = %step.key, %error, "deleting it, to create it anew");
                 // Without our label it is not in the index.
                 if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
                     self.delete(&step.key, &found, operator).await?;
                 }
-                self.patch(step).await?
+                self.patch(step).await.map(Some)
             }
-            answer => answer?,
-        };
-        // What others added stays when our part is applied.
-        let answer = if drift::has_additions(&Live::new(answer.clone()), &step.object) {
-            self.replace(&answer, step).await?
-        } else {
-            answer
-        };
-        let changed = live.is_none_or(|live| live.resource_version() != answer.resource_version());
-        self.applied.insert(step.key.clone(), Applied { desired, live: drift::live_hash(&answer) });
-        if changed {
-            info!(object = %step.key, created = live.is_none(), "applied");
-            self.announcer.applied(operator, &answer, live.is_none());
+            answer => answer.map(Some),
         }
-        self.index.written(answer);
-        Ok(())
     }
 
     async fn patch(&self, step: &Step) -> Result<DynamicObject, ActError> {

@@ -233,21 +233,25 @@ pub fn content_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     hasher.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
+/// Labels that all objects have.
+fn labels(managed_by: ManagedBy) -> impl Iterator<Item = (String, String)> {
+    [
+        ("app.kubernetes.io/name", "jobset"),
+        ("app.kubernetes.io/instance", "jobset"),
+        ("app.kubernetes.io/part-of", "jobset"),
+        (names::MANAGED_BY_LABEL, managed_by.as_str()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+}
+
 /// Gives an object what all have in common: namespace, labels, owner.
 fn finish(object: &mut DynamicObject, inputs: &Inputs) {
     let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
     if !is_cluster_scoped(kind) {
         object.metadata.namespace = Some(inputs.namespace.clone());
     }
-    let labels = object.metadata.labels.get_or_insert_default();
-    for (key, value) in [
-        ("app.kubernetes.io/name", "jobset"),
-        ("app.kubernetes.io/instance", "jobset"),
-        ("app.kubernetes.io/part-of", "jobset"),
-        (names::MANAGED_BY_LABEL, inputs.managed_by.as_str()),
-    ] {
-        labels.insert(key.to_owned(), value.to_owned());
-    }
+    object.metadata.labels.get_or_insert_default().extend(labels(inputs.managed_by));
     // The JobSet CRD has no owner: with the owner's deletion every JobSet of the cluster would be deleted.
     if kind != "CustomResourceDefinition" {
         object.metadata.owner_references = inputs.owner.clone().map(|owner| vec![owner]);

@@ -7,8 +7,8 @@ use super::certification::{Certification, Issue, Provider, decide_certification,
 use super::configuration::check_overrides;
 use super::conflict::conflicting_installation;
 use super::{
-    CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, objects,
-    tls_profile,
+    CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, labels,
+    objects, tls_profile,
 };
 use crate::names;
 use crate::observe::facts::{ProxySettings, TlsSecurityProfile};
@@ -177,6 +177,9 @@ fn manage(
     plan.look_again = certification.look_again;
     plan.waiting.append(&mut certification.waiting);
     plan.problems.append(&mut certification.problems);
+    if certification.serving.is_some() && !certification.trusted {
+        plan.waiting.push("the webhook configurations learn to trust a new CA".to_owned());
+    }
 
     let desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
     plan.delete = no_longer_desired(observed, &desired);
@@ -335,8 +338,7 @@ fn secrets(
 pub fn secret(name: &str, operator: &JobSetOperator) -> DynamicObject {
     let mut object = DynamicObject::new(name, &ApiResource::erase::<Secret>(&()));
     object.metadata.owner_references = Some(vec![owner(operator)]);
-    object.metadata.labels =
-        Some([(names::MANAGED_BY_LABEL.to_owned(), names::OPERATOR.to_owned())].into_iter().collect());
+    object.metadata.labels = Some(labels(ManagedBy::Operator).collect());
     object
 }
 

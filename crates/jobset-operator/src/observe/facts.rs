@@ -77,6 +77,8 @@ pub async fn read_tls_profile(client: &Client) -> Option<TlsSecurityProfile> {
     let servers: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     match servers.get_opt("cluster").await {
         Ok(server) => server.as_ref().map(tls_profile),
+        // Neither the object nor its kind.
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
         Err(error) => {
             warn!(%error, "cannot read the cluster's TLS profile");
             None

@@ -1,6 +1,6 @@
 //! What the operand may do.
 
-use super::{EDIT, READ, Rule, STATUS};
+use super::{EDIT, READ, Rule};
 use crate::names;
 
 /// A role of the operand, bound to the operand's service account by a binding of the same stem.
@@ -21,17 +21,17 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
         binding: "jobset-manager-rolebinding",
         rules: &[
             Rule {
-                reason: "JobSets are read, defaulted, resumed, and deleted when their time to live is over",
+                reason: "JobSets are followed, and deleted when their time to live is over",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets"],
-                verbs: EDIT,
+                verbs: &["delete", "list", "watch"],
                 ..Rule::NONE
             },
             Rule {
                 reason: "what the controller observed is written to the status of the JobSet",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets/status"],
-                verbs: STATUS,
+                verbs: &["update"],
                 ..Rule::NONE
             },
             Rule {
@@ -45,21 +45,21 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 reason: "the Jobs of a JobSet are created, suspended, resumed and deleted",
                 groups: &["batch"],
                 resources: &["jobs"],
-                verbs: EDIT,
+                verbs: &["create", "delete", "get", "list", "patch", "watch"],
                 ..Rule::NONE
             },
             Rule {
                 reason: "the start time of a suspended Job is cleared before it is resumed",
                 groups: &["batch"],
                 resources: &["jobs/status"],
-                verbs: STATUS,
+                verbs: &["patch"],
                 ..Rule::NONE
             },
             Rule {
                 reason: "the headless Service gives pods their DNS names",
                 groups: &[""],
                 resources: &["services"],
-                verbs: EDIT,
+                verbs: &["create", "get", "list", "watch"],
                 ..Rule::NONE
             },
             Rule {
@@ -70,31 +70,24 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "exclusive placement and in-place restart look at pods and evict those that are misplaced",
+                reason: "exclusive placement sends the pods of a Job to where its leader pod is",
                 groups: &[""],
                 resources: &["pods"],
-                verbs: &["delete", "get", "list", "patch", "update", "watch"],
-                ..Rule::NONE
-            },
-            Rule {
-                reason: "a pod that is evicted for its placement says so in a condition first",
-                groups: &[""],
-                resources: &["pods/status"],
-                verbs: STATUS,
+                verbs: &["list", "watch"],
                 ..Rule::NONE
             },
             Rule {
                 reason: "exclusive placement reads the topology labels of nodes",
                 groups: &[""],
                 resources: &["nodes"],
-                verbs: READ,
+                verbs: &["list", "watch"],
                 ..Rule::NONE
             },
             Rule {
                 reason: "what happens to a JobSet is told in events",
-                groups: &["", "events.k8s.io"],
+                groups: &["events.k8s.io"],
                 resources: &["events"],
-                verbs: &["create", "patch", "update", "watch"],
+                verbs: &["create", "patch"],
                 ..Rule::NONE
             },
             Rule {

@@ -1,0 +1,132 @@
+//! What a cluster has or has not, and what it says about itself, while the operator runs.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use jobset_tests::objects;
+use jobset_tests::wait::wait_for;
+use serde_json::json;
+
+use crate::installation::configuration;
+use crate::{DEPLOYMENT, PROMPT, ROLLOUT, Suite};
+
+const SERVICE_MONITOR: (&str, &str, &str) =
+    ("monitoring.coreos.com/v1", "ServiceMonitor", "jobset-controller-manager-metrics-monitor");
+const RULES: (&str, &str, &str) =
+    ("monitoring.coreos.com/v1", "PrometheusRule", "jobset-controller-manager-alerts");
+
+pub(crate) async fn monitoring_comes_and_goes(suite: Arc<Suite>) -> Result<()> {
+    let crds = include_str!("fixtures/monitoring.yaml");
+    suite.install(json!({})).await?;
+    remove(&suite, crds).await?;
+    suite.install(json!({})).await?;
+    suite.apply(crds).await?;
+    suite.wait_for_object("the ServiceMonitor", SERVICE_MONITOR, PROMPT, |_| true).await?;
+    suite.wait_for_object("the PrometheusRule", RULES, PROMPT, |_| true).await?;
+    remove(&suite, crds).await?;
+    suite.install(json!({})).await
+}
+
+/// Topology, TLS profile and proxy of an OpenShift cluster. When the TLS profile changes, the operator ends to serve
+/// with it when it is started anew, as the kubelet would.
+pub(crate) async fn openshift_is_followed(suite: Arc<Suite>) -> Result<()> {
+    let crds = include_str!("fixtures/openshift.yaml");
+    suite.install(json!({})).await?;
+    suite.apply(crds).await?;
+    let facts = |tls: &str| {
+        format!(
+            "
+apiVersion: config.openshift.io/v1
+kind: Infrastructure
+metadata: {{name: cluster}}
+status: {{infrastructureTopology: HighlyAvailable}}
+---
+apiVersion: config.openshift.io/v1
+kind: Proxy
+metadata: {{name: cluster}}
+status: {{httpsProxy: 'http://proxy.example:3128', noProxy: .svc}}
+---
+apiVersion: config.openshift.io/v1
+kind: APIServer
+metadata: {{name: cluster}}
+spec: {{tlsSecurityProfile: {tls}}}
+"
+        )
+    };
+    apply_when_served(&suite, &facts("{type: Modern}")).await?;
+    started_anew(&suite).await?;
+    suite.wait_for_object("two pods", DEPLOYMENT, ROLLOUT, |data| data["spec"]["replicas"] == 2).await?;
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], ROLLOUT).await?;
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    let environment = &deployment.data["spec"]["template"]["spec"]["containers"][0]["env"];
+    assert_eq!(
+        *environment,
+        json!([{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}, {"name": "NO_PROXY", "value": ".svc"}])
+    );
+    assert_eq!(configuration(&suite).await?["tls"], json!({"minVersion": "VersionTLS13"}));
+
+    suite
+        .apply(&facts(
+            "{type: Custom, custom: {minTLSVersion: VersionTLS12, ciphers: [ECDHE-RSA-AES256-GCM-SHA384]}}",
+        ))
+        .await?;
+    started_anew(&suite).await?;
+    let expected =
+        json!({"minVersion": "VersionTLS12", "cipherSuites": ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]});
+    wait_for(
+        "the suite to be in the configuration",
+        ROLLOUT,
+        || async { Ok(configuration(&suite).await?["tls"].clone()) },
+        |tls| *tls == expected,
+    )
+    .await?;
+
+    suite
+        .apply(&facts("{type: Custom, custom: {minTLSVersion: VersionTLS12, ciphers: [AES128-SHA]}}"))
+        .await?;
+    started_anew(&suite).await?;
+    suite.wait_for_conditions(&["Degraded=True", "Available=True"], ROLLOUT).await?;
+    assert_eq!(suite.condition("Degraded").await?["reason"], "UnsupportedTLSProfile");
+
+    remove(&suite, crds).await?;
+    started_anew(&suite).await?;
+    suite.wait_for_object("one pod", DEPLOYMENT, ROLLOUT, |data| data["spec"]["replicas"] == 1).await?;
+    let tls = || async { Ok(configuration(&suite).await?.get("tls").cloned()) };
+    wait_for("TLS to be the operand's own choice again", PROMPT, tls, Option::is_none).await?;
+    suite.install(json!({})).await
+}
+
+/// Waits until the operator has ended, and starts it anew.
+async fn started_anew(suite: &Suite) -> Result<()> {
+    wait_for("the operator to end", PROMPT, || async { Ok(suite.operator.runs()) }, |runs| !runs).await?;
+    suite.operator.stop()?;
+    suite.operator.start()
+}
+
+async fn apply_when_served(suite: &Suite, yaml: &str) -> Result<()> {
+    wait_for(
+        "the new APIs to be served",
+        ROLLOUT,
+        || async { Ok(suite.apply(yaml).await.map_err(|error| format!("{error:#}"))) },
+        Result::is_ok,
+    )
+    .await?
+    .map_err(anyhow::Error::msg)
+}
+
+/// Deletes these objects and waits until they are gone.
+pub(crate) async fn remove(suite: &Suite, yaml: &str) -> Result<()> {
+    for object in objects::parse(yaml)? {
+        objects::delete(&suite.client, &object).await?;
+        let api = objects::api_of(&suite.client, &object).await?;
+        let name = object.metadata.name.clone().unwrap_or_default();
+        wait_for(
+            &format!("{name} to go"),
+            ROLLOUT,
+            || async { Ok(api.get_opt(&name).await?.is_some()) },
+            |exists| !exists,
+        )
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! From nothing to an operand that is available, and what the administrator sees and sets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jobset_tests::objects;
+use jobset_tests::operator::{NAMESPACE, OPERAND_IMAGE};
+use jobset_tests::wait::{holds_for, wait_for};
+use serde_json::{Value, json};
+
+use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, ROLLOUT, Suite};
+
+/// Without a JobSetOperator, and even without its CRD being known for long, nothing happens.
+pub(crate) async fn waits_quietly_for_a_jobset_operator(suite: Arc<Suite>) -> Result<()> {
+    let started = jiff::Timestamp::now();
+    holds_for(
+        "no write, and a process that runs",
+        Duration::from_secs(3),
+        || async { Ok((suite.operator.runs(), suite.writes_since(started)?)) },
+        |(runs, writes)| *runs && writes.is_empty(),
+    )
+    .await
+}
+
+/// No cert-manager, no Prometheus operator, no OpenShift: the operator needs none of them.
+pub(crate) async fn operand_is_available_without_anything_else_installed(suite: Arc<Suite>) -> Result<()> {
+    let started = Instant::now();
+    suite.install(json!({"managementState": "Managed"})).await?;
+    eprintln!(
+        "figure: from JobSetOperator to Available and settled, simulated pods: {:?}",
+        started.elapsed()
+    );
+    eprintln!("figure: resident memory of the operator: {} KiB", suite.operator.resident_memory()?);
+
+    let operator = suite.operators().await?.get("cluster").await?;
+    let status = &operator.data["status"];
+    assert_eq!(status["readyReplicas"], 1);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["generations"][0]["name"], "jobset-controller-manager");
+    for (kind, expected) in [
+        ("Upgradeable", "True"),
+        ("TargetConfigControllerDegraded", "False"),
+        ("JobSetOperatorStaticResourcesDegraded", "False"),
+    ] {
+        assert_eq!(suite.condition(kind).await?["status"], expected, "{kind}");
+    }
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    let pod = &deployment.data["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], OPERAND_IMAGE);
+    assert_eq!(pod["volumes"][1]["secret"]["secretName"], "jobset-builtin-webhook-server-cert");
+    // Nothing blocks the JobSetOperator's deletion, and only the API outlives it.
+    for object in suite.managed()? {
+        let owners = object.metadata.owner_references.clone().unwrap_or_default();
+        let is_api = objects::kind(&object) == "CustomResourceDefinition";
+        assert_eq!(owners.len(), usize::from(!is_api), "{}", objects::title(&object));
+        assert!(
+            owners.iter().all(|owner| owner.block_owner_deletion.is_none()),
+            "{}",
+            objects::title(&object)
+        );
+    }
+    Ok(())
+}
+
+pub(crate) async fn it_is_shown_in_columns(suite: Arc<Suite>) -> Result<()> {
+    let shown = suite.kubectl.run(&["get", "jobsetoperators"])?;
+    let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "AVAILABLE", "PROGRESSING", "DEGRADED", "VERSION", "AGE"], "{shown}");
+    assert_eq!(rows[1][..5], ["cluster", "True", "False", "False", env!("CARGO_PKG_VERSION")], "{shown}");
+    let described = suite.kubectl.run(&["describe", "jobsetoperator", "cluster"])?;
+    assert!(described.contains("Created Deployment.apps/jobset-controller-manager"), "{described}");
+    Ok(())
+}
+
+/// `edit` and `view` in a namespace are enough, as for everything else there.
+pub(crate) async fn users_of_a_project_may_run_jobsets(suite: Arc<Suite>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    for (user, role) in [("ed", "edit"), ("vic", "view")] {
+        suite
+            .apply(&format!(
+                "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: {user}, namespace: {namespace}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
+"
+            ))
+            .await?;
+    }
+    let may = |user: &str, verb: &str| {
+        let answer = suite.kubectl.run(&[
+            "auth",
+            "can-i",
+            verb,
+            "jobsets.jobset.x-k8s.io",
+            "--namespace",
+            &namespace,
+            "--as",
+            user,
+        ]);
+        // kubectl says no with its exit code as well.
+        answer.is_ok_and(|answer| answer.trim() == "yes")
+    };
+    // The roles are put together by a controller of Kubernetes.
+    wait_for("ed to be allowed", ROLLOUT, || async { Ok(may("ed", "create")) }, |allowed| *allowed).await?;
+    wait_for("vic to be allowed", ROLLOUT, || async { Ok(may("vic", "list")) }, |allowed| *allowed).await?;
+    assert!(may("ed", "delete") && !may("vic", "create") && !may("somebody", "get"));
+    Ok(())
+}
+
+pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> {
+    suite
+        .install(json!({
+            "managementState": "Managed",
+            "controller": {
+                "replicas": 2,
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+                "tolerations": [{"key": "taint", "operator": "Exists"}],
+                "featureGates": {"RestartJob": true},
+                "clientConnection": {"qps": 50, "burst": 100},
+            },
+            "unsupportedConfigOverrides": {"featureGates": {"RestartJob": false}, "webhook": {"port": 9443}},
+        }))
+        .await?;
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    let spec = &deployment.data["spec"];
+    assert_eq!(spec["replicas"], 2);
+    assert_eq!(spec["template"]["spec"]["tolerations"][0]["key"], "taint");
+    assert_eq!(spec["template"]["spec"]["containers"][0]["resources"]["requests"]["memory"], "64Mi");
+    let budget = suite.get("policy/v1", "PodDisruptionBudget", "jobset-controller-manager").await?;
+    assert!(budget.is_some());
+    let configuration = configuration(&suite).await?;
+    assert_eq!(configuration["clientConnection"], json!({"qps": 50.0, "burst": 100}));
+    assert_eq!(configuration["featureGates"], json!({"RestartJob": false}), "overrides come last");
+    let upgradeable = suite.condition("Upgradeable").await?;
+    assert_eq!(
+        (&upgradeable["status"], &upgradeable["reason"]),
+        (&json!("False"), &json!("UnsupportedConfigOverrides"))
+    );
+
+    suite.install(json!({"managementState": "Managed"})).await?;
+    assert_eq!(suite.condition("Upgradeable").await?["status"], "True");
+    let budget = suite.get("policy/v1", "PodDisruptionBudget", "jobset-controller-manager").await?;
+    assert!(budget.is_none(), "one pod needs none");
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    assert_eq!(deployment.data["spec"]["template"]["spec"].get("tolerations"), None);
+    Ok(())
+}
+
+/// The operand's takes a rollout, the operator's none.
+pub(crate) async fn log_levels_take_effect(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({"logLevel": "Debug", "operatorLogLevel": "Debug"})).await?;
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    let arguments = &deployment.data["spec"]["template"]["spec"]["containers"][0]["args"];
+    assert_eq!(arguments[1], "--zap-log-level=debug");
+    let told = |level: &'static str| {
+        let suite = Arc::clone(&suite);
+        async move {
+            wait_for(
+                "the change to be told in an event",
+                PROMPT,
+                || async {
+                    suite.kubectl.run(&[
+                        "events",
+                        "--for",
+                        "jobsetoperator/cluster",
+                        "--namespace",
+                        "default",
+                    ])
+                },
+                |events| events.contains(&format!("to \"{level}\"")),
+            )
+            .await
+        }
+    };
+    told("Debug").await?;
+    let log = std::fs::read_to_string(suite.operator.log())?;
+    assert!(log.contains("\"level\":\"DEBUG\""), "debug lines are written");
+    suite.install(json!({})).await?;
+    told("Normal").await?;
+    Ok(())
+}
+
+/// The operand's configuration file.
+pub(crate) async fn configuration(suite: &Suite) -> Result<Value> {
+    let config_map = suite.get(CONFIGURATION.0, CONFIGURATION.1, CONFIGURATION.2).await?.unwrap();
+    assert_eq!(config_map.metadata.namespace.as_deref(), Some(NAMESPACE));
+    let text = config_map.data["data"]["controller_manager_config.yaml"].as_str().unwrap().to_owned();
+    Ok(serde_yaml::from_str(&text)?)
+}

@@ -1,0 +1,249 @@
+//! What others change is repaired, and nothing is written without need.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use jobset_tests::objects;
+use jobset_tests::wait::holds_for;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, Suite, address};
+
+pub(crate) async fn untouched_cluster_costs_no_write(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    let since = jiff::Timestamp::now();
+    holds_for(
+        "an untouched cluster costing no write",
+        Duration::from_secs(10),
+        || async { suite.writes_since(since) },
+        Vec::is_empty,
+    )
+    .await
+}
+
+/// Every managed object, one after the other, deleted and then changed. What is restored equals what was there.
+pub(crate) async fn what_is_deleted_or_changed_is_restored(suite: Arc<Suite>) -> Result<()> {
+    suite.apply(include_str!("fixtures/monitoring.yaml")).await?;
+    suite.install(json!({"controller": {"replicas": 2}})).await?;
+    let mut managed = suite.managed()?;
+    // What these are followed by goes on for a while.
+    managed.sort_by_key(|object| ["ConfigMap", "Secret"].contains(&objects::kind(object)));
+    let mut kinds: Vec<_> = managed.iter().map(objects::kind).collect();
+    kinds.dedup();
+    assert!(managed.len() >= 25, "{}: {kinds:?}", managed.len());
+    let mut times = Vec::new();
+    for object in &managed {
+        times.push(
+            deleted(&suite, object).await.with_context(|| format!("deleted {}", objects::title(object)))?,
+        );
+        times.push(
+            changed(&suite, object).await.with_context(|| format!("changed {}", objects::title(object)))?,
+        );
+    }
+    times.sort();
+    eprintln!(
+        "figure: from drift to repair, {} times: median {:?}, worst {:?}",
+        times.len(),
+        times[times.len() / 2],
+        times[times.len() - 1]
+    );
+    suite.install(json!({})).await
+}
+
+async fn deleted(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
+    let api = objects::api_of(&suite.client, object).await?;
+    let name = object.name_any();
+    let (since, started) = (jiff::Timestamp::now(), Instant::now());
+    api.delete(&name, &DeleteParams::background()).await?;
+    let restored = restored(suite, object, started, |live| live.uid() != object.uid()).await?;
+    nothing_else_written(suite, object, since)?;
+    Ok(restored)
+}
+
+async fn changed(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
+    let api = objects::api_of(&suite.client, object).await?;
+    let name = object.name_any();
+    // What was deleted has another uid by now.
+    let object = &api.get(&name).await?;
+    let mut patch = vec![json!({
+        "op": "add", "path": "/metadata/labels/app.kubernetes.io~1part-of", "value": "somebody-elses",
+    })];
+    patch.extend(change_of_content(object));
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(patch.into())?);
+    let (since, started) = (jiff::Timestamp::now(), Instant::now());
+    let after = api.patch(&name, &PatchParams::default(), &patch).await?;
+    assert_ne!(after.resource_version(), object.resource_version(), "the change must be one");
+    let restored =
+        restored(suite, object, started, |live| live.resource_version() != after.resource_version()).await?;
+    nothing_else_written(suite, object, since)?;
+    Ok(restored)
+}
+
+/// A change that does harm, for each kind that has any content.
+fn change_of_content(object: &DynamicObject) -> Option<Value> {
+    let replace = |path: &str, value: Value| json!({"op": "replace", "path": path, "value": value});
+    Some(match objects::kind(object) {
+        "Deployment" => replace("/spec/replicas", json!(0)),
+        "Service" => replace("/spec/ports/0/port", json!(444)),
+        "ConfigMap" => replace("/data/controller_manager_config.yaml", json!("nonsense")),
+        "Role" | "ClusterRole" => replace("/rules", json!([])),
+        "RoleBinding" | "ClusterRoleBinding" => replace("/subjects", json!([])),
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            replace("/webhooks/0/failurePolicy", json!("Ignore"))
+        }
+        "CustomResourceDefinition" => json!({"op": "add", "path": "/spec/names/shortNames", "value": ["js"]}),
+        "NetworkPolicy" => replace("/spec/ingress", json!([{}])),
+        "PodDisruptionBudget" => replace("/spec/maxUnavailable", json!(0)),
+        "ServiceMonitor" => replace("/spec/endpoints", json!([])),
+        "PrometheusRule" => replace("/spec/groups", json!([])),
+        "Secret" => replace("/data/tls.key", json!("")),
+        _ => return None,
+    })
+}
+
+/// Waits until there is an object that equals `before` and is another than what was left of it.
+async fn restored(
+    suite: &Suite,
+    before: &DynamicObject,
+    started: Instant,
+    is_another: impl Fn(&DynamicObject) -> bool,
+) -> Result<Duration> {
+    let (api_version, kind, name) = address(before);
+    loop {
+        let live = suite.get(&api_version, &kind, &name).await?;
+        let equals = live.as_ref().is_some_and(|live| is_another(live) && content(live) == content(before));
+        if equals {
+            return Ok(started.elapsed());
+        }
+        if started.elapsed() > PROMPT {
+            bail!(
+                "not restored after {PROMPT:?}: is {:#?}, was {:#?}; see {}",
+                live.as_ref().map(content),
+                content(before),
+                suite.operator.log().display()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What of an object the operator is responsible for.
+fn content(object: &DynamicObject) -> Value {
+    let mut data = object.data.clone();
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("status");
+        // Addresses are the API server's, keys and certificates are made anew.
+        if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+        if objects::kind(object) == "Secret" {
+            let keys = fields
+                .get("data")
+                .and_then(Value::as_object)
+                .map(|data| json!(data.keys().collect::<Vec<_>>()));
+            fields.insert("data".into(), keys.unwrap_or_default());
+        }
+        for webhook in fields.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+            // A new CA may be on its way.
+            webhook["clientConfig"]["caBundle"] = json!(webhook["clientConfig"]["caBundle"].is_string());
+        }
+        if let Some(annotations) =
+            fields.get_mut("spec").and_then(|spec| spec.pointer_mut("/template/metadata/annotations"))
+        {
+            *annotations = json!(annotations.as_object().map(|all| all.keys().collect::<Vec<_>>()));
+        }
+    }
+    json!({"labels": object.labels(), "data": data, "owners": object.owner_references().len()})
+}
+
+fn nothing_else_written(suite: &Suite, object: &DynamicObject, since: jiff::Timestamp) -> Result<()> {
+    // A certificate is trusted and rolled out; so is a configuration.
+    if ["Secret", "ConfigMap"].contains(&objects::kind(object)) {
+        return Ok(());
+    }
+    let own = format!("/{}", object.name_any());
+    let others: Vec<_> =
+        suite.writes_since(since)?.into_iter().filter(|write| !write.ends_with(&own)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    Ok(())
+}
+
+/// Server-side apply leaves what others add; the operator does not.
+pub(crate) async fn what_is_added_is_taken_away(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    let pod = "/spec/template/spec";
+    for (target, patch, pointer) in [
+        (
+            DEPLOYMENT,
+            json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}),
+            format!("{pod}/hostNetwork"),
+        ),
+        (
+            DEPLOYMENT,
+            json!({"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}}),
+            format!("{pod}/nodeSelector"),
+        ),
+        (CONFIGURATION, json!({"data": {"more": "of it"}}), "/data/more".to_owned()),
+    ] {
+        suite.patch(target, patch).await?;
+        let gone = |data: &Value| data.pointer(&pointer).is_none();
+        suite.wait_for_object(&format!("{pointer} to go"), target, PROMPT, gone).await?;
+    }
+    let environment = json!([{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [
+        {"name": "MORE", "value": "of it"},
+    ]}]);
+    let api =
+        objects::api_of(&suite.client, &crate::reference(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2)?).await?;
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(environment)?);
+    api.patch(DEPLOYMENT.2, &PatchParams::default(), &patch).await?;
+    suite
+        .wait_for_object("the variable to go", DEPLOYMENT, PROMPT, |data| {
+            data.pointer("/spec/template/spec/containers/0/env").is_none()
+        })
+        .await?;
+    // What is none of its business stays, and is not fought over.
+    suite.patch(DEPLOYMENT, json!({"metadata": {"labels": {"team": "red"}}})).await?;
+    suite.install(json!({})).await?;
+    untouched_cluster_costs_no_write(Arc::clone(&suite)).await?;
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    assert_eq!(deployment.labels().get("team").map(String::as_str), Some("red"));
+    Ok(())
+}
+
+pub(crate) async fn what_was_changed_while_it_was_away_is_repaired(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    let before = suite.managed()?;
+    suite.operator.stop()?;
+    for object in &before {
+        let api = objects::api_of(&suite.client, object).await?;
+        if ["Service", "ClusterRole"].contains(&objects::kind(object)) {
+            api.delete(&object.name_any(), &DeleteParams::background()).await?;
+        } else if let Some(change) = change_of_content(object) {
+            let patch: Patch<()> = Patch::Json(serde_json::from_value(json!([change]))?);
+            api.patch(&object.name_any(), &PatchParams::default(), &patch).await?;
+        }
+    }
+    let started = Instant::now();
+    suite.operator.start()?;
+    for object in &before {
+        restored(&suite, object, Instant::now(), |_| true).await.with_context(|| objects::title(object))?;
+    }
+    eprintln!("figure: from start to everything repaired: {:?}", started.elapsed());
+    suite.install(json!({})).await?;
+    // A restart alone changes nothing.
+    let versions = |suite: &Suite| -> Result<Vec<_>> {
+        let managed = suite.managed()?;
+        Ok(managed.iter().map(|object| (address(object), object.resource_version())).collect())
+    };
+    untouched_cluster_costs_no_write(Arc::clone(&suite)).await?;
+    let settled = versions(&suite)?;
+    suite.operator.stop()?;
+    suite.operator.start()?;
+    untouched_cluster_costs_no_write(Arc::clone(&suite)).await?;
+    assert_eq!(versions(&suite)?, settled);
+    Ok(())
+}

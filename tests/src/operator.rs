@@ -1,0 +1,98 @@
+//! The JobSet operator as a process of this machine, beside a cluster whose nodes cannot run it.
+//!
+//! It gets what `deploy/` gives it, save the Deployment: it calls the API server with a token of its service
+//! account, and so with no right more than the manifests give.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use devcluster::process::{self, Daemon, Record};
+use devcluster::state::Layout;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Client;
+use kube::api::{Api, PostParams};
+
+use crate::controller::{beside_this_program, kubeconfig_with_token, write};
+use crate::objects;
+
+/// Name of the program, of its log file, and of its service account.
+pub const PROGRAM: &str = "jobset-operator";
+/// Where `deploy/` puts it.
+pub const NAMESPACE: &str = "openshift-jobset-operator";
+/// Image that the operator is told to deploy.
+pub const OPERAND_IMAGE: &str = "registry.example/jobset:operand";
+
+/// An operator, installed; it may run or not.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    layout: Layout,
+    kubeconfig: PathBuf,
+}
+
+impl Operator {
+    /// Installs `deploy/` without the Deployment, and starts nothing yet.
+    pub async fn install(client: &Client, layout: &Layout) -> Result<Self> {
+        for object in objects::read_folder(&objects::repository().join("deploy"))? {
+            if !["Deployment", "JobSetOperator"].contains(&objects::kind(&object)) {
+                objects::apply(client, &object, "kubectl").await?;
+            }
+        }
+        let folder = layout.root().join(PROGRAM);
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let kubeconfig = folder.join("kubeconfig");
+        write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token(client).await?)?)?;
+        Ok(Self { layout: layout.clone(), kubeconfig })
+    }
+
+    /// Starts the program.
+    pub fn start(&self) -> Result<()> {
+        Daemon::new(PROGRAM, beside_this_program(PROGRAM)?)
+            .args(["operator", "--listen", "0", "--metrics-bind-address", "0"].map(str::to_owned))
+            .args(["--namespace".into(), NAMESPACE.to_owned()])
+            .args(["--operand-image".into(), OPERAND_IMAGE.to_owned()])
+            .args(["--kubeconfig".into(), self.kubeconfig.display().to_string()])
+            .spawn(&self.layout)?;
+        Ok(())
+    }
+
+    /// Ends the program as a rollout would: it is asked to.
+    pub fn stop(&self) -> Result<()> {
+        process::stop(&self.layout, PROGRAM, Duration::from_secs(20))
+    }
+
+    /// Whether it runs.
+    pub fn runs(&self) -> bool {
+        Record::find(&self.layout, PROGRAM).is_some_and(|record| record.is_alive())
+    }
+
+    /// The user as whom it calls the API server, as the audit log names it.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{NAMESPACE}:{PROGRAM}")
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_memory(&self) -> Result<u64> {
+        let record = Record::find(&self.layout, PROGRAM).context("the operator does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", record.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// Its log file.
+    pub fn log(&self) -> PathBuf {
+        self.layout.log(PROGRAM)
+    }
+}
+
+async fn token(client: &Client) -> Result<String> {
+    let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
+    let answer = accounts
+        .create_token_request(PROGRAM, &PostParams::default(), &request)
+        .await
+        .context("cannot get a token for the operator's service account")?;
+    answer.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server gave an empty token"))
+}
