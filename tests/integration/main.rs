@@ -17,6 +17,7 @@ mod quiet;
 mod replicated_jobs_status;
 mod restart;
 mod restart_job;
+mod rights;
 mod startup_policy;
 mod success_policy;
 mod suspend;
@@ -107,6 +108,8 @@ fn main() -> ExitCode {
         vec![
             Part::new(8, |cluster| prepare(cluster, &[]), by_default),
             Part::new(8, |cluster| prepare(cluster, ALPHA), behind_gates),
+            // Last, as it asks what all the others needed.
+            Part::new(1, |cluster| prepare(cluster, &[]), tests![rights::suffice_and_are_all_used]),
         ],
     )
 }

@@ -44,6 +44,9 @@ pub struct Entry {
     pub object_ref: Option<ObjectRef>,
     /// How it was answered.
     pub response_status: Option<ResponseStatus>,
+    /// What parts of the API server noted, such as `authorization.k8s.io/decision`.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// When the request came.
     pub request_received_timestamp: Timestamp,
     /// When this stage was reached.
@@ -92,6 +95,11 @@ impl Entry {
     /// HTTP status code of the answer; 0: there was none.
     pub fn code(&self) -> u16 {
         self.response_status.as_ref().map_or(0, |status| status.code)
+    }
+
+    /// Whether the user had no right to ask.
+    pub fn is_forbidden(&self) -> bool {
+        self.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
     }
 
     /// Whether the request was to change something.
@@ -313,10 +321,11 @@ mod tests {
 
     #[test]
     fn a_request_without_object_or_answer_is_read() {
-        let text = r#"{"auditID":"a","stage":"ResponseComplete","requestURI":"/readyz","verb":"get","user":{"username":"u"},"requestReceivedTimestamp":"2026-01-02T03:04:05.000000Z","stageTimestamp":"2026-01-02T03:04:05.000001Z","annotations":{"a":"b"}}"#;
+        let text = r#"{"auditID":"a","stage":"ResponseComplete","requestURI":"/readyz","verb":"get","user":{"username":"u"},"requestReceivedTimestamp":"2026-01-02T03:04:05.000000Z","stageTimestamp":"2026-01-02T03:04:05.000001Z","annotations":{"authorization.k8s.io/decision":"forbid"}}"#;
         let (_folder, log) = log(&[format!("{text}\n")]);
         let entries = log.query().entries().unwrap();
         assert_eq!((entries[0].code(), &entries[0].object_ref), (0, &None));
+        assert!(entries[0].is_forbidden());
         assert_eq!(log.query().resource("jobs").count().unwrap(), 0);
     }
 
