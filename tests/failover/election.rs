@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::Failover;
-use crate::jobsets::{Fate, create, holder, jobs, leader_of};
+use crate::jobsets::{Fate, create, holder, jobs, leader_of, two};
 
 /// As the controller has it by default.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -154,10 +154,7 @@ pub(crate) async fn short_silence_of_the_api_server_is_survived(suite: Arc<Failo
 }
 
 async fn pair(suite: &Failover) -> Result<(Replica, Vec<Replica>)> {
-    let (one, other) = tokio::join!(suite.installation.start_ready(), suite.installation.start_ready());
-    let replicas = vec![one?, other?];
-    suite.installation.balance(&replicas);
-    leader_of(suite, replicas).await
+    leader_of(suite, two(suite).await?).await
 }
 
 async fn lease(suite: &Failover) -> Result<k8s_openapi::api::coordination::v1::LeaseSpec> {

@@ -7,7 +7,7 @@ use jobset_tests::objects;
 use jobset_tests::wait::wait_for;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
 use serde_json::{Value, json};
 
 use jobset_tests::replicas::{LEASE, NAMESPACE, Replica};
@@ -82,6 +82,18 @@ pub(crate) async fn holder(suite: &Failover) -> Result<String> {
     let leases: Api<Lease> = Api::namespaced(suite.client.clone(), NAMESPACE);
     let lease = leases.get_opt(LEASE).await?;
     Ok(lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default())
+}
+
+/// Starts two controllers; nobody waits for the lease of one that an earlier test left.
+pub(crate) async fn two(suite: &Failover) -> Result<Vec<Replica>> {
+    let leases: Api<Lease> = Api::namespaced(suite.client.clone(), NAMESPACE);
+    if leases.get_opt(LEASE).await?.is_some() {
+        leases.delete(LEASE, &DeleteParams::default()).await?;
+    }
+    let (one, other) = tokio::join!(suite.installation.start_ready(), suite.installation.start_ready());
+    let replicas = vec![one?, other?];
+    suite.installation.balance(&replicas);
+    Ok(replicas)
 }
 
 /// Waits until one of these leads; returns it and the others.

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 
 use crate::Failover;
 use crate::election::one_writer_at_a_time;
-use crate::jobsets::{Fate, create, holder, status};
+use crate::jobsets::{Fate, create, holder, status, two};
 use crate::lives::{each_job_was_created_once_per_attempt, populate, restarts};
 
 /// How long leaders are killed. Ten minutes find more than this.
@@ -25,8 +25,7 @@ const SECONDS_BY_DEFAULT: u64 = 90;
 /// The API server ends, and comes back after thirty seconds: every Job is the same as before, no restart was
 /// counted, and whatever comes then is worked on.
 pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Failover>) -> Result<()> {
-    let mut replicas = vec![suite.installation.start_ready().await?, suite.installation.start_ready().await?];
-    suite.installation.balance(&replicas);
+    let mut replicas = two(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     for number in 0..10 {
         create(&suite, &namespace, &format!("steady-{number}"), 4, Fate::Stay).await?;
@@ -46,7 +45,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     let end = Instant::now() + Duration::from_secs(30);
     let mut ended = 0;
     while Instant::now() < end {
-        ended += revive(&suite, &mut replicas).await?;
+        ended += revive(&suite, &mut replicas)?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     start_again()?;
@@ -60,6 +59,15 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     .await?;
     create(&suite, &namespace, "afterwards", 4, Fate::Succeed(1)).await?;
     wait_for(
+        "the Jobs of a new JobSet",
+        Duration::from_mins(1),
+        || job_uids(&suite, &namespace),
+        |all| all.len() == before.len() + 4,
+    )
+    .await?;
+    let worked_on = back.elapsed();
+    // The other controllers of the cluster take their time.
+    wait_for(
         "a new JobSet to complete",
         Duration::from_mins(1),
         || status(&suite, &namespace, "afterwards"),
@@ -67,7 +75,8 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     )
     .await?;
     println!(
-        "controllers ended {ended} times meanwhile; {:?} after it was back a new JobSet had completed",
+        "controllers ended {ended} times meanwhile; after the API server was back a new JobSet had its Jobs in \
+         {worked_on:?} and completed in {:?}",
         back.elapsed()
     );
     wait_for("all Jobs to be ready still", Duration::from_mins(1), all_ready, |ready| *ready == 40).await?;
@@ -86,8 +95,7 @@ pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failo
     let seconds = std::env::var(SECONDS).ok().map(|text| text.parse()).transpose().context(SECONDS)?;
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(SECONDS_BY_DEFAULT));
     let since = Timestamp::now();
-    let mut replicas = vec![suite.installation.start_ready().await?, suite.installation.start_ready().await?];
-    suite.installation.balance(&replicas);
+    let mut replicas = two(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let population = {
         let (suite, namespace) = (Arc::clone(&suite), namespace.clone());
@@ -124,7 +132,7 @@ pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failo
 }
 
 /// Starts those again that ended, as the kubelet does; returns how many.
-async fn revive(suite: &Failover, replicas: &mut [Replica]) -> Result<u32> {
+fn revive(suite: &Failover, replicas: &mut [Replica]) -> Result<u32> {
     let mut ended = 0;
     for replica in replicas {
         if !replica.runs()? {

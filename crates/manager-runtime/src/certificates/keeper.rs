@@ -181,16 +181,34 @@ impl Loop {
                 return Ok(Instant::now() + LONGEST_PAUSE);
             }
             Decision::NewServer { .. } | Decision::NewAuthority { .. } | Decision::DropPrevious => {
-                self.write(&decision, secret.as_ref(), now).await?;
+                let written = self.write(&decision, secret.as_ref(), now).await;
+                if let Some(usable) = secret.as_ref().and_then(|secret| self.usable(secret, now))
+                    && written.is_err()
+                {
+                    // It is valid for weeks yet, and better than nothing.
+                    self.use_it(&usable, Instant::now()).await?;
+                }
                 // The new content is looked at at once.
-                return Ok(Instant::now());
+                return written.map(|()| Instant::now());
             }
         };
-        let Some(material) = secret.as_ref().and_then(|secret| Material::read(secret).ok()) else {
-            return Ok(next);
-        };
+        match secret.as_ref().and_then(|secret| Material::read(secret).ok()) {
+            Some(material) => self.use_it(&material, next).await,
+            None => Ok(next),
+        }
+    }
+
+    /// What the Secret holds, if clients accept it.
+    fn usable(&self, secret: &Secret, now: Timestamp) -> Option<Material> {
+        Material::read(secret)
+            .ok()
+            .filter(|material| material.check(&self.keeper.wanted.dns_names, now).is_ok())
+    }
+
+    /// Injects and serves; returns when to look again, at `next` or before.
+    async fn use_it(&mut self, material: &Material, next: Instant) -> Result<Instant, KeepError> {
         let injected = self.inject(&material.bundle).await;
-        let held_until = self.serve(&material);
+        let held_until = self.serve(material);
         injected.map(|()| held_until.map_or(next, |held_until| held_until.min(next)))
     }
 
