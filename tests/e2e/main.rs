@@ -4,6 +4,8 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod installation;
+mod operator_lifecycle;
+mod operator_uninstallation;
 mod policies;
 mod uninstallation;
 mod workloads;
@@ -53,6 +55,15 @@ fn main() -> ExitCode {
         policies::containers_start_in_order,
         policies::finished_jobset_goes_after_its_time,
     ];
+    let operator = tests![
+        operator_lifecycle::settled_operator_is_quiet,
+        operator_lifecycle::log_level_reaches_the_pods,
+        operator_lifecycle::certificate_renewed_early,
+        operator_lifecycle::certificates_change_their_provider,
+        operator_lifecycle::killed_operand_comes_back,
+        operator_lifecycle::killed_operator_takes_up_its_work,
+        operator_lifecycle::removed_and_back,
+    ];
     // In this order.
     let uninstallation = tests![
         uninstallation::jobsets_outlive_the_operand,
@@ -62,7 +73,9 @@ fn main() -> ExitCode {
     let parts = vec![
         Part::new(1, prepare, installation),
         Part::new(4, prepare, workloads),
+        Part::new(1, prepare, operator),
         Part::new(1, prepare, uninstallation),
+        Part::new(1, prepare, tests![operator_uninstallation::wrong_order_blocks_nothing]),
     ];
     suite::run_parts("e2e", NodeKind::Real, parts)
 }

@@ -78,8 +78,8 @@ pub fn replacement(live: &DynamicObject, desired: &DynamicObject) -> Value {
     if live.metadata.labels.is_some() {
         for (label, value) in desired.metadata.labels.iter().flatten() {
             // JSON pointer: a slash in a key is ~1. Labels hold no tilde.
-            let path = format!("/metadata/labels/{}", label.replace('/', "~1"));
-            patch.push(json!({"op": "add", "path": path, "value": value}));
+            let at = format!("/metadata/labels/{}", label.replace('/', "~1"));
+            patch.push(json!({"op": "add", "path": at, "value": value}));
         }
     }
     for (field, value) in desired.data.as_object().into_iter().flatten() {

@@ -1,0 +1,266 @@
+//! The operator at work on a real operand: rollouts, certificates and deaths, under admission load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use jobset_tests::objects;
+use jobset_tests::wait::{holds_for, wait_for};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::{E2e, status_of};
+
+const OPERAND: &str = "jobset-controller-manager";
+const ROLLOUT: Duration = Duration::from_mins(2);
+
+/// A rollout, with nobody refused on the way.
+pub(crate) async fn log_level_reaches_the_pods(e2e: Arc<E2e>) -> Result<()> {
+    let load = Load::start(&e2e);
+    settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
+    let arguments = deployment(&e2e).await?.data["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+    ensure!(arguments[1] == "--zap-log-level=debug", "{arguments}");
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    load.end()
+}
+
+/// As `cmctl renew` does it: cert-manager issues anew, and the operand serves with it.
+pub(crate) async fn certificate_renewed_early(e2e: Arc<E2e>) -> Result<()> {
+    let load = Load::start(&e2e);
+    let served = annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await?;
+    let certificate = object(&e2e, "cert-manager.io/v1", "Certificate", "jobset-serving-cert")?;
+    let api = objects::api_of(&e2e.client, &certificate).await?;
+    let mut conditions = api.get("jobset-serving-cert").await?.data["status"]["conditions"].clone();
+    conditions.as_array_mut().unwrap().push(json!({
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "a test asks for it",
+        "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    }));
+    let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+    api.patch_status("jobset-serving-cert", &PatchParams::default(), &patch).await?;
+    wait_for(
+        "the operand to be told of the new certificate",
+        ROLLOUT,
+        || async { annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await },
+        |now| *now != served,
+    )
+    .await?;
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    load.end()
+}
+
+/// To the operator's own certificates and back, without a refused request.
+pub(crate) async fn certificates_change_their_provider(e2e: Arc<E2e>) -> Result<()> {
+    let load = Load::start(&e2e);
+    for (provider, secret) in
+        [("BuiltIn", "jobset-builtin-webhook-server-cert"), ("CertManager", "webhook-server-cert")]
+    {
+        settle(&e2e, json!({"managementState": "Managed", "certificates": {"provider": provider}})).await?;
+        let volumes = deployment(&e2e).await?.data["spec"]["template"]["spec"]["volumes"].clone();
+        let mounted =
+            volumes.as_array().unwrap().iter().any(|volume| volume["secret"]["secretName"] == secret);
+        ensure!(mounted, "{provider}: {volumes}");
+    }
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    load.end()
+}
+
+pub(crate) async fn killed_operand_comes_back(e2e: Arc<E2e>) -> Result<()> {
+    kill_pods(&e2e, "control-plane=controller-manager").await?;
+    wait_for_answer(&e2e).await?;
+    settle(&e2e, json!({"managementState": "Managed"})).await
+}
+
+/// A rollout needs no operator, and what was left undone is done by the next.
+pub(crate) async fn killed_operator_takes_up_its_work(e2e: Arc<E2e>) -> Result<()> {
+    let load = Load::start(&e2e);
+    specify(&e2e, json!({"managementState": "Managed", "logLevel": "Debug", "controller": {"replicas": 2}}))
+        .await?;
+    kill_pods(&e2e, "name=jobset-operator").await?;
+    settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug", "controller": {"replicas": 2}}))
+        .await?;
+    ensure!(deployment(&e2e).await?.data["status"]["availableReplicas"] == 2);
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    load.end()
+}
+
+/// JobSets stay, and their pods can be made although nobody answers for them.
+pub(crate) async fn removed_and_back(e2e: Arc<E2e>) -> Result<()> {
+    let kept = objects::one(
+        "
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata: {name: kept-while-removed}
+spec:
+  suspend: true
+  replicatedJobs:
+  - name: worker
+    template: {spec: {template: {spec: {containers: [{name: c, image: busybox}]}}}}
+",
+    )?;
+    let kept = objects::create(&e2e.client, "default", &kept, false).await?;
+    specify(&e2e, json!({"managementState": "Removed"})).await?;
+    let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
+    wait_for(
+        "the operand to be removed",
+        ROLLOUT,
+        || async { Ok(operators.get("cluster").await?.data["status"]["conditions"].clone()) },
+        |conditions| {
+            status_of(conditions, "Available") == "False" && status_of(conditions, "Progressing") == "False"
+        },
+    )
+    .await?;
+    let jobsets = objects::api_of(&e2e.client, &kept).await?;
+    ensure!(jobsets.get("kept-while-removed").await?.metadata.deletion_timestamp.is_none());
+    let pod = objects::one(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {name: pod-of-a-jobset, labels: {jobset.sigs.k8s.io/jobset-name: kept-while-removed}}
+spec: {containers: [{name: c, image: busybox}]}
+",
+    )?;
+    objects::create(&e2e.client, "default", &pod, true).await?;
+    let started = Instant::now();
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    eprintln!("figure: from Managed to Available and settled, images present: {:?}", started.elapsed());
+    wait_for_answer(&e2e).await?;
+    objects::delete(&e2e.client, &kept).await
+}
+
+/// The operator that nobody disturbs writes nothing.
+pub(crate) async fn settled_operator_is_quiet(e2e: Arc<E2e>) -> Result<()> {
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    let since = jiff::Timestamp::now();
+    let user = format!("system:serviceaccount:{}:jobset-operator", e2e.installation.namespace);
+    holds_for(
+        "an untouched cluster costing no write",
+        Duration::from_secs(10),
+        || async {
+            let audit = e2e.cluster.cluster().audit();
+            let writes = audit.query().user(user.clone()).writes().since(since).entries()?;
+            Ok(writes
+                .iter()
+                .filter_map(|entry| entry.object_ref.clone())
+                .filter(|it| it.resource != "leases")
+                .collect())
+        },
+        |writes: &Vec<_>| writes.is_empty(),
+    )
+    .await
+}
+
+/// Requests for admission, all of which must be answered.
+struct Load {
+    ends: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    tasks: Vec<tokio::task::JoinHandle<Option<String>>>,
+}
+
+impl Load {
+    fn start(e2e: &Arc<E2e>) -> Self {
+        let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let tasks = (0..2).map(|_| {
+            let (e2e, ends, asked) = (Arc::clone(e2e), Arc::clone(&ends), Arc::clone(&asked));
+            tokio::spawn(async move {
+                while !ends.load(Ordering::Relaxed) {
+                    if let Err(refusal) = ask(&e2e).await {
+                        return Some(refusal);
+                    }
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                None
+            })
+        });
+        Self { tasks: tasks.collect(), ends, asked }
+    }
+
+    fn end(self) -> Result<()> {
+        self.ends.store(true, Ordering::Relaxed);
+        let refusals: Vec<String> = tokio::task::block_in_place(|| {
+            let handle = tokio::runtime::Handle::current();
+            self.tasks.into_iter().filter_map(|task| handle.block_on(task).ok().flatten()).collect()
+        });
+        ensure!(
+            refusals.is_empty(),
+            "refused after {} requests: {refusals:?}",
+            self.asked.load(Ordering::Relaxed)
+        );
+        eprintln!(
+            "figure: {} admission requests meanwhile, none refused",
+            self.asked.load(Ordering::Relaxed)
+        );
+        Ok(())
+    }
+}
+
+async fn ask(e2e: &E2e) -> Result<(), String> {
+    let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"));
+    let example = example.map_err(|error| error.to_string())?.remove(0);
+    objects::create(&e2e.client, "default", &example, true)
+        .await
+        .map(drop)
+        .map_err(|refusal| refusal.to_string())
+}
+
+async fn wait_for_answer(e2e: &E2e) -> Result<()> {
+    wait_for("the webhooks to answer", ROLLOUT, || async { Ok(ask(e2e).await.err()) }, Option::is_none)
+        .await?;
+    Ok(())
+}
+
+async fn specify(e2e: &E2e, spec: Value) -> Result<()> {
+    let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
+    let patch: Patch<()> =
+        Patch::Json(serde_json::from_value(json!([{"op": "replace", "path": "/spec", "value": spec}]))?);
+    operators.patch("cluster", &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// Makes this the spec and waits until the status says of it that all is well.
+async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
+    specify(e2e, spec).await?;
+    let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
+    let settled = wait_for(
+        "the operand to settle",
+        ROLLOUT,
+        || async { Ok(operators.get("cluster").await?) },
+        |operator| {
+            let status = &operator.data["status"];
+            status["observedGeneration"] == json!(operator.metadata.generation)
+                && status_of(&status["conditions"], "Available") == "True"
+                && status_of(&status["conditions"], "Progressing") == "False"
+                && status_of(&status["conditions"], "Degraded") == "False"
+        },
+    );
+    settled.await.inspect_err(|_| e2e.keep_program_logs())?;
+    Ok(())
+}
+
+async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
+    let found = pods.list(&ListParams::default().labels(selector)).await?;
+    ensure!(!found.items.is_empty(), "no pod has the labels {selector}");
+    for pod in found {
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        pods.delete(&pod.name_any(), &at_once).await?;
+    }
+    Ok(())
+}
+
+async fn deployment(e2e: &E2e) -> Result<DynamicObject> {
+    let deployment = object(e2e, "apps/v1", "Deployment", OPERAND)?;
+    Ok(objects::api_of(&e2e.client, &deployment).await?.get(OPERAND).await?)
+}
+
+async fn annotation(e2e: &E2e, name: &str) -> Result<Value> {
+    Ok(deployment(e2e).await?.data["spec"]["template"]["metadata"]["annotations"][name].clone())
+}
+
+fn object(e2e: &E2e, api_version: &str, kind: &str, name: &str) -> Result<DynamicObject> {
+    let metadata = json!({"name": name, "namespace": e2e.installation.namespace});
+    Ok(serde_json::from_value(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata}))?)
+}
