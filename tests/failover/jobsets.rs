@@ -7,7 +7,7 @@ use jobset_tests::objects;
 use jobset_tests::wait::wait_for;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams};
 use serde_json::{Value, json};
 
 use jobset_tests::replicas::{LEASE, NAMESPACE, Replica};
@@ -62,11 +62,10 @@ pub(crate) async fn create(
 
 /// The status of a JobSet.
 pub(crate) async fn status(suite: &Failover, namespace: &str, name: &str) -> Result<Value> {
-    let object = json!({
-        "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": { "name": name, "namespace": namespace },
-    });
-    let object: DynamicObject = serde_json::from_value(object)?;
-    let found = objects::api_of(&suite.client, &object).await?.get(name).await?;
+    let kind = GroupVersionKind::gvk("jobset.x-k8s.io", "v1alpha2", "JobSet");
+    let jobsets: Api<DynamicObject> =
+        Api::namespaced_with(suite.client.clone(), namespace, &ApiResource::from_gvk(&kind));
+    let found = jobsets.get(name).await?;
     Ok(found.data.get("status").cloned().unwrap_or_default())
 }
 

@@ -64,8 +64,11 @@ impl Life {
     /// Creates it, waits for its end, and deletes it.
     async fn live(&self, suite: &Failover, namespace: &str) -> Result<()> {
         create(suite, namespace, &self.name, JOBS, self.fate).await?;
-        // While the API server is away nothing is seen.
-        let look = || async { Ok(status(suite, namespace, &self.name).await.unwrap_or_default()) };
+        // While the API server is away nothing is seen. Many look: each takes its time.
+        let look = || async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok(status(suite, namespace, &self.name).await.unwrap_or_default())
+        };
         let ended =
             wait_for("its end", LONGEST_LIFE, look, |status| !status["terminalState"].is_null()).await?;
         let (state, restarts) = self.end();

@@ -103,9 +103,7 @@ pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failo
     };
     let mut killed = 0;
     while Instant::now() < until && !population.is_finished() {
-        let pause = Duration::from_millis(
-            15_000 + u64::from(Timestamp::now().subsec_microsecond().unsigned_abs()) * 10,
-        );
+        let pause = Duration::from_millis(fastrand::u64(15_000..25_000));
         tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
         let now = holder(&suite).await?;
         let Some(at) = replicas.iter().position(|replica| replica.identity().is_ok_and(|it| it == now))
