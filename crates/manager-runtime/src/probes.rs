@@ -26,7 +26,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -146,12 +146,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn handshake(address: SocketAddr) -> std::io::Result<()> {
-    // Who listens on all addresses does so on the loopback one.
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
+    // Who listens on all addresses does so on the loopback one, which every pod has, whatever its other family.
+    let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
     let stream = TcpStream::connect((ip, address.port())).await?;
     let provider = CryptoProvider::get_default()
         .cloned()
@@ -299,8 +295,8 @@ pub async fn serve(
     Server::bind(address).await?.serve(router(live_path, ready_path, readiness), shutdown).await
 }
 
-/// Reads a bind address as Kubernetes programs write it: `:8081` means all addresses, `0` or an empty text
-/// means that the server is switched off.
+/// Reads a bind address as Kubernetes programs write it: `:8081` means all addresses of both families, `0`
+/// or an empty text means that the server is switched off.
 ///
 /// # Errors
 /// When it is neither, with the value and an example.
@@ -308,7 +304,7 @@ pub fn bind_address(text: &str) -> Result<Option<SocketAddr>, String> {
     match text {
         "" | "0" => Ok(None),
         _ => {
-            let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+            let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
             let full = full.replace("localhost", "127.0.0.1");
             full.parse().map(Some).map_err(|_| {
                 format!("{text:?} is not an address and port such as \":8081\" or \"127.0.0.1:8081\"")
@@ -429,7 +425,8 @@ mod tests {
     #[test]
     fn bind_addresses() {
         assert_eq!(bind_address("0"), Ok(None));
-        assert_eq!(bind_address(":8081").unwrap().unwrap().to_string(), "0.0.0.0:8081");
+        assert_eq!(bind_address(":8081").unwrap().unwrap().to_string(), "[::]:8081");
+        assert_eq!(bind_address("0.0.0.0:8081").unwrap().unwrap().to_string(), "0.0.0.0:8081");
         assert_eq!(bind_address("127.0.0.1:9").unwrap().unwrap().to_string(), "127.0.0.1:9");
         assert!(bind_address("8081").unwrap_err().contains("8081"));
     }

@@ -16,9 +16,10 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use futures::future::BoxFuture;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -35,6 +36,8 @@ use tracing::{debug, warn};
 
 /// How long open connections may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted (Linux: net.core.somaxconn may lower it).
+const BACKLOG: i32 = 1024;
 /// How often it is told that connections are turned away.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
@@ -80,6 +83,26 @@ impl Default for Limits {
     }
 }
 
+/// Listens, on IPv6 for both families, whatever the system's default is.
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A server that starts again need not wait until its former connections are forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether the kernel has no IPv6, or was told not to use it.
+fn no_ipv6(error: &io::Error) -> bool {
+    // Linux: EAFNOSUPPORT
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
+}
+
 /// A server that listens already.
 pub struct Server {
     address: SocketAddr,
@@ -88,13 +111,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens. Clients that come before it serves wait.
+    /// Listens; on `[::]` for IPv4 as well, and for it alone where there is no IPv6. Clients that come before it
+    /// serves wait.
     ///
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let unusable = |error| ServeError::Bind(address, error);
-        let listener = TcpListener::bind(address).await.map_err(unusable)?;
+        let listener = match listen(address) {
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            listening => listening.and_then(TcpListener::from_std),
+        };
+        let listener = listener.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
         Ok(Self { address, listener, limits: Limits::default() })
     }
@@ -297,6 +327,17 @@ mod tests {
         let mut answer = [0; 512];
         let length = stream.read(&mut answer).await.unwrap();
         String::from_utf8(answer[..length].to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families() {
+        let server = Server::bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+        let port = server.address().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        // Where the machine has IPv6.
+        if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use manager_runtime::{
     tls::TlsOptions,
 };
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -92,7 +92,7 @@ impl Settings {
             CertificateSource::Folder(webhook.cert_dir.clone().into())
         };
         let host = if webhook.host.is_empty() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
         } else {
             webhook
                 .host
@@ -209,14 +209,14 @@ mod tests {
     #[test]
     fn defaults() {
         let settings = settle(&[], "").unwrap();
-        assert_eq!(settings.webhook.to_string(), "0.0.0.0:9443");
+        assert_eq!(settings.webhook.to_string(), "[::]:9443");
         let folder = "/tmp/k8s-webhook-server/serving-certs";
         assert!(
             matches!(settings.webhook_certificates, CertificateSource::Folder(path) if path == Path::new(folder))
         );
-        assert_eq!(settings.probes.unwrap().to_string(), "0.0.0.0:8081");
+        assert_eq!(settings.probes.unwrap().to_string(), "[::]:8081");
         let metrics = settings.metrics.unwrap();
-        assert_eq!(metrics.address.to_string(), "0.0.0.0:8443");
+        assert_eq!(metrics.address.to_string(), "[::]:8443");
         assert_eq!(metrics.certificates, Path::new("/tmp/k8s-metrics-server/serving-certs"));
         assert_eq!((settings.qps, settings.burst), (500.0, 500));
         let lease = settings.lease.unwrap();
