@@ -147,7 +147,8 @@ impl World {
                 let exists = match answer {
                     Ok(Answer::Job(job)) => job.uid == *uid,
                     Err(Refusal::NotFound) => false,
-                    _ => true,
+                    // It asks until it is told.
+                    _ => return Ok(Some(errand.clone())),
                 };
                 if !exists {
                     let owner = self.processes[process].index.end_job(uid);
@@ -188,6 +189,16 @@ pub(crate) fn of_action(jobset: &JobSet, action: Action) -> Errand {
             name: jobset.metadata.name.clone().unwrap_or_default(),
             uid: jobset.metadata.uid.clone(),
         },
+    }
+}
+
+/// The request that stores a status, if the JobSet is still as it was seen.
+pub(crate) fn of_status(jobset: &JobSet, status: JobSetStatus) -> Errand {
+    Errand::Status {
+        name: jobset.metadata.name.clone().unwrap_or_default(),
+        uid: jobset.metadata.uid.clone().unwrap_or_default(),
+        version: jobset.metadata.resource_version.clone(),
+        status: Box::new(status),
     }
 }
 

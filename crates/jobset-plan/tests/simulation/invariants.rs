@@ -8,27 +8,30 @@ use crate::{
     observe::Family,
     requests::Sent,
     restart_times::RestartTimes,
+    status_rules::{count, restarts_of},
     world::{Millis, Violation, World},
 };
 use jobset_api::{
-    JobSet, JobSetStatus,
-    conditions::{self as types, reasons},
+    JobSet,
+    conditions::reasons,
     jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
 };
-use jobset_plan::{Action, Event, LabelValue, Outcome, Plan};
+use jobset_plan::{Action, Event, LabelValue, Outcome, Plan, claim_names, subdomain};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 /// A Job's place: its ReplicatedJob and index.
-type Slot = (String, i32);
+pub(crate) type Slot = (String, i32);
 
 /// What is known of each JobSet that ever was, and of what each process was told.
 #[derive(Default)]
 pub(crate) struct Referee {
     pub(crate) violation: Option<Violation>,
     pub(crate) ledgers: BTreeMap<String, Ledger>,
+    /// How often what happened: reasons of events, and of refusals.
+    pub(crate) tally: BTreeMap<String, u64>,
     /// By process and UID: the latest resource version in an answer.
     answered: BTreeMap<(usize, String), u64>,
     /// By process and UID of a Job: its owner, and whether it was being deleted, in an answer.
@@ -40,9 +43,9 @@ pub(crate) struct Referee {
 pub(crate) struct Ledger {
     pub(crate) jobset: Arc<JobSet>,
     /// The version at which it finished.
-    finished_at: Option<u64>,
+    pub(crate) finished_at: Option<u64>,
     /// Jobs that failed, by UID: slot and attempts.
-    failures: BTreeMap<String, (Slot, (i32, i32))>,
+    pub(crate) failures: BTreeMap<String, (Slot, (i32, i32))>,
     /// Slots that were ready, or had ended, in an attempt.
     started: BTreeSet<(i32, Slot)>,
     /// Slots that had completed in an attempt.
@@ -56,6 +59,15 @@ pub(crate) struct Ledger {
 }
 
 impl Referee {
+    /// Something happened once more.
+    pub(crate) fn count(&mut self, what: &str) {
+        if let Some(times) = self.tally.get_mut(what) {
+            *times += 1;
+        } else {
+            self.tally.insert(what.to_owned(), 1);
+        }
+    }
+
     /// A user created a JobSet.
     pub(crate) fn jobset_was_created(&mut self, jobset: &Arc<JobSet>) {
         let uid = jobset.metadata.uid.clone().unwrap_or_default();
@@ -72,7 +84,8 @@ impl Referee {
         let (attempt, _) = job.attempts();
         let outcome = job.ended.as_ref().map(|ended| ended.outcome);
         if outcome == Some(Outcome::Failed) || job.failure_target.is_some() {
-            ledger.failures.insert(job.uid.clone(), (slot.clone(), job.attempts()));
+            // Whatever becomes of its labels later.
+            ledger.failures.entry(job.uid.clone()).or_insert_with(|| (slot.clone(), job.attempts()));
         }
         if job.is_ready() || outcome.is_some() {
             ledger.started.insert((attempt, slot.clone()));
@@ -112,7 +125,7 @@ impl World {
         let own = self.referee.answered_jobs.range((process, String::new())..(process + 1, String::new()));
         let mut missing = own.filter(|((_, job), (owner, deleting))| {
             owner == uid
-                && self.server.job(job).is_some()
+                && self.server.job(job).is_some_and(|job| job.owner() == Some(uid))
                 && !family.jobs.iter().any(|seen| seen.uid == *job && (seen.deleting || !deleting))
         });
         if let Some(((_, job), _)) = missing.next() {
@@ -217,8 +230,24 @@ impl World {
                 self.violated("a suspended JobSet starts nothing", format!("Job {name}"));
             }
         }
+        if self.faults.leave_controller_alone() {
+            self.check_surroundings(job);
+        }
         if !job.suspend {
             self.check_order(job);
+        }
+    }
+
+    /// A Job is made where everything that its pods need exists.
+    fn check_surroundings(&mut self, job: &Job) {
+        let Some(jobset) = job.owner().and_then(|owner| self.server.jobset(owner)) else { return };
+        let network = jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames);
+        let service = network.unwrap_or(false).then(|| subdomain(jobset).to_owned());
+        let service = service.filter(|name| !self.server.services.contains_key(name));
+        let claim = claim_names(jobset).find(|name| !self.server.claims.contains_key(name));
+        if let Some(missing) = service.or(claim) {
+            let how = format!("Job {} without {missing}", job.name);
+            self.violated("where nobody interferes, Jobs come after their Service and claims", how);
         }
     }
 
@@ -264,99 +293,15 @@ impl World {
         }
     }
 
-    fn check_status(&mut self, jobset: &JobSet, uid: &str, after: &JobSetStatus) {
-        let nothing = JobSetStatus::default();
-        let before = jobset.status.as_ref().unwrap_or(&nothing);
-        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
-        let mut broken: Vec<(&'static str, String)> = Vec::new();
-        ledger.restarts.status_was_stored(before, after, self.now);
-
-        let is = |status: &JobSetStatus, type_: &str| {
-            status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
-        };
-        let ghosts = self.faults.may_lose_events();
-        if is(after, types::SUSPENDED) && !is(before, types::SUSPENDED) && !ghosts {
-            let current = LabelValue::Number(before.restarts);
-            let runs = |job: &&Arc<Job>| {
-                job.unfinished() && !job.suspend && !job.deleting && job.restart_attempt == current
-            };
-            if let Some(job) = self.server.jobs_of(uid).find(runs) {
-                broken.push((
-                    "a status tells what has been done",
-                    format!("Job {} is not suspended", job.name),
-                ));
-            }
-        }
-        for end in [types::COMPLETED, types::FAILED] {
-            if is(before, end) && !is(after, end)
-                || !before.terminal_state.is_empty() && is(before, end) != is(after, end)
-            {
-                broken.push((TERMINAL, format!("{end} changes")));
-            }
-            if is(after, end) != (after.terminal_state == end) {
-                broken
-                    .push((TERMINAL, format!("{end} and terminalState {:?} disagree", after.terminal_state)));
-            }
-        }
-        if is(after, types::COMPLETED) && is(after, types::FAILED) {
-            broken.push((TERMINAL, "both".to_owned()));
-        }
-        if !after.terminal_state.is_empty() && ledger.finished_at.is_none() {
-            // It will be stored at a later version than any there is.
-            ledger.finished_at = Some(version_of(&jobset.metadata) + 1);
-        }
-
-        let alone = self.gates.restart_job;
-        let current = |slot: &Slot, (attempt, own): (i32, i32)| {
-            attempt == before.restarts && (!alone || own >= count(&restarts_of(before, &slot.0).0, slot.1))
-        };
-        let mut restarts = after.restarts - before.restarts;
-        if restarts != 0 && !ledger.failures.values().any(|(slot, attempts)| current(slot, *attempts)) {
-            broken.push((ONCE, "the JobSet restarts, and no Job of its attempt has failed".to_owned()));
-        }
-        let mut counted = after.restarts_count_towards_max - before.restarts_count_towards_max;
-        let mut total = after.restarts_count_towards_max;
-        for replicated_job in &jobset.spec.replicated_jobs {
-            let name = &replicated_job.name;
-            let ((was, was_counted), (is, is_counted)) =
-                (restarts_of(before, name), restarts_of(after, name));
-            for index in 0..replicated_job.replicas {
-                let more = count(&is, index) - count(&was, index);
-                let slot = (name.clone(), index);
-                let failed =
-                    ledger.failures.values().any(|(of, attempts)| *of == slot && current(of, *attempts));
-                if more != 0 && !failed {
-                    broken.push((ONCE, format!("Job {index} of {name} restarts, and has not failed")));
-                }
-                restarts += more.abs();
-                counted += count(&is_counted, index) - count(&was_counted, index);
-                total += count(&is_counted, index);
-            }
-        }
-        if !(0..=1).contains(&restarts) || !(0..=restarts).contains(&counted) {
-            broken.push((ONCE, format!("{restarts} restarts at once, {counted} of them counted")));
-        }
-        if before == after {
-            broken.push(("a status that is stored says something new", String::new()));
-        }
-        let rules = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.rules.len());
-        if rules == 0 && counted != restarts {
-            broken.push((ONCE, "without rules every restart counts".to_owned()));
-        }
-        let max = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts.max(0));
-        if total > max {
-            broken.push(("restarts that count stay within maxRestarts", format!("{total} of {max}")));
-        }
-        for (rule, how) in broken {
-            self.violated(rule, format!("JobSet {uid}: {how}"));
-        }
-    }
-
     /// What the API server says to a request.
     pub(crate) fn check_answer(&mut self, sent: &Sent, answer: &Result<Answer, Refusal>, changed: bool) {
         if sent.request.writes() && answer.is_ok() && !changed && self.faults.leave_controller_alone() {
             let how = format!("{:?}", sent.request);
             self.violated("where nobody interferes, every write changes something", how);
+        }
+        match answer {
+            Ok(_) => self.referee.count("done"),
+            Err(why) => self.referee.count(&format!("{why:?}")),
         }
         if let (Err(why), true) = (answer, self.faults.leave_controller_alone()) {
             self.violated(
@@ -374,6 +319,7 @@ impl World {
     /// A process tells an event.
     pub(crate) fn tell(&mut self, process: usize, uid: &str, event: &Event) {
         self.note_process(process, || format!("tells {}: {}", event.reason, event.note));
+        self.referee.count(event.reason.split_once("_rule").map_or(event.reason.as_str(), |(rule, _)| rule));
         let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
         let ends = [
             reasons::ALL_JOBS_COMPLETED,
@@ -401,17 +347,3 @@ impl World {
 }
 
 const READ_YOUR_WRITES: &str = "no plan is older than the process's own writes";
-const TERMINAL: &str = "an end is final";
-const ONCE: &str = "each failure restarts once";
-
-/// Restarts of the single Jobs of a ReplicatedJob, and those that count.
-fn restarts_of(status: &JobSetStatus, name: &str) -> (Vec<i32>, Vec<i32>) {
-    let entry = status.replicated_jobs_status.iter().find(|entry| entry.name == name);
-    entry.map_or_else(Default::default, |entry| {
-        (entry.job_restarts.clone(), entry.job_restarts_count_towards_max.clone())
-    })
-}
-
-fn count(counts: &[i32], index: i32) -> i32 {
-    usize::try_from(index).ok().and_then(|index| counts.get(index)).copied().unwrap_or(0)
-}

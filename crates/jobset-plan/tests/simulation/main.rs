@@ -33,5 +33,6 @@ mod scenarios;
 mod scheduler;
 mod seeds;
 mod specs;
+mod status_rules;
 mod users;
 mod world;

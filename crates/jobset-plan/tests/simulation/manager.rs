@@ -11,7 +11,7 @@ use crate::{
     world::{Millis, World, timestamp},
 };
 use jobset_api::{JobSet, JobSetStatus};
-use jobset_plan::{Event, Plan, Snapshot, StatusTiming, plan};
+use jobset_plan::{Action, Event, Plan, Snapshot, StatusTiming, only_counts, plan};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A process that is started as a leader.
@@ -46,6 +46,8 @@ struct Look {
     status: Option<(JobSetStatus, bool)>,
     events: Vec<Event>,
     requeue_after: Option<Duration>,
+    /// Actions that wait until the others are carried out.
+    then: Vec<Errand>,
     /// Actions that a planted bug keeps for after the status.
     late: Vec<Errand>,
 }
@@ -79,6 +81,7 @@ impl World {
             return;
         }
         self.note_process(process, || "dies".to_owned());
+        self.referee.count("dies");
         if self.processes.iter().all(|process| !process.alive) {
             let pause = self.rng.u64(100..15_000);
             self.after(pause, Happening::Start);
@@ -132,28 +135,41 @@ impl World {
                 if waiting.is_empty() { String::new() } else { format!("; {}", waiting.join("; ")) };
             format!("looks at JobSet {name} ({uid}): {} actions, {status}{waiting}", actions.len())
         });
-        let errands: Vec<Errand> =
-            actions.into_iter().map(|action| errand::of_action(&family.jobset, action)).collect();
+        let wrote = !actions.is_empty();
+        let waits = |action: &Action| action.needs_surroundings() && !self.surroundings_are_ignored();
+        let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(waits);
+        let errands = |actions: Vec<Action>| -> Vec<Errand> {
+            actions.into_iter().map(|action| errand::of_action(&family.jobset, action)).collect()
+        };
+        let (then, first) = (errands(then), errands(first));
         let mut look = Look {
-            jobset: family.jobset,
-            in_flight: errands.len(),
+            jobset: family.jobset.clone(),
+            in_flight: 0,
             failures: Vec::new(),
-            wrote: !errands.is_empty(),
+            wrote,
             status: status.map(|status| (status, status_is_urgent)),
             events,
             requeue_after,
+            then,
             late: Vec::new(),
         };
         if self.status_goes_first() && look.status.is_some() {
-            look.late = errands;
-            look.in_flight = 0;
+            look.late = first.into_iter().chain(std::mem::take(&mut look.then)).collect();
             self.processes[process].looks.insert(uid.to_owned(), look);
             self.store_status(process, uid);
             return;
         }
         self.processes[process].looks.insert(uid.to_owned(), look);
+        self.send_all(process, uid, first);
+    }
+
+    /// Sends requests side by side, if there are any, and goes on when all are answered.
+    fn send_all(&mut self, process: usize, uid: &str, errands: Vec<Errand>) {
         if errands.is_empty() {
-            self.store_status(process, uid);
+            return self.actions_are_done(process, uid);
+        }
+        if let Some(look) = self.processes[process].looks.get_mut(uid) {
+            look.in_flight = errands.len();
         }
         for errand in errands {
             self.send(process, errand, Some(uid));
@@ -176,9 +192,10 @@ impl World {
                 self.actions_are_done(process, uid);
             }
         } else if failure.is_none() {
+            let carried_out = look.failures.is_empty();
             let now = Duration::from_millis(self.now);
             self.processes[process].timing.entry(uid.to_owned()).or_default().stored(now);
-            self.end_look(process, uid);
+            if carried_out { self.end_look(process, uid) } else { self.fail_look(process, uid) }
         } else if self.status_failures_are_swallowed() {
             self.processes[process].looks.remove(uid);
             self.processes[process].queue.done(uid);
@@ -189,14 +206,34 @@ impl World {
 
     /// All actions were answered.
     fn actions_are_done(&mut self, process: usize, uid: &str) {
-        let Some(look) = self.processes[process].looks.get(uid) else { return };
-        if look.failures.is_empty() {
+        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
+        let then = std::mem::take(&mut look.then);
+        if !look.failures.is_empty() {
+            if self.failures_are_swallowed() {
+                self.processes[process].looks.remove(uid);
+                self.processes[process].queue.done(uid);
+            } else {
+                self.store_counts(process, uid);
+            }
+        } else if then.is_empty() {
             self.store_status(process, uid);
-        } else if self.failures_are_swallowed() {
-            self.processes[process].looks.remove(uid);
-            self.processes[process].queue.done(uid);
         } else {
-            self.fail_look(process, uid);
+            self.send_all(process, uid, then);
+        }
+    }
+
+    /// What was to be done is not done. What was counted holds all the same.
+    fn store_counts(&mut self, process: usize, uid: &str) {
+        let now = Duration::from_millis(self.now);
+        let Process { looks, timing, .. } = &mut self.processes[process];
+        let Some(look) = looks.get_mut(uid) else { return };
+        let counts = look.status.take().and_then(|(new, _)| only_counts(look.jobset.status.as_ref(), &new));
+        match counts {
+            Some(counts) if timing.entry(uid.to_owned()).or_default().wait(false, now).is_zero() => {
+                let errand = errand::of_status(&look.jobset, counts);
+                self.send(process, errand, Some(uid));
+            }
+            _ => self.fail_look(process, uid),
         }
     }
 
@@ -209,10 +246,7 @@ impl World {
 
     fn store_status(&mut self, process: usize, uid: &str) {
         let now = Duration::from_millis(self.now);
-        let (looks, timing) = {
-            let process = &mut self.processes[process];
-            (&mut process.looks, &mut process.timing)
-        };
+        let Process { looks, timing, .. } = &mut self.processes[process];
         let Some(look) = looks.get_mut(uid) else { return };
         let timing = timing.entry(uid.to_owned()).or_default();
         let Some((status, is_urgent)) = look.status.take() else {
@@ -224,13 +258,7 @@ impl World {
             look.requeue_after = Some(look.requeue_after.map_or(wait, |after| after.min(wait)));
             return self.end_look(process, uid);
         }
-        let metadata = &look.jobset.metadata;
-        let errand = Errand::Status {
-            name: metadata.name.clone().unwrap_or_default(),
-            uid: uid.to_owned(),
-            version: metadata.resource_version.clone(),
-            status: Box::new(status),
-        };
+        let errand = errand::of_status(&look.jobset, status);
         look.wrote = true;
         self.send(process, errand, Some(uid));
     }
@@ -242,12 +270,8 @@ impl World {
         }
         if !look.late.is_empty() {
             let late = std::mem::take(&mut look.late);
-            look.in_flight = late.len();
             self.processes[process].looks.insert(uid.to_owned(), look);
-            for errand in late {
-                self.send(process, errand, Some(uid));
-            }
-            return;
+            return self.send_all(process, uid, late);
         }
         if look.wrote {
             if let Some(at) = self.processes[process].queue.go_on(uid, self.now) {

@@ -4,7 +4,7 @@
 use crate::{
     api_server::{Change, Request},
     observe::Family,
-    seeds::{first_failure, seeds_until},
+    seeds::run,
     world::World,
 };
 use jobset_api::{JobSet, jobset::RestartStrategy};
@@ -40,6 +40,8 @@ pub(crate) enum Bug {
     PreviousKept,
     /// One restart too many.
     MaxRestartsOffByOne,
+    /// Jobs do not wait for the Service and the claims of their plan.
+    SurroundingsIgnored,
     /// BlockingRecreate is Recreate.
     BlockingIgnored,
     /// A Job that failed is looked at, whatever attempt it is of.
@@ -47,7 +49,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::NameInsteadOfUid,
@@ -61,6 +63,7 @@ impl Bug {
         Self::ResumeForgotten,
         Self::PreviousKept,
         Self::MaxRestartsOffByOne,
+        Self::SurroundingsIgnored,
         Self::BlockingIgnored,
         Self::PreviousFailuresCount,
     ];
@@ -89,6 +92,11 @@ impl World {
     /// See [`Bug::StatusFailureSwallowed`].
     pub(crate) fn status_failures_are_swallowed(&self) -> bool {
         self.has(Bug::StatusFailureSwallowed)
+    }
+
+    /// See [`Bug::SurroundingsIgnored`].
+    pub(crate) fn surroundings_are_ignored(&self) -> bool {
+        self.has(Bug::SurroundingsIgnored)
     }
 
     /// What a process remembers besides its index, for [`Bug::NameInsteadOfUid`].
@@ -188,7 +196,7 @@ impl World {
 fn planted_bugs_are_found() {
     let mut missed = Vec::new();
     for bug in Bug::ALL {
-        match first_failure(0, seeds_until(10_000), Some(bug)) {
+        match run(0, 10_000, Some(bug)).failure {
             Some(failure) => println!("{bug:?}: found at seed {}: {}", failure.seed, failure.violation.rule),
             None => missed.push(bug),
         }

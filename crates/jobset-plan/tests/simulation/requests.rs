@@ -81,6 +81,7 @@ impl World {
         let refused = self.refuses.and_then(|refuses| refuses(&sent.request, self.refused));
         self.refused += u32::from(refused.is_some());
         if let Some(why) = refused.or_else(|| self.happens(faults.refuses).then_some(Refusal::Unavailable)) {
+            self.referee.count(&format!("{why:?}"));
             return (Err(why), self.travel());
         }
         self.check_request(sent);
@@ -90,6 +91,7 @@ impl World {
         let lost = self.loses.is_some_and(|loses| loses(&sent.request, self.lost));
         self.lost += u32::from(lost);
         if lost || self.happens(faults.loses) {
+            self.referee.count("NoAnswer");
             return (Err(Refusal::NoAnswer), PATIENCE);
         }
         (answer, self.travel())

@@ -45,6 +45,12 @@ pub(crate) enum Deed {
         number: usize,
         label: &'static str,
     },
+    /// One of its Jobs is taken away from it, and deleted after a while.
+    Disown {
+        number: usize,
+    },
+    /// Jobs that belong to nobody go.
+    DeleteDisowned,
     /// Its Service goes.
     DeleteService,
 }
@@ -62,7 +68,7 @@ impl World {
     }
 
     fn schedule_act(&mut self, name: &str, at: Millis) {
-        let what = match self.rng.u8(0..21) {
+        let what = match self.rng.u8(0..22) {
             0..=2 => Deed::Suspend(true),
             3..=7 => {
                 // Suspended, often changed, and resumed: soon, or late.
@@ -84,6 +90,11 @@ impl World {
                 number: self.rng.usize(0..6),
                 label: if self.rng.bool() { "99" } else { "x" },
             },
+            20 => {
+                let later = at + self.rng.u64(100..60_000);
+                self.act(later, name, Deed::DeleteDisowned);
+                Deed::Disown { number: self.rng.usize(0..6) }
+            }
             _ => Deed::DeleteService,
         };
         self.act(at, name, what);
@@ -102,6 +113,8 @@ impl World {
             }
             what => format!("JobSet {name}: {what:?}"),
         });
+        let deed = format!("{:?}", act.what);
+        self.referee.count(deed.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
         match &act.what {
             Deed::Suspend(suspend) => self.edit(name, |jobset| jobset.spec.suspend = Some(*suspend)),
             Deed::Ttl(seconds) => self.edit(name, |jobset| jobset.spec.ttl_seconds_after_finished = *seconds),
@@ -152,6 +165,19 @@ impl World {
                 if *foreground {
                     self.server.update_job(&job.uid, |job| job.deleting = true);
                 } else {
+                    self.scheduler.release_all(&job.uid);
+                    self.server.end_job(&job.uid);
+                }
+            }
+            Deed::Disown { number } => {
+                if let Some(job) = self.job_of(name, *number) {
+                    self.server.update_job(&job.uid, |job| job.owners = None);
+                }
+            }
+            Deed::DeleteDisowned => {
+                let disowned: Vec<_> =
+                    self.server.jobs.values().filter(|job| job.owner().is_none()).cloned().collect();
+                for job in disowned {
                     self.scheduler.release_all(&job.uid);
                     self.server.end_job(&job.uid);
                 }

@@ -91,6 +91,7 @@ impl World {
         // The index keeps its own order, which is not one that can be replayed.
         look.sort();
         doubtful.sort();
+        self.referee.count("list");
         self.note_process(process, || format!("has read a list of {} {kind:?}", list.len()));
         for uid in look {
             self.look_at(process, uid);
