@@ -55,11 +55,12 @@ impl Level {
 
     fn filter(self) -> EnvFilter {
         // Libraries speak only when something is wrong, unless everything is asked for.
+        // A request that failed is told by whoever sent it: kube's client tells it once more, without what it was.
         EnvFilter::new(match self {
             Self::Error => "error",
-            Self::Info => "info,kube=warn,hyper=warn,tower=warn,rustls=warn,kube_lease_manager=warn",
+            Self::Info => "info,kube=warn,hyper=warn,tower=warn,rustls=warn,kube_client::client::builder=off",
             Self::Debug => {
-                "debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info,kube_lease_manager=info"
+                "debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info,kube_client::client::builder=off"
             }
             Self::Trace => "trace,kube=debug,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info",
             Self::TraceAll => "trace",
