@@ -6,12 +6,15 @@
 //! Job are stopping completes without the gate, and restarts with it).
 
 use crate::{
+    fates::{Fate, Fates},
     faults::Faults,
     invariants::Ledger,
     restart_times::Restart,
     world::{Millis, Setting, World},
 };
 use jobset_api::{JobSet, jobset::ReplicatedJob};
+use jobset_plan::Gates;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 const WORLDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
@@ -75,6 +78,44 @@ fn restarts(world: &World) -> BTreeMap<(String, i32), Restart> {
             .collect::<Vec<_>>()
     };
     ledgers.flat_map(of).collect()
+}
+
+/// What the gate is for: pods that take long to stop. All take half a minute here, and one Job of three fails.
+#[test]
+fn a_restart_takes_one_grace_period_instead_of_two() {
+    let pod = json!({"spec": {"containers": [{"name": "main"}]}});
+    let spec = json!({
+        "replicatedJobs": [{"name": "worker", "replicas": 3, "template": {"spec": {"parallelism": 1, "completions": 1, "template": pod}}}],
+        "failurePolicy": {"maxRestarts": 1},
+    });
+    let jobset = json!({"metadata": {"name": "train", "namespace": "team"}, "spec": spec});
+    let jobset: JobSet = serde_json::from_value(jobset).unwrap();
+    let fate = |index: i32| {
+        let fails = (index == 0).then_some(("BackoffLimitExceeded", "it does not converge"));
+        let runs = if index == 0 { 5_000 } else { 60_000 };
+        let fate = Fate { until_ready: 1_000, runs, stops: 30_000, fails, never_ready: false, flaps: false };
+        (format!("train-worker-{index}"), (0, 0), fate)
+    };
+    let [without, with] = [false, true].map(|gate| {
+        let given = (0..3).map(fate).collect();
+        let fates = Fates { seed: 1, failing: 0, one_slot: false, slowest_stop: 1_000, given };
+        let gates = Gates { restart_on_failure_target: gate, ..Gates::default() };
+        let (jobsets, faults) = (vec![jobset.clone()], Faults::default());
+        let mut world =
+            World::new(Setting { seed: 1, gates, faults, fates, jobsets, room: 10, bug: None }, true);
+        if let Err(violation) = world.run() {
+            panic!("the rule that {}: {}\n{}", violation.rule, violation.how, world.history());
+        }
+        restarts(&world)[&("train".to_owned(), 0)].made
+    });
+    println!(
+        "three Jobs whose pods take 30 s to stop: all made anew after {without} ms, with the gate {with} ms"
+    );
+    assert!(
+        (60_000..64_000).contains(&without),
+        "first the pods of the one, then those of the others: {without} ms"
+    );
+    assert!((30_000..34_000).contains(&with), "all at once: {with} ms");
 }
 
 #[test]

@@ -15,7 +15,8 @@ pub(crate) struct RestartTimes {
 struct Times {
     made: BTreeSet<String>,
     complete: Option<Millis>,
-    fails: Option<Millis>,
+    /// When each Job failed, by UID.
+    failed: BTreeMap<String, Millis>,
     left: Option<Millis>,
 }
 
@@ -33,7 +34,7 @@ impl RestartTimes {
     pub(crate) fn job_was_stored(&mut self, job: &Job, wanted: usize, now: Millis) {
         let times = self.attempts.entry(job.attempts().0).or_default();
         if job.failure_target.is_some() && !job.deleting {
-            times.fails.get_or_insert(now);
+            times.failed.entry(job.uid.clone()).or_insert(now);
         }
         if times.made.insert(job.name.clone()) && times.made.len() == wanted {
             times.complete.get_or_insert(now);
@@ -50,9 +51,11 @@ impl RestartTimes {
     /// The restarts of the whole JobSet, by the attempt that failed.
     pub(crate) fn restarts(&self) -> impl Iterator<Item = (i32, Restart)> {
         self.attempts.iter().filter_map(|(attempt, times)| {
-            let (fails, left) = times.fails.zip(times.left)?;
+            let left = times.left?;
+            // Earlier failures had their own consequences.
+            let fails = times.failed.values().copied().filter(|at| *at <= left).max()?;
             let complete = self.attempts.get(&(attempt + 1))?.complete?;
-            let restart = Restart { decided: left.checked_sub(fails)?, made: complete.checked_sub(fails)? };
+            let restart = Restart { decided: left - fails, made: complete.checked_sub(fails)? };
             Some((*attempt, restart))
         })
     }
