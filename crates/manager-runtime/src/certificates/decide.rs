@@ -181,16 +181,19 @@ pub fn carried_out(
         }
         (Decision::NewServer { .. }, Some(material)) => {
             let signing = Pair { certificate: material.bundle.clone(), key: material.authority_key.clone() };
-            match issue::server(&signing, &wanted.dns_names, now, times.server) {
-                Ok(server) => Material { server, ..material },
-                // A CA whose key is lost signs no more: the next one takes over.
-                Err(_) => Material::new(Some(&material), trusted, wanted, now)?,
+            let server = issue::server(&signing, &wanted.dns_names, now, times.server);
+            match server.map(|server| Material { server, ..material.clone() }) {
+                Ok(renewed) if renewed.check(&wanted.dns_names, now).is_ok() => renewed,
+                // A CA whose key is lost, or is another's, signs no more: the next one takes over.
+                _ => Material::new(Some(&material), trusted, wanted, now)?,
             }
         }
         (Decision::NewServer { .. } | Decision::NewAuthority { .. }, material) => {
             Material::new(material.as_ref(), trusted, wanted, now)?
         }
     };
+    // What would be found wanting again must not be written, or it would be written over and over.
+    new.check(&wanted.dns_names, now).map_err(IssueError::Unusable)?;
     Ok(Some(new.into_secret(found, wanted)))
 }
 

@@ -149,6 +149,24 @@ fn a_ca_that_lost_its_key_is_replaced_only_when_it_must_sign() {
 }
 
 #[test]
+fn a_key_of_another_ca_signs_nothing() {
+    let mut secret = spoilt(CERTIFICATE, "garbage");
+    let other = Material::read(&fresh()).unwrap().authority_key;
+    secret.data.as_mut().unwrap().insert(AUTHORITY_KEY.to_owned(), ByteString(other.into_bytes()));
+    let (decision, after) = step(Some(&secret), "", start());
+    assert!(matches!(decision, Decision::NewServer { .. }), "{decision:?}");
+    keeps(&after.unwrap(), start());
+}
+
+#[test]
+fn a_name_that_cannot_be_served_is_an_error_and_not_written() {
+    let wanted = Wanted { dns_names: vec!["no name".to_owned()], ..wanted() };
+    let decision = decide(None, &wanted, start());
+    let error = carried_out(&decision, None, "", &wanted, start()).unwrap_err().to_string();
+    assert!(error.contains("no name"), "{error}");
+}
+
+#[test]
 fn other_names_need_another_certificate() {
     let secret = fresh();
     let renamed = Wanted { dns_names: vec!["renamed.home.svc".to_owned()], ..wanted() };

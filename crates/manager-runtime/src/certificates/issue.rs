@@ -21,6 +21,9 @@ pub enum IssueError {
     /// The CA cannot sign.
     #[error("cannot sign with the CA: {0}")]
     Authority(String),
+    /// Clients would refuse what was made.
+    #[error("cannot make a certificate that serves: {0}")]
+    Unusable(String),
     /// The end is beyond what certificates can say.
     #[error("a certificate cannot end at {0}")]
     Time(Timestamp),
