@@ -121,7 +121,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
             certificates: options.metrics_cert_dir,
             options: tls_options(tls_profile.as_ref()),
         };
-        let ended = server.serve(metrics.clone(), client.clone(), shutdown.clone());
+        let ended = server.serve(metrics.clone(), client.clone(), log.clone(), shutdown.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
             if let Err(error) = ended.await {

@@ -63,6 +63,12 @@ pub const OPERATOR_CRD: &str = "jobsetoperators.operator.openshift.io";
 pub const PROMETHEUS_ROLE: &str = "jobset-prometheus-k8s";
 /// What Prometheus scrapes.
 pub const SERVICE_MONITOR: &str = "jobset-controller-manager-metrics-monitor";
+/// Service of the operator's own metrics.
+pub const OPERATOR_METRICS_SERVICE: &str = "jobset-operator-metrics-service";
+/// Secret of the certificate that the operator's own metrics are served with.
+pub const OPERATOR_METRICS_SECRET: &str = "jobset-operator-metrics-cert";
+/// What Prometheus scrapes of the operator.
+pub const OPERATOR_SERVICE_MONITOR: &str = "jobset-operator-metrics-monitor";
 /// What Prometheus warns of.
 pub const PROMETHEUS_RULE: &str = "jobset-controller-manager-alerts";
 /// `ClusterRole` of whoever may change a project: aggregated into admin and edit.

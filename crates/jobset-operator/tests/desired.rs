@@ -175,7 +175,7 @@ fn what_an_object_needs_stands_before_it() {
     );
     assert!(deployment < position("NetworkPolicy", "jobset-controller-manager"));
     // What a cluster may not have comes last.
-    assert_eq!(position("ServiceMonitor", "jobset-controller-manager-metrics-monitor"), all.len() - 2);
+    assert_eq!(position("ServiceMonitor", "jobset-controller-manager-metrics-monitor"), all.len() - 4);
     assert_eq!(position("PrometheusRule", "jobset-controller-manager-alerts"), all.len() - 1);
 }
 

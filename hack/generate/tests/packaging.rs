@@ -332,7 +332,8 @@ fn each_descriptor_is_about_a_field_that_exists() {
     assert_eq!(owned["name"], crd["metadata"]["name"]);
     for (descriptors, part) in [("specDescriptors", "spec"), ("statusDescriptors", "status")] {
         for descriptor in owned[descriptors].as_array().unwrap() {
-            let node = &schema[part]["properties"][descriptor["path"].as_str().unwrap()];
+            let path = descriptor["path"].as_str().unwrap().split('.');
+            let node = path.fold(&schema[part], |node, field| &node["properties"][field]);
             assert!(node.is_object(), "{descriptor}");
             for option in descriptor["x-descriptors"].as_array().unwrap() {
                 if let Some(value) =

@@ -17,7 +17,7 @@
 use super::operand_state::OperandState;
 use super::plan::{Problem, Settings};
 use crate::names;
-use crate::observe::{ObjectKey, Observed};
+use crate::observe::{ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::CertificateProvider;
 use k8s_openapi::api::core::v1::Secret;
@@ -128,30 +128,29 @@ pub(super) fn decide_certification(
     let mut waiting = Vec::new();
     let mut issue = Vec::new();
     let mut look_again = None;
-    match wanted {
-        Provider::CertManager if !observed.cert_manager() => problems.push(Problem {
+    if wanted == Provider::CertManager && !observed.cert_manager() {
+        problems.push(Problem {
             reason: "MissingDependency",
             message: "please make sure that cert-manager is installed on your cluster".to_owned(),
-        }),
-        Provider::CertManager => waiting = missing_certificates(observed),
-        Provider::BuiltIn => {
-            for wanted in built_in(&settings.namespace) {
-                let found = secret_in(observed, &wanted.secret);
-                match decide(found.as_ref(), &wanted, now) {
-                    Decision::Keep { until } => {
-                        look_again =
-                            Some(look_again.map_or(until, |earliest: Timestamp| earliest.min(until)));
-                    }
-                    Decision::Refuse { reason } => {
-                        problems.push(Problem { reason: "ForeignSecret", message: reason });
-                    }
-                    decision => {
-                        if !observed.secrets.contains_key(&wanted.secret) {
-                            waiting.push(format!("Secret {} is being made", wanted.secret));
-                        }
-                        issue.push(Issue { wanted, decision });
-                    }
+        });
+    } else if wanted == Provider::CertManager {
+        waiting = missing_certificates(observed);
+    }
+    let built_in = built_in(&settings.namespace).into_iter().filter(|_| wanted == Provider::BuiltIn);
+    for wanted in built_in.chain(operator_metrics(settings, observed)) {
+        let found = secret_in(observed, &wanted.secret);
+        match decide(found.as_ref(), &wanted, now) {
+            Decision::Keep { until } => {
+                look_again = Some(look_again.map_or(until, |earliest: Timestamp| earliest.min(until)));
+            }
+            Decision::Refuse { reason } => {
+                problems.push(Problem { reason: "ForeignSecret", message: reason });
+            }
+            decision => {
+                if !observed.secrets.contains_key(&wanted.secret) {
+                    waiting.push(format!("Secret {} is being made", wanted.secret));
                 }
+                issue.push(Issue { wanted, decision });
             }
         }
     }
@@ -175,7 +174,7 @@ pub(super) fn decide_certification(
         state.as_ref().and_then(|state| state.annotations.get(name)) == hash && hash.is_some()
     };
     let settled = serving == Some(wanted)
-        && issue.is_empty()
+        && issue.iter().all(|issue| issue.wanted.secret == names::OPERATOR_METRICS_SECRET)
         && state.as_ref().is_some_and(OperandState::is_rolled_out)
         && mounted_provider(observed) == serving
         && is_served(names::WEBHOOK_CERTIFICATE_HASH, hashes.as_ref().map(|(webhook, _)| webhook))
@@ -250,7 +249,20 @@ fn built_in(namespace: &str) -> [Wanted; 2] {
         (Provider::BuiltIn.webhook_secret(), names::WEBHOOK_SERVICE, "jobset-webhook-ca"),
         (Provider::BuiltIn.metrics_secret(), names::METRICS_SERVICE, "jobset-metrics-ca"),
     ]
-    .map(|(secret, service, authority)| Wanted {
+    .map(|(secret, service, authority)| wanted_secret(namespace, secret, service, authority))
+}
+
+/// What the operator serves its own metrics with, where somebody may want to scrape them.
+fn operator_metrics(settings: &Settings, observed: &Observed) -> Option<Wanted> {
+    let (secret, service) = (names::OPERATOR_METRICS_SECRET, names::OPERATOR_METRICS_SERVICE);
+    observed
+        .apis
+        .contains(kinds::SERVICE_MONITOR_CRD)
+        .then(|| wanted_secret(&settings.namespace, secret, service, "jobset-operator-metrics-ca"))
+}
+
+fn wanted_secret(namespace: &str, secret: &str, service: &str, authority: &str) -> Wanted {
+    Wanted {
         namespace: namespace.to_owned(),
         secret: secret.to_owned(),
         labels: BTreeMap::new(),
@@ -258,7 +270,7 @@ fn built_in(namespace: &str) -> [Wanted; 2] {
         authority: authority.to_owned(),
         organization: names::OPERATOR.to_owned(),
         times: Times::default(),
-    })
+    }
 }
 
 /// The names by which a Service is called.

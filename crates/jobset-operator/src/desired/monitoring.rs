@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 /// Where each alert is explained: a page of this repository.
 const RUNBOOKS: &str = "docs/runbooks";
 
-/// `ServiceMonitor` and `PrometheusRule`, as far as they can be created.
+/// What has operand and operator scraped, and `PrometheusRule`, as far as they can be created.
 pub(super) fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     #[derive(Template)]
     #[template(path = "service-monitor.yaml")]
@@ -16,6 +16,11 @@ pub(super) fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredErro
         name: &'a str,
         metrics_secret: &'a str,
         server_name: String,
+        operator: &'a str,
+        operator_service: &'a str,
+        operator_monitor: &'a str,
+        operator_secret: &'a str,
+        operator_server_name: String,
     }
     #[derive(Template)]
     #[template(path = "prometheus-rule.yaml")]
@@ -31,6 +36,11 @@ pub(super) fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredErro
             name: names::SERVICE_MONITOR,
             metrics_secret: inputs.certificates.metrics_secret(),
             server_name: format!("{}.{namespace}.svc", names::METRICS_SERVICE),
+            operator: names::OPERATOR,
+            operator_service: names::OPERATOR_METRICS_SERVICE,
+            operator_monitor: names::OPERATOR_SERVICE_MONITOR,
+            operator_secret: names::OPERATOR_METRICS_SECRET,
+            operator_server_name: format!("{}.{namespace}.svc", names::OPERATOR_METRICS_SERVICE),
         };
         all.extend(template::objects("service-monitor.yaml", &template)?);
     }

@@ -61,6 +61,7 @@ fn deployment(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredErro
         name: &'a str,
         image: &'a str,
         operand_image: &'a str,
+        metrics_secret: &'a str,
     }
     template::objects(
         "operator.yaml",
@@ -68,6 +69,7 @@ fn deployment(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredErro
             name: names::OPERATOR,
             image: &inputs.operator_image,
             operand_image: &inputs.operand_image,
+            metrics_secret: names::OPERATOR_METRICS_SECRET,
         },
     )
 }

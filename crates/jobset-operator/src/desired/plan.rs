@@ -303,6 +303,7 @@ fn secrets(
     certification: &Certification,
     issue: &[Issue],
 ) -> Vec<Step> {
+    let operators_own = (Provider::BuiltIn, names::OPERATOR_METRICS_SECRET);
     let is_to_be_issued = |name: &str| issue.iter().any(|issue| issue.wanted.secret == name);
     let step = |provider: Provider, name: &str| {
         let live = observed.get("Secret", name)?;
@@ -329,6 +330,7 @@ fn secrets(
         .into_iter()
         .filter(|&provider| certification.keeps(provider))
         .flat_map(|provider| provider.secrets().iter().map(move |name| (provider, *name)))
+        .chain([operators_own])
         .filter(|(_, name)| !is_to_be_issued(name))
         .filter_map(|(provider, name)| step(provider, name))
         .collect()

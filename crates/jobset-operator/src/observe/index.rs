@@ -227,7 +227,8 @@ impl State {
         }
         self.secrets.insert(name.clone(), CertificateSecret::of(&object));
         // Of the others nobody needs the content, so that it is not kept.
-        let issued_by_us = [names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET];
+        let issued_by_us =
+            [names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET, names::OPERATOR_METRICS_SECRET];
         if issued_by_us.contains(&name.as_str()) {
             self.put(object);
         } else {

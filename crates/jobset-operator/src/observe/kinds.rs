@@ -159,6 +159,7 @@ pub const WATCHES: &[Watch] = &[
     Watch::secret(names::METRICS_SECRET),
     Watch::secret(names::BUILT_IN_WEBHOOK_SECRET),
     Watch::secret(names::BUILT_IN_METRICS_SECRET),
+    Watch::secret(names::OPERATOR_METRICS_SECRET),
     Watch::namespaced("", "ServiceAccount"),
     Watch::namespaced("", "Service"),
     Watch::namespaced("", "ConfigMap"),

@@ -184,10 +184,10 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator applies the Services of the operand's webhooks and metrics",
+        reason: "the operator applies the Services of the operand's webhooks and metrics, and of its own metrics",
         groups: &[""],
         resources: &["services"],
-        names: &[names::WEBHOOK_SERVICE, names::METRICS_SERVICE],
+        names: &[names::WEBHOOK_SERVICE, names::METRICS_SERVICE, names::OPERATOR_METRICS_SERVICE],
         verbs: MANAGE,
         ..Rule::NONE
     },
@@ -245,18 +245,22 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "without cert-manager the operator issues the operand's certificates itself",
+        reason: "the operator issues the certificate of its own metrics and, without cert-manager, the operand's",
         groups: &[""],
         resources: &["secrets"],
-        names: &[names::BUILT_IN_METRICS_SECRET, names::BUILT_IN_WEBHOOK_SECRET],
+        names: &[
+            names::BUILT_IN_METRICS_SECRET,
+            names::BUILT_IN_WEBHOOK_SECRET,
+            names::OPERATOR_METRICS_SECRET,
+        ],
         verbs: &["create", "delete", "get", "list", "patch", "watch"],
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator has the cluster's Prometheus scrape the operand",
+        reason: "the operator has the cluster's Prometheus scrape the operand and itself",
         groups: &["monitoring.coreos.com"],
         resources: &["servicemonitors"],
-        names: &[names::SERVICE_MONITOR],
+        names: &[names::SERVICE_MONITOR, names::OPERATOR_SERVICE_MONITOR],
         verbs: MANAGE,
         ..Rule::NONE
     },

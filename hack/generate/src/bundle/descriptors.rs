@@ -35,6 +35,25 @@ pub(super) fn owned_crd() -> Value {
                 "x-descriptors": select(LOG_LEVELS),
             },
             {
+                "path": "certificates.provider",
+                "displayName": "Certificates",
+                "description": "Who issues the certificates of webhooks and metrics. \
+                                Auto: cert-manager where it is installed, else the operator.",
+                "x-descriptors": select(&["Auto", "CertManager", "BuiltIn"]),
+            },
+            {
+                "path": "controller.replicas",
+                "displayName": "Controller Pods",
+                "description": "Pods of the JobSet controller. Without it, two in a highly available cluster, else one.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:podCount"],
+            },
+            {
+                "path": "controller.resources",
+                "displayName": "Controller Resources",
+                "description": "Requests and limits of CPU and memory of the JobSet controller.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:resourceRequirements"],
+            },
+            {
                 "path": "unsupportedConfigOverrides",
                 "displayName": "Unsupported Configuration Overrides",
                 "description": "Settings merged into the configuration of the JobSet controller. Not supported.",
