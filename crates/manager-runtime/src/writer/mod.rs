@@ -40,6 +40,11 @@ use turns::Turns;
 /// take up to 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// One that took so long is not tried again here: whoever waits for it has waited long enough.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {PATIENCE:?}")]
+struct NoAnswer;
+
 /// Sends write requests for one caller. Clones share all bounds.
 #[derive(Clone)]
 pub struct Writer {
@@ -127,7 +132,7 @@ impl Writer {
         let _place = self.place().await;
         match timeout(PATIENCE, request()).await {
             Ok(answer) => answer,
-            Err(_) => Err(kube::Error::Service(format!("no answer within {PATIENCE:?}").into())),
+            Err(_) => Err(kube::Error::Service(NoAnswer.into())),
         }
     }
 

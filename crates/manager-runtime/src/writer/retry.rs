@@ -1,5 +1,6 @@
 //! Which faults pass, and when to try again.
 
+use super::NoAnswer;
 use governor::Jitter;
 use kube::Error;
 use std::time::Duration;
@@ -34,9 +35,9 @@ impl Backoff {
 fn passes(error: &Error) -> bool {
     match error {
         Error::Api(status) => status.code == 429 || status.code >= 500,
-        // No connection, or one that broke, or no answer in time.
+        // No connection, or one that broke.
         Error::HyperError(_) | Error::ReadEvents(_) | Error::HttpError(_) => true,
-        Error::Service(error) => !error.is::<crate::leader::Closed>(),
+        Error::Service(error) => !error.is::<crate::leader::Closed>() && !error.is::<NoAnswer>(),
         _ => false,
     }
 }
@@ -67,6 +68,7 @@ pub(super) mod tests {
             assert_eq!(Backoff::default().after(&refusal(code, 0)), None, "{code}");
         }
         assert_eq!(Backoff::default().after(&Error::Service(crate::leader::Closed.into())), None);
+        assert_eq!(Backoff::default().after(&Error::Service(NoAnswer.into())), None);
         let mut backoff = Backoff::default();
         let delays: Vec<_> = std::iter::from_fn(|| backoff.after(&refusal(500, 0))).collect();
         assert_eq!(delays.len(), 5);
