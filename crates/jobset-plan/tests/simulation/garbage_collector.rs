@@ -24,8 +24,7 @@ impl World {
                 self.server.update_job(&job.uid, |job| job.deleting = true);
             } else if !alive.contains(owner) {
                 self.note("garbage", || format!("Job {} ({}) is gone", job.name, job.uid));
-                self.scheduler.release_all(&job.uid);
-                self.server.end_job(&job.uid);
+                self.end_job(&job.uid);
             }
         }
         for (name, uid) in leaving {

@@ -74,10 +74,8 @@ impl World {
                 self.change_job(&job, |job| job.ended = job.ended.clone().or(Some(failed)));
             }
             JobStep::Removed => {
-                self.scheduler.release_all(uid);
                 self.note("garbage", || format!("Job {} ({uid}) is gone", job.name));
-                self.server.end_job(uid);
-                self.place_pods();
+                self.end_job(uid);
             }
             // What is left is about pods that may have been stopped meanwhile.
             _ if self.job_controller.jobs.get(uid).is_none_or(|pods| pods.run != run) => {}
@@ -112,6 +110,13 @@ impl World {
                 self.place_pods();
             }
         }
+    }
+
+    /// A Job is gone, and so are its pods.
+    pub(crate) fn end_job(&mut self, uid: &str) {
+        self.scheduler.release_all(uid);
+        self.server.end_job(uid);
+        self.place_pods();
     }
 
     /// The scheduler places pods for which there is room.

@@ -165,8 +165,7 @@ impl World {
                 if *foreground {
                     self.server.update_job(&job.uid, |job| job.deleting = true);
                 } else {
-                    self.scheduler.release_all(&job.uid);
-                    self.server.end_job(&job.uid);
+                    self.end_job(&job.uid);
                 }
             }
             Deed::Disown { number } => {
@@ -178,8 +177,7 @@ impl World {
                 let disowned: Vec<_> =
                     self.server.jobs.values().filter(|job| job.owner().is_none()).cloned().collect();
                 for job in disowned {
-                    self.scheduler.release_all(&job.uid);
-                    self.server.end_job(&job.uid);
+                    self.end_job(&job.uid);
                 }
             }
             Deed::DeleteService => self.server.end_named(Kind::Services, name),
