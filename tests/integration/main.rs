@@ -85,6 +85,7 @@ fn main() -> ExitCode {
         managed_by::foreign_manager_is_left_alone,
         managed_by::own_name_is_ours,
         metrics::only_who_may_reads,
+        metrics::log_level_changes_while_it_runs,
         metrics::prometheus_reads_every_line,
         metrics::what_happens_is_counted,
         creation_failures::refusals_are_told_and_overcome,

@@ -13,7 +13,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use jobset_tests::wait::wait_for;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::client::Body;
 use kube::{Client, Config};
@@ -40,7 +40,7 @@ pub(crate) async fn only_who_may_reads(suite: Arc<Integration>) -> Result<()> {
     assert_eq!(answer.code, 200, "{}", answer.body);
     assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
     // The role is for GET; other paths there are none.
-    let posted = metrics.ask("POST", "/metrics", Some(&reader)).await?;
+    let posted = metrics.ask("POST", "/metrics", Some(&reader), "").await?;
     assert_eq!(posted.code, 403, "{}", posted.body);
     assert_eq!(metrics.get("/", Some(&reader)).await?.code, 404);
     // The audit log is written a moment later.
@@ -53,6 +53,36 @@ pub(crate) async fn only_who_may_reads(suite: Arc<Integration>) -> Result<()> {
     // Forty scrapes; the few reviews that may have come are for the tests beside this one.
     let after = (asked()?, reviews(&suite, "subjectaccessreviews")?);
     assert!(after.0 < before.0 + 10 && after.1 < before.1 + 10, "{before:?}, then {after:?}");
+    Ok(())
+}
+
+/// How much is logged changes while it runs, for whom the API server lets do that.
+pub(crate) async fn log_level_changes_while_it_runs(suite: Arc<Integration>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let server = Server::of(&suite)?;
+    let reader = scraper(&suite.client, &namespace, "reader", Some("jobset-metrics-reader")).await?;
+    let answer = server.put("/debug/flags/v", Some(&reader), "debug").await?;
+    assert_eq!(answer.code, 403, "{}", answer.body);
+
+    let rule = PolicyRule {
+        non_resource_urls: Some(vec!["/debug/flags/v".to_owned()]),
+        verbs: vec!["put".to_owned()],
+        ..PolicyRule::default()
+    };
+    let role = ClusterRole {
+        metadata: ObjectMeta { name: Some("log-level".to_owned()), ..ObjectMeta::default() },
+        rules: Some(vec![rule]),
+        ..ClusterRole::default()
+    };
+    Api::<ClusterRole>::all(suite.client.clone()).create(&PostParams::default(), &role).await?;
+    let writer = scraper(&suite.client, &namespace, "writer", Some("log-level")).await?;
+    let answer = server.put("/debug/flags/v", Some(&writer), "loud").await?;
+    assert_eq!(answer.code, 400);
+    assert!(answer.body.contains("\"loud\" is none of"), "{}", answer.body);
+    for (level, said) in [("4", "log level is now Trace\n"), ("debug", "log level is now Debug\n")] {
+        let answer = server.put("/debug/flags/v", Some(&writer), level).await?;
+        assert_eq!((answer.code, answer.body.as_str()), (200, said));
+    }
     Ok(())
 }
 
@@ -210,15 +240,19 @@ impl Server {
     }
 
     async fn get(&self, path: &str, token: Option<&str>) -> Result<Answer> {
-        self.ask("GET", path, token).await
+        self.ask("GET", path, token, "").await
     }
 
-    async fn ask(&self, method: &str, path: &str, token: Option<&str>) -> Result<Answer> {
+    async fn put(&self, path: &str, token: Option<&str>, body: &str) -> Result<Answer> {
+        self.ask("PUT", path, token, body).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Result<Answer> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let answer = self.0.send(request.body(Body::empty())?).await?;
+        let answer = self.0.send(request.body(Body::from(body.as_bytes().to_vec()))?).await?;
         let content_type = answer.headers().get(CONTENT_TYPE).map(|value| value.to_str()).transpose()?;
         Ok(Answer {
             code: answer.status().as_u16(),

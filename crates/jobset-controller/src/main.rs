@@ -8,9 +8,9 @@ use tracing::error;
 #[tokio::main]
 async fn main() -> ExitCode {
     let flags = Flags::of_process();
-    flags.logging.init();
+    let log = flags.logging.init();
     install_crypto_provider();
-    let outcome = jobset_controller::run(&flags).await;
+    let outcome = jobset_controller::run(&flags, log).await;
     #[cfg(feature = "opentelemetry")]
     manager_runtime::traces::flush();
     match outcome {

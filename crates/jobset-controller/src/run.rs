@@ -16,6 +16,7 @@ use manager_runtime::{
     events::EventSender,
     hostname,
     leader::{self, Fence, Leadership},
+    logging::LogHandle,
     metrics::Metrics,
     probes,
     queue::WorkQueue,
@@ -29,8 +30,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Runs the controller manager until a signal ends it, or one of its parts fails.
-pub async fn run(flags: &Flags) -> Result<()> {
+/// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
+/// how much it says.
+pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
     let settings = Settings::read(flags)?;
     info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
@@ -53,7 +55,7 @@ pub async fn run(flags: &Flags) -> Result<()> {
         });
     }
     if let Some(server) = settings.metrics.clone() {
-        let served = server.serve(metrics.clone(), client.clone(), shutdown.clone());
+        let served = server.serve(metrics.clone(), client.clone(), log, shutdown.clone());
         servers.spawn(async move { served.await.context("metrics.bindAddress") });
     }
     let admission = Admission::new(client.clone(), placement.clone(), &settings.gates).router();

@@ -1,10 +1,11 @@
-//! `/metrics` over HTTPS, and nothing else.
+//! `/metrics` over HTTPS, and `/debug/flags/v`, where the log level is changed while the process runs.
 
 use super::{
     Metrics,
     access::{Access, require},
 };
 use crate::{
+    logging::{Level, LogHandle},
     server::{ServeError, Server},
     tls::{Certificate, TlsError, TlsOptions},
 };
@@ -14,7 +15,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::any,
+    routing::{any, put},
 };
 use kube::Client;
 use std::{net::SocketAddr, path::PathBuf};
@@ -46,7 +47,7 @@ pub enum MetricsServerError {
 }
 
 impl MetricsServer {
-    /// Serves until `shutdown`. `client` asks the API server who may read.
+    /// Serves until `shutdown`. `client` asks the API server who may read, and who may change the level of `log`.
     ///
     /// # Errors
     /// When the address cannot be listened on, or TLS cannot be as the options want it.
@@ -54,6 +55,7 @@ impl MetricsServer {
         self,
         metrics: Metrics,
         client: Client,
+        log: LogHandle,
         shutdown: CancellationToken,
     ) -> Result<(), MetricsServerError> {
         let server = Server::bind(self.address).await?;
@@ -63,17 +65,30 @@ impl MetricsServer {
             metrics.certificates(),
             &shutdown,
         );
-        let router = router(metrics, Access::new(client));
+        let router = router(metrics, log, Access::new(client));
         Ok(server.serve_tls(&self.options, certificate, router, shutdown).await?)
     }
 }
 
-/// Serves the metrics to whom `access` lets in.
-fn router(metrics: Metrics, access: Access) -> Router {
+/// Serves whom `access` lets in.
+fn router(metrics: Metrics, log: LogHandle, access: Access) -> Router {
     Router::new()
         .route("/metrics", any(scrape))
-        .route_layer(from_fn_with_state(access, require))
         .with_state(metrics)
+        // Kubernetes: where its programs take a number for --v; here also the words of --zap-log-level.
+        .merge(Router::new().route("/debug/flags/v", put(set_level)).with_state(log))
+        .route_layer(from_fn_with_state(access, require))
+}
+
+async fn set_level(State(log): State<LogHandle>, text: String) -> Response {
+    match Level::from_zap(text.trim()) {
+        Ok(level) => {
+            log.set(level);
+            info!(?level, "log level changed");
+            format!("log level is now {level:?}\n").into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {
