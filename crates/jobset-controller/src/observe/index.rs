@@ -162,6 +162,9 @@ impl Index {
         let namespace = job.metadata.namespace.clone().unwrap_or_default();
         let name = record.name.clone();
         let mut state = self.state();
+        if source == Source::Answer && state.jobs.is_bygone(&uid, &version) {
+            return None;
+        }
         let known = OwnedJob { owner: owner.clone(), namespace, record };
         let before = state.jobs.apply(&uid, &version, source, known).ok()?;
         if let Some(before) = before.filter(|before| before.owner != owner) {

@@ -25,11 +25,19 @@ pub(crate) struct Versioned<V> {
     ended_order: VecDeque<String>,
     /// While a list is read: the UIDs in it.
     listed: Option<HashSet<String>>,
+    /// The latest version that the watch told of.
+    passed: u64,
 }
 
 impl<V> Default for Versioned<V> {
     fn default() -> Self {
-        Self { items: HashMap::new(), ended: HashSet::new(), ended_order: VecDeque::new(), listed: None }
+        Self {
+            items: HashMap::new(),
+            ended: HashSet::new(),
+            ended_order: VecDeque::new(),
+            listed: None,
+            passed: 0,
+        }
     }
 }
 
@@ -49,6 +57,13 @@ impl<V> Versioned<V> {
 
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Whether the object was gone before an answer about it came: no watch told of it, and the watch is past this
+    /// version. True only where the watch tells of every object that answers are about, as it tells in order.
+    pub(crate) fn is_bygone(&self, uid: &str, version: &str) -> bool {
+        let version = version.parse().unwrap_or(u64::MAX);
+        self.listed.is_none() && version < self.passed && !self.items.contains_key(uid)
     }
 
     /// Whether the second object was seen at a later version than the first, or the first is not known. Of two objects
@@ -78,6 +93,9 @@ impl<V> Versioned<V> {
         }
         // Kubernetes orders resource versions of one resource as numbers. One that is no number counts as new.
         let version = version.parse().unwrap_or(u64::MAX);
+        if source == Source::Watch && version != u64::MAX {
+            self.passed = self.passed.max(version);
+        }
         if let Some(item) = self.items.get_mut(uid) {
             item.watched |= source == Source::Watch;
             if version <= item.version && version != u64::MAX {
@@ -144,6 +162,19 @@ mod tests {
         assert_eq!(objects.apply("u", "10", Watch, "running"), Ok(Some("created")));
         assert_eq!(objects.apply("u", "9", Answer, "suspended"), Err(()));
         assert_eq!(objects.get("u"), Some(&"running"));
+    }
+
+    #[test]
+    fn an_answer_can_come_after_the_end() {
+        let mut objects = Versioned::default();
+        assert!(!objects.is_bygone("ours", "7"), "the watch may be late");
+        objects.begin_list();
+        objects.apply("other", "9", Watch, "").unwrap();
+        assert!(!objects.is_bygone("ours", "7"), "it may come later in the list");
+        objects.finish_list();
+        assert!(objects.is_bygone("ours", "7"), "created and deleted before the list");
+        assert!(!objects.is_bygone("ours", "10"));
+        assert!(!objects.is_bygone("other", "8"));
     }
 
     #[test]
