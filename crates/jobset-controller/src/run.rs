@@ -26,9 +26,13 @@ use manager_runtime::{
     writer::Writer,
 };
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+
+/// How long admission is answered after the end was asked for: until API servers are no longer led here.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
 /// how much it says.
@@ -95,7 +99,7 @@ async fn serve_admission(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let Some(certificate) = certificate.await else { return Ok(()) };
-    let server = Server::bind(address).await.context("webhook.port")?;
+    let server = Server::bind(address).await.context("webhook.port")?.with_farewell(FAREWELL);
     readiness.met_while_reachable("webhook", server.address());
     info!(address = %server.address(), "serving admission");
     server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")

@@ -28,7 +28,7 @@ use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -108,6 +108,7 @@ pub struct Server {
     address: SocketAddr,
     listener: TcpListener,
     limits: Limits,
+    farewell: Duration,
 }
 
 impl Server {
@@ -126,13 +127,21 @@ impl Server {
         };
         let listener = listener.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        Ok(Self { address, listener, limits: Limits::default() })
+        Ok(Self { address, listener, limits: Limits::default(), farewell: Duration::ZERO })
     }
 
     /// With these limits instead of the default ones.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Serves on for this long when it is asked to end, and has each client that it answers come back on another
+    /// connection. Whoever is led here by a Service learns a moment late that it ends; and a connection that is
+    /// closed while a request is on its way loses that request.
+    #[must_use]
+    pub fn with_farewell(self, farewell: Duration) -> Self {
+        Self { farewell, ..self }
     }
 
     /// Where it listens.
@@ -146,7 +155,7 @@ impl Server {
     /// When the listening socket fails.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) -> Result<(), ServeError> {
         let (address, acceptor) = (self.address, Bounded::new(&self.limits));
-        let router = self.within_limits(router).into_make_service();
+        let router = self.within_limits(router, shutdown.clone()).into_make_service();
         let served = self.http(shutdown).acceptor(acceptor).serve(router).await;
         served.map_err(|error| ServeError::Bind(address, error))
     }
@@ -167,17 +176,23 @@ impl Server {
         let acceptor = RustlsAcceptor::new(config)
             .handshake_timeout(self.limits.first_request)
             .acceptor(Bounded::new(&self.limits));
-        let router = self.within_limits(router).into_make_service();
+        let router = self.within_limits(router, shutdown.clone()).into_make_service();
         let served = self.http(shutdown).acceptor(acceptor).serve(router).await;
         served.map_err(|error| ServeError::Bind(address, error))
     }
 
-    fn within_limits(&self, router: Router) -> Router {
+    fn within_limits(&self, router: Router, shutdown: CancellationToken) -> Router {
         let longest = self.limits.request;
-        router.layer(from_fn(move |request: Request, next: Next| async move {
-            match timeout(longest, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => (StatusCode::REQUEST_TIMEOUT, [(CONNECTION, "close")]).into_response(),
+        router.layer(from_fn(move |request: Request, next: Next| {
+            let shutdown = shutdown.clone();
+            async move {
+                match timeout(longest, next.run(request)).await {
+                    Ok(response) if shutdown.is_cancelled() => {
+                        ([(CONNECTION, "close")], response).into_response()
+                    }
+                    Ok(response) => response,
+                    Err(_) => (StatusCode::REQUEST_TIMEOUT, [(CONNECTION, "close")]).into_response(),
+                }
             }
         }))
     }
@@ -187,6 +202,7 @@ impl Server {
         let stop = handle.clone();
         tokio::spawn(async move {
             shutdown.cancelled().await;
+            sleep(self.farewell).await;
             stop.graceful_shutdown(Some(GRACE));
         });
         let mut server = axum_server::Server::from_listener(self.listener)
@@ -327,6 +343,24 @@ mod tests {
         let mut answer = [0; 512];
         let length = stream.read(&mut answer).await.unwrap();
         String::from_utf8(answer[..length].to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_is_answered_at_the_end_comes_back_on_another_connection() {
+        let farewell = Duration::from_secs(1);
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_farewell(farewell);
+        let (address, stop) = (server.address(), CancellationToken::new());
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let task = tokio::spawn(server.serve(router, stop.clone()));
+        let mut open = TcpStream::connect(address).await.unwrap();
+        assert!(!ask(&mut open).await.contains("connection: close"));
+        stop.cancel();
+        let told = ask(&mut open).await;
+        assert!(told.contains("200 OK") && told.contains("connection: close"), "{told}");
+        assert_eq!(until_closed(&mut open).await.0, "");
+        let mut late = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut late).await.contains("200 OK"), "new connections are taken still");
+        timeout(Duration::from_secs(5), task).await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
