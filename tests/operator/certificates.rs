@@ -53,10 +53,13 @@ pub(crate) async fn cert_manager_is_asked_for_and_comes(suite: Arc<Suite>) -> Re
     let mounted = mounted(&suite).await?;
     assert_eq!(mounted, "webhook-server-cert");
     for configuration in [MUTATING, VALIDATING] {
-        assert_eq!(trusted(&suite, configuration).await?, authority, "the CA of before is gone");
+        let bundle = || async { trusted(&suite, configuration).await };
+        let only_new = |bundle: &String| *bundle == authority;
+        jobset_tests::wait::wait_for("the CA of before to go", PROMPT, bundle, only_new).await?;
     }
-    let builtin = suite.get("v1", "Secret", "jobset-builtin-webhook-server-cert").await?;
-    assert!(builtin.is_none(), "nobody needs it any more");
+    let gone =
+        || async { Ok(suite.get("v1", "Secret", "jobset-builtin-webhook-server-cert").await?.is_some()) };
+    jobset_tests::wait::wait_for("the Secret of before to go", PROMPT, gone, |exists| !exists).await?;
     Ok(())
 }
 

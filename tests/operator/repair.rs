@@ -118,9 +118,11 @@ async fn restored(
         if equals {
             return Ok(started.elapsed());
         }
-        if started.elapsed() > PROMPT {
+        // An API server takes seconds to take in a schema of this size.
+        let limit = if kind == "CustomResourceDefinition" { 3 * PROMPT } else { PROMPT };
+        if started.elapsed() > limit {
             bail!(
-                "not restored after {PROMPT:?}: is {:#?}, was {:#?}; see {}",
+                "not restored after {limit:?}: is {:#?}, was {:#?}; see {}",
                 live.as_ref().map(content),
                 content(before),
                 suite.operator.log().display()
