@@ -1,8 +1,9 @@
 //! The configuration file, decoded strictly: what is unknown, or there twice, is an error that names it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jobset_api::{Configuration, configuration};
-use std::path::Path;
+use serde_yaml::Value;
+use std::{borrow::Cow, path::Path};
 
 /// Reads a configuration file.
 pub(super) fn read(path: &Path) -> Result<Configuration> {
@@ -13,17 +14,17 @@ pub(super) fn read(path: &Path) -> Result<Configuration> {
 /// Reads the text of a configuration file.
 pub(super) fn parse(text: &str) -> Result<Configuration> {
     // Only untyped reading notices every key that repeats.
-    if let Err(error) = serde_yaml::from_str::<serde_yaml::Value>(text) {
-        let message = error.to_string();
-        bail!(if message.contains("duplicate entry") {
-            format!("strict decoding error: {message}")
-        } else {
-            message
-        });
-    }
+    let mut untyped: Value = serde_yaml::from_str(text).map_err(|error| {
+        let is_strict = error.to_string().contains("duplicate entry");
+        anyhow!("{}{error}", if is_strict { "strict decoding error: " } else { "" })
+    })?;
+    // What has no value, such as a section whose lines are all commented out, says nothing.
+    let has_nulls = drop_nulls(&mut untyped);
+    let without_nulls =
+        if has_nulls { Cow::Owned(serde_yaml::to_string(&untyped)?) } else { Cow::Borrowed(text) };
     let mut unknown = Vec::new();
     let configuration: Configuration =
-        serde_ignored::deserialize(serde_yaml::Deserializer::from_str(text), |path| {
+        serde_ignored::deserialize(serde_yaml::Deserializer::from_str(&without_nulls), |path| {
             // A field that may be absent shows as a step of its own.
             unknown.push(format!("unknown field {:?}", path.to_string().replace(".?", "")));
         })?;
@@ -41,4 +42,16 @@ pub(super) fn parse(text: &str) -> Result<Configuration> {
         );
     }
     Ok(configuration)
+}
+
+/// Takes out fields without a value. Returns whether there were any.
+fn drop_nulls(value: &mut Value) -> bool {
+    let Value::Mapping(fields) = value else { return false };
+    let before = fields.len();
+    fields.retain(|_, value| !value.is_null());
+    let mut found = fields.len() < before;
+    for (_, value) in fields {
+        found |= drop_nulls(value);
+    }
+    found
 }

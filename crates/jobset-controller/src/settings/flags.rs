@@ -5,7 +5,7 @@ use manager_runtime::{
     logging::{self, Format, TimeEncoding},
     version,
 };
-use std::{ffi::OsString, path::PathBuf};
+use std::{convert::Infallible, ffi::OsString, path::PathBuf};
 
 /// Runs groups of Jobs as one unit: the controller and admission webhooks of JobSet.
 ///
@@ -20,10 +20,10 @@ use std::{ffi::OsString, path::PathBuf};
 )]
 pub struct Flags {
     /// Configuration file (config.jobset.x-k8s.io/v1alpha1, kind Configuration). Without it, the defaults.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path)]
     pub config: Option<PathBuf>,
     /// How to reach the API server. Without it, $KUBECONFIG, then the pod's service account, then ~/.kube/config.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path)]
     pub kubeconfig: Option<PathBuf>,
     /// Address and port of the metrics server; 0 switches it off. [configuration: metrics.bindAddress, or :8443]
     #[arg(long, value_name = "ADDRESS")]
@@ -116,6 +116,12 @@ fn two_hyphens(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item 
     })
 }
 
+/// Reads a path. An empty one is as good as none: templates write `--kubeconfig=$X`.
+#[allow(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+fn path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
+}
+
 /// Reads a truth value in each way that Go knows.
 fn go_bool(text: &str) -> Result<bool, String> {
     match text {
@@ -146,6 +152,9 @@ mod tests {
         }
         assert_eq!(parse(&["-leader-elect"]).unwrap().leader_elect, Some(true));
         assert_eq!(parse(&[]).unwrap().leader_elect, None);
+        for empty in [&["--config="][..], &["--config", ""]] {
+            assert_eq!(parse(empty).unwrap().config, Some(PathBuf::new()), "{empty:?}");
+        }
     }
 
     #[test]

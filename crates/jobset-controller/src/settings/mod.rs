@@ -274,6 +274,12 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_value_says_nothing() {
+        let yaml = "webhook:\nmetrics: {certDir: , bindAddress: null}\nfeatureGates:\ntls:\nhealth: ~";
+        assert_eq!(settle(&[], yaml).unwrap().webhook.port(), 9443);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (yaml, text) in [
             ("invalidField: 1", "strict decoding error: unknown field \"invalidField\""),
