@@ -117,7 +117,7 @@ pub(crate) async fn are_renewed_in_time_without_a_new_ca(suite: Arc<Failover>) -
 /// certificates change twice in every replica, and no request fails.
 pub(crate) async fn rotate_under_load_without_a_failure(suite: Arc<Failover>) -> Result<()> {
     let (one, other) = two(&suite).await?;
-    suite.installation.balance([&one, &other]);
+    each_answers(&suite, &[&one, &other]).await?;
     let load = Load::start(&suite);
 
     let near_its_end = authority(3620, 30)?;
@@ -319,8 +319,10 @@ async fn bundles(suite: &Failover) -> Result<Vec<String>> {
 }
 
 async fn two(suite: &Failover) -> Result<(Replica, Replica)> {
-    let (one, other) = tokio::join!(suite.installation.start_ready(), suite.installation.start_ready());
-    let replicas = (one?, other?);
+    let how = How { without_election: true, ..How::default() };
+    let mut replicas = (suite.installation.start(&how).await?, suite.installation.start(&how).await?);
+    replicas.0.ready().await?;
+    replicas.1.ready().await?;
     suite.installation.balance([&replicas.0, &replicas.1]);
     Ok(replicas)
 }

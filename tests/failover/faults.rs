@@ -17,7 +17,7 @@ pub(crate) async fn refusals_and_lost_answers_lose_nothing(suite: Arc<Failover>)
     let layout = suite.installation.layout();
     let faults = Faults { too_many: 10, internal: 10, lost: 5, slow: 3 };
     let proxy = FaultyProxy::start(&layout.kubeconfig(), &layout.root().join("proxy"), faults).await?;
-    let how = How { api_server: Some((proxy.address, proxy.authority.clone())) };
+    let how = How { api_server: Some((proxy.address, proxy.authority.clone())), ..How::default() };
     let since = Timestamp::now();
     let mut replica = suite.installation.start(&how).await?;
     replica.ready().await?;

@@ -53,6 +53,9 @@ pub struct Installation {
 /// How a replica is started.
 #[derive(Clone, Debug, Default)]
 pub struct How {
+    /// It takes part in no election. A controller that loses its lease ends, and on a machine that is overloaded it
+    /// does; a test of something else than elections is better off without.
+    pub without_election: bool,
     /// Another address of the API server, and the CA of its certificate as PEM.
     pub api_server: Option<(SocketAddr, String)>,
 }
@@ -134,7 +137,7 @@ impl Installation {
         let folder = self.layout.root().join(&name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let (webhook, probes) = (free_address()?, free_address()?);
-        write(&folder.join("config.yaml"), &serde_yaml::to_string(&configuration_of(webhook, probes))?)?;
+        write(&folder.join("config.yaml"), &serde_yaml::to_string(&configuration_of(webhook, probes, how))?)?;
         // A token of its own tells it from the others in the audit log.
         let token = self.manifests.token(&self.client).await?;
         let mut kubeconfig = kubeconfig_with_token(&self.layout.kubeconfig(), &token)?;
@@ -272,7 +275,7 @@ fn credential_of(token: &str) -> Result<String> {
     Ok(format!("JTI={id}"))
 }
 
-fn configuration_of(webhook: SocketAddr, probes: SocketAddr) -> Configuration {
+fn configuration_of(webhook: SocketAddr, probes: SocketAddr, how: &How) -> Configuration {
     Configuration {
         api_version: configuration::API_VERSION.into(),
         kind: configuration::KIND.into(),
@@ -282,6 +285,7 @@ fn configuration_of(webhook: SocketAddr, probes: SocketAddr) -> Configuration {
             ..configuration::Webhook::default()
         },
         leader_election: configuration::LeaderElection {
+            leader_elect: Some(!how.without_election),
             resource_namespace: NAMESPACE.into(),
             ..configuration::LeaderElection::default()
         },
