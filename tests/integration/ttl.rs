@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use jobset_tests::wait::{holds_for, wait_for};
 
 use crate::Integration;
@@ -21,19 +22,24 @@ pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Resul
     completed.succeed("w-1").await?;
     failed.fail("w-0").await?;
     for jobset in [&completed, &failed] {
-        jobset.status_when("a terminal state", |status| !status["terminalState"].is_null()).await?;
-        // Times are whole seconds: it finished up to one second later than its status says.
-        holds_for(
-            "staying for a while",
-            Duration::from_millis(1500),
-            || jobset.get(),
-            |it| it.as_ref().is_some_and(|it| it.metadata.deletion_timestamp.is_none()),
-        )
-        .await?;
-    }
-    for jobset in [&completed, &failed] {
+        let status =
+            jobset.status_when("a terminal state", |status| !status["terminalState"].is_null()).await?;
+        let finished: Timestamp =
+            status["conditions"][0]["lastTransitionTime"].as_str().unwrap_or("").parse()?;
         wait_for("the JobSet to be gone", PATIENCE, || jobset.get(), Option::is_none).await?;
         jobset.jobs_become(&[]).await?;
+        // The audit log is written a moment later.
+        let deletion = || async {
+            let audit = suite.cluster.cluster().audit();
+            let by_us = audit.query().user(suite.controller.user()).verb("delete").resource("jobsets");
+            Ok(by_us.namespace(&jobset.namespace).name(&jobset.name).entries()?.pop())
+        };
+        let deletion = wait_for("the deletion in the audit log", PATIENCE, deletion, Option::is_some).await?;
+        let deleted = deletion.map(|entry| entry.request_received_timestamp);
+        assert!(
+            deleted >= Some(finished + Duration::from_secs(5)),
+            "finished {finished}, deleted {deleted:?}"
+        );
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 use crate::observe::{Index, Placement};
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus, conditions};
-use jobset_plan::{JobRecord, Outcome};
+use jobset_plan::{JobRecord, LabelValue, Outcome};
 use manager_runtime::metrics::{
     Metrics,
     controller::{ControllerMetrics, Running},
@@ -140,7 +140,7 @@ impl JobSetMetrics {
         let now = Timestamp::now();
         let restarts = restarts(old, new);
         for (action, count) in &restarts {
-            self.restarts.with_label_values(&[*action, cause(jobs)]).inc_by(*count);
+            self.restarts.with_label_values(&[*action, cause(jobs, old.restarts)]).inc_by(*count);
         }
         if new.restarts > old.restarts {
             self.end_attempt(jobset, "restarted", now);
@@ -234,10 +234,10 @@ fn restarts(old: &JobSetStatus, new: &JobSetStatus) -> Vec<(&'static str, u64)> 
     applied
 }
 
-/// Why the first of the failed Jobs failed.
-fn cause(jobs: &[JobRecord]) -> &'static str {
-    let failed =
-        jobs.iter().filter_map(|job| job.verdict.as_ref()).filter(|v| v.outcome != Outcome::Complete);
+/// Why the first of the failed Jobs of an attempt failed.
+fn cause(jobs: &[JobRecord], attempt: i32) -> &'static str {
+    let of_attempt = jobs.iter().filter(|job| job.restart_attempt == LabelValue::Number(attempt));
+    let failed = of_attempt.filter_map(|job| job.verdict.as_ref()).filter(|v| v.outcome != Outcome::Complete);
     let reason = failed.min_by_key(|verdict| verdict.at).map(|verdict| verdict.reason.as_str());
     CAUSES.iter().find(|cause| Some(**cause) == reason).copied().unwrap_or("Other")
 }

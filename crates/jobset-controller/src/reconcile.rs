@@ -28,8 +28,9 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// JobSets that are looked at side by side. They wait more than they work: many, so that those with thousands of
 /// requests leave room for others, whose turns the writer sees to.
 const WORKERS: usize = 128;
-/// When to look whether the Jobs of a JobSet that had the same name are gone. Nobody tells: they are no children.
-const PREDECESSOR_GOES: Duration = Duration::from_millis(500);
+/// How seldom to look at least whether the Jobs of a JobSet that had the same name are gone: they are no children,
+/// so that their end is nobody's reason to look.
+const PREDECESSOR_GOES: Duration = Duration::from_secs(3);
 
 /// When to look at a JobSet again.
 enum Next {
@@ -39,6 +40,13 @@ enum Next {
     After(Duration),
     /// When something changes.
     OnChange,
+}
+
+/// What went wrong in a look.
+struct Failed {
+    errors: Vec<ActError>,
+    /// When counts that are not stored yet can be stored.
+    counts_due: Option<Duration>,
 }
 
 /// What a reconcile needs.
@@ -87,7 +95,9 @@ impl Reconciler {
                 Ok(Ok(Next::After(_))) => Outcome::RequeueAfter,
                 Ok(Ok(Next::OnChange)) => Outcome::Success,
                 // Nothing went wrong: somebody else was faster, or is not gone yet.
-                Ok(Err(failures)) if failures.iter().all(|it| it.is_conflict() || it.is_name_held()) => {
+                Ok(Err(Failed { errors, .. }))
+                    if errors.iter().all(|it| it.is_conflict() || it.is_name_held()) =>
+                {
                     Outcome::Requeue
                 }
                 Ok(Err(_)) => Outcome::Error,
@@ -100,18 +110,19 @@ impl Reconciler {
                     self.queue.done(&uid);
                     self.queue.add_after(uid, delay);
                 }
-                Ok(Err(failures)) if failures.iter().all(ActError::is_name_held) => {
-                    debug!("Jobs of a predecessor are still there, looking again");
-                    self.queue.done(&uid);
-                    self.queue.add_after(uid, PREDECESSOR_GOES);
-                }
-                Ok(Err(failures)) => {
-                    let after = self.queue.retry(&uid);
-                    if failures.iter().all(ActError::is_conflict) {
-                        debug!(?after, "the JobSet changed meanwhile, looking again");
+                Ok(Err(Failed { errors, counts_due })) => {
+                    let longest = counts_due.unwrap_or(Duration::MAX);
+                    if errors.iter().all(ActError::is_name_held) {
+                        let after = self.queue.retry_within(&uid, longest.min(PREDECESSOR_GOES));
+                        debug!(?after, "Jobs of a predecessor are still there, looking again");
                     } else {
-                        let errors: Vec<String> = failures.iter().map(ToString::to_string).collect();
-                        warn!(?after, errors = errors.join("\n"), "trying again");
+                        let after = self.queue.retry_within(&uid, longest);
+                        if errors.iter().all(ActError::is_conflict) {
+                            debug!(?after, "the JobSet changed meanwhile, looking again");
+                        } else {
+                            let some: Vec<_> = errors.iter().take(3).map(ToString::to_string).collect();
+                            warn!(?after, count = errors.len(), errors = some.join("\n"), "trying again");
+                        }
                     }
                 }
                 Err(_) => {
@@ -123,7 +134,7 @@ impl Reconciler {
     }
 
     /// One look at one JobSet. Returns when to look again.
-    async fn reconcile(&self, uid: &str, family: &Family) -> Result<Next, Vec<ActError>> {
+    async fn reconcile(&self, uid: &str, family: &Family) -> Result<Next, Failed> {
         let began = Instant::now();
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
@@ -159,15 +170,19 @@ impl Reconciler {
             // What was to be done is not done. What was counted holds all the same.
             let counts =
                 status.as_ref().and_then(|new| jobset_plan::only_counts(jobset.status.as_ref(), new));
-            if let Some(counts) = counts
-                && self.memory.status_can_wait(uid, false).is_zero()
-            {
-                match actor.store_status(jobset, &counts).await {
-                    Ok(()) => self.memory.status_is_stored(uid),
-                    Err(failure) => failures.push(failure),
+            let mut counts_due = None;
+            if let Some(counts) = counts {
+                let wait = self.memory.status_can_wait(uid, false);
+                if wait.is_zero() {
+                    match actor.store_status(jobset, &counts).await {
+                        Ok(()) => self.memory.status_is_stored(uid),
+                        Err(failure) => failures.push(failure),
+                    }
+                } else {
+                    counts_due = Some(wait);
                 }
             }
-            return Err(failures);
+            return Err(Failed { errors: failures, counts_due });
         }
         if count > 0 {
             info!(actions = count, "carried out");
@@ -177,7 +192,8 @@ impl Reconciler {
         if let Some(status) = status {
             let wait = self.memory.status_can_wait(uid, status_is_urgent);
             if wait.is_zero() {
-                actor.store_status(jobset, &status).await.map_err(|e| vec![e])?;
+                let stored = actor.store_status(jobset, &status).await;
+                stored.map_err(|error| Failed { errors: vec![error], counts_due: None })?;
                 self.memory.status_is_stored(uid);
                 self.metrics.status_stored(jobset, &status, jobs, &self.index);
                 debug!("status stored");

@@ -25,7 +25,10 @@ use manager_runtime::{
     tls::{Certificate, TlsOptions},
     writer::Writer,
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -116,7 +119,8 @@ async fn control(
 ) -> Result<()> {
     let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
-    let watched = observe::start(&client, &index, &placement, &queue);
+    let leads = Arc::new(AtomicBool::new(false));
+    let watched = observe::start(&client, &index, &placement, &queue, &leads);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = watched.filled() => readiness.met("caches"),
@@ -133,6 +137,8 @@ async fn control(
             Some(leadership)
         }
     };
+    leads.store(true, Ordering::SeqCst);
+    index.jobsets().into_iter().for_each(|uid| queue.add(uid));
     let fence = leadership.as_ref().map_or_else(Fence::none, Leadership::fence);
     let writer = Writer::new(settings.qps, settings.burst, fence.clone()).measured(&metrics);
     let events = EventSender::start(client.clone(), "jobset", format!("jobset-{}", hostname()), &metrics);

@@ -23,7 +23,7 @@ pub(crate) fn apply(jobset: &JobSet, failed: &[&JobRecord], gates: &Gates, draft
         let message = because("jobset failed due to one or more job failures", first);
         return fail(draft, reasons::FAILED_JOBS, &message);
     };
-    match decide(policy, failed) {
+    match decide(policy, failed, draft) {
         Some((rule, job)) => act(jobset, policy, Some(rule), &rule.action, job, gates, draft),
         None => act(jobset, policy, None, &FailurePolicyAction::RestartJobSet, first, gates, draft),
     }
@@ -33,6 +33,7 @@ pub(crate) fn apply(jobset: &JobSet, failed: &[&JobRecord], gates: &Gates, draft
 fn decide<'a>(
     policy: &'a FailurePolicy,
     failed: &[&'a JobRecord],
+    draft: &mut Draft<'_>,
 ) -> Option<(&'a FailurePolicyRule, &'a JobRecord)> {
     let mut patterns_left = MOST_PATTERNS;
     policy.rules.iter().find_map(|rule| {
@@ -40,11 +41,20 @@ fn decide<'a>(
         let looked_at = patterns.len().min(patterns_left);
         patterns_left -= looked_at;
         let mut matching = failed.iter().copied().filter(|job| matches(rule, job)).peekable();
-        matching.peek()?;
+        let some = *matching.peek()?;
         if patterns.is_empty() {
             return first_failed(matching).map(|job| (rule, job));
         }
         let patterns = Patterns::of(patterns.iter().take(looked_at));
+        if let Some(first) = patterns.skipped.first() {
+            let count = patterns.skipped.len();
+            let note = format!(
+                "rule {:?} of the failure policy has message patterns that are no regular expressions of RE2, or are \
+                 too large, and match nothing ({count}, the first is {first:?}); create the JobSet with others",
+                rule.name
+            );
+            draft.remark(some, reasons::INVALID_MESSAGE_PATTERN, note);
+        }
         let speaks_of = |job: &&JobRecord| {
             job.verdict.as_ref().is_some_and(|verdict| patterns.found_in(&verdict.message))
         };

@@ -14,7 +14,9 @@
 //! | within `[…]`, `[`, `&&`, `--` and `~~` are characters | set operations |
 //! | `a**`, `a{1001}`, `(?x)`, `\u0061` are errors | mean something |
 //!
-//! Only a repetition right behind flags, as in `a(?i)*`, is refused here and not there.
+//! Some differences stay. Refused here alone: a repetition right behind flags, as in `a(?i)*`; flags without a letter;
+//! two groups of one name. Refused there alone: repetitions within one another that make more than a thousand;
+//! classes such as `\p{Alphabetic}` that are no scripts.
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
@@ -27,17 +29,28 @@ pub(crate) const MOST_PATTERNS: usize = 1000;
 const MOST_BYTES: usize = 1 << 20;
 
 /// The patterns of one rule, compiled once for all failed Jobs.
-pub(crate) struct Patterns(Vec<Regex>);
+pub(crate) struct Patterns<'a> {
+    compiled: Vec<Regex>,
+    /// What is no pattern of RE2, or too large a one: it matches nothing.
+    pub(crate) skipped: Vec<&'a str>,
+}
 
-impl Patterns {
-    /// Compiles them. One that is no pattern of RE2 matches nothing.
-    pub(crate) fn of<'a>(patterns: impl IntoIterator<Item = &'a String>) -> Self {
-        Self(patterns.into_iter().filter_map(|pattern| compile(pattern)).collect())
+impl<'a> Patterns<'a> {
+    /// Compiles them.
+    pub(crate) fn of(patterns: impl IntoIterator<Item = &'a String>) -> Self {
+        let (mut compiled, mut skipped) = (Vec::new(), Vec::new());
+        for pattern in patterns {
+            match compile(pattern) {
+                Some(regex) => compiled.push(regex),
+                None => skipped.push(pattern.as_str()),
+            }
+        }
+        Self { compiled, skipped }
     }
 
     /// Whether any of them is found in `message`.
     pub(crate) fn found_in(&self, message: &str) -> bool {
-        self.0.iter().any(|regex| regex.is_match(message.as_bytes()))
+        self.compiled.iter().any(|regex| regex.is_match(message.as_bytes()))
     }
 }
 

@@ -68,7 +68,8 @@ pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) 
 fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
     jobset.spec.replicated_jobs.iter().all(|replicated_job| {
         let entry = status.replicated_jobs_status.iter().find(|entry| entry.name == replicated_job.name);
-        entry.map_or(0, |entry| entry.ready + entry.succeeded) == replicated_job.replicas
+        let done = entry.map_or(0, |entry| i64::from(entry.ready) + i64::from(entry.succeeded));
+        done == i64::from(replicated_job.replicas)
     })
 }
 

@@ -256,11 +256,16 @@ impl<K: Clone + Ord + Hash> WorkQueue<K> {
     /// Work on the key failed. It comes back after a delay that doubles with each failure in a row, from 20 ms
     /// to five minutes, a quarter of it at random. Returns the delay.
     pub fn retry(&self, key: &K) -> Duration {
+        self.retry_within(key, LONGEST_DELAY)
+    }
+
+    /// Like [`Self::retry`], with a shorter longest delay.
+    pub fn retry_within(&self, key: &K, longest: Duration) -> Duration {
         let mut state = self.state();
         let failures = state.failures.entry(key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
         let doublings = (*failures - 1).min(16);
-        let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY);
+        let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY.min(longest));
         let now = Instant::now();
         let random = state.jitter.hash_one((now, doublings)) % 256;
         let delay = delay * 3 / 4 + delay / 4 * u32::try_from(random).unwrap_or(0) / 255;

@@ -175,8 +175,17 @@ impl Actor {
                 }
                 Ok(())
             }
-            // Gone, or a successor has its name: either way this one is no more.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                self.index.end_job(&uid);
+                Ok(())
+            }
+            // A successor may have its name, or an admission webhook may have said so.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                let found = jobs.get_opt(&name).await;
+                let found = found.map_err(|source| ActError::DeleteJob { name: name.clone(), source })?;
+                if found.is_some_and(|job| job.metadata.uid.as_deref() == Some(&uid)) {
+                    return Err(ActError::DeleteJob { name, source: kube::Error::Api(status) });
+                }
                 self.index.end_job(&uid);
                 Ok(())
             }

@@ -143,6 +143,23 @@ impl Index {
         news.then_some(uid)
     }
 
+    /// A JobSet cannot be read: it is left alone until it can.
+    pub(crate) fn unreadable_jobset(&self, uid: &str) {
+        let mut state = self.state();
+        state.jobsets.seen(uid);
+        state.jobsets.forget(uid);
+    }
+
+    /// A Job cannot be read: what was known of it holds until it can.
+    pub(crate) fn unreadable_job(&self, uid: &str) {
+        self.state().jobs.seen(uid);
+    }
+
+    /// UIDs of all JobSets.
+    pub(crate) fn jobsets(&self) -> Vec<String> {
+        self.state().jobsets.values().filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+    }
+
     /// A JobSet is gone.
     pub(crate) fn end_jobset(&self, uid: &str) {
         self.state().jobsets.end(uid);
@@ -380,6 +397,24 @@ mod tests {
         assert_eq!(index.apply_job(&job("j", "set", 9), Answer), Some("set".into()));
         assert_eq!(jobs(&index, "set"), ["j"]);
         assert_eq!(index.apply_job(&job("j", "set", 9), Watch), None, "no news");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_there_all_the_same() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        index.apply_job(&job("j", "set", 2), Watch);
+        for kind in [Kind::JobSets, Kind::Jobs] {
+            index.begin_list(kind);
+        }
+        index.unreadable_jobset("set");
+        index.unreadable_job("j");
+        for kind in [Kind::JobSets, Kind::Jobs] {
+            assert_eq!(index.finish_list(kind), (vec![], vec![]));
+        }
+        assert!(index.family("set").is_none(), "left alone");
+        assert_eq!(index.apply_jobset(jobset("set", 3), Watch), Some("set".into()));
+        assert_eq!(jobs(&index, "set"), ["j"]);
     }
 
     #[test]

@@ -126,6 +126,13 @@ impl<V> Versioned<V> {
         self.items.remove(uid).map(|item| item.value)
     }
 
+    /// The object is there, in a state that cannot be read.
+    pub(crate) fn seen(&mut self, uid: &str) {
+        if let Some(listed) = &mut self.listed {
+            listed.insert(uid.to_owned());
+        }
+    }
+
     /// The object is seen, at this version, to be none that is kept here.
     pub(crate) fn dismiss(&mut self, uid: &str, version: &str) -> Option<V> {
         let version = version.parse().unwrap_or(u64::MAX);

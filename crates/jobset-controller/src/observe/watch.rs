@@ -18,7 +18,13 @@ use kube::{
     },
 };
 use manager_runtime::{client::WatchBackoff, queue::WorkQueue};
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::sync::watch::{self, Receiver};
 use tracing::{info, warn};
 
@@ -38,17 +44,19 @@ impl Watched {
     }
 }
 
-/// Starts to watch. JobSets that need a look go into the queue.
+/// Starts to watch. JobSets that need a look go into the queue while this replica leads.
 pub(crate) fn start(
     client: &Client,
     index: &Index,
     placement: &Placement,
     queue: &Arc<WorkQueue<String>>,
+    leads: &Arc<AtomicBool>,
 ) -> Watched {
     let all = watcher::Config::default();
     let of_jobsets = all.clone().labels(labels::JOBSET_NAME);
     let leaders = all.clone().labels(&format!("{},{INDEX_LABEL}=0", labels::JOBSET_NAME));
-    let feeder = Feeder { client: client.clone(), index: index.clone(), queue: queue.clone() };
+    let feeder =
+        Feeder { client: client.clone(), index: index.clone(), queue: queue.clone(), leads: leads.clone() };
     let (pods, nodes) = (placement.clone(), placement.clone());
 
     let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
@@ -119,6 +127,7 @@ struct Feeder {
     client: Client,
     index: Index,
     queue: Arc<WorkQueue<String>>,
+    leads: Arc<AtomicBool>,
 }
 
 impl Feeder {
@@ -131,6 +140,7 @@ impl Feeder {
             }
             Change::Seen(DeserializeGuard(Err(invalid))) => {
                 let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
+                invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_jobset(uid));
                 warn!(?namespace, ?name, error = %invalid.error, "JobSet cannot be read, left alone until it changes");
             }
             Change::Gone(guard) => {
@@ -150,6 +160,7 @@ impl Feeder {
                 self.look_at(self.index.apply_job(&job, Source::Watch));
             }
             Change::Seen(DeserializeGuard(Err(invalid))) => {
+                invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_job(uid));
                 warn!(name = ?invalid.metadata.name, error = %invalid.error, "Job cannot be read");
             }
             Change::Gone(guard) => {
@@ -200,6 +211,10 @@ impl Feeder {
     }
 
     fn look_at(&self, jobsets: impl IntoIterator<Item = String>) {
+        // Nobody takes from the queue of a standby. Whoever becomes the leader looks at everything.
+        if !self.leads.load(Ordering::SeqCst) {
+            return;
+        }
         for uid in jobsets {
             self.queue.add(uid);
         }

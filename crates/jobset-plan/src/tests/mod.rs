@@ -351,3 +351,25 @@ fn hands_off() {
     deleted.jobset.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(NOW).unwrap()));
     assert_eq!(deleted.plan(), Plan::default());
 }
+
+/// What starts pods comes behind the Service and the claims; nothing else waits.
+#[test]
+fn what_needs_its_surroundings() {
+    let resumed =
+        jobset("").jobs("driver-0 suspended, worker-0 suspended, worker-1 suspended").suspend(false);
+    for (scene, starts_pods) in [
+        (jobset(""), true),
+        (resumed, true),
+        (jobset("").jobs("driver-0, worker-0, worker-1").suspend(true), false),
+        (
+            jobset("").restarted(1, 1).jobs("driver-0 attempt=0, worker-0 attempt=0, worker-1 attempt=0"),
+            false,
+        ),
+    ] {
+        let actions = scene.plan().actions;
+        let of_jobs: Vec<_> = actions.iter().filter(|it| !matches!(it, Action::CreateService(_))).collect();
+        assert!(!of_jobs.is_empty());
+        assert!(of_jobs.iter().all(|it| it.needs_surroundings() == starts_pods), "{of_jobs:?}");
+        assert!(actions.iter().all(|it| !matches!(it, Action::CreateService(_)) || !it.needs_surroundings()));
+    }
+}
