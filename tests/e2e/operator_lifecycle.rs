@@ -244,11 +244,28 @@ async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
     let found = pods.list(&ListParams::default().labels(selector)).await?;
     ensure!(!found.items.is_empty(), "no pod has the labels {selector}");
+    let mut killed = Vec::new();
     for pod in found {
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         pods.delete(&pod.name_any(), &at_once).await?;
+        killed.push(pod.name_any());
     }
+    wait_for(
+        "other pods to be ready",
+        ROLLOUT,
+        || async {
+            let found = pods.list(&ListParams::default().labels(selector)).await?;
+            Ok(found.into_iter().map(|pod| (pod.name_any(), is_ready(&pod))).collect::<Vec<_>>())
+        },
+        |pods| !pods.is_empty() && pods.iter().all(|(name, ready)| *ready && !killed.contains(name)),
+    )
+    .await?;
     Ok(())
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 async fn deployment(e2e: &E2e) -> Result<DynamicObject> {
