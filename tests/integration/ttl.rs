@@ -21,11 +21,13 @@ pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Resul
     completed.succeed("w-0").await?;
     completed.succeed("w-1").await?;
     failed.fail("w-0").await?;
-    for jobset in [&completed, &failed] {
+    let finish = async |jobset: &LiveJobSet| -> Result<Timestamp> {
         let status =
             jobset.status_when("a terminal state", |status| !status["terminalState"].is_null()).await?;
-        let finished: Timestamp =
-            status["conditions"][0]["lastTransitionTime"].as_str().unwrap_or("").parse()?;
+        Ok(status["conditions"][0]["lastTransitionTime"].as_str().unwrap_or("").parse()?)
+    };
+    let (completed_at, failed_at) = tokio::try_join!(finish(&completed), finish(&failed))?;
+    for (jobset, finished) in [(&completed, completed_at), (&failed, failed_at)] {
         wait_for("the JobSet to be gone", PATIENCE, || jobset.get(), Option::is_none).await?;
         jobset.jobs_become(&[]).await?;
         // The audit log is written a moment later.

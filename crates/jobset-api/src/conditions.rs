@@ -47,8 +47,8 @@ pub mod reasons {
     pub const FOREIGN_JOB: &str = "ForeignJob";
     /// Event: a Job failed, and the action that follows from the failure policy cannot be carried out.
     pub const FAILURE_POLICY_NOT_APPLIED: &str = "FailurePolicyNotApplied";
-    /// Event: a pattern of the failure policy can match nothing.
-    pub const INVALID_MESSAGE_PATTERN: &str = "InvalidMessagePattern";
+    /// Event: a pattern of the failure policy takes too much to be looked for.
+    pub const MESSAGE_PATTERN_TOO_LARGE: &str = "MessagePatternTooLarge";
     /// Event: a child Job could not be created.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
     /// Event: a claim could not be created.

@@ -46,14 +46,14 @@ fn decide<'a>(
             return first_failed(matching).map(|job| (rule, job));
         }
         let patterns = Patterns::of(patterns.iter().take(looked_at));
-        if let Some(first) = patterns.skipped.first() {
-            let count = patterns.skipped.len();
+        if let Some(first) = patterns.too_large.first() {
             let note = format!(
-                "rule {:?} of the failure policy has message patterns that are no regular expressions of RE2, or are \
-                 too large, and match nothing ({count}, the first is {first:?}); create the JobSet with others",
-                rule.name
+                "rule {:?} of the failure policy has message patterns that are too large and match nothing ({}, the \
+                 first is {first:?}); create the JobSet with others",
+                rule.name,
+                patterns.too_large.len()
             );
-            draft.remark(some, reasons::INVALID_MESSAGE_PATTERN, note);
+            draft.remark(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
         }
         let speaks_of = |job: &&JobRecord| {
             job.verdict.as_ref().is_some_and(|verdict| patterns.found_in(&verdict.message))

@@ -31,21 +31,22 @@ const MOST_BYTES: usize = 1 << 20;
 /// The patterns of one rule, compiled once for all failed Jobs.
 pub(crate) struct Patterns<'a> {
     compiled: Vec<Regex>,
-    /// What is no pattern of RE2, or too large a one: it matches nothing.
-    pub(crate) skipped: Vec<&'a str>,
+    /// Patterns of RE2 that are not compiled. They match nothing, as does what is no pattern; of that, admission warned.
+    pub(crate) too_large: Vec<&'a str>,
 }
 
 impl<'a> Patterns<'a> {
     /// Compiles them.
     pub(crate) fn of(patterns: impl IntoIterator<Item = &'a String>) -> Self {
-        let (mut compiled, mut skipped) = (Vec::new(), Vec::new());
+        let (mut compiled, mut too_large) = (Vec::new(), Vec::new());
         for pattern in patterns {
             match compile(pattern) {
                 Some(regex) => compiled.push(regex),
-                None => skipped.push(pattern.as_str()),
+                None if is_one(pattern) => too_large.push(pattern.as_str()),
+                None => {}
             }
         }
-        Self { compiled, skipped }
+        Self { compiled, too_large }
     }
 
     /// Whether any of them is found in `message`.

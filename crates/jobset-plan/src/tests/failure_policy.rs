@@ -293,6 +293,20 @@ fn patterns_beyond_the_last_that_is_looked_at() {
     assert_eq!(scene(1000).told()[0], "restarts: 1");
 }
 
+/// A pattern that is not looked for is told of; of what is no pattern, admission has warned.
+#[test]
+fn patterns_that_are_too_large() {
+    let rule = |pattern: &str| {
+        format!("{{name: stop, action: FailJobSet, onJobFailureMessagePatterns: ['{pattern}', failed]}}")
+    };
+    let remarks =
+        |pattern: &str| rules(&rule(pattern)).jobs("driver-0 failed@9 message=failed").plan().remarks;
+    assert_eq!(remarks("("), []);
+    let told = remarks(r"\pL{1000}");
+    assert_eq!(told[0].event.reason, "MessagePatternTooLarge");
+    assert!(told[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", told[0].event.note);
+}
+
 /// The arrays appear with the first restart, as long as the ReplicatedJob, and only for it.
 #[test]
 fn arrays_of_single_restarts() {
