@@ -1,6 +1,6 @@
 //! The way to the API server.
 
-use crate::{metrics::Metrics, version};
+use crate::{logging::in_one_line, metrics::Metrics, version};
 use axum::{
     body::{Body, Bytes, HttpBody},
     http::{HeaderValue, Response, StatusCode, header},
@@ -75,7 +75,7 @@ async fn infer() -> Result<Config, ConnectError> {
 pub fn told(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        other => other.to_string(),
+        other => in_one_line(other),
     }
 }
 

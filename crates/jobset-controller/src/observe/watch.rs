@@ -17,6 +17,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
+use manager_runtime::logging::in_one_line;
 use manager_runtime::{client::WatchBackoff, queue::WorkQueue};
 use std::{
     pin::pin,
@@ -115,7 +116,7 @@ fn follow<K: Resource + Send + 'static>(
                     filled.send_replace(true);
                     info!("list of {what} complete, watching");
                 }
-                Err(error) => warn!(%error, "watch of {what} interrupted, trying again"),
+                Err(error) => warn!(error = in_one_line(&error), "watch of {what} interrupted, trying again"),
             }
         }
     });
@@ -200,7 +201,13 @@ impl Feeder {
                 Ok(found) => break found,
                 Err(error) => {
                     let after = delays.next().unwrap_or_default();
-                    warn!(namespace, name, %error, ?after, "cannot tell whether the Job exists, asking again");
+                    warn!(
+                        namespace,
+                        name,
+                        error = in_one_line(&error),
+                        ?after,
+                        "cannot tell whether the Job exists, asking again"
+                    );
                     tokio::time::sleep(after).await;
                 }
             }

@@ -19,7 +19,8 @@ pub(super) fn effective(mut configuration: Configuration, flags: &Flags) -> Conf
     fill(api_version, configuration::API_VERSION);
     fill(kind, configuration::KIND);
 
-    webhook.port.get_or_insert(9443);
+    // 0 is what a Go program writes for no port.
+    webhook.port = webhook.port.filter(|port| *port != 0).or(Some(9443));
     fill(&mut webhook.cert_dir, "/tmp/k8s-webhook-server/serving-certs");
 
     over(&mut leader_election.leader_elect, flags.leader_elect);

@@ -13,6 +13,9 @@ pub(super) fn read(path: &Path) -> Result<Configuration> {
 
 /// Reads the text of a configuration file.
 pub(super) fn parse(text: &str) -> Result<Configuration> {
+    // Editors put a byte order mark before the text, and templates an end of document behind it.
+    let text = text.trim_start_matches('\u{feff}').trim_end();
+    let text = text.strip_suffix("\n---").unwrap_or(text);
     // Only untyped reading notices every key that repeats.
     let mut untyped: Value = serde_yaml::from_str(text).map_err(|error| {
         let is_strict = error.to_string().contains("duplicate entry");

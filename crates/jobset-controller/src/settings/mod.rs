@@ -113,6 +113,7 @@ impl Settings {
             );
         }
         let elect = leader_election.leader_elect.unwrap_or(true);
+        let timings = timings(leader_election)?;
         Ok(Self {
             webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
             webhook_certificates,
@@ -125,7 +126,7 @@ impl Settings {
             probes,
             live_path,
             ready_path,
-            lease: elect.then(|| lease(leader_election, own_namespace)).transpose()?,
+            lease: elect.then(|| lease(leader_election, timings, own_namespace)).transpose()?,
             qps: client_connection.qps.unwrap_or(500.0),
             burst: client_connection.burst.unwrap_or(500),
             gates: Gates::configured(&configuration.feature_gates).context("featureGates")?,
@@ -151,10 +152,25 @@ fn internal(names: &configuration::InternalCertManagement, namespace: String) ->
     Ok(Internal { namespace, service, secret })
 }
 
-fn lease(election: &configuration::LeaderElection, own_namespace: Option<String>) -> Result<LeaseSettings> {
+/// How the election goes. What is wrong is told also when there is none now: it would be on the day there is.
+fn timings(election: &configuration::LeaderElection) -> Result<Timings> {
     if election.resource_lock != "leases" {
         bail!("leaderElection.resourceLock: {:?} is not supported; leases is", election.resource_lock);
     }
+    let timings = Timings {
+        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref())?,
+        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref())?,
+        retry_period: duration("leaderElection.retryPeriod", election.retry_period.as_deref())?,
+    };
+    timings.check().context("leaderElection")?;
+    Ok(timings)
+}
+
+fn lease(
+    election: &configuration::LeaderElection,
+    timings: Timings,
+    own_namespace: Option<String>,
+) -> Result<LeaseSettings> {
     let namespace = match election.resource_namespace.as_str() {
         "" => own_namespace.context(
             "leaderElection.resourceNamespace must be set outside a cluster; or set leaderElection.leaderElect \
@@ -162,12 +178,6 @@ fn lease(election: &configuration::LeaderElection, own_namespace: Option<String>
         )?,
         namespace => namespace.to_owned(),
     };
-    let timings = Timings {
-        lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref())?,
-        renew_deadline: duration("leaderElection.renewDeadline", election.renew_deadline.as_deref())?,
-        retry_period: duration("leaderElection.retryPeriod", election.retry_period.as_deref())?,
-    };
-    timings.check().context("leaderElection")?;
     Ok(LeaseSettings {
         name: election.resource_name.clone(),
         namespace,
@@ -277,6 +287,7 @@ mod tests {
     fn what_has_no_value_says_nothing() {
         let yaml = "webhook:\nmetrics: {certDir: , bindAddress: null}\nfeatureGates:\ntls:\nhealth: ~";
         assert_eq!(settle(&[], yaml).unwrap().webhook.port(), 9443);
+        assert_eq!(settle(&[], "webhook: {port: 0}\n---\n").unwrap().webhook.port(), 9443);
     }
 
     #[test]
@@ -306,6 +317,10 @@ mod tests {
             ("health: {livenessEndpointName: alive}", "health.livenessEndpointName: \"alive\""),
             ("health: {readinessEndpointName: '/{x}'}", "health.readinessEndpointName: \"/{x}\""),
             ("health: {readinessEndpointName: /healthz/}", "is also livenessEndpointName"),
+            (
+                "leaderElection: {leaderElect: false, leaseDuration: banana}",
+                "leaderElection.leaseDuration: \"banana\"",
+            ),
             ("leaderElection: {resourceLock: configmaps}", "leaderElection.resourceLock: \"configmaps\""),
             ("webhook: {host: here}", "webhook.host: \"here\""),
             ("metrics: {bindAddress: nowhere}", "metrics.bindAddress: \"nowhere\""),

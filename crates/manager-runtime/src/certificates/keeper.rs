@@ -6,7 +6,7 @@ use super::{
     inject::{injection, trusted, trusts},
     issue::IssueError,
 };
-use crate::client::WatchBackoff;
+use crate::{client::WatchBackoff, logging::in_one_line};
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use kube::{
@@ -126,8 +126,9 @@ impl Loop {
             match self.pass().await {
                 Ok(next) => (wake, retry) = (next, RETRY.0),
                 Err(error) => {
-                    warn!(%error, again_in = ?retry, "certificates");
-                    self.miss(error.to_string());
+                    let error = in_one_line(&error);
+                    warn!(error, again_in = ?retry, "certificates");
+                    self.miss(error);
                     (wake, retry) = (Instant::now() + retry, (retry * 2).min(RETRY.1));
                 }
             }
@@ -337,7 +338,7 @@ fn followed<K: Send + 'static>(
     let mut told = String::new();
     objects
         .inspect_err(move |error| {
-            let error = error.to_string();
+            let error = in_one_line(error);
             if error != told {
                 warn!(what, error, "cannot watch");
                 told = error;
