@@ -36,7 +36,12 @@ static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
         *response.status_mut() = StatusCode::NOT_FOUND;
         Ok::<_, Infallible>(response)
     });
-    let gates = Gates { in_place_restart: true, restart_job: true, elastic_jobset: true };
+    let gates = Gates {
+        in_place_restart: true,
+        restart_job: true,
+        elastic_jobset: true,
+        restart_on_failure_target: true,
+    };
     Admission::new(Client::new(server, "default"), Placement::default(), &gates)
 });
 
