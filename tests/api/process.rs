@@ -35,8 +35,8 @@ fn folder(api: &Api) -> Result<PathBuf> {
 pub(crate) async fn wrong_configuration_is_told_in_one_line(api: Arc<Api>) -> Result<()> {
     let settled = "internalCertManagement: {enable: false}\nleaderElection: {leaderElect: false}\n";
     for (number, (lines, told)) in [
-        ("surprise: 1", "unknown field `surprise`, expected one of `apiVersion`, `kind`, `webhook`"),
-        ("webhook: {prot: 9443}", "webhook: unknown field `prot`, expected one of `port`, `host`, `certDir`"),
+        ("surprise: 1", "strict decoding error: unknown field \"surprise\""),
+        ("webhook: {prot: 9443}", "strict decoding error: unknown field \"webhook.prot\""),
         ("webhook: {port: 70000}", "webhook.port: invalid value: integer `70000`"),
         ("webhook: {}\nwebhook: {}", "duplicate entry with key \"webhook\""),
         ("kind: Pod", "duplicate entry with key \"kind\""),

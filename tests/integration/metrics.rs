@@ -69,12 +69,12 @@ pub(crate) async fn log_level_changes_while_it_runs(suite: Arc<Integration>) -> 
         verbs: vec!["put".to_owned()],
         ..PolicyRule::default()
     };
-    let role = ClusterRole {
+    let may_put = ClusterRole {
         metadata: ObjectMeta { name: Some("log-level".to_owned()), ..ObjectMeta::default() },
         rules: Some(vec![rule]),
         ..ClusterRole::default()
     };
-    Api::<ClusterRole>::all(suite.client.clone()).create(&PostParams::default(), &role).await?;
+    Api::<ClusterRole>::all(suite.client.clone()).create(&PostParams::default(), &may_put).await?;
     let writer = scraper(&suite.client, &namespace, "writer", Some("log-level")).await?;
     let answer = server.put("/debug/flags/v", Some(&writer), "loud").await?;
     assert_eq!(answer.code, 400);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::wait_for;
 
 use crate::Integration;
 use crate::jobset::{LiveJobSet, PATIENCE};

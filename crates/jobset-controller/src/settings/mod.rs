@@ -67,9 +67,10 @@ impl Settings {
             Some(path) => file::read(path)?,
         };
         let configuration = effective::effective(configuration, flags);
+        let settings = Self::settle(&configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())?;
         let yaml = serde_yaml::to_string(&configuration).context("cannot show the configuration")?;
         info!(config = yaml, "configuration");
-        Self::settle(&configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())
+        Ok(settings)
     }
 
     /// Checks the effective configuration.
