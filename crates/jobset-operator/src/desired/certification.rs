@@ -8,7 +8,7 @@
 //! the new provider's Secrets are complete
 //!   └► the webhook configurations trust the new CA beside the old one
 //!        └► the Deployment mounts the new Secrets
-//!             └► every pod serves with them: the old CA, and the old provider's objects, go
+//!             └► every pod serves with them, and the others are gone: the old CA, and the old provider's objects, go
 //! ```
 //!
 //! A CA that is replaced within one provider takes the same way. What was trusted before is read from the webhook
@@ -176,6 +176,8 @@ pub(super) fn decide_certification(
     let settled = serving == Some(wanted)
         && issue.iter().all(|issue| issue.wanted.secret == names::OPERATOR_METRICS_SECRET)
         && state.as_ref().is_some_and(OperandState::is_rolled_out)
+        // The Deployment does not count them, and they serve with what they began with.
+        && observed.ending_pods == 0
         && mounted_provider(observed) == serving
         && is_served(names::WEBHOOK_CERTIFICATE_HASH, hashes.as_ref().map(|(webhook, _)| webhook))
         && is_served(names::METRICS_CERTIFICATE_HASH, hashes.as_ref().map(|(_, metrics)| metrics));

@@ -47,10 +47,16 @@ struct State {
     secrets: BTreeMap<String, CertificateSecret>,
     apis: BTreeSet<String>,
     facts: ClusterFacts,
-    pods: BTreeMap<String, Option<PodTrouble>>,
+    pods: BTreeMap<String, Pod>,
     endpoints: Option<BTreeMap<String, usize>>,
     elsewhere: BTreeSet<String>,
     unsynced: BTreeMap<String, Unsynced>,
+}
+
+/// A pod of the operand.
+struct Pod {
+    trouble: Option<PodTrouble>,
+    is_ending: bool,
 }
 
 /// A version of an object, or of its absence. Versions order the events of the watch and the answers to our own
@@ -74,8 +80,9 @@ impl Index {
             pods: state
                 .pods
                 .iter()
-                .filter_map(|(name, trouble)| Some((name.clone(), trouble.clone()?)))
+                .filter_map(|(name, pod)| Some((name.clone(), pod.trouble.clone()?)))
                 .collect(),
+            ending_pods: state.pods.values().filter(|pod| pod.is_ending).count(),
             ready_endpoints: state.endpoints.as_ref().map(|slices| slices.values().sum()),
             elsewhere: state.elsewhere.clone(),
         };
@@ -190,7 +197,8 @@ impl State {
             }
             Feeds::Facts => self.facts.learn(watch.kind, Some(&object)),
             Feeds::Pods => {
-                self.pods.insert(object.name_any(), pods::trouble(&object));
+                let is_ending = object.metadata.deletion_timestamp.is_some();
+                self.pods.insert(object.name_any(), Pod { trouble: pods::trouble(&object), is_ending });
             }
             Feeds::Endpoints => {
                 let slices = self.endpoints.get_or_insert_default();

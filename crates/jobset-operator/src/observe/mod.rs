@@ -119,6 +119,8 @@ pub struct Observed {
     pub facts: ClusterFacts,
     /// What keeps pods of the operand from running, by name.
     pub pods: BTreeMap<String, PodTrouble>,
+    /// Pods of the operand that are on their way out. They may still be sent requests.
+    pub ending_pods: usize,
     /// Addresses behind the webhooks' Service that are ready, as far as that is known.
     pub ready_endpoints: Option<usize>,
     /// Other namespaces in which a JobSet controller is deployed.
