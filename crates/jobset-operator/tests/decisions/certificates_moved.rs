@@ -152,6 +152,11 @@ fn a_new_ca_is_trusted_beside_the_old_one_until_every_pod_serves_with_it() {
     let observed = with_deployment(observed, json!({"observedGeneration": 6}));
     assert_eq!(trusted(&observed), both);
     let mut observed = with_deployment(observed, rolled_out());
+    // The Deployment counts them no more, and they may still be sent requests.
+    observed.ending_pods = 1;
+    carry_out(&mut observed);
+    assert_eq!(trusted(&observed), both);
+    observed.ending_pods = 0;
     carry_out(&mut observed);
     assert_eq!(trusted(&observed), certificates(&AUTHORITIES[1]));
 }
