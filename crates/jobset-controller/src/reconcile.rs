@@ -31,6 +31,8 @@ const WORKERS: usize = 128;
 /// How seldom to look at least whether the Jobs of a JobSet that had the same name are gone: they are no children,
 /// so that their end is nobody's reason to look.
 const PREDECESSOR_GOES: Duration = Duration::from_secs(3);
+/// The same for a Job that is somebody else's.
+const NAME_GETS_FREE: Duration = Duration::from_secs(15);
 
 /// When to look at a JobSet again.
 enum Next {
@@ -111,7 +113,10 @@ impl Reconciler {
                     self.queue.add_after(uid, delay);
                 }
                 Ok(Err(Failed { errors, counts_due })) => {
-                    let longest = counts_due.unwrap_or(Duration::MAX);
+                    let mut longest = counts_due.unwrap_or(Duration::MAX);
+                    if errors.iter().all(|it| it.is_name_held() || it.is_name_taken()) {
+                        longest = longest.min(NAME_GETS_FREE);
+                    }
                     if errors.iter().all(ActError::is_name_held) {
                         let after = self.queue.retry_within(&uid, longest.min(PREDECESSOR_GOES));
                         debug!(?after, "Jobs of a predecessor are still there, looking again");

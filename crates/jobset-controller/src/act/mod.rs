@@ -71,6 +71,11 @@ impl ActError {
         matches!(self, Self::NameHeld { .. })
     }
 
+    /// Whether somebody else's Job has the name: nobody tells when it goes.
+    pub(crate) fn is_name_taken(&self) -> bool {
+        matches!(self, Self::ForeignJob { .. })
+    }
+
     /// Whether somebody else changed the object in between, or there is another of its name. The watch brings the
     /// change, and with it a new look.
     pub(crate) fn is_conflict(&self) -> bool {
