@@ -106,6 +106,23 @@ async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
 }
 
 impl E2e {
+    /// Creates a JobSet that runs nothing.
+    async fn create_suspended(&self, name: &str) -> Result<DynamicObject> {
+        let jobset = objects::one(&format!(
+            "
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata: {{name: {name}}}
+spec:
+  suspend: true
+  replicatedJobs:
+  - name: worker
+    template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: busybox}}]}}}}}}}}
+"
+        ))?;
+        Ok(objects::create(&self.client, "default", &jobset, false).await?)
+    }
+
     /// Creates the JobSetOperator and waits until the operator says that the operand is available.
     async fn install_operand(&self) -> Result<()> {
         let operator = objects::apply(&self.client, &self.operator, "kubectl").await?;

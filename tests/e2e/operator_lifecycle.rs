@@ -88,19 +88,7 @@ pub(crate) async fn killed_operator_takes_up_its_work(e2e: Arc<E2e>) -> Result<(
 
 /// JobSets stay, and their pods can be made although nobody answers for them.
 pub(crate) async fn removed_and_back(e2e: Arc<E2e>) -> Result<()> {
-    let kept = objects::one(
-        "
-apiVersion: jobset.x-k8s.io/v1alpha2
-kind: JobSet
-metadata: {name: kept-while-removed}
-spec:
-  suspend: true
-  replicatedJobs:
-  - name: worker
-    template: {spec: {template: {spec: {containers: [{name: c, image: busybox}]}}}}
-",
-    )?;
-    let kept = objects::create(&e2e.client, "default", &kept, false).await?;
+    let kept = e2e.create_suspended("kept-while-removed").await?;
     specify(&e2e, json!({"managementState": "Removed"})).await?;
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
     wait_for(

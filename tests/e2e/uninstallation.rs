@@ -13,19 +13,7 @@ use crate::E2e;
 pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
     // A test that failed may have left some.
     e2e.kubectl.run(&["delete", "jobsets", "--all", "--all-namespaces"])?;
-    let jobset = objects::one(
-        "
-apiVersion: jobset.x-k8s.io/v1alpha2
-kind: JobSet
-metadata: {name: survivor}
-spec:
-  suspend: true
-  replicatedJobs:
-  - name: worker
-    template: {spec: {template: {spec: {containers: [{name: c, image: busybox}]}}}}
-",
-    )?;
-    let jobset = objects::create(&e2e.client, "default", &jobset, false).await?;
+    let jobset = e2e.create_suspended("survivor").await?;
     delete_operator_resource(&e2e).await?;
     let jobsets = objects::api_of(&e2e.client, &jobset).await?;
     assert!(jobsets.get("survivor").await?.metadata.deletion_timestamp.is_none());

@@ -73,15 +73,13 @@ impl Controller {
         let webhook = free_address()?;
         let probes = free_address()?;
         let metrics = free_address()?;
+        let mut settings = configuration_at(webhook, probes);
+        settings.feature_gates = feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), *on)).collect();
+        settings.metrics.bind_address = metrics.to_string();
+        settings.webhook.cert_dir = certificates.display().to_string();
+        settings.internal_cert_management.enable = Some(false);
+        settings.leader_election.leader_elect = Some(false);
         let configuration = folder.join("config.yaml");
-        let settings = Configuration {
-            feature_gates: feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), *on)).collect(),
-            metrics: configuration::Metrics {
-                bind_address: metrics.to_string(),
-                ..configuration::Metrics::default()
-            },
-            ..configuration_of(webhook, probes, &certificates)
-        };
         write(&configuration, &serde_yaml::to_string(&settings)?)?;
         let kubeconfig = folder.join("kubeconfig");
         let token = manifests.token(client).await?;
@@ -105,7 +103,7 @@ impl Controller {
                 controller.check()?;
                 Ok(readiness(probes).await)
             },
-            |answer| answer.as_ref().is_ok_and(|line| line.contains(" 200 ")),
+            Result::is_ok,
         )
         .await?
         .map_err(anyhow::Error::msg)?;
@@ -218,48 +216,33 @@ impl Manifests {
 
     pub(crate) async fn token(&self, client: &Client) -> Result<String> {
         let (namespace, name) = &self.account;
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                expiration_seconds: Some(24 * 3600),
-                ..TokenRequestSpec::default()
-            }),
-            ..TokenRequest::default()
-        };
-        let answer = Api::<ServiceAccount>::namespaced(client.clone(), namespace)
-            .create_token_request(name, &PostParams::default(), &request)
-            .await
-            .with_context(|| format!("cannot get a token for service account {namespace}/{name}"))?;
-        answer
-            .status
-            .and_then(|status| status.token)
-            .ok_or_else(|| anyhow!("the API server gave an empty token"))
+        token_of(client, namespace, name).await
     }
 }
 
-fn configuration_of(webhook: SocketAddr, probes: SocketAddr, certificates: &Path) -> Configuration {
-    Configuration {
+/// A token of this service account, which outlives the suite.
+pub(crate) async fn token_of(client: &Client, namespace: &str, name: &str) -> Result<String> {
+    let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let answer = Api::<ServiceAccount>::namespaced(client.clone(), namespace)
+        .create_token_request(name, &PostParams::default(), &request)
+        .await
+        .with_context(|| format!("cannot get a token for service account {namespace}/{name}"))?;
+    answer.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server gave an empty token"))
+}
+
+/// The defaults, save for the addresses of its servers; metrics are off.
+pub(crate) fn configuration_at(webhook: SocketAddr, probes: SocketAddr) -> Configuration {
+    let mut configuration = Configuration {
         api_version: configuration::API_VERSION.into(),
         kind: configuration::KIND.into(),
-        webhook: configuration::Webhook {
-            port: Some(webhook.port()),
-            host: webhook.ip().to_string(),
-            cert_dir: certificates.display().to_string(),
-        },
-        leader_election: configuration::LeaderElection {
-            leader_elect: Some(false),
-            ..configuration::LeaderElection::default()
-        },
-        metrics: configuration::Metrics { bind_address: "0".into(), ..configuration::Metrics::default() },
-        health: configuration::Health {
-            health_probe_bind_address: probes.to_string(),
-            ..configuration::Health::default()
-        },
-        internal_cert_management: configuration::InternalCertManagement {
-            enable: Some(false),
-            ..configuration::InternalCertManagement::default()
-        },
         ..Configuration::default()
-    }
+    };
+    configuration.webhook.port = Some(webhook.port());
+    configuration.webhook.host = webhook.ip().to_string();
+    configuration.metrics.bind_address = "0".into();
+    configuration.health.health_probe_bind_address = probes.to_string();
+    configuration
 }
 
 /// Writes `tls.crt` and `tls.key` for 127.0.0.1; returns the authority's certificate as PEM.
@@ -311,13 +294,13 @@ fn pointed_at(object: &DynamicObject, address: SocketAddr, ca: &str) -> Result<D
     Ok(serde_json::from_value(redirected)?)
 }
 
-/// The first line of the answer to a readiness probe.
-pub(crate) async fn readiness(address: SocketAddr) -> Result<String, String> {
+/// Probes readiness; see [`probe`].
+pub(crate) async fn readiness(address: SocketAddr) -> Result<(), String> {
     probe(address, "/readyz").await
 }
 
-/// The first line of the answer to a probe of this path.
-pub(crate) async fn probe(address: SocketAddr, path: &str) -> Result<String, String> {
+/// Probes this path; what was answered when it was not 200.
+pub(crate) async fn probe(address: SocketAddr, path: &str) -> Result<(), String> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
@@ -325,7 +308,8 @@ pub(crate) async fn probe(address: SocketAddr, path: &str) -> Result<String, Str
         stream.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer.lines().next().unwrap_or_default().to_owned())
     };
-    ask.await.map_err(|error| error.to_string())
+    let line = ask.await.map_err(|error| error.to_string())?;
+    if line.contains(" 200 ") { Ok(()) } else { Err(line) }
 }
 
 /// An address of this machine that nobody listens on.

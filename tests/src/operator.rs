@@ -6,15 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use devcluster::process::{self, Daemon, Record};
 use devcluster::state::Layout;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
-use kube::api::{Api, PostParams};
 
-use crate::controller::{beside_this_program, kubeconfig_with_token, write};
+use crate::controller::{beside_this_program, kubeconfig_with_token, token_of, write};
 use crate::objects;
 
 /// Name of the program, of its log file, and of its service account.
@@ -42,7 +39,8 @@ impl Operator {
         let folder = layout.root().join(PROGRAM);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let kubeconfig = folder.join("kubeconfig");
-        write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token(client).await?)?)?;
+        let token = token_of(client, NAMESPACE, PROGRAM).await?;
+        write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token)?)?;
         Ok(Self { layout: layout.clone(), kubeconfig })
     }
 
@@ -84,15 +82,4 @@ impl Operator {
     pub fn log(&self) -> PathBuf {
         self.layout.log(PROGRAM)
     }
-}
-
-async fn token(client: &Client) -> Result<String> {
-    let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
-    let answer = accounts
-        .create_token_request(PROGRAM, &PostParams::default(), &request)
-        .await
-        .context("cannot get a token for the operator's service account")?;
-    answer.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server gave an empty token"))
 }

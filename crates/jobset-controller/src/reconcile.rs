@@ -9,7 +9,7 @@ use crate::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{Action, EventKind, Gates, Plan, Remark, Snapshot};
+use jobset_plan::{Action, EventKind, Gates, JobRecord, Plan, Remark, Snapshot};
 use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
 use kube::{
     Resource,
@@ -28,11 +28,6 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// JobSets that are looked at side by side. They wait more than they work: many, so that those with thousands of
 /// requests leave room for others, whose turns the writer sees to.
 const WORKERS: usize = 128;
-/// How seldom to look at least whether the Jobs of a JobSet that had the same name are gone: they are no children,
-/// so that their end is nobody's reason to look.
-const PREDECESSOR_GOES: Duration = Duration::from_secs(3);
-/// The same for a Job that is somebody else's.
-const NAME_GETS_FREE: Duration = Duration::from_secs(15);
 
 /// When to look at a JobSet again.
 enum Next {
@@ -49,6 +44,24 @@ struct Failed {
     errors: Vec<ActError>,
     /// When counts that are not stored yet can be stored.
     counts_due: Option<Duration>,
+}
+
+impl Failed {
+    fn passes(&self) -> bool {
+        self.errors.iter().all(ActError::passes)
+    }
+
+    /// How long it may take at most until somebody looks again.
+    fn longest_wait(&self) -> Duration {
+        let of_errors = self.errors.iter().map(ActError::longest_wait).max();
+        of_errors.into_iter().chain(self.counts_due).min().unwrap_or(Duration::MAX)
+    }
+
+    /// As many errors as one line of the log should hold.
+    fn some_errors(&self) -> String {
+        let some: Vec<_> = self.errors.iter().take(3).map(ToString::to_string).collect();
+        some.join("\n")
+    }
 }
 
 /// What a reconcile needs.
@@ -96,12 +109,7 @@ impl Reconciler {
                 Ok(Ok(Next::Now)) => Outcome::Requeue,
                 Ok(Ok(Next::After(_))) => Outcome::RequeueAfter,
                 Ok(Ok(Next::OnChange)) => Outcome::Success,
-                // Nothing went wrong: somebody else was faster, or is not gone yet.
-                Ok(Err(Failed { errors, .. }))
-                    if errors.iter().all(|it| it.is_conflict() || it.is_name_held()) =>
-                {
-                    Outcome::Requeue
-                }
+                Ok(Err(failed)) if failed.passes() => Outcome::Requeue,
                 Ok(Err(_)) => Outcome::Error,
                 Err(_) => Outcome::Panic,
             });
@@ -112,22 +120,13 @@ impl Reconciler {
                     self.queue.done(&uid);
                     self.queue.add_after(uid, delay);
                 }
-                Ok(Err(Failed { errors, counts_due })) => {
-                    let mut longest = counts_due.unwrap_or(Duration::MAX);
-                    if errors.iter().all(|it| it.is_name_held() || it.is_name_taken()) {
-                        longest = longest.min(NAME_GETS_FREE);
-                    }
-                    if errors.iter().all(ActError::is_name_held) {
-                        let after = self.queue.retry_within(&uid, longest.min(PREDECESSOR_GOES));
-                        debug!(?after, "Jobs of a predecessor are still there, looking again");
+                Ok(Err(failed)) => {
+                    let after = self.queue.retry_within(&uid, failed.longest_wait());
+                    let (count, errors) = (failed.errors.len(), failed.some_errors());
+                    if failed.passes() {
+                        debug!(?after, count, errors, "not yet, looking again");
                     } else {
-                        let after = self.queue.retry_within(&uid, longest);
-                        if errors.iter().all(ActError::is_conflict) {
-                            debug!(?after, "the JobSet changed meanwhile, looking again");
-                        } else {
-                            let some: Vec<_> = errors.iter().take(3).map(ToString::to_string).collect();
-                            warn!(?after, count = errors.len(), errors = some.join("\n"), "trying again");
-                        }
+                        warn!(?after, count, errors, "trying again");
                     }
                 }
                 Err(_) => {
@@ -146,7 +145,7 @@ impl Reconciler {
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long enough to be felt: the thread's other work moves to another one.
-        let plan = if has_patterns(jobset) { block_in_place(plan) } else { plan() };
+        let plan = if looks_for_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
         let Plan { actions, status, status_is_urgent, events, mut requeue_after, remarks, waiting } = plan;
         for why in waiting {
             debug!("waiting: {why}");
@@ -271,7 +270,9 @@ fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference 
     }
 }
 
-fn has_patterns(jobset: &JobSet) -> bool {
+/// Whether a Job has ended, and messages of failed ones are matched with patterns.
+fn looks_for_patterns(jobset: &JobSet, jobs: &[JobRecord]) -> bool {
     let mut rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
-    rules.any(|rule| !rule.on_job_failure_message_patterns.is_empty())
+    jobs.iter().any(|job| job.verdict.is_some())
+        && rules.any(|rule| !rule.on_job_failure_message_patterns.is_empty())
 }

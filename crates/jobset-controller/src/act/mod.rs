@@ -13,9 +13,14 @@ use kube::{
 use manager_runtime::{client::told, writer::Writer};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 use thiserror::Error;
 use tracing::debug;
+
+/// How seldom to look at least whether the Jobs of a JobSet that had the same name are gone.
+const PREDECESSOR_GOES: Duration = Duration::from_secs(3);
+/// The same for a Job that is somebody else's.
+const NAME_GETS_FREE: Duration = Duration::from_secs(15);
 
 /// Why a request failed. The reason of each is that of the event that tells of it, if one does.
 #[derive(Debug, Error)]
@@ -66,21 +71,25 @@ impl ActError {
         }
     }
 
-    /// Whether all there is to do is to wait for somebody who leaves.
-    pub(crate) fn is_name_held(&self) -> bool {
-        matches!(self, Self::NameHeld { .. })
+    /// How long it may take at most until somebody looks again. A Job that holds a name is no child: nobody tells
+    /// when it goes.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        match self {
+            Self::NameHeld { .. } => PREDECESSOR_GOES,
+            Self::ForeignJob { .. } => NAME_GETS_FREE,
+            _ => Duration::MAX,
+        }
     }
 
-    /// Whether somebody else's Job has the name: nobody tells when it goes.
-    pub(crate) fn is_name_taken(&self) -> bool {
-        matches!(self, Self::ForeignJob { .. })
-    }
-
-    /// Whether somebody else changed the object in between, or there is another of its name. The watch brings the
-    /// change, and with it a new look.
-    pub(crate) fn is_conflict(&self) -> bool {
-        let (Self::Status(source) | Self::ChangeJob { source, .. }) = self else { return false };
-        matches!(source, kube::Error::Api(status) if status.is_conflict())
+    /// Whether nothing went wrong: somebody is not gone yet, or changed the object in between, of which the watch
+    /// tells.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::NameHeld { .. } => true,
+            Self::Status(kube::Error::Api(status))
+            | Self::ChangeJob { source: kube::Error::Api(status), .. } => status.is_conflict(),
+            _ => false,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use manager_runtime::client::WatchBackoff;
+use manager_runtime::logging::in_one_line;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -163,7 +164,7 @@ fn describe(error: &watcher::Error) -> String {
         | Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))
         | Error::WatchFailed(kube::Error::Api(status)) => status.message.clone(),
-        other => other.to_string(),
+        other => in_one_line(other),
     }
 }
 
