@@ -1,11 +1,10 @@
 //! The CRDs as an API server takes them: kubectl's view of the types, and what the schemas refuse.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jobset_tests::objects::{self, Refusal};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api as KubeApi, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -34,7 +33,7 @@ pub(crate) async fn jobset_is_listed_and_explained(api: Arc<Api>) -> Result<()> 
         let path = "jobset.spec.replicatedJobs.template.spec.parallelism";
         Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}")))
     };
-    wait_for("kubectl to explain a field", Duration::from_secs(30), explain, |text| {
+    wait_for("kubectl to explain a field", PATIENCE, explain, |text| {
         text.contains("FIELD: parallelism <integer>")
     })
     .await?;

@@ -2,11 +2,10 @@
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::Api;
 
@@ -64,10 +63,9 @@ pub(crate) async fn fields_are_explained(api: Arc<Api>) -> Result<()> {
         // The API server publishes the schema of a new CRD a moment after it serves it.
         let explain =
             || async { Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}"))) };
-        let said = wait_for("kubectl to explain", Duration::from_secs(30), explain, |said: &String| {
-            said.contains("DESCRIPTION:")
-        })
-        .await?;
+        let said =
+            wait_for("kubectl to explain", PATIENCE, explain, |said: &String| said.contains("DESCRIPTION:"))
+                .await?;
         for part in told {
             assert!(
                 said.replace("  ", "\t")

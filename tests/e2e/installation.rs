@@ -1,11 +1,10 @@
 //! The operator, installed as OLM would, and its operand.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use jobset_tests::objects;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
@@ -17,7 +16,7 @@ pub(crate) async fn both_pods_run(e2e: Arc<E2e>) -> Result<()> {
     assert_eq!(e2e.installation.namespace, "openshift-jobset-operator");
     wait_for(
         "two pods, 1/1 Running",
-        Duration::from_mins(2),
+        PATIENCE,
         || async {
             e2e.kubectl.run(&["get", "pod", "--namespace", "openshift-jobset-operator", "--no-headers"])
         },
@@ -39,7 +38,7 @@ pub(crate) async fn operator_reports_its_conditions(e2e: Arc<E2e>) -> Result<()>
     let api = objects::api_of(&e2e.client, &e2e.operator).await?;
     wait_for(
         "Available=True, Progressing=False, Degraded=False",
-        Duration::from_mins(2),
+        PATIENCE,
         || async { Ok(api.get("cluster").await?.data["status"]["conditions"].clone()) },
         |conditions| {
             status_of(conditions, "Available") == "True"

@@ -11,7 +11,6 @@ mod uninstallation;
 mod workloads;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use devcluster::NodeKind;
@@ -20,7 +19,7 @@ use devcluster::node::{LoadImage, load_image};
 use jobset_tests::bundle::{self, Installation};
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::suite::{self, Part};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use jobset_tests::{objects, tests};
 use kube::Client;
 use kube::api::DynamicObject;
@@ -129,7 +128,7 @@ spec:
         let api = objects::api_of(&self.client, &operator).await?;
         wait_for(
             "the operand to be available",
-            Duration::from_mins(3),
+            PATIENCE,
             || async { Ok(api.get("cluster").await?.data["status"]["conditions"].clone()) },
             |conditions| status_of(conditions, "Available") == "True",
         )
@@ -138,7 +137,7 @@ spec:
         let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"))?.remove(0);
         wait_for(
             "the webhooks to be reached",
-            Duration::from_secs(30),
+            PATIENCE,
             || async { Ok(objects::create(&self.client, "default", &example, true).await.err()) },
             Option::is_none,
         )

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use crate::{E2e, status_of};
 
 const OPERAND: &str = "jobset-controller-manager";
-const ROLLOUT: Duration = Duration::from_mins(2);
 
 /// A rollout, with nobody refused on the way.
 pub(crate) async fn log_level_reaches_the_pods(e2e: Arc<E2e>) -> Result<()> {
@@ -42,7 +41,7 @@ pub(crate) async fn certificate_renewed_early(e2e: Arc<E2e>) -> Result<()> {
     api.patch_status("jobset-serving-cert", &PatchParams::default(), &patch).await?;
     wait_for(
         "the operand to be told of the new certificate",
-        ROLLOUT,
+        PATIENCE,
         || async { annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await },
         |now| *now != served,
     )
@@ -93,7 +92,7 @@ pub(crate) async fn removed_and_back(e2e: Arc<E2e>) -> Result<()> {
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
     wait_for(
         "the operand to be removed",
-        ROLLOUT,
+        PATIENCE,
         || async { Ok(operators.get("cluster").await?.data["status"]["conditions"].clone()) },
         |conditions| {
             status_of(conditions, "Available") == "False" && status_of(conditions, "Progressing") == "False"
@@ -195,7 +194,7 @@ async fn ask(e2e: &E2e) -> Result<(), String> {
 }
 
 async fn wait_for_answer(e2e: &E2e) -> Result<()> {
-    wait_for("the webhooks to answer", ROLLOUT, || async { Ok(ask(e2e).await.err()) }, Option::is_none)
+    wait_for("the webhooks to answer", PATIENCE, || async { Ok(ask(e2e).await.err()) }, Option::is_none)
         .await?;
     Ok(())
 }
@@ -214,7 +213,7 @@ async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
     let settled = wait_for(
         "the operand to settle",
-        ROLLOUT,
+        PATIENCE,
         || async { Ok(operators.get("cluster").await?) },
         |operator| {
             let status = &operator.data["status"];
@@ -240,7 +239,7 @@ async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
     }
     wait_for(
         "other pods to be ready",
-        ROLLOUT,
+        PATIENCE,
         || async {
             let found = pods.list(&ListParams::default().labels(selector)).await?;
             Ok(found.into_iter().map(|pod| (pod.name_any(), is_ready(&pod))).collect::<Vec<_>>())

@@ -1,11 +1,10 @@
 //! Taking the operator away in an order that the documents advise against.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::E2e;
 
@@ -17,7 +16,7 @@ pub(crate) async fn wrong_order_blocks_nothing(e2e: Arc<E2e>) -> Result<()> {
     }
     wait_for(
         "only the JobSet API to be left",
-        Duration::from_mins(3),
+        PATIENCE,
         || async {
             let kinds = "namespaces,crds,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                          validatingwebhookconfigurations";

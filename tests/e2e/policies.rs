@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt as _;
@@ -14,8 +13,6 @@ use serde_json::{Value, json};
 
 use crate::E2e;
 use crate::workloads::{delete, example, wait_until_completed};
-
-const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) async fn failed_leader_fails_the_jobset(e2e: Arc<E2e>) -> Result<()> {
     let namespace = apply(&e2e, "failure-policy-leader.yaml").await?;

@@ -1,11 +1,10 @@
 //! Taking the operand and the operator away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::E2e;
 
@@ -21,7 +20,7 @@ pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
     objects::delete(&e2e.client, &jobset).await?;
     wait_for(
         "the CRD to follow the last JobSet",
-        Duration::from_mins(2),
+        PATIENCE,
         || async { e2e.kubectl.run(&["get", "crds", "--output", "name"]) },
         |crds| !crds.contains("jobsets.jobset.x-k8s.io"),
     )
@@ -45,7 +44,7 @@ pub(crate) async fn nothing_is_left(e2e: Arc<E2e>) -> Result<()> {
     }
     wait_for(
         "no object with jobset in its name to be left",
-        Duration::from_mins(2),
+        PATIENCE,
         || async {
             let kinds = "namespaces,crds,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations";
             let names = e2e.kubectl.run(&["get", kinds, "--output", "name"])?;
@@ -63,7 +62,7 @@ async fn delete_operator_resource(e2e: &E2e) -> Result<()> {
     let namespace = &e2e.installation.namespace;
     let gone = wait_for(
         "the operand to be gone",
-        Duration::from_mins(2),
+        PATIENCE,
         || async {
             let namespaced = "deployments,pods,services,configmaps,roles,certificates,issuers";
             let cluster_wide = "clusterroles,mutatingwebhookconfigurations,validatingwebhookconfigurations";

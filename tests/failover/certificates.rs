@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Error, Result, ensure};
 use jobset_tests::objects;
 use jobset_tests::replicas::{How, NAMESPACE, Replica, SECRET, WEBHOOKS};
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -26,8 +26,6 @@ use tokio_rustls::TlsConnector;
 use crate::Failover;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// Two controllers find nothing and begin at once: one Secret, one CA, in every webhook, accepted by the API
 /// server; and probes answer before any of that.
 pub(crate) async fn are_made_from_nothing_by_two_replicas_at_once(suite: Arc<Failover>) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use jobset_tests::replicas::Replica;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -38,7 +38,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
         }
         Ok(ready)
     };
-    wait_for("all Jobs to be ready", Duration::from_mins(1), all_ready, |ready| *ready == 40).await?;
+    wait_for("all Jobs to be ready", PATIENCE, all_ready, |ready| *ready == 40).await?;
     let before = job_uids(&suite, &namespace).await?;
 
     let start_again = suite.api_server()?.end()?;
@@ -50,17 +50,11 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     }
     start_again()?;
     let back = Instant::now();
-    wait_for(
-        "the API server",
-        Duration::from_mins(1),
-        || async { Ok(holder(&suite).await.is_ok()) },
-        |up| *up,
-    )
-    .await?;
+    wait_for("the API server", PATIENCE, || async { Ok(holder(&suite).await.is_ok()) }, |up| *up).await?;
     create(&suite, &namespace, "afterwards", 4, Fate::Succeed(1)).await?;
     wait_for(
         "the Jobs of a new JobSet",
-        Duration::from_mins(1),
+        PATIENCE,
         || job_uids(&suite, &namespace),
         |all| all.len() == before.len() + 4,
     )
@@ -69,7 +63,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     // The other controllers of the cluster take their time.
     wait_for(
         "a new JobSet to complete",
-        Duration::from_mins(1),
+        PATIENCE,
         || status(&suite, &namespace, "afterwards"),
         |status| status["terminalState"] == "Completed",
     )
@@ -79,7 +73,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
          {worked_on:?} and completed in {:?}",
         back.elapsed()
     );
-    wait_for("all Jobs to be ready still", Duration::from_mins(1), all_ready, |ready| *ready == 40).await?;
+    wait_for("all Jobs to be ready still", PATIENCE, all_ready, |ready| *ready == 40).await?;
     let mut after = job_uids(&suite, &namespace).await?;
     after.retain(|name, _| !name.starts_with("afterwards"));
     ensure!(after == before, "{before:#?} {after:#?}");

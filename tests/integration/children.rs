@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE, phase};
+use crate::jobset::{LiveJobSet, phase};
 
 /// Labels, annotations and owner of each Job are an interface: other programs read them.
 pub(crate) async fn jobs_are_as_documented(suite: Arc<Integration>) -> Result<()> {

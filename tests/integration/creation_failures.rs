@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE};
+use crate::jobset::LiveJobSet;
 
 /// A quota leaves no room: first for the Service and the claim, then for the Jobs that need them.
 pub(crate) async fn refusals_are_told_and_overcome(suite: Arc<Integration>) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE, counts};
+use crate::jobset::{LiveJobSet, counts};
 
 pub(crate) async fn running_jobs_follow_their_template(suite: Arc<Integration>) -> Result<()> {
     let spec = "

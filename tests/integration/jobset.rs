@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -17,9 +17,6 @@ use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::Integration;
-
-/// How long to wait for what must happen, on a machine that does much else at the same time.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long to watch for what must not happen.
 const WATCHFULNESS: Duration = Duration::from_millis(1500);

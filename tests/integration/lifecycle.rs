@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE};
+use crate::jobset::LiveJobSet;
 
 /// Kubernetes' garbage collector looks for new kinds every half minute only, and JobSet is new to this cluster.
 pub(crate) async fn deletion_takes_the_children(suite: Arc<Integration>) -> Result<()> {

@@ -10,7 +10,7 @@ use devcluster::binaries::{self, Module};
 use devcluster::progress::Progress;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
@@ -19,7 +19,7 @@ use kube::client::Body;
 use kube::{Client, Config};
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE};
+use crate::jobset::LiveJobSet;
 
 /// The API server says who asks and whether they may; it is asked once, not at each scrape.
 pub(crate) async fn only_who_may_reads(suite: Arc<Integration>) -> Result<()> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE, counts};
+use crate::jobset::{LiveJobSet, counts};
 
 /// Without a word about it, the Service is named after the JobSet.
 pub(crate) async fn service_makes_host_names(suite: Arc<Integration>) -> Result<()> {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE, counts};
+use crate::jobset::{LiveJobSet, counts};
 
 const RESTARTING: &str = "applying RestartJobSet failure policy action (first failed job: js-w-2)";
 

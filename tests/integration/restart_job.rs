@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE, counts};
+use crate::jobset::{LiveJobSet, counts};
 
 const ATTEMPT: &str = "jobset.sigs.k8s.io/job-restart-attempt";
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +12,7 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE, counts, phase};
+use crate::jobset::{LiveJobSet, counts, phase};
 
 const SUSPENDED: [&str; 4] = ["Suspended", "True", "SuspendedJobs", "jobset is suspended"];
 const RESUMED: [&str; 4] = ["Suspended", "False", "ResumeJobs", "jobset is resumed"];

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE};
+use crate::jobset::LiveJobSet;
 
 /// It goes when its time is up, with its Jobs, however it ended; and not before.
 pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Result<()> {

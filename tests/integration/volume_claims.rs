@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::Integration;
-use crate::jobset::{LiveJobSet, PATIENCE};
+use crate::jobset::LiveJobSet;
 
 /// One claim that stays and one that goes; `leader` mounts both, `w` one in an init container, `other` none.
 const SPEC: &str = "

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use jobset_tests::objects;
 use jobset_tests::operator::NAMESPACE;
+use jobset_tests::wait::PATIENCE;
 use k8s_openapi::ByteString;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use crate::cluster_facts::remove;
-use crate::{DEPLOYMENT, MUTATING, PROMPT, ROLLOUT, Suite, VALIDATING};
+use crate::{DEPLOYMENT, MUTATING, PROMPT, Suite, VALIDATING};
 
 const CERT_MANAGER: &str = include_str!("fixtures/cert-manager.yaml");
 const CERTIFICATE: (&str, &str, &str) = ("cert-manager.io/v1", "Certificate", "jobset-serving-cert");
@@ -49,7 +50,7 @@ pub(crate) async fn cert_manager_is_asked_for_and_comes(suite: Arc<Suite>) -> Re
     .await?;
 
     let authority = issue(&suite).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], ROLLOUT).await?;
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await?;
     let mounted = mounted(&suite).await?;
     assert_eq!(mounted, "webhook-server-cert");
     for configuration in [MUTATING, VALIDATING] {
@@ -84,7 +85,7 @@ pub(crate) async fn lost_certificate_is_issued_anew(suite: Arc<Suite>) -> Result
     let both = |bundle: &String| bundle.contains(&before) && bundle.len() > before.len();
     jobset_tests::wait::wait_for("both CAs to be trusted", PROMPT, bundle, both).await?;
     let only_new = |bundle: &String| !bundle.contains(&before) && !bundle.is_empty();
-    jobset_tests::wait::wait_for("the old CA to go", ROLLOUT, bundle, only_new).await?;
+    jobset_tests::wait::wait_for("the old CA to go", PATIENCE, bundle, only_new).await?;
     suite.install(json!({})).await
 }
 

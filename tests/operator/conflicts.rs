@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use jobset_tests::wait::PATIENCE;
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::cluster_facts::remove;
-use crate::{DEPLOYMENT, PROMPT, ROLLOUT, Suite, VALIDATING};
+use crate::{DEPLOYMENT, PROMPT, Suite, VALIDATING};
 
 const CONTROLLER: &str = "
 apiVersion: v1
@@ -56,13 +57,13 @@ pub(crate) async fn a_controller_elsewhere_is_named_and_left_alone(suite: Arc<Su
     assert_eq!(suite.writes_since(since)?, [""; 0]);
 
     remove(&suite, CONTROLLER).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], ROLLOUT).await?;
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await?;
     suite.install(json!({})).await
 }
 
 pub(crate) async fn foreign_webhooks_are_named_and_left_alone(suite: Arc<Suite>) -> Result<()> {
     suite.specify(json!({"managementState": "Removed"})).await?;
-    suite.wait_for_conditions(&["Available=False", "Progressing=False"], ROLLOUT).await?;
+    suite.wait_for_conditions(&["Available=False", "Progressing=False"], PATIENCE).await?;
     suite.apply(WEBHOOKS).await?;
     let before = suite.get(VALIDATING.0, VALIDATING.1, VALIDATING.2).await?.unwrap();
     let since = jiff::Timestamp::now();
@@ -76,5 +77,5 @@ pub(crate) async fn foreign_webhooks_are_named_and_left_alone(suite: Arc<Suite>)
     assert_eq!(after.resource_version(), before.resource_version());
 
     suite.delete(VALIDATING).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], ROLLOUT).await
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jobset_tests::objects;
 use jobset_tests::operator::{NAMESPACE, OPERAND_IMAGE};
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use serde_json::{Value, json};
 
-use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, ROLLOUT, Suite};
+use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, Suite};
 
 /// Without a JobSetOperator, and even without its CRD being known for long, nothing happens.
 pub(crate) async fn waits_quietly_for_a_jobset_operator(suite: Arc<Suite>) -> Result<()> {
@@ -104,8 +104,8 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         answer.is_ok_and(|answer| answer.trim() == "yes")
     };
     // The roles are put together by a controller of Kubernetes.
-    wait_for("ed to be allowed", ROLLOUT, || async { Ok(may("ed", "create")) }, |allowed| *allowed).await?;
-    wait_for("vic to be allowed", ROLLOUT, || async { Ok(may("vic", "list")) }, |allowed| *allowed).await?;
+    wait_for("ed to be allowed", PATIENCE, || async { Ok(may("ed", "create")) }, |allowed| *allowed).await?;
+    wait_for("vic to be allowed", PATIENCE, || async { Ok(may("vic", "list")) }, |allowed| *allowed).await?;
     assert!(may("ed", "delete") && !may("vic", "create") && !may("somebody", "get"));
     Ok(())
 }

@@ -21,7 +21,7 @@ use devcluster::NodeKind;
 use devcluster::kubectl::Kubectl;
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::operator::{NAMESPACE, Operator};
-use jobset_tests::wait::wait_for;
+use jobset_tests::wait::{PATIENCE, wait_for};
 use jobset_tests::{objects, suite, tests};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
@@ -29,8 +29,6 @@ use serde_json::{Value, json};
 
 /// How soon the operator acts on what it sees.
 const PROMPT: Duration = Duration::from_secs(5);
-/// How long a rollout may take.
-const ROLLOUT: Duration = Duration::from_mins(1);
 /// The label of what the operator manages.
 const OURS: &str = "app.kubernetes.io/managed-by=jobset-operator";
 
@@ -111,7 +109,7 @@ impl Suite {
     /// Makes this the spec, and waits until the operand is there and everything is settled.
     async fn install(&self, spec: Value) -> Result<()> {
         self.specify(spec).await?;
-        self.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], ROLLOUT).await
+        self.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await
     }
 
     /// Waits until the status is about the present spec and has these conditions, each as `type=status`.

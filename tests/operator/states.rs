@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::{holds_for, wait_for};
+use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::{DEPLOYMENT, JOBSET_API, MUTATING, PROMPT, ROLLOUT, Suite, VALIDATING};
+use crate::{DEPLOYMENT, JOBSET_API, MUTATING, PROMPT, Suite, VALIDATING};
 
 const SERVICE: (&str, &str, &str) = ("v1", "Service", "jobset-webhook-service");
 
@@ -29,7 +29,7 @@ pub(crate) async fn unmanaged_touches_nothing(suite: Arc<Suite>) -> Result<()> {
     )
     .await?;
     // How it is is told all the same.
-    suite.wait_for_conditions(&["Available=False"], ROLLOUT).await?;
+    suite.wait_for_conditions(&["Available=False"], PATIENCE).await?;
 
     suite.install(json!({"managementState": "Force"})).await?;
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
@@ -52,14 +52,17 @@ pub(crate) async fn removed_takes_everything_and_managed_brings_it_back(suite: A
             _ => {
                 suite.specify(json!({"managementState": state})).await?;
                 suite
-                    .wait_for_conditions(&["Available=False", "Progressing=False", "Degraded=False"], ROLLOUT)
+                    .wait_for_conditions(
+                        &["Available=False", "Progressing=False", "Degraded=False"],
+                        PATIENCE,
+                    )
                     .await?;
                 assert_eq!(suite.condition("Available").await?["reason"], "Removed");
             }
         }
         if state == "Removed" {
             // Without any JobSet the API goes as well.
-            wait_for("nothing to be left", ROLLOUT, || async { suite.managed() }, Vec::is_empty).await?;
+            wait_for("nothing to be left", PATIENCE, || async { suite.managed() }, Vec::is_empty).await?;
         }
     }
     suite.install(json!({})).await
@@ -70,7 +73,7 @@ pub(crate) async fn jobsets_outlive_a_deleted_jobset_operator(suite: Arc<Suite>)
     create_jobset(&suite, "survivor").await?;
     // Removed leaves it, too.
     suite.specify(json!({"managementState": "Removed"})).await?;
-    suite.wait_for_conditions(&["Available=False", "Progressing=False"], ROLLOUT).await?;
+    suite.wait_for_conditions(&["Available=False", "Progressing=False"], PATIENCE).await?;
     only_the_api_is_left(&suite).await?;
     suite.install(json!({})).await?;
 
@@ -80,7 +83,7 @@ pub(crate) async fn jobsets_outlive_a_deleted_jobset_operator(suite: Arc<Suite>)
         suite.kubectl.run(&["get", "jobset", "survivor", "--namespace", "default", "--output", "name"])?;
     assert_eq!(jobset.trim(), "jobset.jobset.x-k8s.io/survivor");
     suite.kubectl.run(&["delete", "jobset", "survivor", "--namespace", "default"])?;
-    wait_for("the API to follow the last JobSet", ROLLOUT, || async { suite.managed() }, Vec::is_empty)
+    wait_for("the API to follow the last JobSet", PATIENCE, || async { suite.managed() }, Vec::is_empty)
         .await?;
     suite.install(json!({})).await
 }
@@ -125,14 +128,14 @@ spec:
 "
     ))?;
     let created = || async { Ok(objects::create(&suite.client, "default", &jobset, false).await.err()) };
-    wait_for("the webhooks to be forgotten", ROLLOUT, created, Option::is_none).await?;
+    wait_for("the webhooks to be forgotten", PATIENCE, created, Option::is_none).await?;
     suite.install(json!({"managementState": "Managed"})).await
 }
 
 async fn only_the_api_is_left(suite: &Suite) -> Result<()> {
     wait_for(
         "only the JobSet API to be left",
-        ROLLOUT,
+        PATIENCE,
         || async {
             let managed = suite.managed()?;
             Ok(managed

@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::objects;
-use crate::wait::wait_for;
+use crate::wait::{PATIENCE, wait_for};
 
 /// Name of the program, of its log file, and of its Deployment in `manifests/`.
 pub const PROGRAM: &str = "jobset-controller-manager";
@@ -98,7 +98,7 @@ impl Controller {
         };
         wait_for(
             "the controller to be ready",
-            Duration::from_mins(1),
+            PATIENCE,
             || async {
                 controller.check()?;
                 Ok(readiness(probes).await)
@@ -116,7 +116,7 @@ impl Controller {
             objects::one(&jobset_of("{successPolicy: {operator: All, targetReplicatedJobs: [ghost]}}"))?;
         let called = wait_for(
             "the API server to call the webhooks",
-            Duration::from_mins(1),
+            PATIENCE,
             || async {
                 let plain = objects::create(client, "default", &plain, true).await;
                 Ok((plain, objects::create(client, "default", &impossible, true).await))

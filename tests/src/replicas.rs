@@ -27,7 +27,7 @@ use crate::controller::{
     readiness, write,
 };
 use crate::objects;
-use crate::wait::wait_for;
+use crate::wait::{PATIENCE, wait_for};
 
 /// Namespace of the controller, its Lease and its Secret.
 pub const NAMESPACE: &str = "jobset-system";
@@ -215,7 +215,7 @@ impl Replica {
             if answer.is_ok() {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < Duration::from_mins(1), "{} is not ready: {answer:?}", self.name);
+            ensure!(begun.elapsed() < PATIENCE, "{} is not ready: {answer:?}", self.name);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -255,7 +255,7 @@ impl Replica {
     pub async fn logs(&self, text: &str) -> Result<()> {
         let what = format!("{} to log {text:?}", self.name);
         let look = || async { Ok(self.log_text()?.contains(text)) };
-        wait_for(&what, Duration::from_mins(1), look, |found| *found).await.map(drop)
+        wait_for(&what, PATIENCE, look, |found| *found).await.map(drop)
     }
 
     /// What it calls itself in the Lease.

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long to wait for what has no limit of its own. It is no measure of speed: a machine may be slow, and after the
+/// API server was away the cluster's own controllers come back only after a minute.
+pub const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Asks `look` again and again until what it returns satisfies `condition`, and returns that.
 ///
 /// An error of `look` ends the wait. When `limit` has passed, the error tells what was seen last; `what`
