@@ -1,11 +1,11 @@
 //! What the process remembers of each JobSet beside what it observes. Nothing is lost when it forgets: a status
 //! is stored a little sooner, and a complaint told once more.
 
-use jobset_plan::StatusTiming;
+use jobset_api::JobSet;
+use jobset_plan::{Course, StatusTiming, Step};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -44,18 +44,14 @@ impl Memory {
         self.of(uid, |jobset| jobset.remarks.insert((job.to_owned(), reason.to_owned())))
     }
 
-    /// The stored status is the right one.
-    pub(crate) fn status_is_settled(&self, uid: &str) {
-        self.of(uid, |jobset| jobset.status.settled());
-    }
-
-    /// The stored status is not the right one: how long that can stay so.
-    pub(crate) fn status_can_wait(&self, uid: &str, is_urgent: bool) -> Duration {
-        self.of(uid, |jobset| jobset.status.wait(is_urgent, self.started.elapsed()))
+    /// The next step of what is being carried out for this JobSet.
+    pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, course: &mut Course) -> Step {
+        let stored = jobset.status.as_ref();
+        self.of(uid, |jobset| course.next(stored, &mut jobset.status, self.started.elapsed()))
     }
 
     /// A status was stored.
-    pub(crate) fn status_is_stored(&self, uid: &str) {
-        self.of(uid, |jobset| jobset.status.stored(self.started.elapsed()));
+    pub(crate) fn status_is_stored(&self, uid: &str, course: &mut Course) {
+        self.of(uid, |jobset| course.stored(&mut jobset.status, self.started.elapsed()));
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{Action, EventKind, Gates, JobRecord, Plan, Remark, Snapshot};
+use jobset_plan::{Course, EventKind, Gates, JobRecord, Next, Remark, Snapshot, Step};
 use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
 use kube::{
     Resource,
@@ -29,32 +29,31 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// requests leave room for others, whose turns the writer sees to.
 const WORKERS: usize = 128;
 
-/// When to look at a JobSet again.
-enum Next {
-    /// Something was written: see what follows from it.
-    Now,
-    /// Time alone will make a difference.
-    After(Duration),
-    /// When something changes.
-    OnChange,
-}
-
-/// What went wrong in a look.
-struct Failed {
+/// How a look ended.
+struct Looked {
+    next: Next,
     errors: Vec<ActError>,
-    /// When counts that are not stored yet can be stored.
-    counts_due: Option<Duration>,
 }
 
-impl Failed {
+impl Looked {
+    fn outcome(&self) -> Outcome {
+        match self.next {
+            Next::Now => Outcome::Requeue,
+            Next::After(_) => Outcome::RequeueAfter,
+            Next::OnChange => Outcome::Success,
+            Next::Retry(_) if self.passes() => Outcome::Requeue,
+            Next::Retry(_) => Outcome::Error,
+        }
+    }
+
+    /// Whether nothing went wrong; see [`ActError::passes`].
     fn passes(&self) -> bool {
         self.errors.iter().all(ActError::passes)
     }
 
     /// How long it may take at most until somebody looks again.
     fn longest_wait(&self) -> Duration {
-        let of_errors = self.errors.iter().map(ActError::longest_wait).max();
-        of_errors.into_iter().chain(self.counts_due).min().unwrap_or(Duration::MAX)
+        self.errors.iter().map(ActError::longest_wait).max().unwrap_or(Duration::MAX)
     }
 
     /// As many errors as one line of the log should hold.
@@ -105,116 +104,90 @@ impl Reconciler {
             let outcome =
                 AssertUnwindSafe(self.reconcile(&uid, &family)).catch_unwind().instrument(span.clone()).await;
             let _entered = span.entered();
-            running.end(match &outcome {
-                Ok(Ok(Next::Now)) => Outcome::Requeue,
-                Ok(Ok(Next::After(_))) => Outcome::RequeueAfter,
-                Ok(Ok(Next::OnChange)) => Outcome::Success,
-                Ok(Err(failed)) if failed.passes() => Outcome::Requeue,
-                Ok(Err(_)) => Outcome::Error,
-                Err(_) => Outcome::Panic,
-            });
-            match outcome {
-                Ok(Ok(Next::Now)) => self.queue.go_on(&uid),
-                Ok(Ok(Next::OnChange)) => self.queue.done(&uid),
-                Ok(Ok(Next::After(delay))) => {
+            running.end(outcome.as_ref().map_or(Outcome::Panic, Looked::outcome));
+            let Ok(looked) = outcome else {
+                let after = self.queue.retry(&uid);
+                tracing::error!(?after, "reconcile panicked: a defect, please report it");
+                continue;
+            };
+            match looked.next {
+                Next::Now => self.queue.go_on(&uid),
+                Next::OnChange => self.queue.done(&uid),
+                Next::After(delay) => {
                     self.queue.done(&uid);
                     self.queue.add_after(uid, delay);
                 }
-                Ok(Err(failed)) => {
-                    let after = self.queue.retry_within(&uid, failed.longest_wait());
-                    let (count, errors) = (failed.errors.len(), failed.some_errors());
-                    if failed.passes() {
+                Next::Retry(within) => {
+                    let after = self.queue.retry_within(&uid, within.min(looked.longest_wait()));
+                    let (count, errors) = (looked.errors.len(), looked.some_errors());
+                    if looked.passes() {
                         debug!(?after, count, errors, "not yet, looking again");
                     } else {
                         warn!(?after, count, errors, "trying again");
                     }
                 }
-                Err(_) => {
-                    let after = self.queue.retry(&uid);
-                    tracing::error!(?after, "reconcile panicked: a defect, please report it");
-                }
             }
         }
     }
 
-    /// One look at one JobSet. Returns when to look again.
-    async fn reconcile(&self, uid: &str, family: &Family) -> Result<Next, Failed> {
+    /// One look at one JobSet.
+    async fn reconcile(&self, uid: &str, family: &Family) -> Looked {
         let began = Instant::now();
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
         let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long enough to be felt: the thread's other work moves to another one.
-        let plan = if looks_for_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
-        let Plan { actions, status, status_is_urgent, events, mut requeue_after, remarks, waiting } = plan;
-        for why in waiting {
+        let mut plan = if looks_for_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
+        for why in &plan.waiting {
             debug!("waiting: {why}");
         }
-        for Remark { job, uid: of_job, event } in remarks {
+        for Remark { job, uid: of_job, event } in std::mem::take(&mut plan.remarks) {
             if self.memory.is_first_remark(uid, &of_job, &event.reason) {
                 self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
             }
         }
 
         let actor = self.actor.for_jobset(uid);
-        let count = actions.len();
-        let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
-        let carry_out = async |actions| {
-            let answers = stream::iter(actions).map(|action| actor.act(jobset, action));
-            let failures =
-                answers.buffer_unordered(Writer::PER_CALLER).filter_map(async |answer| answer.err());
-            failures.collect::<Vec<_>>().await
-        };
-        let mut failures = carry_out(first).await;
-        if failures.is_empty() {
-            failures = carry_out(then).await;
-        }
-        if !failures.is_empty() {
-            self.tell_of(jobset, &failures);
-            // What was to be done is not done. What was counted holds all the same.
-            let counts =
-                status.as_ref().and_then(|new| jobset_plan::only_counts(jobset.status.as_ref(), new));
-            let mut counts_due = None;
-            if let Some(counts) = counts {
-                let wait = self.memory.status_can_wait(uid, false);
-                if wait.is_zero() {
-                    match actor.store_status(jobset, &counts).await {
-                        Ok(()) => self.memory.status_is_stored(uid),
-                        Err(failure) => failures.push(failure),
+        let mut course = Course::new(plan);
+        let mut errors = Vec::new();
+        loop {
+            match self.memory.next_step(uid, jobset, &mut course) {
+                Step::CarryOut(actions) => {
+                    let count = actions.len();
+                    let answers = stream::iter(actions).map(|action| actor.act(jobset, action));
+                    let failures =
+                        answers.buffer_unordered(Writer::PER_CALLER).filter_map(async |it| it.err());
+                    errors = failures.collect().await;
+                    if errors.is_empty() {
+                        info!(actions = count, "carried out");
+                    } else {
+                        self.tell_of(jobset, &errors);
+                        course.failed();
                     }
-                } else {
-                    counts_due = Some(wait);
+                }
+                Step::Store(status) => match actor.store_status(jobset, &status).await {
+                    Ok(()) => {
+                        self.memory.status_is_stored(uid, &mut course);
+                        self.metrics.status_stored(jobset, &status, jobs, &self.index);
+                        debug!("status stored");
+                    }
+                    Err(error) => {
+                        errors.push(error);
+                        course.failed();
+                    }
+                },
+                Step::End(events, next) => {
+                    for event in events {
+                        self.send_planned(jobset, event, None);
+                    }
+                    if next == Next::Now {
+                        self.metrics.wrote(began);
+                    }
+                    return Looked { next, errors };
                 }
             }
-            return Err(Failed { errors: failures, counts_due });
         }
-        if count > 0 {
-            info!(actions = count, "carried out");
-        }
-        // What we wrote is in the index already, so the watch will not tell of it: it is for us to go on from it.
-        let mut wrote = count > 0;
-        if let Some(status) = status {
-            let wait = self.memory.status_can_wait(uid, status_is_urgent);
-            if wait.is_zero() {
-                let stored = actor.store_status(jobset, &status).await;
-                stored.map_err(|error| Failed { errors: vec![error], counts_due: None })?;
-                self.memory.status_is_stored(uid);
-                self.metrics.status_stored(jobset, &status, jobs, &self.index);
-                debug!("status stored");
-                wrote = true;
-            } else {
-                requeue_after = Some(requeue_after.map_or(wait, |after| after.min(wait)));
-            }
-        } else {
-            self.memory.status_is_settled(uid);
-        }
-        for event in events {
-            self.send_planned(jobset, event, None);
-        }
-        if wrote {
-            self.metrics.wrote(began);
-        }
-        Ok(if wrote { Next::Now } else { requeue_after.map_or(Next::OnChange, Next::After) })
     }
 
     fn send_planned(&self, jobset: &JobSet, event: jobset_plan::Event, about: Option<ObjectReference>) {

@@ -7,14 +7,15 @@
 //!   its children        a JobSet
 //! ```
 //!
-//! Whoever calls [`plan()`] carries the actions out, then stores the status with the resource version that the
-//! snapshot had, then sends the events. A settled JobSet yields an empty plan.
+//! Whoever calls [`plan()`] does what [`Course`] says: carries the actions out, then stores the status with the
+//! resource version that the snapshot had, then sends the events. A settled JobSet yields an empty plan.
 //!
 //! Admission decides here too: [`defaulting`] and [`validation`].
 
 mod buckets;
 mod child_job;
 mod conditions;
+mod course;
 pub mod defaulting;
 mod depends_on;
 mod elastic;
@@ -36,12 +37,13 @@ mod ttl;
 pub mod validation;
 mod volume_claims;
 
+pub use course::{Course, Next, Step};
 pub use elastic::JobSize;
 pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
 pub use network::subdomain;
 pub use plan::{Action, Event, EventKind, Plan, Remark};
 pub use snapshot::{JobRecord, LabelValue, Outcome, Snapshot, Verdict};
-pub use status_timing::{StatusTiming, only_counts};
+pub use status_timing::StatusTiming;
 pub use suspend::JobResume;
 pub use volume_claims::claim_names;
 

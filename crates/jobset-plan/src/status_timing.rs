@@ -75,7 +75,7 @@ fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
 
 /// The stored status with the counts of `new`, if these differ: what holds of `new` although not everything could be
 /// done that it tells of.
-pub fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Option<JobSetStatus> {
+pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Option<JobSetStatus> {
     let mut status = stored.cloned().unwrap_or_default();
     let before = std::mem::take(&mut status.replicated_jobs_status);
     let counts = new.replicated_jobs_status.iter().map(|counted| {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::status_timing::only_counts;
 use std::time::Duration;
 
 /// When the status of `jobs` is stored, where that of `before` stands.

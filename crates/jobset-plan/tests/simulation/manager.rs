@@ -1,6 +1,5 @@
-//! The controller's process: it looks at a JobSet, plans, sends the actions side by side, then stores the status,
-//! then tells the events; each answer goes into its index. The same discipline as `reconcile.rs` and `act` of the
-//! controller, as a machine that can stop between any two requests.
+//! The controller's process: it looks at a JobSet, plans, and goes the course of the plan; each answer goes into its
+//! index. As `reconcile.rs` and `act` of the controller, as a machine that can stop between any two requests.
 
 use crate::{
     agenda::Happening,
@@ -10,9 +9,12 @@ use crate::{
     queue::Queue,
     world::{Millis, World, timestamp},
 };
-use jobset_api::{JobSet, JobSetStatus};
-use jobset_plan::{Action, Event, Plan, Snapshot, StatusTiming, only_counts, plan};
+use jobset_api::JobSet;
+use jobset_plan::{Action, Course, Next, Snapshot, StatusTiming, Step, plan};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How seldom to look at least whether somebody else's Job is gone.
+const NAME_GETS_FREE: Duration = Duration::from_secs(15);
 
 /// A process that is started as a leader.
 pub(crate) struct Process {
@@ -40,16 +42,13 @@ impl Process {
 /// A look at a JobSet whose requests are under way.
 struct Look {
     jobset: Arc<JobSet>,
+    course: Course,
     in_flight: usize,
     failures: Vec<Refusal>,
-    wrote: bool,
-    status: Option<(JobSetStatus, bool)>,
-    events: Vec<Event>,
-    requeue_after: Option<Duration>,
-    /// Actions that wait until the others are carried out.
-    then: Vec<Errand>,
+    /// Actions that a planted bug sends with the first ones.
+    together: Vec<Action>,
     /// Actions that a planted bug keeps for after the status.
-    late: Vec<Errand>,
+    late: Vec<Action>,
 }
 
 impl World {
@@ -127,52 +126,77 @@ impl World {
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
         self.planted_bug_changes_plan(&family, &mut plan);
         self.check_plan(&family, &plan);
-        let Plan { actions, status, status_is_urgent, events, requeue_after, waiting, .. } = plan;
         self.note_process(process, || {
             let name = family.jobset.metadata.name.as_deref().unwrap_or("");
-            let status = if status.is_some() { "a new status" } else { "no new status" };
-            let waiting =
-                if waiting.is_empty() { String::new() } else { format!("; {}", waiting.join("; ")) };
-            format!("looks at JobSet {name} ({uid}): {} actions, {status}{waiting}", actions.len())
+            let status = if plan.status.is_some() { "a new status" } else { "no new status" };
+            let waiting: Vec<_> = plan.waiting.iter().map(|why| format!("; {why}")).collect();
+            format!(
+                "looks at JobSet {name} ({uid}): {} actions, {status}{}",
+                plan.actions.len(),
+                waiting.concat()
+            )
         });
-        let wrote = !actions.is_empty();
-        let waits = |action: &Action| action.needs_surroundings() && !self.surroundings_are_ignored();
-        let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(waits);
-        let errands = |actions: Vec<Action>| -> Vec<Errand> {
-            actions.into_iter().map(|action| errand::of_action(&family.jobset, action)).collect()
-        };
-        let (then, first) = (errands(then), errands(first));
-        let mut look = Look {
+        let together = self.planted_bug_holds_back(&mut plan);
+        let look = Look {
             jobset: family.jobset.clone(),
+            course: Course::new(plan),
             in_flight: 0,
             failures: Vec::new(),
-            wrote,
-            status: status.map(|status| (status, status_is_urgent)),
-            events,
-            requeue_after,
-            then,
+            together,
             late: Vec::new(),
         };
-        if self.status_goes_first() && look.status.is_some() {
-            look.late = first.into_iter().chain(std::mem::take(&mut look.then)).collect();
-            self.processes[process].looks.insert(uid.to_owned(), look);
-            self.store_status(process, uid);
-            return;
-        }
         self.processes[process].looks.insert(uid.to_owned(), look);
-        self.send_all(process, uid, first);
+        self.go_on(process, uid);
     }
 
-    /// Sends requests side by side, if there are any, and goes on when all are answered.
-    fn send_all(&mut self, process: usize, uid: &str, errands: Vec<Errand>) {
-        if errands.is_empty() {
-            return self.actions_are_done(process, uid);
+    /// What the course of a look says now, or nothing when the look has ended.
+    fn next_step(&mut self, process: usize, uid: &str) -> Option<Step> {
+        let now = Duration::from_millis(self.now);
+        let Process { looks, timing, .. } = &mut self.processes[process];
+        let look = looks.get_mut(uid)?;
+        let timing = timing.entry(uid.to_owned()).or_default();
+        Some(look.course.next(look.jobset.status.as_ref(), timing, now))
+    }
+
+    /// Takes the next step of a look.
+    fn go_on(&mut self, process: usize, uid: &str) {
+        let Some(step) = self.next_step(process, uid) else { return };
+        let status_goes_first = self.status_goes_first();
+        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
+        match step {
+            Step::CarryOut(actions) if status_goes_first => {
+                look.late.extend(actions);
+                self.go_on(process, uid);
+            }
+            Step::CarryOut(mut actions) => {
+                actions.append(&mut look.together);
+                self.send_all(process, uid, actions);
+            }
+            Step::Store(status) => {
+                let errand = errand::of_status(&look.jobset, *status);
+                self.send(process, errand, Some(uid));
+            }
+            Step::End(events, next) => {
+                let late = std::mem::take(&mut look.late);
+                for event in events {
+                    self.tell(process, uid, &event);
+                }
+                if late.is_empty() || matches!(next, Next::Retry(_)) {
+                    self.end_look(process, uid, next);
+                } else {
+                    self.send_all(process, uid, late);
+                }
+            }
         }
-        if let Some(look) = self.processes[process].looks.get_mut(uid) {
-            look.in_flight = errands.len();
-        }
-        for errand in errands {
-            self.send(process, errand, Some(uid));
+    }
+
+    /// Sends requests side by side.
+    fn send_all(&mut self, process: usize, uid: &str, actions: Vec<Action>) {
+        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
+        look.in_flight = actions.len();
+        let jobset = look.jobset.clone();
+        for action in actions {
+            self.send(process, errand::of_action(&jobset, action), Some(uid));
         }
     }
 
@@ -184,106 +208,59 @@ impl World {
         errand: &Errand,
         failure: Option<Refusal>,
     ) {
-        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
-        if !matches!(errand, Errand::Status { .. }) {
-            look.failures.extend(failure);
+        let now = Duration::from_millis(self.now);
+        let Process { looks, timing, .. } = &mut self.processes[process];
+        let Some(look) = looks.get_mut(uid) else { return };
+        let is_status = matches!(errand, Errand::Status { .. });
+        let mut failed = failure.is_some();
+        look.failures.extend(failure);
+        if !is_status {
             look.in_flight -= 1;
-            if look.in_flight == 0 {
-                self.actions_are_done(process, uid);
+            if look.in_flight > 0 {
+                return;
             }
-        } else if failure.is_none() {
-            let carried_out = look.failures.is_empty();
-            let now = Duration::from_millis(self.now);
-            self.processes[process].timing.entry(uid.to_owned()).or_default().stored(now);
-            if carried_out { self.end_look(process, uid) } else { self.fail_look(process, uid) }
-        } else if self.status_failures_are_swallowed() {
-            self.processes[process].looks.remove(uid);
-            self.processes[process].queue.done(uid);
-        } else {
-            self.fail_look(process, uid);
+            failed = !look.failures.is_empty();
         }
-    }
-
-    /// All actions were answered.
-    fn actions_are_done(&mut self, process: usize, uid: &str) {
-        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
-        let then = std::mem::take(&mut look.then);
-        if !look.failures.is_empty() {
-            if self.failures_are_swallowed() {
-                self.processes[process].looks.remove(uid);
-                self.processes[process].queue.done(uid);
-            } else {
-                self.store_counts(process, uid);
+        if failed {
+            look.course.failed();
+            let swallowed =
+                if is_status { self.status_failures_are_swallowed() } else { self.failures_are_swallowed() };
+            if swallowed {
+                return self.end_look(process, uid, Next::OnChange);
             }
-        } else if then.is_empty() {
-            self.store_status(process, uid);
-        } else {
-            self.send_all(process, uid, then);
+        } else if is_status {
+            look.course.stored(timing.entry(uid.to_owned()).or_default(), now);
         }
+        self.go_on(process, uid);
     }
 
-    /// What was to be done is not done. What was counted holds all the same.
-    fn store_counts(&mut self, process: usize, uid: &str) {
-        let now = Duration::from_millis(self.now);
-        let Process { looks, timing, .. } = &mut self.processes[process];
-        let Some(look) = looks.get_mut(uid) else { return };
-        let counts = look.status.take().and_then(|(new, _)| only_counts(look.jobset.status.as_ref(), &new));
-        match counts {
-            Some(counts) if timing.entry(uid.to_owned()).or_default().wait(false, now).is_zero() => {
-                let errand = errand::of_status(&look.jobset, counts);
-                self.send(process, errand, Some(uid));
+    fn end_look(&mut self, process: usize, uid: &str, next: Next) {
+        let Some(look) = self.processes[process].looks.remove(uid) else { return };
+        let (now, queue) = (self.now, &mut self.processes[process].queue);
+        let again = match next {
+            Next::Now => queue.go_on(uid, now),
+            Next::OnChange => {
+                queue.done(uid);
+                None
             }
-            _ => self.fail_look(process, uid),
-        }
-    }
-
-    fn fail_look(&mut self, process: usize, uid: &str) {
-        self.processes[process].looks.remove(uid);
-        let at = self.processes[process].queue.retry(uid, self.now);
-        self.look_again(process, uid, at);
-        self.after(1, Happening::Work { process });
-    }
-
-    fn store_status(&mut self, process: usize, uid: &str) {
-        let now = Duration::from_millis(self.now);
-        let Process { looks, timing, .. } = &mut self.processes[process];
-        let Some(look) = looks.get_mut(uid) else { return };
-        let timing = timing.entry(uid.to_owned()).or_default();
-        let Some((status, is_urgent)) = look.status.take() else {
-            timing.settled();
-            return self.end_look(process, uid);
+            Next::After(delay) => {
+                queue.done(uid);
+                Some(now + millis(delay).max(1))
+            }
+            Next::Retry(within) => {
+                // A Job that holds a name is no child: nobody tells when it goes.
+                let held = look.failures.iter().all(|why| *why == Refusal::AlreadyExists);
+                let within = if held { within.min(NAME_GETS_FREE) } else { within };
+                Some(queue.retry_within(uid, now, millis(within)))
+            }
         };
-        let wait = timing.wait(is_urgent, now);
-        if !wait.is_zero() {
-            look.requeue_after = Some(look.requeue_after.map_or(wait, |after| after.min(wait)));
-            return self.end_look(process, uid);
-        }
-        let errand = errand::of_status(&look.jobset, status);
-        look.wrote = true;
-        self.send(process, errand, Some(uid));
-    }
-
-    fn end_look(&mut self, process: usize, uid: &str) {
-        let Some(mut look) = self.processes[process].looks.remove(uid) else { return };
-        for event in std::mem::take(&mut look.events) {
-            self.tell(process, uid, &event);
-        }
-        if !look.late.is_empty() {
-            let late = std::mem::take(&mut look.late);
-            self.processes[process].looks.insert(uid.to_owned(), look);
-            return self.send_all(process, uid, late);
-        }
-        if look.wrote {
-            if let Some(at) = self.processes[process].queue.go_on(uid, self.now) {
-                self.look_again(process, uid, at);
-            }
-        } else {
-            self.processes[process].queue.done(uid);
-            if let Some(after) = look.requeue_after {
-                let after = Millis::try_from(after.as_millis()).unwrap_or(Millis::MAX / 2);
-                self.look_again(process, uid, self.now + after.max(1));
-            }
+        if let Some(at) = again {
+            self.look_again(process, uid, at);
         }
         self.after(1, Happening::Work { process });
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 2)
 }

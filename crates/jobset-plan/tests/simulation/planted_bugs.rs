@@ -94,11 +94,6 @@ impl World {
         self.has(Bug::StatusFailureSwallowed)
     }
 
-    /// See [`Bug::SurroundingsIgnored`].
-    pub(crate) fn surroundings_are_ignored(&self) -> bool {
-        self.has(Bug::SurroundingsIgnored)
-    }
-
     /// What a process remembers besides its index, for [`Bug::NameInsteadOfUid`].
     pub(crate) fn planted_bug_sees(&mut self, process: usize, change: &Change) {
         if !self.has(Bug::NameInsteadOfUid) {
@@ -179,6 +174,15 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// See [`Bug::SurroundingsIgnored`]: the actions that should wait for others of the plan.
+    pub(crate) fn planted_bug_holds_back(&self, plan: &mut Plan) -> Vec<Action> {
+        let others = plan.actions.iter().any(|action| !action.needs_surroundings());
+        if !self.has(Bug::SurroundingsIgnored) || !others {
+            return Vec::new();
+        }
+        plan.actions.extract_if(.., |action| action.needs_surroundings()).collect()
     }
 
     /// Bugs in what is sent.

@@ -69,10 +69,15 @@ impl Queue {
     }
 
     /// Work on the key failed. Returns when it comes back.
-    pub(crate) fn retry(&mut self, key: &str, now: Millis) -> Millis {
+    fn retry(&mut self, key: &str, now: Millis) -> Millis {
+        self.retry_within(key, now, LONGEST_DELAY)
+    }
+
+    /// Like [`Self::retry`], with a shorter longest delay.
+    pub(crate) fn retry_within(&mut self, key: &str, now: Millis, longest: Millis) -> Millis {
         let failures = self.failures.entry(key.to_owned()).or_insert(0);
         *failures += 1;
-        let at = now + (FIRST_DELAY << (*failures - 1).min(16)).min(LONGEST_DELAY);
+        let at = now + (FIRST_DELAY << (*failures - 1).min(16)).min(LONGEST_DELAY.min(longest));
         self.add_at(key.to_owned(), at);
         self.leave_work(key);
         at

@@ -1,0 +1,233 @@
+//! The way of a plan into the cluster: what is sent when, and what follows from the answers.
+//!
+//! ```text
+//! what needs nothing ──► what starts pods ──► the status ──► its events, and when to look again
+//!        │                       │
+//!        └── a request failed ───┴──► the counts alone ──► no event, and another try
+//! ```
+
+use crate::{
+    Action, Event, Plan,
+    status_timing::{StatusTiming, only_counts},
+};
+use jobset_api::JobSetStatus;
+use std::{collections::VecDeque, time::Duration};
+
+/// A plan that is being carried out. Ask for the [`Course::next`] step until it is the end, and tell of each what
+/// came of it.
+#[derive(Debug)]
+pub struct Course {
+    actions: VecDeque<Vec<Action>>,
+    status: Option<JobSetStatus>,
+    status_is_urgent: bool,
+    events: Vec<Event>,
+    requeue_after: Option<Duration>,
+    wrote: bool,
+    failed: bool,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Carry these out, side by side. [`Course::failed`] if not all could be.
+    CarryOut(Vec<Action>),
+    /// Store this status with the resource version of the snapshot, then [`Course::stored`] or [`Course::failed`].
+    Store(Box<JobSetStatus>),
+    /// Send these events. That was all.
+    End(Vec<Event>, Next),
+}
+
+/// When to look at the JobSet again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Something was written: see what follows from it. It is known without the watch, which will tell nothing new.
+    Now,
+    /// Time alone will make a difference.
+    After(Duration),
+    /// When something changes.
+    OnChange,
+    /// Something failed: after a pause that grows from time to time, yet no longer than this.
+    Retry(Duration),
+}
+
+impl Course {
+    /// Begins to carry out a plan.
+    pub fn new(plan: Plan) -> Self {
+        let Plan { actions, status, status_is_urgent, events, requeue_after, remarks: _, waiting: _ } = plan;
+        let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
+        let actions = [first, then].into_iter().filter(|actions| !actions.is_empty()).collect();
+        Self { actions, status, status_is_urgent, events, requeue_after, wrote: false, failed: false }
+    }
+
+    /// The next step. `stored` is the status of the snapshot.
+    pub fn next(&mut self, stored: Option<&JobSetStatus>, timing: &mut StatusTiming, now: Duration) -> Step {
+        if self.failed {
+            return self.after_failure(stored, timing, now);
+        }
+        if let Some(actions) = self.actions.pop_front() {
+            self.wrote = true;
+            return Step::CarryOut(actions);
+        }
+        let mut again = self.requeue_after;
+        if let Some(status) = self.status.take() {
+            let wait = timing.wait(self.status_is_urgent, now);
+            if wait.is_zero() {
+                return Step::Store(Box::new(status));
+            }
+            again = Some(again.map_or(wait, |after| after.min(wait)));
+        } else {
+            timing.settled();
+        }
+        let next = if self.wrote { Next::Now } else { again.map_or(Next::OnChange, Next::After) };
+        Step::End(std::mem::take(&mut self.events), next)
+    }
+
+    /// What was to be done is not done. What was counted holds all the same.
+    fn after_failure(
+        &mut self,
+        stored: Option<&JobSetStatus>,
+        timing: &mut StatusTiming,
+        now: Duration,
+    ) -> Step {
+        let mut within = Duration::MAX;
+        if let Some(counts) = self.status.take().and_then(|new| only_counts(stored, &new)) {
+            within = timing.wait(false, now);
+            if within.is_zero() {
+                return Step::Store(Box::new(counts));
+            }
+        }
+        Step::End(Vec::new(), Next::Retry(within))
+    }
+
+    /// The status of the last step is stored.
+    pub fn stored(&mut self, timing: &mut StatusTiming, now: Duration) {
+        timing.stored(now);
+        self.wrote = true;
+    }
+
+    /// Something of the last step could not be done.
+    pub fn failed(&mut self) {
+        self.failed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventKind;
+    use jobset_api::ReplicatedJobStatus;
+    use k8s_openapi::api::{batch::v1::Job, core::v1::Service};
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn delete(name: &str) -> Action {
+        Action::DeleteJob { name: name.to_owned(), uid: String::new() }
+    }
+
+    fn create_job() -> Action {
+        Action::CreateJob(Box::default())
+    }
+
+    fn create_service() -> Action {
+        Action::CreateService(Box::<Service>::default())
+    }
+
+    fn status(restarts: i32, ready: i32) -> JobSetStatus {
+        let counts = ReplicatedJobStatus { name: "w".into(), ready, ..Default::default() };
+        JobSetStatus { restarts, replicated_jobs_status: vec![counts], ..Default::default() }
+    }
+
+    fn event() -> Event {
+        Event { kind: EventKind::Normal, reason: "Reason".into(), note: String::new() }
+    }
+
+    /// All steps of a plan when those whose numbers are in `failing` fail. The snapshot has the status `(0, 0)`.
+    fn steps(plan: Plan, failing: &[usize]) -> Vec<Step> {
+        let (mut course, mut timing, stored) = (Course::new(plan), StatusTiming::default(), status(0, 0));
+        // A status that is not urgent has differed for long enough.
+        timing.wait(false, Duration::ZERO);
+        let mut steps = Vec::new();
+        loop {
+            let step = course.next(Some(&stored), &mut timing, NOW);
+            match step {
+                Step::End(..) => {
+                    steps.push(step);
+                    return steps;
+                }
+                _ if failing.contains(&steps.len()) => course.failed(),
+                Step::Store(_) => course.stored(&mut timing, NOW),
+                Step::CarryOut(_) => {}
+            }
+            steps.push(step);
+        }
+    }
+
+    fn full() -> Plan {
+        Plan {
+            actions: vec![create_job(), delete("a"), create_service()],
+            status: Some(status(1, 2)),
+            status_is_urgent: true,
+            events: vec![event()],
+            requeue_after: Some(Duration::from_secs(9)),
+            ..Plan::default()
+        }
+    }
+
+    fn store(restarts: i32, ready: i32) -> Step {
+        Step::Store(Box::new(status(restarts, ready)))
+    }
+
+    #[test]
+    fn steps_follow_one_another() {
+        let surroundings = || Step::CarryOut(vec![delete("a"), create_service()]);
+        let pods = || Step::CarryOut(vec![Action::CreateJob(Box::<Job>::default())]);
+        let retry = || Step::End(vec![], Next::Retry(Duration::MAX));
+        let nine = Duration::from_secs(9);
+        let only_time = || Plan { requeue_after: Some(nine), ..Plan::default() };
+        let only_status = || Plan { status: Some(status(1, 0)), status_is_urgent: true, ..Plan::default() };
+        let no_counts = || Plan { status: Some(status(1, 0)), ..full() };
+        let cases: [(&str, Plan, &[usize], Vec<Step>); 9] = [
+            ("nothing to do", Plan::default(), &[], vec![Step::End(vec![], Next::OnChange)]),
+            ("nothing to do yet", only_time(), &[], vec![Step::End(vec![], Next::After(nine))]),
+            (
+                "pods come after what they need, the status after them, events at the end",
+                full(),
+                &[],
+                vec![surroundings(), pods(), store(1, 2), Step::End(vec![event()], Next::Now)],
+            ),
+            ("no pods without what they need", full(), &[0], vec![surroundings(), store(0, 2), retry()]),
+            (
+                "only counts of what could not be done",
+                full(),
+                &[1],
+                vec![surroundings(), pods(), store(0, 2), retry()],
+            ),
+            ("no count is new", no_counts(), &[0], vec![surroundings(), retry()]),
+            ("counts refused, too", full(), &[0, 1], vec![surroundings(), store(0, 2), retry()]),
+            ("a status that is refused is told of nobody", full(), &[2], {
+                vec![surroundings(), pods(), store(1, 2), retry()]
+            }),
+            ("a status alone", only_status(), &[], vec![store(1, 0), Step::End(vec![], Next::Now)]),
+        ];
+        for (name, plan, failing, expected) in cases {
+            assert_eq!(steps(plan, failing), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn counts_wait_until_they_are_worth_a_write() {
+        let swarm = Duration::from_secs(1);
+        let counting = |requeue_after| Plan { status: Some(status(0, 2)), requeue_after, ..Plan::default() };
+        let half = swarm / 2;
+        for (requeue_after, again) in [(None, swarm), (Some(half), half), (Some(swarm * 2), swarm)] {
+            let (mut course, mut timing) = (Course::new(counting(requeue_after)), StatusTiming::default());
+            let step = course.next(None, &mut timing, NOW);
+            assert_eq!(step, Step::End(vec![], Next::After(again)), "{requeue_after:?}");
+        }
+        let (mut course, mut timing) = (Course::new(full()), StatusTiming::default());
+        assert!(matches!(course.next(None, &mut timing, NOW), Step::CarryOut(_)));
+        course.failed();
+        let step = course.next(None, &mut timing, NOW);
+        assert_eq!(step, Step::End(vec![], Next::Retry(swarm)), "they are stored soon though requests fail");
+    }
+}
