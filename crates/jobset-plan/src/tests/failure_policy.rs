@@ -279,18 +279,23 @@ fn attempts_that_cannot_be_counted() {
     assert_eq!(failed.told(), given_up(why, "delete the Job"));
 }
 
-/// What compiling the patterns of one JobSet may take is bounded.
+/// What compiling the patterns of one JobSet may take is bounded, whichever rules they stand in.
 #[test]
 fn patterns_beyond_the_last_that_is_looked_at() {
-    let scene = |patterns: usize| {
-        let patterns = "x, ".repeat(patterns);
-        rules(&format!(
-            "{{name: stop, action: FailJobSet, onJobFailureMessagePatterns: [{patterns} failed]}}"
-        ))
-        .jobs("driver-0 failed@9 message=failed")
-    };
-    assert!(scene(3).told()[0].starts_with("Failed=True FailJobSet"), "{:?}", scene(3).told());
-    assert_eq!(scene(1000).told()[0], "restarts: 1");
+    // Patterns of the rule before, and of the rule itself before the one that would match.
+    for (in_other, in_own, is_looked_at) in
+        [(0, 3, true), (0, 999, true), (0, 1000, false), (998, 1, true), (999, 1, false), (1000, 0, false)]
+    {
+        let rule = |name: &str, others: usize, last: &str| {
+            let others = "x, ".repeat(others);
+            format!("{{name: {name}, action: FailJobSet, onJobFailureMessagePatterns: [{others}{last}]}}")
+        };
+        let other = if in_other > 0 { rule("other", in_other, "") + ", " } else { String::new() };
+        let scene = rules(&(other + &rule("stop", in_own, "failed")));
+        let told = scene.jobs("driver-0 failed@9 message=failed").told();
+        let expected = if is_looked_at { "Failed=True FailJobSet" } else { "restarts: 1" };
+        assert!(told[0].starts_with(expected), "{in_other} and {in_own}: {}", told[0]);
+    }
 }
 
 /// A pattern that is not looked for is told of; of what is no pattern, admission has warned.
