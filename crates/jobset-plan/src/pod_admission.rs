@@ -340,6 +340,18 @@ mod tests {
             ],
             "what was there stays"
         );
+
+        let mut unranked = pod("0");
+        unranked["spec"].as_object_mut().unwrap().remove("priority");
+        for labelled in ["", "7"] {
+            if !labelled.is_empty() {
+                unranked["metadata"]["labels"]["jobset.sigs.k8s.io/priority"] = labelled.into();
+            }
+            let patch = mutate(&typed(&unranked), "team", &view(&[])).unwrap();
+            let [_, _, apart] = &patch[..] else { panic!("no label without a priority: {patch:?}") };
+            let level = &apart["value"][terms][0]["labelSelector"]["matchExpressions"][2]["values"];
+            assert_eq!(*level, json!([labelled]));
+        }
     }
 
     #[test]
@@ -390,6 +402,28 @@ mod tests {
             );
             pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
             assert_eq!(refused(&pod), forbidden(expected));
+        }
+    }
+
+    /// A follower belongs to its controller, whoever else owns it.
+    #[test]
+    fn owners_of_a_follower() {
+        let owner = |uid: &str, controller: bool| json!({"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": uid, "controller": controller});
+        let nobody = Err(Refusal::Forbidden("follower pod has no owner reference".to_owned()));
+        for (owners, expected) in [
+            (json!([owner("job-uid", true)]), Ok(())),
+            (json!([owner("other", false), owner("job-uid", true)]), Ok(())),
+            (json!([owner("job-uid", false)]), nobody.clone()),
+            (json!([]), nobody),
+        ] {
+            let mut pod = pod("2");
+            pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
+            pod["metadata"]["ownerReferences"] = owners.clone();
+            assert_eq!(
+                validate(&typed(&pod), "team", &view(&[("job-uid", "labelled")])),
+                expected,
+                "{owners}"
+            );
         }
     }
 

@@ -201,6 +201,7 @@ fn exclusive_placement() {
         ),
         (format!("{TOPOLOGY}: rack"), format!("{TOPOLOGY}: row"), Some("row"), false),
         (String::new(), format!("{TOPOLOGY}: row, {STRATEGY}: ''"), Some("row"), true),
+        (format!("{TOPOLOGY}: rack, {STRATEGY}: 'true'"), format!("{TOPOLOGY}: row"), Some("row"), true),
         (format!("{STRATEGY}: 'true'"), String::new(), None, false),
         (format!("{STRATEGY}: 'true'"), format!("{TOPOLOGY}: row"), Some("row"), false),
     ] {

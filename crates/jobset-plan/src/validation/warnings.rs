@@ -1,7 +1,10 @@
 //! What is accepted and yet will hurt. Kubernetes clients print warnings; no request fails by them.
 
 use super::{coordinator, create, field_error::quote, names};
-use crate::message_patterns::{self, MOST_PATTERNS};
+use crate::{
+    message_patterns::{self, MOST_PATTERNS},
+    placement,
+};
 use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 
 /// Label by which a user hands a JobSet to a queue of Kueue.
@@ -41,12 +44,10 @@ pub fn warnings(jobset: &JobSet) -> Vec<String> {
 
 /// Pods of a Job with exclusive placement follow the pod of index 0; without indices none is that pod.
 fn hanging_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
-    let own = replicated_job.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
-    let common = jobset.metadata.annotations.as_ref();
-    let annotations =
-        [own, common].into_iter().flatten().find(|map| map.contains_key(labels::EXCLUSIVE_TOPOLOGY))?;
-    let prepared_nodes = annotations.contains_key(labels::NODE_SELECTOR_STRATEGY);
-    if prepared_nodes || create::is_indexed(replicated_job.template.spec.as_ref()) {
+    let placement = placement::annotations(jobset, replicated_job);
+    let followers = placement.contains_key(labels::EXCLUSIVE_TOPOLOGY)
+        && !placement.contains_key(labels::NODE_SELECTOR_STRATEGY);
+    if !followers || create::is_indexed(replicated_job.template.spec.as_ref()) {
         return None;
     }
     Some(format!(

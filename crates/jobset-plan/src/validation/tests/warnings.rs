@@ -33,10 +33,15 @@ fn exclusive_placement_without_indices() {
         ("no annotation", vec![non_indexed.clone()], vec![]),
         ("on the JobSet", vec![non_indexed.clone(), (JOB_SET_TOPOLOGY, zone.clone())], vec![hangs]),
         ("mode not set", vec![(WORKER_MODE, Value::Null), (JOB_SET_TOPOLOGY, zone.clone())], vec![hangs]),
-        ("on the replicatedJob", vec![non_indexed.clone(), (OWN_ANNOTATIONS, own)], vec![hangs]),
+        ("on the replicatedJob", vec![non_indexed.clone(), (OWN_ANNOTATIONS, own.clone())], vec![hangs]),
         (
             "nodes are prepared: no pod follows another",
-            vec![non_indexed, (JOB_SET_TOPOLOGY, zone), (OWN_ANNOTATIONS, prepared)],
+            vec![non_indexed.clone(), (JOB_SET_TOPOLOGY, zone), (OWN_ANNOTATIONS, prepared.clone())],
+            vec![],
+        ),
+        (
+            "they stay prepared with another topology",
+            vec![non_indexed, ("/metadata/annotations", prepared), (OWN_ANNOTATIONS, own)],
             vec![],
         ),
     ] {
@@ -59,6 +64,41 @@ fn patterns_that_do_not_compile() {
     );
 }
 
+/// Of all rules together: the first two hundred are read, the first thousand are looked at when a Job fails.
+#[test]
+fn many_patterns() {
+    let broken = |rule: usize, index: usize| {
+        format!(
+            "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: \"(\" is not a regular expression and \
+             will never match; correct it (RE2 syntax) or remove it"
+        )
+    };
+    let beyond = |rule: usize, index: usize| {
+        format!(
+            "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: only the first 1000 patterns of a \
+             JobSet are looked at; this one and those behind it never match; merge some with |"
+        )
+    };
+    // The number of good patterns in each of two rules, each with a broken one behind them.
+    for (first, second, expected) in [
+        (199, 0, vec![broken(0, 199)]),
+        (200, 0, vec![]),
+        (98, 100, vec![broken(0, 98), broken(1, 100)]),
+        (98, 101, vec![broken(0, 98)]),
+        (500, 498, vec![]),
+        (500, 499, vec![beyond(1, 499)]),
+        (1001, 700, vec![beyond(0, 1000)]),
+    ] {
+        let rule = |name: &str, good: usize| {
+            let patterns = [vec!["fine"; good], vec!["("]].concat();
+            json!({"name": name, "action": "FailJobSet", "onJobFailureMessagePatterns": patterns})
+        };
+        let rules = json!([rule("a", first), rule("b", second)]);
+        let found = warned(&[("/spec/failurePolicy", json!({"rules": rules}))]);
+        assert_eq!(found, expected, "{first} and {second}");
+    }
+}
+
 #[test]
 fn waiting_for_itself() {
     let depends_on = json!([{"name": "driver", "status": "Ready"}, {"name": "worker", "status": "Ready"}]);
@@ -69,6 +109,13 @@ fn waiting_for_itself() {
           replicatedJob, or remove the entry"
         ]
     );
+    let long = "w".repeat(41);
+    let found = warned(&[
+        ("/spec/replicatedJobs/1/name", json!(long)),
+        ("/spec/replicatedJobs/1/dependsOn", json!([{"name": long, "status": "Ready"}])),
+    ]);
+    let shown = format!(".name: \"{}\"... waits for itself", "w".repeat(40));
+    assert!(found[0].contains(&shown), "a long name is cut: {found:?}");
 }
 
 #[test]
@@ -96,6 +143,16 @@ fn a_coordinator_that_is_gone() {
         ["spec.coordinator: name a pod that exists, or remove it: coordinator job index 2 is invalid for \
           replicatedJob worker"]
     );
+    let subdomain = "s".repeat(50);
+    let found = warned(&[
+        ("/spec/coordinator", json!({"replicatedJob": "driver"})),
+        ("/spec/network/subdomain", json!(subdomain)),
+    ]);
+    let fault = format!(
+        "spec.coordinator: name a pod that exists, or remove it: spec will lead to invalid label value \
+         \"js-driver-0-0.{subdomain}\""
+    );
+    assert!(found[0].starts_with(&fault), "{found:?}");
 }
 
 #[test]
