@@ -128,9 +128,10 @@ mod tests {
                 {"name": "driver", "template": {"spec": {
                     "completionMode": "NonIndexed", "template": {"spec": {"restartPolicy": "Never"}}}}},
                 {"name": "worker", "template": {"spec": {"template": {"spec": {"restartPolicy": ""}}}}},
+                {"name": "plain", "template": {"spec": {"completionMode": "Indexed", "template": {"spec": {}}}}},
                 {"name": "shapeless", "template": 7},
             ],
-            "failurePolicy": {"rules": [{"name": "kept"}, {"action": "FailJobSet"}]},
+            "failurePolicy": {"rules": [{"name": "kept"}, {"action": "FailJobSet"}, {"name": ""}]},
             "volumeClaimPolicies": [{"retentionPolicy": {"whenDeleted": "Retain"}}, {"templates": []}],
         }});
         assert_eq!(
@@ -141,9 +142,29 @@ mod tests {
                     "/spec/replicatedJobs/1/template/spec/template/spec/restartPolicy".into(),
                     json!("OnFailure")
                 ),
+                (
+                    "/spec/replicatedJobs/2/template/spec/template/spec/restartPolicy".into(),
+                    json!("OnFailure")
+                ),
                 ("/spec/network/enableDNSHostnames".into(), json!(true)),
                 ("/spec/failurePolicy/rules/1/name".into(), json!("failurePolicyRule1")),
+                ("/spec/failurePolicy/rules/2/name".into(), json!("failurePolicyRule2")),
                 ("/spec/volumeClaimPolicies/1/retentionPolicy".into(), json!({"whenDeleted": "Delete"})),
+            ]
+        );
+    }
+
+    /// Null is as good as absent (Kubernetes), an empty object is not.
+    #[test]
+    fn what_is_there_and_empty() {
+        let policies = |value: &Value| json!({"spec": {"successPolicy": value, "startupPolicy": value, "network": value}});
+        assert_eq!(paths(&policies(&Value::Null)), paths(&json!({"spec": {}})));
+        assert_eq!(paths(&json!({"spec": null})), paths(&json!({})));
+        assert_eq!(
+            paths(&policies(&json!({}))),
+            [
+                ("/spec/network/enableDNSHostnames".into(), json!(true)),
+                ("/spec/network/publishNotReadyAddresses".into(), json!(true)),
             ]
         );
     }

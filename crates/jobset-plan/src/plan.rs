@@ -190,6 +190,7 @@ impl<'a> Draft<'a> {
         let stored = self.jobset.status.as_ref();
         // A status that was never stored is the empty one: nothing to say means nothing to write.
         let changed = stored.map_or(self.status != JobSetStatus::default(), |stored| *stored != self.status);
+        // What changes beside counts comes with an event.
         let status_is_urgent = changed
             && (!self.events.is_empty()
                 || status_timing::is_urgent(self.jobset, &self.status, self.unfinished));

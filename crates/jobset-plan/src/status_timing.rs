@@ -42,7 +42,7 @@ impl StatusTiming {
     }
 }
 
-/// Whether somebody waits for what is new in `new`. Of the counts that is so when
+/// Whether somebody waits for the counts of `new`. That is so when
 ///
 /// - a Job failed, or the failures were left behind by a restart: what else is counted then is of another attempt,
 /// - all Jobs have become ready, or have succeeded (Kueue: the workload runs),
@@ -58,8 +58,7 @@ pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) 
     let suspended = total(new, |entry| entry.suspended);
     let all_suspended = unfinished > 0 && usize::try_from(suspended) == Ok(unfinished);
     let stopped = total(new, |entry| entry.active) == 0;
-    without_counts(old) != without_counts(new)
-        || changed(|entry| entry.failed)
+    changed(|entry| entry.failed)
         || (all_ready(jobset, new) && !all_ready(jobset, old))
         || (all_suspended && (changed(|entry| entry.suspended) || (stopped && changed(|entry| entry.active))))
 }
@@ -88,18 +87,4 @@ pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> 
     });
     status.replicated_jobs_status = counts.collect();
     (status.replicated_jobs_status != before).then_some(status)
-}
-
-/// The status less its counts, and less entries that hold nothing else.
-fn without_counts(status: &JobSetStatus) -> JobSetStatus {
-    let entries = status.replicated_jobs_status.iter().map(|entry| ReplicatedJobStatus {
-        name: entry.name.clone(),
-        job_restarts: entry.job_restarts.clone(),
-        job_restarts_count_towards_max: entry.job_restarts_count_towards_max.clone(),
-        ..Default::default()
-    });
-    let restarted = |entry: &ReplicatedJobStatus| {
-        !entry.job_restarts.is_empty() || !entry.job_restarts_count_towards_max.is_empty()
-    };
-    JobSetStatus { replicated_jobs_status: entries.filter(restarted).collect(), ..status.clone() }
 }

@@ -30,6 +30,8 @@ fn counts_that_nobody_waits_for_can_wait() {
             "driver-0 complete, worker-0 complete, worker-1",
             "driver-0 complete, worker-0 complete, worker-1 active=0",
         ),
+        // Somebody deleted what was left: none is not all.
+        (RUNNING, ""),
     ] {
         assert!(!is_urgent(&scene, before, after), "{before} -> {after}");
     }
@@ -67,10 +69,15 @@ fn counts_that_somebody_waits_for() {
     ] {
         assert!(is_urgent(&suspended, before, after), "all suspended: {before} -> {after}");
     }
-    assert!(
-        !is_urgent(&suspended, RUNNING, "driver-0 suspended, worker-0, worker-1"),
-        "not all are suspended"
-    );
+    for (before, after) in [
+        (RUNNING, "driver-0 suspended, worker-0, worker-1"),
+        (
+            "driver-0 suspended active=1, worker-0 suspended active=1, worker-1 suspended",
+            "driver-0 suspended active=1, worker-0 suspended, worker-1 suspended",
+        ),
+    ] {
+        assert!(!is_urgent(&suspended, before, after), "not all yet: {before} -> {after}");
+    }
 }
 
 #[test]
