@@ -35,7 +35,7 @@ pub(crate) async fn defaults_what_is_left_out(api: Arc<Api>) -> Result<()> {
             },
             "volumeClaimPolicies": [{
                 "retentionPolicy": { "whenDeleted": "Delete" },
-                "templates": [{ "metadata": { "name": "data" }, "spec": {} }],
+                "templates": [{ "metadata": { "name": "data" }, "spec": { "resources": {} }, "status": {} }],
             }],
             "replicatedJobs": [{
                 "name": "worker",

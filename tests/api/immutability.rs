@@ -194,6 +194,19 @@ pub(crate) async fn same_meaning_is_no_change(api: Arc<Api>) -> Result<()> {
     refused(&jobsets, "spelled", &other).await.map(drop)
 }
 
+/// A client with Go's types writes empty objects into claims that were made without, and claims cannot change.
+pub(crate) async fn claims_are_written_back_with_empty_objects(api: Arc<Api>) -> Result<()> {
+    let claims = "volumeClaimPolicies: [{templates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce]}}]}],";
+    let jobsets = exists(&api, "claimant", claims).await?;
+    let template = "/spec/volumeClaimPolicies/0/templates/0";
+    let add = |path: &str| json!({"op": "add", "path": format!("{template}/{path}"), "value": {}});
+    let suspend = json!({"op": "add", "path": "/spec/suspend", "value": true});
+    let suspended =
+        tried(&jobsets, "claimant", &json!([add("spec/resources"), add("status"), suspend])).await?;
+    assert_eq!(suspended["suspend"], json!(true));
+    Ok(())
+}
+
 /// A client that replaces the whole object must have read the current one.
 pub(crate) async fn replacement_needs_the_current_version(api: Arc<Api>) -> Result<()> {
     let jobsets = exists(&api, "replaced", "").await?;

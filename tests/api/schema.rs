@@ -15,7 +15,7 @@ const TEMPLATE: &str = "template: {spec: {template: {spec: {containers: [{name: 
 pub(crate) async fn defaults_come_from_the_crd(api: Arc<Api>) -> Result<()> {
     let jobset = jobset(
         "defaulted: {suspend: true, failurePolicy: {}, volumeClaimPolicies: [{retentionPolicy: {}, templates: [
-        {metadata: {name: data}, spec: {}}]}], replicatedJobs: [{name: worker, template: {spec: {template: {spec: {
+        {metadata: {name: data}}]}], replicatedJobs: [{name: worker, template: {spec: {template: {spec: {
         containers: [{name: c, image: i, ports: [{containerPort: 80}], volumeMounts: [{name: data, mountPath: /data}],
         livenessProbe: {grpc: {port: 1}}}]}}}}}]}",
     )?;
@@ -23,6 +23,8 @@ pub(crate) async fn defaults_come_from_the_crd(api: Arc<Api>) -> Result<()> {
     for (pointer, value) in [
         ("/failurePolicy/restartStrategy", json!("Recreate")),
         ("/volumeClaimPolicies/0/retentionPolicy/whenDeleted", json!("Delete")),
+        ("/volumeClaimPolicies/0/templates/0/spec", json!({"resources": {}})),
+        ("/volumeClaimPolicies/0/templates/0/status", json!({})),
         ("/replicatedJobs/0/replicas", json!(1)),
         ("/replicatedJobs/0/groupName", json!("default")),
         ("/replicatedJobs/0/template/spec/template/spec/containers/0/ports/0/protocol", json!("TCP")),

@@ -114,6 +114,25 @@ pub(crate) async fn managers_that_disagree_are_told(api: Arc<Api>) -> Result<()>
     Ok(())
 }
 
+/// Claims are applied as one list that cannot change: what was filled in must be filled in again.
+pub(crate) async fn claims_are_applied_again(api: Arc<Api>) -> Result<()> {
+    let mut jobset = jobset(
+        "claimant: {suspend: true, managedBy: example.com/nobody,
+        volumeClaimPolicies: [{templates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce]}}]}],
+        replicatedJobs: [{name: worker, template: {spec: {template: {spec: {containers: [
+            {name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}}}}}]}",
+    )?;
+    jobset.metadata.namespace = Some(api.cluster.namespace(&api.client).await?);
+    let first = objects::apply(&api.client, &jobset, "owner").await?;
+    assert_eq!(
+        first.data["spec"]["volumeClaimPolicies"][0]["retentionPolicy"],
+        json!({"whenDeleted": "Delete"})
+    );
+    let second = objects::apply(&api.client, &jobset, "owner").await?;
+    assert_eq!(second.metadata.generation, first.metadata.generation);
+    Ok(())
+}
+
 pub(crate) async fn conditions_merge_by_type(api: Arc<Api>) -> Result<()> {
     let (jobsets, _) = applied(&api, "observed").await?;
     let apply = |manager: &'static str, condition: &'static str| {

@@ -364,7 +364,10 @@ pub struct VolumeClaimPolicy {
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub templates: Vec<PersistentVolumeClaim>,
     /// What happens to the claims when the JobSet is deleted.
+    // A default of the schema and not of admission alone: the list is applied as a whole and cannot change, so that a
+    // file without this field could not be applied again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = { "whenDeleted": "Delete" }))]
     pub retention_policy: Option<VolumeClaimRetentionPolicy>,
 }
 

@@ -13,6 +13,7 @@ use std::fmt::Write;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const CONDITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition";
+const CLAIM: &str = "io.k8s.api.core.v1.PersistentVolumeClaim";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 /// The OpenAPI document gives its optional `status` an empty default, although the API server's is True.
@@ -151,6 +152,7 @@ impl Converter<'_> {
             }
             OBJECT_META => self.embedded_metadata()?,
             CONDITION => self.condition()?,
+            CLAIM => self.claim()?,
             _ if name.starts_with("io.k8s.") => self.kubernetes_node(name)?,
             _ => {
                 let schema =
@@ -215,6 +217,19 @@ impl Converter<'_> {
             property.extend(limit.as_object().cloned().unwrap_or_default());
         }
         Ok(condition)
+    }
+
+    /// A claim, with a default for each object that a client with Go's types writes even when it is empty. Claims
+    /// inside a JobSet cannot change: without these defaults such a client could not write back what it read.
+    fn claim(&self) -> Result<Value> {
+        let mut claim = self.kubernetes_node(CLAIM)?;
+        for written in ["spec", "spec/properties/resources", "status"] {
+            let object = claim
+                .pointer_mut(&format!("/properties/{written}"))
+                .with_context(|| format!("a claim has no {written}"))?;
+            set(object, "default", json!({}));
+        }
+        Ok(claim)
     }
 }
 

@@ -57,7 +57,12 @@ fn jobset_keywords() {
         ("spec.replicatedJobs[].groupName", "default", json!("default")),
         ("spec.replicatedJobs[].replicas", "default", json!(1)),
         ("spec.failurePolicy.restartStrategy", "default", json!("Recreate")),
+        ("spec.volumeClaimPolicies[].retentionPolicy", "default", json!({ "whenDeleted": "Delete" })),
         ("spec.volumeClaimPolicies[].retentionPolicy.whenDeleted", "default", json!("Delete")),
+        // What a client with Go's types writes even when it is empty.
+        ("spec.volumeClaimPolicies[].templates[].spec", "default", json!({})),
+        ("spec.volumeClaimPolicies[].templates[].spec.resources", "default", json!({})),
+        ("spec.volumeClaimPolicies[].templates[].status", "default", json!({})),
         // enums
         ("spec.successPolicy.operator", "enum", json!(["All", "Any"])),
         ("spec.startupPolicy.startupPolicyOrder", "enum", json!(["AnyOrder", "InOrder"])),
