@@ -149,6 +149,38 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
     Ok(())
 }
 
+/// What the JobSetOperator no longer says goes, although nothing else of the Deployment changes.
+pub(crate) async fn a_setting_alone_is_taken_back(suite: Arc<Suite>) -> Result<()> {
+    for (field, value) in [
+        ("tolerations", json!([{"key": "taint", "operator": "Exists"}])),
+        ("nodeSelector", json!({"kubernetes.io/os": "linux"})),
+        ("priorityClassName", json!("system-cluster-critical")),
+    ] {
+        suite.install(json!({"controller": {field: value}})).await?;
+        let pointer = format!("/spec/template/spec/{field}");
+        suite
+            .wait_for_object(&format!("{field} to come"), DEPLOYMENT, PROMPT, |data| {
+                data.pointer(&pointer) == Some(&value)
+            })
+            .await?;
+        suite.specify(json!({})).await?;
+        let gone = |data: &Value| data.pointer(&pointer).is_none();
+        suite.wait_for_object(&format!("{field} to go"), DEPLOYMENT, PROMPT, gone).await?;
+    }
+    suite.install(json!({})).await
+}
+
+/// There is no pod then that could tell what is wrong.
+pub(crate) async fn pods_that_are_refused_are_told(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    suite.specify(json!({"controller": {"priorityClassName": "nobody-made-this"}})).await?;
+    suite.wait_for_conditions(&["Degraded=True", "Available=True"], PROMPT).await?;
+    let degraded = suite.condition("Degraded").await?;
+    assert_eq!(degraded["reason"], "OperandPodRefused");
+    assert!(degraded["message"].as_str().is_some_and(|said| said.contains("nobody-made-this")), "{degraded}");
+    suite.install(json!({})).await
+}
+
 /// The operand's takes a rollout, the operator's none.
 pub(crate) async fn log_levels_take_effect(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({"logLevel": "Debug", "operatorLogLevel": "Debug"})).await?;

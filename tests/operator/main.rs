@@ -52,10 +52,13 @@ fn main() -> ExitCode {
             installation::it_is_shown_in_columns,
             installation::users_of_a_project_may_run_jobsets,
             installation::settings_reach_the_operand,
+            installation::a_setting_alone_is_taken_back,
+            installation::pods_that_are_refused_are_told,
             installation::log_levels_take_effect,
             repair::untouched_cluster_costs_no_write,
             repair::what_is_deleted_or_changed_is_restored,
             repair::what_is_added_is_taken_away,
+            repair::what_cannot_be_changed_back_is_made_anew,
             repair::what_was_changed_while_it_was_away_is_repaired,
             cluster_facts::monitoring_comes_and_goes,
             cluster_facts::openshift_is_followed,
@@ -233,6 +236,7 @@ fn address(object: &DynamicObject) -> (String, String, String) {
 
 const DEPLOYMENT: (&str, &str, &str) = ("apps/v1", "Deployment", "jobset-controller-manager");
 const CONFIGURATION: (&str, &str, &str) = ("v1", "ConfigMap", "jobset-manager-config");
+const SERVICE: (&str, &str, &str) = ("v1", "Service", "jobset-webhook-service");
 const VALIDATING: (&str, &str, &str) = (
     "admissionregistration.k8s.io/v1",
     "ValidatingWebhookConfiguration",

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jobset_tests::objects;
+use jobset_tests::operator::NAMESPACE;
 use jobset_tests::wait::holds_for;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, Suite, address};
+use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, SERVICE, Suite, address};
 
 pub(crate) async fn untouched_cluster_costs_no_write(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
@@ -100,6 +101,7 @@ fn change_of_content(object: &DynamicObject) -> Option<Value> {
         "ServiceMonitor" => replace("/spec/endpoints", json!([])),
         "PrometheusRule" => replace("/spec/groups", json!([])),
         "Secret" => replace("/data/tls.key", json!("")),
+        "ServiceAccount" => replace("/automountServiceAccountToken", json!(false)),
         _ => return None,
     })
 }
@@ -190,6 +192,7 @@ pub(crate) async fn what_is_added_is_taken_away(suite: Arc<Suite>) -> Result<()>
             format!("{pod}/nodeSelector"),
         ),
         (CONFIGURATION, json!({"data": {"more": "of it"}}), "/data/more".to_owned()),
+        (CONFIGURATION, json!({"binaryData": {"more": "bW9yZQ=="}}), "/binaryData".to_owned()),
     ] {
         suite.patch(target, patch).await?;
         let gone = |data: &Value| data.pointer(&pointer).is_none();
@@ -214,6 +217,42 @@ pub(crate) async fn what_is_added_is_taken_away(suite: Arc<Suite>) -> Result<()>
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
     assert_eq!(deployment.labels().get("team").map(String::as_str), Some("red"));
     Ok(())
+}
+
+/// Changes that the API server lets nobody take back, or not the operator: the object is made anew.
+pub(crate) async fn what_cannot_be_changed_back_is_made_anew(suite: Arc<Suite>) -> Result<()> {
+    const ROLE: (&str, &str, &str) = ("rbac.authorization.k8s.io/v1", "ClusterRole", "jobset-manager-role");
+    const SECRET: (&str, &str, &str) = ("v1", "Secret", "jobset-builtin-metrics-server-cert");
+    suite.install(json!({})).await?;
+    // A controller of Kubernetes would go on to take all rights out of the role.
+    let nobody = json!({"clusterRoleSelectors": [{"matchLabels": {"no": "role"}}]});
+    for (target, patch, pointer) in [
+        (ROLE, json!({"aggregationRule": nobody}), "/aggregationRule"),
+        (CONFIGURATION, json!({"immutable": true}), "/immutable"),
+        (SECRET, json!({"immutable": true}), "/immutable"),
+    ] {
+        suite.patch(target, patch).await?;
+        let gone = |data: &Value| data.pointer(pointer).is_none();
+        suite.wait_for_object(&format!("{pointer} of {} to go", target.2), target, PROMPT, gone).await?;
+    }
+    let role = suite.get(ROLE.0, ROLE.1, ROLE.2).await?.context("no role")?;
+    assert_ne!(role.data["rules"], json!([]));
+
+    // A Service without an address, made while nobody looked: the API server calls no webhook through it.
+    suite.operator.stop()?;
+    let mut service = suite.get(SERVICE.0, SERVICE.1, SERVICE.2).await?.context("no Service")?;
+    suite.delete(SERVICE).await?;
+    service.metadata.resource_version = None;
+    service.metadata.uid = None;
+    service.metadata.managed_fields = None;
+    service.data["spec"]["clusterIP"] = json!("None");
+    service.data["spec"]["clusterIPs"] = json!(["None"]);
+    objects::create(&suite.client, NAMESPACE, &service, false).await?;
+    suite.operator.start()?;
+    let has_address =
+        |data: &Value| data["spec"]["clusterIP"].as_str().is_some_and(|address| address != "None");
+    suite.wait_for_object("the Service to have an address", SERVICE, 2 * PROMPT, has_address).await?;
+    suite.install(json!({})).await
 }
 
 pub(crate) async fn what_was_changed_while_it_was_away_is_repaired(suite: Arc<Suite>) -> Result<()> {

@@ -9,9 +9,7 @@ use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::{DEPLOYMENT, JOBSET_API, MUTATING, PROMPT, Suite, VALIDATING};
-
-const SERVICE: (&str, &str, &str) = ("v1", "Service", "jobset-webhook-service");
+use crate::{DEPLOYMENT, JOBSET_API, MUTATING, PROMPT, SERVICE, Suite, VALIDATING};
 
 pub(crate) async fn unmanaged_touches_nothing(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;

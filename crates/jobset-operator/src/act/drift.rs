@@ -30,15 +30,38 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether somebody set fields that are not desired in a part of the object that is ours: its spec, its rules.
-/// Defaults are nobody's, and so are no such fields.
+/// What others may add to an object at its top: OpenShift gives these to every ServiceAccount.
+const LEFT_TO_OTHERS: [&str; 2] = ["secrets", "imagePullSecrets"];
+
+/// Whether somebody set fields that are not desired. Defaults are nobody's, and so are no such fields. An object of
+/// which we want no more than its metadata is otherwise none of our business.
 pub fn has_additions(live: &Live, desired: &DynamicObject) -> bool {
-    let ours = |step: &str| step.strip_prefix("f:").is_some_and(|field| desired.data.get(field).is_some());
-    live.set_otherwise
-        .iter()
-        .filter_map(Value::as_object)
-        .flatten()
-        .any(|(step, below)| ours(step) && goes_beyond(&json!({ step: below }), &desired.data))
+    let ours = |step: &str| step.strip_prefix("f:").is_some_and(|field| !LEFT_TO_OTHERS.contains(&field));
+    has_content(desired)
+        && live
+            .set_otherwise
+            .iter()
+            .filter_map(Value::as_object)
+            .flatten()
+            .any(|(step, below)| ours(step) && goes_beyond(&json!({ step: below }), &desired.data))
+}
+
+fn has_content(desired: &DynamicObject) -> bool {
+    desired.data.as_object().is_some_and(|fields| !fields.is_empty())
+}
+
+/// Whether the operator once set fields that are not desired any more.
+pub fn has_leftovers(live: &Live, desired: &DynamicObject) -> bool {
+    live.applied.as_ref().is_some_and(|fields| goes_beyond(fields, &desired.data))
+}
+
+/// Whether no change that the operator may make turns the object into what it should be. Kubernetes: a Service that
+/// has no address never gets one, and whoever changes a role that is put together from others must be allowed
+/// everything.
+pub fn must_be_made_anew(live: &DynamicObject, desired: &DynamicObject) -> bool {
+    let only_live = |path: &str| live.data.pointer(path).filter(|_| desired.data.pointer(path).is_none());
+    only_live("/spec/clusterIP").is_some_and(|address| address == "None")
+        || only_live("/aggregationRule").is_some()
 }
 
 /// Kubernetes, `FieldsV1`: `f:` is a field, `k:` an item of a list by its keys, `v:` by its value, `i:` by its place,
@@ -80,6 +103,12 @@ pub fn replacement(live: &DynamicObject, desired: &DynamicObject) -> Value {
             // JSON pointer: a slash in a key is ~1. Labels hold no tilde.
             let at = format!("/metadata/labels/{}", label.replace('/', "~1"));
             patch.push(json!({"op": "add", "path": at, "value": value}));
+        }
+    }
+    for (field, _) in live.data.as_object().into_iter().flatten() {
+        let stays = field == "status" || LEFT_TO_OTHERS.contains(&field.as_str());
+        if !stays && desired.data.get(field).is_none() {
+            patch.push(json!({"op": "remove", "path": format!("/{field}")}));
         }
     }
     for (field, value) in desired.data.as_object().into_iter().flatten() {
@@ -182,5 +211,60 @@ mod tests {
         ] {
             assert_eq!(goes_beyond(&fields, &desired), beyond, "{fields}");
         }
+    }
+
+    fn parsed(object: Value) -> DynamicObject {
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn what_others_add_at_the_top_goes_and_what_is_theirs_stays() {
+        let live = |fields: Value| {
+            Live::new(parsed(json!({
+                "metadata": {"name": "red", "managedFields": [
+                    {"manager": "kubectl", "operation": "Update", "fieldsV1": fields},
+                ]},
+                "rules": [], "aggregationRule": {}, "secrets": [], "status": {},
+            })))
+        };
+        let role = parsed(json!({"metadata": {"name": "red"}, "rules": []}));
+        let nothing = parsed(json!({"metadata": {"name": "red"}}));
+        for (fields, desired, goes) in [
+            (json!({"f:aggregationRule": {".": {}}}), &role, true),
+            (json!({"f:rules": {}, "f:metadata": {"f:labels": {}}, "f:status": {}}), &role, false),
+            (json!({"f:secrets": {".": {}}, "f:imagePullSecrets": {}}), &role, false),
+            (json!({"f:data": {"f:tls.crt": {}}}), &nothing, false),
+        ] {
+            assert_eq!(has_additions(&live(fields.clone()), desired), goes, "{fields}");
+        }
+        let patch = replacement(&live(json!({})).object, &role);
+        assert!(patch.as_array().unwrap().contains(&json!({"op": "remove", "path": "/aggregationRule"})));
+        assert_eq!(patch.as_array().unwrap().len(), 3, "version, rule, rules: {patch}");
+    }
+
+    #[test]
+    fn what_we_set_and_no_longer_want_is_drift() {
+        let live = Live::new(parsed(json!({
+            "metadata": {"name": "red", "managedFields": [
+                {"manager": "jobset-operator", "operation": "Apply",
+                 "fieldsV1": {"f:metadata": {"f:labels": {}}, "f:spec": {"f:replicas": {}, "f:tolerations": {}}}},
+            ]},
+            "spec": {"replicas": 1, "tolerations": [{"key": "a"}]},
+        })));
+        let desired = |spec: Value| parsed(json!({"metadata": {"name": "red"}, "spec": spec}));
+        assert!(has_leftovers(&live, &desired(json!({"replicas": 1}))));
+        assert!(!has_leftovers(&live, &desired(json!({"replicas": 1, "tolerations": []}))));
+    }
+
+    #[test]
+    fn what_no_change_can_put_right_is_made_anew() {
+        let service = |address: Value| parsed(json!({"metadata": {"name": "red"}, "spec": address}));
+        let wanted = service(json!({"type": "ClusterIP"}));
+        assert!(must_be_made_anew(&service(json!({"clusterIP": "None"})), &wanted));
+        assert!(!must_be_made_anew(&service(json!({"clusterIP": "10.0.0.7"})), &wanted));
+        assert!(!must_be_made_anew(&service(json!({})), &wanted));
+        let wanted = parsed(json!({"metadata": {"name": "red"}, "rules": []}));
+        let aggregated = parsed(json!({"metadata": {"name": "red"}, "rules": [], "aggregationRule": {}}));
+        assert!(must_be_made_anew(&aggregated, &wanted) && !must_be_made_anew(&wanted, &wanted));
     }
 }

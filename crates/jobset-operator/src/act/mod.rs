@@ -73,12 +73,16 @@ impl ActError {
     }
 
     /// Whether the API server will never take this change to the object that exists. Kubernetes: a Deployment's
-    /// selector and a binding's role cannot be changed.
+    /// selector, a binding's role and a Secret's type cannot be changed, nor can a ConfigMap that is `immutable`.
     fn is_immutable(&self) -> bool {
+        const FIELDS: [&str; 6] = ["spec.selector", "roleRef", "type", "immutable", "data", "binaryData"];
         let ActError::Refused(status) = self else { return false };
-        let fields =
-            status.details.iter().flat_map(|details| &details.causes).map(|cause| cause.field.as_str());
-        status.code == 422 && fields.into_iter().any(|field| ["spec.selector", "roleRef"].contains(&field))
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
+        status.code == 422
+            && causes.any(|cause| {
+                FIELDS.contains(&cause.field.as_str())
+                    && (cause.field == "roleRef" || cause.message.contains("immutable"))
+            })
     }
 }
 
@@ -184,7 +188,10 @@ impl Actor {
             if self.applied.get(&step.key) == Some(&now) {
                 return Ok(());
             }
-            if drift::is_as_desired(&live.object, &step.object) && !drift::has_additions(live, &step.object) {
+            if drift::is_as_desired(&live.object, &step.object)
+                && !drift::has_additions(live, &step.object)
+                && !drift::has_leftovers(live, &step.object)
+            {
                 self.applied.insert(step.key.clone(), now);
                 return Ok(());
             }
@@ -214,25 +221,39 @@ impl Actor {
     ) -> Result<Option<DynamicObject>, ActError> {
         // What others added would stay, or stand in the way, when our part is applied.
         if let Some(live) = live.filter(|live| drift::has_additions(live, &step.object)) {
+            if drift::must_be_made_anew(&live.object, &step.object) {
+                return self.make_anew(step, operator).await.map(Some);
+            }
             match self.replace(&live.object, step).await {
                 Ok(answer) if drift::is_as_desired(&answer, &step.object) => return Ok(Some(answer)),
                 Err(error) if error.is_conflict() || error.is_not_found() => return Ok(None),
-                // Deleted and created anew below.
-                Err(error) if !error.is_immutable() => return Err(error),
-                _ => {}
+                Err(error) if error.is_immutable() => return self.make_anew(step, operator).await.map(Some),
+                Err(error) => return Err(error),
+                Ok(_) => {}
             }
         }
+        self.patch_or_make_anew(step, operator).await.map(Some)
+    }
+
+    async fn patch_or_make_anew(
+        &self,
+        step: &Step,
+        operator: &JobSetOperator,
+    ) -> Result<DynamicObject, ActError> {
         match self.patch(step).await {
-            Err(error) if error.is_immutable() => {
-                info!(object = %step.key, %error, "deleting it, to create it anew");
-                // Without our label it is not in the index.
-                if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
-                    self.delete(&step.key, &found, operator).await?;
-                }
-                self.patch(step).await.map(Some)
-            }
-            answer => answer.map(Some),
+            Err(error) if error.is_immutable() => self.make_anew(step, operator).await,
+            answer => answer,
         }
+    }
+
+    /// Deletes an object that cannot be changed into what it should be, and creates it.
+    async fn make_anew(&self, step: &Step, operator: &JobSetOperator) -> Result<DynamicObject, ActError> {
+        info!(object = %step.key, "deleting it, to create it anew");
+        // Without our label it is not in the index.
+        if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
+            self.delete(&step.key, &found, operator).await?;
+        }
+        self.patch(step).await
     }
 
     async fn patch(&self, step: &Step) -> Result<DynamicObject, ActError> {
@@ -265,7 +286,7 @@ impl Actor {
         let Some(made) = made else { return Ok(()) };
         let object = secret(name, operator).data(json!({"type": "kubernetes.io/tls", "data": made.data}));
         let step = Step { key: ObjectKey::of(&object), object, needs: None };
-        let answer = self.patch(&step).await?;
+        let answer = self.patch_or_make_anew(&step, operator).await?;
         info!(secret = %name, why = ?issue.decision, "certificate issued");
         self.announcer.applied(operator, &answer, found.is_none());
         self.index.written(answer);

@@ -31,7 +31,22 @@ pub fn check_overrides(overrides: &Value) -> Result<(), String> {
     }
     let mut merged = serde_json::to_value(Configuration::default()).map_err(|error| error.to_string())?;
     json_patch::merge(&mut merged, overrides);
-    serde_json::from_value::<Configuration>(merged).map(drop).map_err(|error| error.to_string())
+    let mut at = serde_path_to_error::Track::new();
+    let reader = serde_path_to_error::Deserializer::new(merged, &mut at);
+    let mut unknown = Vec::new();
+    // A section that may be absent shows as a step of its own.
+    let note = |path: serde_ignored::Path<'_>| unknown.push(path.to_string().replace(".?", ""));
+    let read: Result<Configuration, _> = serde_ignored::deserialize(reader, note);
+    let read = read.map_err(|error| format!("{}: {error}", at.path()))?;
+    if !unknown.is_empty() {
+        return Err(format!("it knows no {}", unknown.join(", ")));
+    }
+    for (field, found, wanted) in [("apiVersion", read.api_version, API_VERSION), ("kind", read.kind, KIND)] {
+        if !found.is_empty() && found != wanted {
+            return Err(format!("{field}: {found:?} must be {wanted:?}, or be left out"));
+        }
+    }
+    Ok(())
 }
 
 fn configuration(inputs: &Inputs) -> Configuration {
@@ -104,10 +119,15 @@ mod tests {
 
     #[test]
     fn overrides_of_the_wrong_shape_are_told() {
-        assert_eq!(check_overrides(&json!({"webhook": {"port": 9444}})), Ok(()));
+        let right = json!({"webhook": {"port": 9444, "host": null}, "kind": "Configuration", "tls": {}});
+        assert_eq!(check_overrides(&right), Ok(()));
         for (overrides, told) in [
-            (json!({"webhook": {"port": "high"}}), "invalid type: string \"high\""),
-            (json!({"webhook": 7}), "invalid type"),
+            (json!({"webhook": {"port": "high"}}), "webhook.port: invalid type: string \"high\""),
+            (json!({"webhook": 7}), "webhook: invalid type"),
+            (json!({"tls": {"minVersion": 12}}), "tls.minVersion: invalid type"),
+            (json!({"featureGates": {"Red": "on"}}), "featureGates.Red: invalid type"),
+            (json!({"webhooks": {}, "tls": {"ciphers": []}}), "it knows no tls.ciphers, webhooks"),
+            (json!({"apiVersion": "v9"}), "apiVersion: \"v9\" must be \"config.jobset.x-k8s.io/v1alpha1\""),
             (json!(["webhook"]), "not an object"),
         ] {
             let error = check_overrides(&overrides).unwrap_err();

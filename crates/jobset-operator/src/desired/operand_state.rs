@@ -2,7 +2,7 @@
 
 use crate::names;
 use crate::observe::Observed;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use std::collections::BTreeMap;
 
 /// The operand's Deployment, as far as decisions and status need it.
@@ -19,6 +19,8 @@ pub(super) struct OperandState {
     pub available: i32,
     /// What the Deployment says when its rollout takes too long.
     pub deadline_exceeded: Option<String>,
+    /// Why pods cannot even be created: a quota, a priority class that does not exist, a policy.
+    pub pods_refused: Option<String>,
     /// Annotations that its pods shall have.
     pub annotations: BTreeMap<String, String>,
 }
@@ -30,10 +32,14 @@ impl OperandState {
         let deployment: Deployment = (*live.object).clone().try_parse().ok()?;
         let status = deployment.status.unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
-        let deadline = conditions.into_iter().find(|condition| {
+        let deadline = conditions.iter().find(|condition| {
             condition.type_ == "Progressing"
                 && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
         });
+        let refused = conditions
+            .iter()
+            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
+        let message = |condition: &DeploymentCondition| condition.message.clone().unwrap_or_default();
         let (wanted, annotations) = deployment.spec.map_or((1, None), |spec| {
             let metadata = spec.template.metadata;
             (spec.replicas.unwrap_or(1), metadata.and_then(|metadata| metadata.annotations))
@@ -46,7 +52,8 @@ impl OperandState {
             updated: status.updated_replicas.unwrap_or_default(),
             ready: status.ready_replicas.unwrap_or_default(),
             available: status.available_replicas.unwrap_or_default(),
-            deadline_exceeded: deadline.map(|condition| condition.message.unwrap_or_default()),
+            deadline_exceeded: deadline.map(message),
+            pods_refused: refused.map(message),
             annotations: annotations.unwrap_or_default(),
         })
     }

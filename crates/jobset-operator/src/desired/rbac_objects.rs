@@ -9,7 +9,9 @@ use serde_json::json;
 /// ServiceAccount, roles and bindings of the operand; with a namespace of the monitoring stack also those of its
 /// Prometheus. Subjects without a namespace are in the operand's.
 pub(super) fn operand(monitoring_namespace: Option<&str>) -> Vec<DynamicObject> {
-    let mut all = vec![service_account(names::OPERAND)];
+    // Stated, so that nobody switches it off: without a token no new pod of the operand comes up.
+    let account = service_account(names::OPERAND).data(json!({"automountServiceAccountToken": true}));
+    let mut all = vec![account];
     all.extend(OPERAND_CLUSTER_ROLES.iter().map(|role| role_object("ClusterRole", role.name, role.rules)));
     let us = || json!([{"kind": "ServiceAccount", "name": names::OPERAND}]);
     all.extend(

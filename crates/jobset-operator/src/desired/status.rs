@@ -60,6 +60,7 @@ pub fn status(
     let operand = OperandState::of(observed);
     let mut problems = plan.problems.clone();
     if plan.mode == Mode::Managed {
+        problems.extend(operand.as_ref().and_then(refused));
         problems.extend(operand.as_ref().and_then(stuck));
         problems.extend(failing_pods(observed));
     }
@@ -250,6 +251,14 @@ fn is_static(key: &ObjectKey) -> bool {
         "Service" => key.name == names::METRICS_SERVICE,
         _ => false,
     }
+}
+
+fn refused(operand: &OperandState) -> Option<Problem> {
+    let message = operand.pods_refused.as_ref()?;
+    Some(Problem {
+        reason: "OperandPodRefused",
+        message: format!("pods of the operand cannot be created: {message}"),
+    })
 }
 
 fn stuck(operand: &OperandState) -> Option<Problem> {

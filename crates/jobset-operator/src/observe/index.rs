@@ -193,6 +193,8 @@ impl State {
             Feeds::Apis => {
                 if is_served(&object) {
                     self.apis.insert(object.name_any());
+                } else {
+                    self.apis.remove(&object.name_any());
                 }
             }
             Feeds::Facts => self.facts.learn(watch.kind, Some(&object)),
@@ -311,13 +313,13 @@ fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-/// Whether the API server serves what a CRD describes.
+/// Whether the API server serves what a CRD describes, in the one version that the operator speaks.
 pub(super) fn is_served(crd: &DynamicObject) -> bool {
-    let conditions = crd.data.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let list = |path: &str| crd.data.pointer(path).and_then(Value::as_array).into_iter().flatten();
     crd.metadata.deletion_timestamp.is_none()
-        && conditions.is_some_and(|all| {
-            all.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
-        })
+        && list("/status/conditions")
+            .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+        && list("/spec/versions").any(|version| version["name"] == "v1" && version["served"] == true)
 }
 
 /// Kubernetes: an endpoint that says nothing about it is ready.
@@ -467,15 +469,21 @@ mod tests {
     fn an_api_counts_once_it_is_served() {
         let watch = watch(Feeds::Apis);
         let index = Index::default();
-        let crd = |status: &str| {
-            let status = json!({"status": {"conditions": [{"type": "Established", "status": status}]}});
-            object("CustomResourceDefinition", kinds::ISSUER_CRD, 1, status)
+        let crd = |established: &str, version: &str| {
+            let content = json!({
+                "spec": {"versions": [{"name": "v0", "served": true}, {"name": version, "served": true}]},
+                "status": {"conditions": [{"type": "Established", "status": established}]},
+            });
+            object("CustomResourceDefinition", kinds::ISSUER_CRD, 1, content)
         };
-        index.apply(watch, crd("False"));
-        assert!(index.snapshot().0.apis.is_empty());
-        index.apply(watch, crd("True"));
-        assert!(index.snapshot().0.apis.contains(kinds::ISSUER_CRD));
-        index.delete(watch, &crd("True"));
+        for (established, version, served) in
+            [("False", "v1", false), ("True", "v1", true), ("True", "v2", false), ("True", "v1", true)]
+        {
+            index.apply(watch, crd(established, version));
+            let apis = index.snapshot().0.apis;
+            assert_eq!(apis.contains(kinds::ISSUER_CRD), served, "{established} {version}");
+        }
+        index.delete(watch, &crd("True", "v1"));
         assert!(index.snapshot().0.apis.is_empty());
     }
 }

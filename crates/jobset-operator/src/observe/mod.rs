@@ -59,32 +59,34 @@ pub struct Live {
     pub object: Arc<DynamicObject>,
     /// Whether our field manager ever applied it.
     pub applied_by_us: bool,
-    /// What others, or the operator by other ways than apply, set beside metadata and status: trees of field names
-    /// as the API server keeps them (Kubernetes: `FieldsV1`).
+    /// What our field manager applied beside metadata and status: a tree of field names as the API server keeps it
+    /// (Kubernetes: `FieldsV1`).
+    pub applied: Option<Value>,
+    /// What others, or the operator by other ways than apply, set beside metadata and status.
     pub set_otherwise: Vec<Value>,
 }
 
 impl Live {
     /// Takes an object as the API server hands it out.
     pub fn new(mut object: DynamicObject) -> Self {
-        let managers = object.metadata.managed_fields.take().unwrap_or_default();
         let is_ours = |entry: &ManagedFieldsEntry| {
             entry.manager.as_deref() == Some(names::OPERATOR)
                 && entry.operation.as_deref() == Some("Apply")
                 && entry.subresource.is_none()
         };
-        let applied_by_us = managers.iter().any(is_ours);
-        let set_otherwise = managers
-            .into_iter()
-            .filter(|entry| !is_ours(entry))
-            .filter_map(|entry| entry.fields_v1)
-            .filter_map(|fields| {
-                let Value::Object(mut fields) = fields.0 else { return None };
-                fields.retain(|field, _| !["f:metadata", "f:status"].contains(&field.as_str()));
-                (!fields.is_empty()).then_some(Value::Object(fields))
-            })
-            .collect();
-        Self { object: Arc::new(object), applied_by_us, set_otherwise }
+        let content = |entry: ManagedFieldsEntry| {
+            let Value::Object(mut fields) = entry.fields_v1?.0 else { return None };
+            fields.retain(|field, _| !["f:metadata", "f:status"].contains(&field.as_str()));
+            (!fields.is_empty()).then_some(Value::Object(fields))
+        };
+        let managers = object.metadata.managed_fields.take().unwrap_or_default();
+        let (ours, others): (Vec<_>, Vec<_>) = managers.into_iter().partition(is_ours);
+        Self {
+            object: Arc::new(object),
+            applied_by_us: !ours.is_empty(),
+            applied: ours.into_iter().find_map(content),
+            set_otherwise: others.into_iter().filter_map(content).collect(),
+        }
     }
 
     /// Whether the object carries the label of what the operator manages.

@@ -122,8 +122,8 @@ impl Observer {
                     }
                     Some(Ok(Event::Apply(object))) => {
                         let object = typed(object, &resource);
-                        if watch.feeds == Feeds::Apis && is_served(&object) {
-                            self.api_is(&object.name_any(), true);
+                        if watch.feeds == Feeds::Apis {
+                            self.api_is(&object.name_any(), is_served(&object));
                         }
                         debug!(object = %ObjectKey::of(&object), "changed");
                         self.index.apply(watch, object);

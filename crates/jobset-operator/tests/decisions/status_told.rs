@@ -146,6 +146,22 @@ fn a_rollout_that_makes_no_progress_is_told() {
 }
 
 #[test]
+fn pods_that_cannot_be_created_are_told_at_once() {
+    let pods = |status: &str| {
+        json!({
+            "observedGeneration": 7, "unavailableReplicas": 1,
+            "conditions": [{"type": "ReplicaFailure", "status": status, "reason": "FailedCreate",
+                            "message": "no PriorityClass with name red was found"}],
+        })
+    };
+    let told = tell(&with_deployment(installed(json!({})), pods("True")), &[], 100);
+    assert_eq!(short(&told)[2], "Degraded True OperandPodRefused");
+    assert!(message(&told, "Degraded").contains("no PriorityClass with name red was found"));
+    let told = tell(&with_deployment(installed(json!({})), pods("False")), &[], 100);
+    assert_eq!(short(&told)[2], "Degraded False AsExpected");
+}
+
+#[test]
 fn removed_says_what_is_left_and_then_that_nothing_is() {
     let mut observed = running();
     observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
