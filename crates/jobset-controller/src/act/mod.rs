@@ -87,6 +87,7 @@ impl ActError {
         match self {
             Self::NameHeld { .. } => true,
             Self::Status(kube::Error::Api(status))
+            | Self::DeleteJobSet(kube::Error::Api(status))
             | Self::ChangeJob { source: kube::Error::Api(status), .. } => status.is_conflict(),
             _ => false,
         }
@@ -240,12 +241,14 @@ impl Actor {
     async fn delete_jobset(&self, jobset: &JobSet, namespace: &str) -> Result<(), ActError> {
         let jobsets: Api<JobSet> = Api::namespaced(self.client.clone(), namespace);
         let name = jobset.metadata.name.as_deref().unwrap_or_default();
-        let params = DeleteParams::foreground()
-            .preconditions(Preconditions { uid: jobset.metadata.uid.clone(), resource_version: None });
+        // As it was seen: somebody may have given it more time since.
+        let params = DeleteParams::foreground().preconditions(Preconditions {
+            uid: jobset.metadata.uid.clone(),
+            resource_version: jobset.metadata.resource_version.clone(),
+        });
         let left = match self.writer.send(|| jobsets.delete(name, &params)).await {
             Ok(answer) => answer.left(),
-            // Gone, or a successor has its name: either way this one is no more.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => None,
+            Err(kube::Error::Api(status)) if status.is_not_found() => None,
             Err(source) => return Err(ActError::DeleteJobSet(source)),
         };
         match (left, &jobset.metadata.uid) {

@@ -50,6 +50,7 @@ pub(crate) enum Request {
     DeleteJobSet {
         name: String,
         uid: Option<String>,
+        version: Option<String>,
     },
     StoreStatus {
         name: String,
@@ -245,9 +246,11 @@ impl ApiServer {
             Request::CreateClaim(claim) => self.create_named(Kind::Claims, &claim.metadata),
             Request::GetService { name } => Self::get_named(&self.services, name),
             Request::GetClaim { name } => Self::get_named(&self.claims, name),
-            Request::DeleteJobSet { name, uid } => {
+            Request::DeleteJobSet { name, uid, version } => {
                 let jobset = self.jobsets.get(name).ok_or(Refusal::NotFound)?;
-                if uid.is_some() && *uid != jobset.metadata.uid {
+                if *uid != jobset.metadata.uid
+                    || version.is_some() && *version != jobset.metadata.resource_version
+                {
                     return Err(Refusal::Conflict);
                 }
                 Ok(self.delete_jobset(name, true, now).map_or(Answer::Gone, Answer::JobSet))

@@ -44,6 +44,7 @@ pub(crate) enum Errand {
     DeleteJobSet {
         name: String,
         uid: Option<String>,
+        version: Option<String>,
     },
     Status {
         name: String,
@@ -71,7 +72,7 @@ impl Errand {
             Self::FindService { name } => Request::GetService { name },
             Self::CreateClaim(claim) => Request::CreateClaim(claim),
             Self::FindClaim { name } => Request::GetClaim { name },
-            Self::DeleteJobSet { name, uid } => Request::DeleteJobSet { name, uid },
+            Self::DeleteJobSet { name, uid, version } => Request::DeleteJobSet { name, uid, version },
             Self::Status { name, uid, version, status } => {
                 Request::StoreStatus { name, uid, version, status }
             }
@@ -129,7 +130,7 @@ impl World {
             ) => {
                 self.feed_answer(process, Kind::Jobs, &Change::Gone(uid.clone()));
             }
-            (Errand::DeleteJobSet { .. }, Err(Refusal::NotFound | Refusal::Conflict)) => {}
+            (Errand::DeleteJobSet { .. }, Err(Refusal::NotFound)) => {}
             (Errand::ClearStartTime(resume), Ok(Answer::Job(job))) => {
                 self.feed_answer(process, Kind::Jobs, &Change::Job(job));
                 return Ok(Some(after_clearing(resume)));
@@ -188,6 +189,7 @@ pub(crate) fn of_action(jobset: &JobSet, action: Action) -> Errand {
         Action::DeleteJobSet => Errand::DeleteJobSet {
             name: jobset.metadata.name.clone().unwrap_or_default(),
             uid: jobset.metadata.uid.clone(),
+            version: jobset.metadata.resource_version.clone(),
         },
     }
 }

@@ -9,11 +9,12 @@ use crate::{
     requests::Sent,
     restart_times::RestartTimes,
     status_rules::{count, restarts_of},
-    world::{Millis, Violation, World},
+    world::{Millis, Violation, World, timestamp},
 };
+use jiff::{SignedDuration, Timestamp};
 use jobset_api::{
     JobSet,
-    conditions::reasons,
+    conditions::{self, reasons},
     jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
 };
 use jobset_plan::{Action, Event, LabelValue, Outcome, Plan, claim_names, subdomain};
@@ -187,6 +188,15 @@ impl World {
                     self.check_status(&jobset, uid, status);
                 }
             }
+            Request::DeleteJobSet { name, uid, version } => {
+                let Some(jobset) = self.server.jobsets.get(name) else { return };
+                let lands = jobset.metadata.uid == *uid
+                    && (version.is_none() || *version == jobset.metadata.resource_version);
+                if lands && !time_is_up(jobset, timestamp(self.now)) {
+                    let name = name.clone();
+                    self.violated("a JobSet is deleted when its time is up", name);
+                }
+            }
             _ => {}
         }
     }
@@ -347,3 +357,16 @@ impl World {
 }
 
 const READ_YOUR_WRITES: &str = "no plan is older than the process's own writes";
+
+/// Whether a JobSet has finished, and its `ttlSecondsAfterFinished` have passed.
+fn time_is_up(jobset: &JobSet, now: Timestamp) -> bool {
+    let mut conditions = jobset.status.iter().flat_map(|status| &status.conditions);
+    let finished = conditions.find(|condition| {
+        [conditions::COMPLETED, conditions::FAILED].contains(&condition.type_.as_str())
+            && condition.status == "True"
+    });
+    let ttl = jobset.spec.ttl_seconds_after_finished;
+    finished.zip(ttl).is_some_and(|(finished, ttl)| {
+        now.duration_since(finished.last_transition_time.0) >= SignedDuration::from_secs(ttl.into())
+    })
+}

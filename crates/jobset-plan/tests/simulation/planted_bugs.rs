@@ -30,6 +30,8 @@ pub(crate) enum Bug {
     StatusFailureSwallowed,
     /// Jobs are deleted by name alone.
     DeleteByName,
+    /// A JobSet whose time is up is deleted whatever was changed of it since.
+    DeleteOutdated,
     /// The planner does not know that the JobSet has finished.
     EndForgotten,
     /// Everything starts at once.
@@ -49,7 +51,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::NameInsteadOfUid,
@@ -58,6 +60,7 @@ impl Bug {
         Self::FailuresSwallowed,
         Self::StatusFailureSwallowed,
         Self::DeleteByName,
+        Self::DeleteOutdated,
         Self::EndForgotten,
         Self::OrderIgnored,
         Self::ResumeForgotten,
@@ -188,7 +191,8 @@ impl World {
     /// Bugs in what is sent.
     pub(crate) fn planted_bug_changes_request(&self, mut request: Request) -> Request {
         match (&mut request, self.bug) {
-            (Request::StoreStatus { version, .. }, Some(Bug::StatusWithoutLock)) => *version = None,
+            (Request::StoreStatus { version, .. }, Some(Bug::StatusWithoutLock))
+            | (Request::DeleteJobSet { version, .. }, Some(Bug::DeleteOutdated)) => *version = None,
             (Request::DeleteJob { uid, .. }, Some(Bug::DeleteByName)) => *uid = None,
             _ => {}
         }

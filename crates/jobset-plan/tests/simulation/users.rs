@@ -83,7 +83,14 @@ impl World {
             8 => Deed::Delete { foreground: true },
             9 => Deed::Delete { foreground: false },
             10..=12 => Deed::Recreate,
-            13 => Deed::Ttl(self.rng.bool().then(|| self.rng.i32(0..60))),
+            13 => {
+                // Whoever gave it little time may think better of it, soon.
+                if self.rng.bool() {
+                    let later = at + self.rng.u64(1..500);
+                    self.act(later, name, Deed::Ttl(None));
+                }
+                Deed::Ttl(Some(self.rng.i32(0..60)))
+            }
             14 | 15 => Deed::Scale(self.rng.i32(1..4)),
             16..=18 => Deed::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
             19 => Deed::SpoilLabel {
