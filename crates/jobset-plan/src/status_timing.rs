@@ -46,7 +46,8 @@ impl StatusTiming {
 ///
 /// - a Job failed, or the failures were left behind by a restart: what else is counted then is of another attempt,
 /// - all Jobs have become ready, or have succeeded (Kueue: the workload runs),
-/// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free).
+/// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free),
+/// - no Job is suspended any more: the condition that tells of the resume has come before.
 pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {
     let nothing = JobSetStatus::default();
     let old = jobset.status.as_ref().unwrap_or(&nothing);
@@ -57,10 +58,12 @@ pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) 
 
     let suspended = total(new, |entry| entry.suspended);
     let all_suspended = unfinished > 0 && usize::try_from(suspended) == Ok(unfinished);
+    let turned = suspended == 0 || all_suspended;
     let stopped = total(new, |entry| entry.active) == 0;
     changed(|entry| entry.failed)
         || (all_ready(jobset, new) && !all_ready(jobset, old))
-        || (all_suspended && (changed(|entry| entry.suspended) || (stopped && changed(|entry| entry.active))))
+        || (turned && changed(|entry| entry.suspended))
+        || (all_suspended && stopped && changed(|entry| entry.active))
 }
 
 /// Whether as many Jobs as there should be are ready or have succeeded, of every ReplicatedJob.

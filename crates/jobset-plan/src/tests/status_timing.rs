@@ -69,6 +69,14 @@ fn counts_that_somebody_waits_for() {
     ] {
         assert!(is_urgent(&suspended, before, after), "all suspended: {before} -> {after}");
     }
+    let before = "driver-0 suspended, worker-0 suspended, worker-1 suspended";
+    let some = "driver-0 active=0, worker-0 suspended, worker-1 suspended";
+    assert!(
+        is_urgent(&scene, before, "driver-0 active=0, worker-0 active=0, worker-1 active=0"),
+        "all resumed"
+    );
+    assert!(is_urgent(&scene, some, RUNNING), "the last ones resumed");
+    assert!(!is_urgent(&scene, before, some), "not all yet");
     for (before, after) in [
         (RUNNING, "driver-0 suspended, worker-0, worker-1"),
         (
