@@ -183,7 +183,7 @@ fn restart_job(
         return Err(format!("failed job {} was restarted as often as can be counted", job.name));
     }
     let raise = |counters: &mut Vec<i32>, from: i32| {
-        counters.resize(counters.len().max(length), 0);
+        counters.resize(length, 0);
         if let Some(count) = counters.get_mut(place) {
             *count = from.max(*count).saturating_add(1);
         }

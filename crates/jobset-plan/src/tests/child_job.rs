@@ -79,6 +79,20 @@ fn what_is_missing() {
     assert_eq!(jobset("replicatedJobs: []").plan(), Plan::default(), "and it never completes");
 }
 
+/// A Job that goes holds its name until it is gone, and that is said, whatever became of it.
+#[test]
+fn names_that_are_still_held() {
+    let held = |count: u8| {
+        format!("waiting: jobs that somebody deletes hold their names until they are gone: {count}")
+    };
+    for (jobs, expected) in [
+        ("driver-0 deleting, worker-0, worker-1", held(1)),
+        ("driver-0, worker-0 complete deleting, worker-1 ready deleting", held(2)),
+    ] {
+        jobset("").jobs(jobs).expect(&[&expected]);
+    }
+}
+
 /// Labels of a Job that the plan creates.
 #[track_caller]
 fn expect_labels(scene: &Scene, job: usize, expected: &[(&str, Option<&str>)]) {
@@ -306,7 +320,9 @@ fn foreign_jobs() {
         &format!("waiting: {driver}"),
         &format!("waiting: {worker}"),
     ]);
-    assert!(scene.plan().remarks.iter().all(|remark| remark.event.kind == EventKind::Warning));
+    for Remark { job, uid, event } in scene.plan().remarks {
+        assert_eq!((uid, event.kind), (job.replace("train-", "uid-of-"), EventKind::Warning));
+    }
 }
 
 /// Whatever else happens to the JobSet, a Job that counts for nothing is reported, and left alone.
@@ -349,14 +365,16 @@ fn foreign_jobs_are_reported_always() {
     for (of, why) in
         [("none", "is missing"), ("other", "is \"other\", which is no replicatedJob of this JobSet")]
     {
-        let plan = jobset("").jobs(&format!("driver-0, worker-0 of={of}, worker-1")).plan();
-        let notes: Vec<_> = plan.remarks.iter().map(|remark| remark.event.note.as_str()).collect();
-        let label = labels::REPLICATED_JOB_NAME;
-        let expected = format!(
-            "job train-worker-0 is not counted in replicatedJobsStatus, as its label {label} {why}; correct the label, \
-             or delete the Job"
-        );
-        assert_eq!(notes, [expected]);
+        for state in ["", "complete", "failed@9"] {
+            let plan = jobset("").jobs(&format!("driver-0, worker-0 of={of} {state}, worker-1")).plan();
+            let notes: Vec<_> = plan.remarks.iter().map(|remark| remark.event.note.as_str()).collect();
+            let label = labels::REPLICATED_JOB_NAME;
+            let expected = format!(
+                "job train-worker-0 is not counted in replicatedJobsStatus, as its label {label} {why}; correct the \
+                 label, or delete the Job"
+            );
+            assert_eq!(notes, [expected], "{state}");
+        }
     }
     let mut elsewhere = jobset("managedBy: example.com/other").jobs("worker-0 attempt=none");
     assert_eq!(elsewhere.plan().remarks, []);

@@ -163,6 +163,7 @@ fn rules_in_order_and_their_first_job() {
             "worker-1",
         ),
         (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['(', many]}}"), stop, "worker-0"),
+        (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['^too-']}}"), stop, "worker-1"),
         // All three at once.
         (
             format!(
@@ -338,6 +339,21 @@ fn arrays_of_single_restarts() {
     let plan = gone.plan();
     let labels = created(&plan)[1].metadata.labels.as_ref().unwrap();
     assert_eq!((&*labels[labels::RESTART_ATTEMPT], &*labels[labels::JOB_RESTART_ATTEMPT]), ("1", "1"));
+}
+
+/// Each further restart of the same Job counts once more, and nobody else's changes.
+#[test]
+fn the_same_single_job_again() {
+    for (action, counted) in [("RestartJob", "[3, 5]"), ("RestartJobAndIgnoreMaxRestarts", "[2, 5]")] {
+        let scene =
+            jobset(&format!("failurePolicy: {{maxRestarts: 99, rules: [{{name: r, action: {action}}}]}}"))
+                .gates("RestartJob")
+                .jobs_restarted("worker", &[4, 7], &[2, 5])
+                .jobs("worker-0 restart=4 failed@9");
+        let entry = scene.plan().status.unwrap().replicated_jobs_status[0].clone();
+        assert_eq!(format!("{:?}", entry.job_restarts), "[5, 7]");
+        assert_eq!(format!("{:?}", entry.job_restarts_count_towards_max), counted, "{action}");
+    }
 }
 
 /// Single Jobs that cannot be told apart are not restarted, and the reason is said.

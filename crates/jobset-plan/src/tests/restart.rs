@@ -84,6 +84,10 @@ fn the_end_of_a_restart() {
         let reasons: Vec<_> = plan.events.iter().map(|event| event.reason.as_str()).collect();
         assert_eq!(reasons, if over { vec!["JobsReady"] } else { vec![] }, "{spec} {jobs}");
     }
+    // A Job that failed is none of those that are ready.
+    let failed = "driver-0 attempt=1 ready, worker-0 attempt=1 ready, worker-1 attempt=1 failed@9";
+    let told = restarting("failurePolicy: {maxRestarts: 9}").jobs(failed).told();
+    assert!(!told.iter().any(|line| line.contains("JobsReady")), "{told:?}");
     // The condition is not made by an end alone, and not while suspended.
     let ready = "driver-0 ready, worker-0 ready, worker-1 ready";
     jobset("").jobs(ready).expect(&[]);
@@ -101,6 +105,22 @@ fn what_is_left_of_an_earlier_attempt_goes_also_when_this_one_fails() {
     let status = plan.status.unwrap();
     assert_eq!((status.restarts, status.restarts_count_towards_max), (2, 2));
     assert_eq!(status.conditions[0].message, MESSAGE);
+}
+
+/// A restart adds to what was counted before: of the restarts, of those that count; of single Jobs nothing changes.
+#[test]
+fn counts_so_far_stay() {
+    let scene = jobset("failurePolicy: {maxRestarts: 9}").gates("RestartJob").restarted(5, 2);
+    let failed = scene
+        .jobs_restarted("worker", &[1, 4], &[0, 3])
+        .jobs("driver-0 attempt=5 failed@9, worker-0 attempt=5 restart=1, worker-1 attempt=5 restart=4");
+    let status = failed.plan().status.unwrap();
+    assert_eq!((status.restarts, status.restarts_count_towards_max), (6, 3));
+    let worker = &status.replicated_jobs_status[0];
+    assert_eq!(
+        (&worker.job_restarts[..], &worker.job_restarts_count_towards_max[..]),
+        (&[1, 4][..], &[0, 3][..])
+    );
 }
 
 /// Every failure is counted once, however often the same Jobs are looked at.

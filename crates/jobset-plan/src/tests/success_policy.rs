@@ -8,6 +8,8 @@ fn when_it_is_met() {
     let any = "successPolicy: {operator: Any}";
     let all_workers = "successPolicy: {operator: All, targetReplicatedJobs: [worker]}";
     let any_worker = "successPolicy: {operator: Any, targetReplicatedJobs: [worker]}";
+    let all_of_none = "replicatedJobs: [{name: none, replicas: 0}, {name: driver}]\n\
+                       successPolicy: {operator: All, targetReplicatedJobs: [none]}";
     for (policy, jobs, met) in [
         (all, RUNNING, false),
         (all, "driver-0 complete, worker-0 complete, worker-1", false),
@@ -31,6 +33,9 @@ fn when_it_is_met() {
             "driver-0 suspended, worker-0 complete, worker-1 suspended",
             true,
         ),
+        // None of none have to complete, but one of any: a JobSet completes by a Job.
+        (all_of_none, "driver-0", false),
+        (all_of_none, "driver-0 complete", true),
     ] {
         let state = jobset(policy).jobs(jobs).plan().status.unwrap().terminal_state;
         assert_eq!(state, if met { "Completed" } else { "" }, "{policy} {jobs}");

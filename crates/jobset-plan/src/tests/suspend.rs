@@ -171,6 +171,21 @@ fn tolerations_and_scheduling_gates_are_joined_by_value() {
     assert_eq!(patch["spec"]["suspend"], false);
 }
 
+/// A merge patch replaces lists, so that whoever adds to one must see it.
+#[test]
+fn one_list_is_enough_to_need_the_job_as_it_is() {
+    let (gate, toleration) = ("schedulingGates: [{name: b}]", "tolerations: [{key: spot}]");
+    for (lists, needs_current) in [
+        (String::new(), false),
+        (gate.into(), true),
+        (toleration.into(), true),
+        (format!("{gate}, {toleration}"), true),
+    ] {
+        let (resume, _) = resume_patch("{}", &format!("{{spec: {{containers: [], {lists}}}}}"), None);
+        assert_eq!(resume.needs_current(), needs_current, "{lists}");
+    }
+}
+
 /// What says which Job this is, and where it may run, stays as it was made.
 #[test]
 fn reserved_keys_stay() {

@@ -38,6 +38,9 @@ fn from_when() {
         .condition("Failed=False FailedJobs: x")
         .condition("Suspended=True SuspendedJobs: x")
         .condition("Completed=True AllJobsCompleted: x");
+    let mut later = scene.status().conditions[2].clone();
+    (later.type_, later.last_transition_time) = ("Failed".into(), Time(Timestamp::from_second(NOW).unwrap()));
+    scene.status().conditions.push(later);
     scene.late = 0;
     scene.expect(&["again in 5s", "waiting: ttlSecondsAfterFinished: the JobSet is deleted in 5s"]);
     scene.late = 1;
