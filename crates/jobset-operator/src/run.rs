@@ -2,13 +2,13 @@
 
 use crate::act::{Actor, status as act_status};
 use crate::desired::plan::{Mode, Plan, Problem, Settings, plan};
-use crate::desired::status::{Failure, status};
+use crate::desired::status::{Failure, status, status_of_the_unseen};
 use crate::measure::Gauges;
 use crate::names;
 use crate::observe::watch::Observer;
 use crate::observe::{Index, ObjectKey, Observed, Unsynced};
 use jobset_api::JobSetOperator;
-use jobset_api::jobset_operator::{LogLevel, SINGLETON};
+use jobset_api::jobset_operator::{JobSetOperatorStatus, LogLevel, SINGLETON};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -195,6 +195,10 @@ impl Operator {
     async fn report(&self, operator: &JobSetOperator, plan: &Plan, failures: &[Failure]) -> bool {
         let (observed, _) = self.index.snapshot();
         let new = status(&self.settings, &observed, plan, failures, operator, &now());
+        self.tell(operator, new).await
+    }
+
+    async fn tell(&self, operator: &JobSetOperator, new: JobSetOperatorStatus) -> bool {
         self.gauges.conditions(&new);
         if !act_status::differs(operator, &new) {
             return true;
@@ -216,8 +220,8 @@ impl Operator {
     /// Without the whole picture nothing is done. That a watch cannot start is told, or it would never be noticed.
     async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> bool {
         if let (Some(operator), Some(problem)) = (observed.operator.as_deref(), watch_failures(unsynced)) {
-            let plan = Plan { problems: vec![problem], ..Plan::new(Mode::of(Some(operator))) };
-            return self.report(operator, &plan, &[]).await;
+            let new = status_of_the_unseen(&self.settings, observed, problem, operator, &now());
+            return self.tell(operator, new).await;
         }
         true
     }

@@ -87,6 +87,30 @@ pub fn status(
     }
 }
 
+/// The status while not everything could be looked at: what is wrong. How the operand is stays as it was told last,
+/// for what was not seen may be there all the same.
+pub fn status_of_the_unseen(
+    settings: &Settings,
+    observed: &Observed,
+    problem: Problem,
+    operator: &JobSetOperator,
+    now: &Time,
+) -> JobSetOperatorStatus {
+    let plan = Plan { problems: vec![problem], ..Plan::new(Mode::of(Some(operator))) };
+    let mut new = status(settings, observed, &plan, &[], operator, now);
+    if let Some(old) = &operator.status {
+        for condition in &mut new.conditions {
+            let before = old.conditions.iter().find(|before| before.type_ == condition.type_);
+            if let Some(before) = before.filter(|_| [AVAILABLE, PROGRESSING].contains(&&*condition.type_)) {
+                condition.clone_from(before);
+            }
+        }
+        new.generations.clone_from(&old.generations);
+        new.ready_replicas = old.ready_replicas;
+    }
+    new
+}
+
 fn condition(finding: Finding, old: Option<&JobSetOperatorStatus>, now: &Time) -> OperatorCondition {
     let status = if finding.status { "True" } else { "False" };
     let before = old.and_then(|old| old.conditions.iter().find(|condition| condition.type_ == finding.kind));

@@ -11,8 +11,8 @@ mod status_told;
 
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::JobSetOperatorStatus;
-use jobset_operator::desired::plan::{Mode, Plan, Settings, plan};
-use jobset_operator::desired::status::{Failure, status};
+use jobset_operator::desired::plan::{Mode, Plan, Problem, Settings, plan};
+use jobset_operator::desired::status::{Failure, status, status_of_the_unseen};
 use jobset_operator::names;
 use jobset_operator::observe::facts::ProxySettings;
 use jobset_operator::observe::{CertificateSecret, Live, ObjectKey, Observed, PodTrouble, kinds};

@@ -93,6 +93,26 @@ fn all_failures_are_told_each_where_it_belongs() {
 }
 
 #[test]
+fn what_could_not_be_looked_at_is_not_told_to_be_gone() {
+    let mut operator = (**running().operator.as_ref().unwrap()).clone();
+    operator.status = Some(tell(&running(), &[], 100));
+    // Nothing is known but the JobSetOperator.
+    let observed = Observed { operator: Some(Arc::new(operator.clone())), ..Observed::default() };
+    let problem = Problem { reason: "WatchFailed", message: "cannot watch deployments.apps".into() };
+    let told = status_of_the_unseen(&settings(), &observed, problem.clone(), &operator, &at(200));
+    assert_eq!(
+        short(&told)[..3],
+        ["Available True AsExpected", "Progressing False AsExpected", "Degraded True WatchFailed"]
+    );
+    assert_eq!(told.conditions[0].last_transition_time, at(100));
+    assert_eq!((told.ready_replicas, told.generations.len()), (1, 1));
+
+    operator.status = None;
+    let told = status_of_the_unseen(&settings(), &observed, problem, &operator, &at(200));
+    assert_eq!(short(&told)[0], "Available False DeploymentUnavailable");
+}
+
+#[test]
 fn a_missing_dependency() {
     let mut observed = ready_to_install(json!({"certificates": {"provider": "CertManager"}}));
     observed.apis.clear();
