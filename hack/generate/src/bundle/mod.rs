@@ -41,7 +41,7 @@ pub fn add(files: &mut Files, images: &Images, operator_crd: &Value) -> Result<(
 }
 
 /// What OLM reads from the bundle's metadata, and a catalog build from its image labels.
-const ANNOTATIONS: [(&str, &str); 7] = [
+const ANNOTATIONS: [(&str, &str); 8] = [
     ("operators.operatorframework.io.bundle.channel.default.v1", CHANNEL),
     ("operators.operatorframework.io.bundle.channels.v1", CHANNEL),
     ("operators.operatorframework.io.bundle.manifests.v1", "manifests/"),
@@ -49,13 +49,12 @@ const ANNOTATIONS: [(&str, &str); 7] = [
     ("operators.operatorframework.io.bundle.metadata.v1", "metadata/"),
     ("operators.operatorframework.io.bundle.package.v1", PACKAGE),
     ("operators.operatorframework.io.test.config.v1", "tests/scorecard/"),
+    ("operators.operatorframework.io.test.mediatype.v1", "scorecard+v1"),
 ];
 
 fn dockerfile() -> Result<String> {
     let mut text = format!("{}# Build it with bundle/ as the build context.\nFROM scratch\n", yaml::NOTICE);
-    for (key, value) in
-        ANNOTATIONS.iter().chain(&[("operators.operatorframework.io.test.mediatype.v1", "scorecard+v1")])
-    {
+    for (key, value) in ANNOTATIONS {
         writeln!(text, "LABEL {key}={value}")?;
     }
     text.push_str(
