@@ -27,11 +27,17 @@ pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed)
     found.extend(
         elsewhere.map(|namespace| format!("Deployment {} runs in namespace {namespace}", names::OPERAND)),
     );
+    // It came later, and took over roles and webhooks that are ours and go with the JobSetOperator.
+    let afterwards = if observed.objects.values().any(Live::has_our_owner) {
+        ", and install it again then: what has the same name in both goes with the JobSetOperator"
+    } else {
+        ""
+    };
     (!found.is_empty()).then(|| Problem {
         reason: "ConflictingInstallation",
         message: format!(
             "JobSet is already installed by somebody else: {}. Nothing was changed. Uninstall it, or delete the \
-             JobSetOperator if it shall stay",
+             JobSetOperator if it shall stay{afterwards}",
             found.join("; ")
         ),
     })

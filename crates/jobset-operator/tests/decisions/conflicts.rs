@@ -37,8 +37,11 @@ fn a_controller_in_another_namespace_is_named_and_left_alone() {
     observed.elsewhere = ["jobset-system".to_owned(), "ns-of-operand".to_owned()].into();
     is_left_alone(
         &decide(&observed),
-        &["Deployment jobset-controller-manager runs in namespace jobset-system"],
+        &["Deployment jobset-controller-manager runs in namespace jobset-system", "install it again then"],
     );
+    let mut before = ready_to_install(json!({}));
+    before.elsewhere = ["jobset-system".to_owned()].into();
+    assert!(decide(&before).problems[0].message.ends_with("if it shall stay"), "nothing is ours yet");
     observed.elsewhere = ["ns-of-operand".to_owned()].into();
     assert_eq!(reasons(&decide(&observed)), [""; 0], "our own");
 }
