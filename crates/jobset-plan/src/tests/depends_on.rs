@@ -62,6 +62,8 @@ fn of_none_and_of_nobody() {
         ));
         scene.expect(&["create train-worker-0"]);
     }
+    jobset("replicatedJobs: [{name: none, replicas: 0}, {name: worker, dependsOn: [{name: none, status: Sideways}]}]")
+        .expect(&["waiting: replicatedJob worker waits for replicatedJob none to be Sideways: 0 of 0"]);
     jobset("replicatedJobs: [{name: worker, dependsOn: [{name: ghost, status: Ready}]}]")
         .expect(&["waiting: replicatedJob worker waits for replicatedJob ghost which does not exist"]);
 }

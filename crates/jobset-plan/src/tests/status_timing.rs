@@ -154,6 +154,8 @@ fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
     assert_eq!(timing.wait(false, at(6000)), at(1000), "it did not differ in between");
     assert_eq!(timing.wait(false, at(6999)), at(1));
     assert_eq!(timing.wait(false, at(9000)), Duration::ZERO, "it is late");
+    timing.stored(at(9000));
+    assert_eq!(timing.wait(false, at(13_800)), at(1000), "what differs now does not for long");
 }
 
 #[test]
