@@ -92,6 +92,7 @@ fn rows_5_and_6_managed_by() {
                     r#"spec.managedBy: Invalid value: "me": must be a domain-prefixed path (such as "acme.io/foo")"#,
                 ],
             ),
+            ("6: 63 bytes", &[("/spec/managedBy", json!(long[..63]))], &[]),
             (
                 "6: 64 bytes",
                 &[("/spec/managedBy", json!(long))],
@@ -169,6 +170,10 @@ fn rows_9_and_10_names_of_jobs_and_pods() {
     assert!(with_name(&[], 46).is_empty(), "10: 63 characters");
     let job = format!("{}-worker-1", name(47));
     assert_eq!(with_name(&[], 47), [error(1, &job, pod_too_long)], "10: the value shown is the Job's name");
+    let pods =
+        |number: i32| with_name(&[("/spec/replicatedJobs/1/template/spec/completions", json!(number))], 46);
+    assert!(pods(10).is_empty(), "10: numbers begin at 0");
+    assert_eq!(pods(11).len(), 1, "10: the last is 10");
     assert_eq!(
         with_name(&[], 55)[1..], // the first is of `d`
         [error(1, &jobs[1], job_too_long), error(1, &jobs[1], pod_too_long)],
