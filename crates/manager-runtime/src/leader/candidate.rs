@@ -5,7 +5,7 @@ use super::{
     decide::{Sight, Step, decide, given_back},
     fence::Gate,
 };
-use crate::client::WatchBackoff;
+use crate::client::{WatchBackoff, told};
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
@@ -105,7 +105,8 @@ impl Candidate {
                             warn!(holder = self.sight.holder(), "somebody else took the lease");
                             return;
                         }
-                        Ok(Written::Unknown(error)) => self.failed(&error),
+                        // The end is approached by halves: the API server may be back just before it.
+                        Ok(Written::Unknown(error)) => self.failed(&error).min(halfway(Instant::now(), end)),
                         Err(_) => Instant::now(),
                     }
                 }
@@ -124,13 +125,15 @@ impl Candidate {
         let Some(free) = given_back(&self.sight, &self.settings.identity, Timestamp::now()) else { return };
         match self.api.replace(&self.settings.name, &PostParams::default(), &free).await {
             Ok(_) => info!("gave the lease back"),
-            Err(error) => warn!(%error, "cannot give the lease back: others wait for its end"),
+            Err(error) => {
+                warn!(error = told(&error), "cannot give the lease back: others wait for its end");
+            }
         }
     }
 
     async fn look(&mut self) -> Result<(), String> {
         let lease = timeout(self.patience(), self.api.get_opt(&self.settings.name)).await;
-        let lease = lease.map_err(|_| self.no_answer())?.map_err(|error| error.to_string())?;
+        let lease = lease.map_err(|_| self.no_answer())?.map_err(|error| told(&error))?;
         self.sight.update(lease, Instant::now());
         Ok(())
     }
@@ -160,7 +163,7 @@ impl Candidate {
                     Err(error) => Written::Unknown(error),
                 }
             }
-            Ok(Err(error)) => Written::Unknown(error.to_string()),
+            Ok(Err(error)) => Written::Unknown(told(&error)),
             Err(_) => Written::Unknown(self.no_answer()),
         }
     }
@@ -191,5 +194,78 @@ impl Candidate {
                 result.inspect_err(|error| debug!(%error, "cannot watch the lease")).ok()
             })
             .boxed()
+    }
+}
+
+/// Shortest pause between two tries.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The middle of the time that is left, or a little later.
+fn halfway(now: Instant, end: Instant) -> Instant {
+    now + (end.saturating_duration_since(now) / 2).max(SHORTEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leader::{Leadership, Timings};
+    use axum::http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use std::sync::{Arc, Mutex, OnceLock};
+    use tower::service_fn;
+
+    /// An API server for one Lease that is away during `outage`, counted from the first time it was written.
+    fn api_server(outage: std::ops::Range<Duration>) -> Client {
+        let (begun, stored) = (Arc::new(OnceLock::<Instant>::new()), Arc::new(Mutex::new(Value::Null)));
+        let service = service_fn(move |request: Request<Body>| {
+            let (begun, stored) = (Arc::clone(&begun), Arc::clone(&stored));
+            let away = begun.get().is_some_and(|begun| outage.contains(&begun.elapsed()));
+            async move {
+                // Lists and watches fail: the Lease is looked at as well.
+                let is_write = [Method::POST, Method::PUT].contains(request.method());
+                let is_list = !is_write && request.uri().path().ends_with("/leases");
+                let body = request.into_body().collect_bytes().await?;
+                let mut stored = stored.lock().unwrap();
+                if is_write && !away {
+                    begun.get_or_init(Instant::now);
+                    *stored = serde_json::from_slice(&body).unwrap();
+                    stored["metadata"]["resourceVersion"] = json!("1");
+                }
+                let (code, answer) = match stored.clone() {
+                    _ if away || is_list => (500, json!({"code": 500})),
+                    Value::Null => (404, json!({"code": 404, "reason": "NotFound"})),
+                    lease => (200, lease),
+                };
+                let answer = Body::from(serde_json::to_vec(&answer).unwrap());
+                Ok::<_, kube::Error>(Response::builder().status(code).body(answer).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn settings() -> LeaseSettings {
+        let [lease_duration, renew_deadline, retry_period] = [4000, 3000, 1200].map(Duration::from_millis);
+        LeaseSettings {
+            name: "lock".to_owned(),
+            namespace: "home".to_owned(),
+            identity: "me".to_owned(),
+            timings: Timings { lease_duration, renew_deadline, retry_period },
+        }
+    }
+
+    /// Whether the lease is still held a second after its first deadline.
+    async fn outlives(outage: std::ops::Range<u64>) -> bool {
+        let outage = Duration::from_millis(outage.start)..Duration::from_millis(outage.end);
+        let mut leadership = Leadership::run_for(api_server(outage), settings()).unwrap();
+        timeout(Duration::from_secs(20), leadership.elected()).await.expect("elected");
+        timeout(Duration::from_secs(4), leadership.lost()).await.is_err()
+    }
+
+    /// With pauses of 1.2 seconds there would be a try after 2.4 and none before the end.
+    #[tokio::test]
+    async fn an_api_server_that_is_back_before_the_deadline_is_back_in_time() {
+        let (short, long) = tokio::join!(outlives(500..2500), outlives(500..9000));
+        assert!(short && !long, "{short} {long}");
     }
 }

@@ -80,7 +80,10 @@ fn held(sight: &Sight, settings: &LeaseSettings, clock: Timestamp) -> Lease {
         if ours { count } else { count.saturating_add(1) }
     });
     let acquired = before.as_ref().and_then(|spec| spec.acquire_time.clone()).filter(|_| ours);
-    let seconds = i32::try_from(settings.timings.lease_duration.as_secs()).unwrap_or(i32::MAX);
+    // Whole seconds, and never fewer than we count on.
+    let duration = settings.timings.lease_duration;
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(settings.identity.clone()),
         lease_duration_seconds: Some(seconds),
@@ -187,6 +190,16 @@ mod tests {
         let spec = written(decide(&sight, &settings(), end, clock()));
         assert_eq!((spec.holder_identity.as_deref(), spec.lease_transitions), (Some("me"), Some(4)));
         assert_eq!(spec.acquire_time, Some(MicroTime(clock())));
+    }
+
+    #[test]
+    fn what_is_written_lasts_as_long_as_we_lead() {
+        let now = Instant::now();
+        let mut settings = settings();
+        settings.timings.lease_duration = Duration::from_millis(15_900);
+        settings.timings.renew_deadline = Duration::from_millis(15_500);
+        let spec = written(decide(&seen(None, now), &settings, now, clock()));
+        assert_eq!(spec.lease_duration_seconds, Some(16));
     }
 
     #[test]

@@ -37,6 +37,9 @@ use uuid::Uuid;
 /// Longest time that giving the Lease back may take at the end of a process.
 const GIVE_BACK: Duration = Duration::from_secs(2);
 
+/// Longest duration that a Lease can hold, in whole hours.
+const LONGEST_LEASE: Duration = Duration::from_hours(596_523);
+
 /// The Lease and its timings.
 #[derive(Clone, Debug)]
 pub struct LeaseSettings {
@@ -67,6 +70,9 @@ pub enum TimingsError {
     /// The Lease holds whole seconds.
     #[error("leaseDuration {0:?} must be at least 1s")]
     Short(Duration),
+    /// And not more than an `i32` of them.
+    #[error("leaseDuration {0:?} must be at most 596523h")]
+    Long(Duration),
     /// Two could lead at a time.
     #[error("leaseDuration {0:?} must be greater than renewDeadline {1:?}")]
     Deadline(Duration, Duration),
@@ -86,6 +92,8 @@ impl Timings {
     pub fn check(&self) -> Result<(), TimingsError> {
         if self.lease_duration < Duration::from_secs(1) {
             Err(TimingsError::Short(self.lease_duration))
+        } else if self.lease_duration > LONGEST_LEASE {
+            Err(TimingsError::Long(self.lease_duration))
         } else if self.lease_duration <= self.renew_deadline {
             Err(TimingsError::Deadline(self.lease_duration, self.renew_deadline))
         } else if self.renew_deadline <= self.retry_period.mul_f64(1.2) {
@@ -198,6 +206,7 @@ mod tests {
             (15000, 2400, 2000, "renewDeadline 2.4s must be greater than 1.2 times retryPeriod 2s"),
             (15000, 10000, 0, "retryPeriod must be greater than 0s"),
             (900, 500, 100, "leaseDuration 900ms must be at least 1s"),
+            (u64::MAX, 500, 100, "leaseDuration 18446744073709551.615s must be at most 596523h"),
         ] {
             assert_eq!(check(lease, renew, retry), Err(text.to_owned()));
         }
