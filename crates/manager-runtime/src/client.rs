@@ -73,10 +73,7 @@ async fn infer() -> Result<Config, ConnectError> {
 
 /// What an error says to a person: of a refusal, the API server's own sentence.
 pub fn told(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        other => in_one_line(other),
-    }
+    in_one_line(error)
 }
 
 /// Pauses of a watch that is interrupted, half of each at random: short at first, and never long, so that an API

@@ -36,9 +36,9 @@ pub enum Level {
 
 impl Level {
     /// Reads a value of `--zap-log-level`: `debug`, `info`, `error`, `panic`, or a number above 0, where a
-    /// larger one says more.
+    /// larger one says more. In upper or lower case, as zap takes them.
     pub fn from_zap(text: &str) -> Result<Self, String> {
-        match text {
+        match text.to_ascii_lowercase().as_str() {
             "info" => Ok(Self::Info),
             "debug" => Ok(Self::Debug),
             "error" | "panic" => Ok(Self::Error),
@@ -58,9 +58,11 @@ impl Level {
         // A request that failed is told by whoever sent it: kube's client tells it once more, without what it was.
         EnvFilter::new(match self {
             Self::Error => "error",
-            Self::Info => "info,kube=warn,hyper=warn,tower=warn,rustls=warn,kube_client::client::builder=off",
+            Self::Info => {
+                "info,kube=warn,hyper=warn,tower=warn,rustls=warn,kube_client::client::builder=off,kube_runtime::watcher=off"
+            }
             Self::Debug => {
-                "debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info,kube_client::client::builder=off"
+                "debug,kube=info,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info,kube_client::client::builder=off,kube_runtime::watcher=off"
             }
             Self::Trace => "trace,kube=debug,hyper=info,hyper_util=info,tower=info,rustls=info,h2=info",
             Self::TraceAll => "trace",
@@ -157,12 +159,22 @@ pub fn init_with_time(format: Format, level: Level, time: TimeEncoding) -> LogHa
 
 /// An error and its causes, in one line. Many libraries put the text of the cause into their own: it is told once.
 pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    chain.map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        told if told.contains(&cause) => told.to_owned(),
-        told => format!("{told}: {cause}"),
-    })
+    // kube writes out the whole status of a refusal; the API server has put it into a sentence.
+    if let Some(kube::Error::Api(status)) = error.downcast_ref()
+        && !status.message.is_empty()
+    {
+        return status.message.clone();
+    }
+    let told = error.to_string();
+    let Some(cause) = error.source() else { return told };
+    let (as_it_is, cause) = (cause.to_string(), in_one_line(cause));
+    if told.contains(&as_it_is) {
+        told.replacen(&as_it_is, &cause, 1)
+    } else if told.contains(&cause) {
+        told
+    } else {
+        format!("{told}: {cause}")
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +193,15 @@ mod tests {
         let error = because("no such file", None);
         let error = because("--kubeconfig x", Some(because("cannot read x: no such file", Some(error))));
         assert_eq!(in_one_line(&error), "--kubeconfig x: cannot read x: no such file");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_api_server() {
+        let message = "secrets \"s\" is forbidden".to_owned();
+        let status = kube::core::Status { code: 403, message, ..kube::core::Status::default() };
+        let refused = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        let told = in_one_line(&refused);
+        assert!(told.ends_with(": secrets \"s\" is forbidden") && !told.contains("Status {"), "{told}");
     }
 
     #[test]
@@ -204,6 +225,7 @@ mod tests {
         for (text, level) in [
             ("info", Level::Info),
             ("debug", Level::Debug),
+            ("INFO", Level::Info),
             ("error", Level::Error),
             ("panic", Level::Error),
             ("1", Level::Debug),

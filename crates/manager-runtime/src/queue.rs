@@ -161,7 +161,8 @@ impl<K: Clone + Ord + Hash> State<K> {
             metrics.depth.set(i64::try_from(self.waiting.len() + self.again.len()).unwrap_or(i64::MAX));
             let running = self.in_work.values().map(|since| seconds(*since, now));
             metrics.longest.set(running.clone().fold(0.0, f64::max));
-            metrics.unfinished.set(running.sum());
+            // The sum of nothing is -0.
+            metrics.unfinished.set(running.sum::<f64>() + 0.0);
         });
     }
 }
@@ -397,6 +398,7 @@ mod tests {
         assert!(
             text.contains("workqueue_longest_running_processor_seconds{controller=\"frob\",name=\"frob\"} 0")
         );
+        assert!(text.contains("workqueue_unfinished_work_seconds{controller=\"frob\",name=\"frob\"} 0\n"));
     }
 
     #[tokio::test]

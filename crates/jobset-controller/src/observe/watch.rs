@@ -106,6 +106,7 @@ fn follow<K: Resource + Send + 'static>(
     let (filled, is_filled) = watch::channel(false);
     tokio::spawn(async move {
         let mut events = pin!(events.backoff(WatchBackoff::default()));
+        let mut told = String::new();
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => feed(Change::ListBegins),
@@ -114,9 +115,16 @@ fn follow<K: Resource + Send + 'static>(
                 Ok(Event::InitDone) => {
                     feed(Change::ListEnds);
                     filled.send_replace(true);
+                    told.clear();
                     info!("list of {what} complete, watching");
                 }
-                Err(error) => warn!(error = in_one_line(&error), "watch of {what} interrupted, trying again"),
+                Err(error) => {
+                    let error = in_one_line(&error);
+                    if error != told {
+                        warn!(error, "watch of {what} interrupted, trying again");
+                        told = error;
+                    }
+                }
             }
         }
     });

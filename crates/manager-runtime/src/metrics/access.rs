@@ -1,6 +1,7 @@
 //! Who may read the metrics: the API server says who a bearer token belongs to (`TokenReview`), and whether that
 //! user may (`SubjectAccessReview`). Both answers are remembered for a while.
 
+use crate::client::told;
 use axum::{
     extract::{Request, State},
     http::{
@@ -177,7 +178,7 @@ impl Access {
             reviews.create(&params, &review).await
         };
         match timeout(LONGEST_REVIEW, answer).await {
-            Ok(answer) => answer.map_err(|error| format!("{}: {error}", K::kind(&()))),
+            Ok(answer) => answer.map_err(|error| format!("{}: {}", K::kind(&()), told(&error))),
             Err(_) => Err(format!("{}: no answer within {LONGEST_REVIEW:?}", K::kind(&()))),
         }
     }

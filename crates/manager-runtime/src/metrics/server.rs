@@ -84,7 +84,7 @@ async fn set_level(State(log): State<LogHandle>, text: String) -> Response {
     match Level::from_zap(text.trim()) {
         Ok(level) => {
             log.set(level);
-            info!(?level, "log level changed");
+            info!(to = ?level, "log level changed");
             format!("log level is now {level:?}\n").into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),

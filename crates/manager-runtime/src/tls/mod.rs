@@ -16,7 +16,10 @@ use crate::metrics::CertificateMetrics;
 use arc_swap::ArcSwap;
 use rustls::{
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -40,8 +43,14 @@ pub enum TlsError {
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, #[source] std::io::Error),
     /// What should hold a certificate or a key does not.
-    #[error("{0} holds no usable PEM data: {1}")]
-    Pem(String, #[source] rustls::pki_types::pem::Error),
+    #[error("{0} holds no usable PEM data: {reason}", reason = pem_fault(.1))]
+    Pem(String, pem::Error),
+    /// There is PEM data, or none, and no certificate in it.
+    #[error("{0} holds no certificate")]
+    NoCertificate(String),
+    /// The files belong to different certificates.
+    #[error("{0} holds another key than that of the certificate beside it")]
+    OtherKey(String),
     /// Certificate and key do not make a server.
     #[error("the certificate in {0} cannot be used: {1}")]
     Certificate(String, #[source] rustls::Error),
@@ -182,17 +191,29 @@ impl KeyPair {
     fn certified_key(&self, folder: Option<&Path>) -> Result<Arc<CertifiedKey>, TlsError> {
         let named =
             |name: &str| folder.map_or_else(|| name.to_owned(), |f| f.join(name).display().to_string());
-        let unusable = |error| TlsError::Certificate(named("tls.crt"), error);
         let chain = CertificateDer::pem_slice_iter(&self.certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| TlsError::Pem(named("tls.crt"), e))?;
         if chain.is_empty() {
-            return Err(unusable(rustls::Error::NoCertificatesPresented));
+            return Err(TlsError::NoCertificate(named("tls.crt")));
         }
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|e| TlsError::Pem(named("tls.key"), e))?;
         let provider = CryptoProvider::get_default().cloned();
         let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(unusable)
+        CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey(named("tls.key")),
+            error => TlsError::Certificate(named("tls.crt"), error),
+        })
+    }
+}
+
+/// What is wrong with PEM data, without the bytes that the library shows.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a section has no proper beginning".to_owned(),
+        pem::Error::NoItemsFound => "there is none".to_owned(),
+        error => error.to_string(),
     }
 }
 
@@ -290,7 +311,12 @@ mod tests {
         let certificate = one.cert.pem();
         let of = |key: String| Certificate::from_pem(certificate.as_bytes(), key.as_bytes());
         let error = of(other.signing_key.serialize_pem()).unwrap_err();
-        assert!(error.to_string().contains("tls.crt"), "{error}");
+        assert_eq!(error.to_string(), "tls.key holds another key than that of the certificate beside it");
+        let error = Certificate::from_pem(b"nonsense", b"").unwrap_err();
+        assert_eq!(error.to_string(), "tls.crt holds no certificate");
+        let cut = certificate.split("-----END").next().unwrap();
+        let error = Certificate::from_pem(cut.as_bytes(), b"").unwrap_err();
+        assert_eq!(error.to_string(), "tls.crt holds no usable PEM data: a section has no end");
         let served = of(one.signing_key.serialize_pem()).unwrap();
         assert!(served.replace(other.cert.pem().as_bytes(), b"nonsense").is_err());
         assert!(

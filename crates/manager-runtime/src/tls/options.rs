@@ -35,7 +35,7 @@ pub enum OptionsError {
 
 const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
-const DEFAULT_SUITE: &str = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+const DEFAULT_SUITE: &str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
 
 /// Whether a suite may be named, and what stands behind the name.
 #[derive(Clone, Copy)]
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(
             parse("", &["TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]).unwrap_err(),
             "tls.cipherSuites: none of TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA is served \
-             here: add one such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+             here: add one such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
         );
     }
 
