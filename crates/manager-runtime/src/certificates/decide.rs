@@ -103,7 +103,8 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
     let Some(secret) = found else {
         return Decision::NewAuthority { reason: "there is no Secret".to_owned() };
     };
-    let data = secret.data.as_ref().filter(|data| !data.is_empty());
+    // A Secret of type kubernetes.io/tls cannot be made beforehand without its keys, but with empty values.
+    let data = secret.data.as_ref().filter(|data| data.values().any(|value| !value.0.is_empty()));
     let Some(data) = data else {
         return Decision::NewAuthority { reason: "the Secret is empty".to_owned() };
     };

@@ -71,6 +71,12 @@ fn an_empty_secret_is_filled_and_keeps_its_version() {
     assert_eq!(secret.metadata.resource_version.as_deref(), Some("7"));
     assert_eq!(secret.type_, None, "the type of a Secret never changes");
     keeps(&secret, start());
+
+    let mut prepared = empty;
+    prepared.data = Some([CERTIFICATE, KEY].map(|key| (key.to_owned(), ByteString::default())).into());
+    let (decision, secret) = step(Some(&prepared), "", start());
+    assert_eq!(decision, Decision::NewAuthority { reason: "the Secret is empty".to_owned() });
+    keeps(&secret.unwrap(), start());
 }
 
 #[test]
