@@ -53,7 +53,7 @@ pub struct LoggingFlags {
     #[arg(long = "zap-log-level", default_value = "info", value_name = "LEVEL", value_parser = logging::Level::from_zap)]
     log_level: logging::Level,
     /// How to write a line: console or json. [default: console, with --zap-devel=false json]
-    #[arg(long = "zap-encoder", value_name = "FORMAT")]
+    #[arg(long = "zap-encoder", value_name = "FORMAT", ignore_case = true)]
     encoder: Option<Encoder>,
     /// Whether lines are for a person at a terminal.
     #[arg(long = "zap-devel", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
@@ -62,7 +62,7 @@ pub struct LoggingFlags {
     #[arg(long = "zap-time-encoding", default_value = "rfc3339nano", value_name = "ENCODING", value_parser = TimeEncoding::from_zap)]
     time_encoding: TimeEncoding,
     /// Taken for compatibility: there are no stack traces in the log.
-    #[arg(long = "zap-stacktrace-level", value_name = "LEVEL", value_parser = ["info", "error", "panic"])]
+    #[arg(long = "zap-stacktrace-level", value_name = "LEVEL", value_parser = ["info", "error", "panic"], ignore_case = true)]
     stacktrace_level: Option<String>,
 }
 
@@ -165,6 +165,10 @@ mod tests {
             "--zap-log-level=2",
             "--zap-stacktrace-level=error",
             "--zap-time-encoding=iso8601",
+            // zap does not mind the case.
+            "--zap-encoder=JSON",
+            "--zap-log-level=INFO",
+            "--zap-stacktrace-level=Error",
             "--metrics-bind-address=:8443",
             "--health-probe-bind-address=:8081",
         ])

@@ -7,7 +7,7 @@ mod flags;
 pub use flags::Flags;
 
 use crate::certificates::Internal;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jobset_api::{
     Configuration,
     configuration::{self, Tls},
@@ -23,7 +23,7 @@ use manager_runtime::{
     tls::TlsOptions,
 };
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -92,20 +92,17 @@ impl Settings {
         } else {
             CertificateSource::Folder(webhook.cert_dir.clone().into())
         };
-        let host = if webhook.host.is_empty() {
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        } else {
-            webhook
-                .host
-                .parse()
-                .with_context(|| format!("webhook.host: {:?} is no IP address", webhook.host))?
+        let host = match webhook.host.as_str() {
+            "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host => host.parse().map_err(|_| anyhow!("webhook.host: {host:?} is no IP address"))?,
         };
         let Tls { min_version, cipher_suites } = tls.clone().unwrap_or_default();
         let tls = TlsOptions::parse(&min_version, &cipher_suites)?;
-        let metrics_address = bind_address(&metrics.bind_address)
-            .map_err(|error| anyhow::anyhow!("metrics.bindAddress: {error}"))?;
+        let metrics_address =
+            bind_address(&metrics.bind_address).map_err(|error| anyhow!("metrics.bindAddress: {error}"))?;
         let probes = bind_address(&health.health_probe_bind_address)
-            .map_err(|error| anyhow::anyhow!("health.healthProbeBindAddress: {error}"))?;
+            .map_err(|error| anyhow!("health.healthProbeBindAddress: {error}"))?;
         let live_path = endpoint("health.livenessEndpointName", &health.liveness_endpoint_name)?;
         let ready_path = endpoint("health.readinessEndpointName", &health.readiness_endpoint_name)?;
         if ready_path.trim_end_matches('/') == live_path.trim_end_matches('/') {
@@ -115,6 +112,7 @@ impl Settings {
         }
         let elect = leader_election.leader_elect.unwrap_or(true);
         let timings = timings(leader_election)?;
+        let (qps, burst) = rate(client_connection)?;
         Ok(Self {
             webhook: SocketAddr::new(host, webhook.port.unwrap_or(9443)),
             webhook_certificates,
@@ -128,8 +126,8 @@ impl Settings {
             live_path,
             ready_path,
             lease: elect.then(|| lease(leader_election, timings, own_namespace)).transpose()?,
-            qps: client_connection.qps.unwrap_or(500.0),
-            burst: client_connection.burst.unwrap_or(500),
+            qps,
+            burst,
             gates: Gates::configured(&configuration.feature_gates).context("featureGates")?,
         })
     }
@@ -179,6 +177,11 @@ fn lease(
         )?,
         namespace => namespace.to_owned(),
     };
+    for (field, name) in [("resourceNamespace", &namespace), ("resourceName", &election.resource_name)] {
+        if let Some(why) = validation::dns_1123_subdomain(name).first() {
+            bail!(FieldError::invalid_text(format!("leaderElection.{field}"), name, *why));
+        }
+    }
     Ok(LeaseSettings {
         name: election.resource_name.clone(),
         namespace,
@@ -187,9 +190,25 @@ fn lease(
     })
 }
 
+/// Reads how many requests may be sent. As in all of Kubernetes, a rate below zero is none.
+fn rate(client: &configuration::ClientConnection) -> Result<(f32, i32)> {
+    let (qps, burst) = (client.qps.unwrap_or(500.0), client.burst.unwrap_or(500));
+    if qps.is_nan() || qps == 0.0 {
+        bail!("clientConnection.qps: {qps} must be above 0, or below it for no limit");
+    }
+    if qps < 0.0 {
+        return Ok((f32::INFINITY, burst));
+    }
+    if burst < 1 {
+        bail!("clientConnection.burst: {burst} must be at least 1");
+    }
+    Ok((qps, burst))
+}
+
 /// Reads the path of a probe.
 fn endpoint(field: &str, path: &str) -> Result<String> {
-    if !path.starts_with('/') || path.contains("//") || path.contains(['{', '}', '*']) {
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}*?#".contains(&byte));
+    if !path.starts_with('/') || path.contains("//") || !is_plain {
         bail!("{field}: {path:?} is no path such as /healthz");
     }
     Ok(path.to_owned())
@@ -198,9 +217,8 @@ fn endpoint(field: &str, path: &str) -> Result<String> {
 /// Reads a duration as Go writes it: numbers with units, such as `1m30s`.
 fn duration(field: &str, text: Option<&str>) -> Result<Duration> {
     let text = text.unwrap_or_default();
-    let wrong = || format!("{field}: {text:?} is no duration such as 15s or 1m30s");
-    let span: jiff::SignedDuration = text.parse().with_context(wrong)?;
-    span.try_into().with_context(wrong)
+    let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| span.try_into().ok());
+    span.with_context(|| format!("{field}: {text:?} is no duration such as 15s or 1m30s"))
 }
 
 #[cfg(test)]
@@ -276,6 +294,7 @@ mod tests {
         let settings = settle(&[], yaml).unwrap();
         assert_eq!((settings.qps, settings.burst), (7.0, 9));
         assert_eq!(settings.lease.unwrap().timings.lease_duration.as_secs(), 90);
+        assert!(settle(&["--kube-api-qps=-1"], yaml).unwrap().qps.is_infinite(), "no limit");
         let flags = ["--leader-elect=false", "--kube-api-qps", "3", "--health-probe-bind-address", "0"];
         let settings = settle(&flags, yaml).unwrap();
         assert!(settings.lease.is_none() && settings.probes.is_none());
@@ -324,6 +343,16 @@ mod tests {
             ),
             ("leaderElection: {resourceLock: configmaps}", "leaderElection.resourceLock: \"configmaps\""),
             ("webhook: {host: here}", "webhook.host: \"here\""),
+            ("health: {readinessEndpointName: '/a?b'}", "health.readinessEndpointName: \"/a?b\""),
+            ("health: {readinessEndpointName: /ä}", "health.readinessEndpointName: \"/ä\""),
+            ("clientConnection: {qps: .nan}", "clientConnection.qps: NaN must be above 0"),
+            ("clientConnection: {qps: 0}", "clientConnection.qps: 0 must be above 0"),
+            ("clientConnection: {burst: 0}", "clientConnection.burst: 0 must be at least 1"),
+            (
+                "leaderElection: {resourceNamespace: Here}",
+                "leaderElection.resourceNamespace: Invalid value: \"Here\": a lowercase RFC 1123 subdomain must",
+            ),
+            ("leaderElection: {resourceName: a/b}", "leaderElection.resourceName: Invalid value: \"a/b\""),
             ("metrics: {bindAddress: nowhere}", "metrics.bindAddress: \"nowhere\""),
             (
                 "tls: {minVersion: VersionTLS11, cipherSuites: [TLS_NONE]}",
@@ -337,7 +366,7 @@ mod tests {
             ("health: {healthProbeBindAddress: nowhere}", "health.healthProbeBindAddress: \"nowhere\""),
         ] {
             let error = format!("{:#}", settle(&[], yaml).unwrap_err());
-            assert!(error.contains(text), "{yaml}: {error}");
+            assert!(error.contains(text) && !error.contains("Jiff"), "{yaml}: {error}");
         }
     }
 }

@@ -69,11 +69,13 @@ impl Writer {
     pub const PER_CALLER: usize = 32;
 
     /// Lets `qps` requests a second through, and `burst` at once after a pause, while `fence` is open.
-    /// Values below one read as one.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before the cast")]
+    /// An infinite rate is as good as none.
     pub fn new(qps: f32, burst: i32, fence: Fence) -> Self {
-        let whole = |value: f64| NonZeroU32::new(value.clamp(1.0, 1e6) as u32).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(whole(f64::from(qps))).allow_burst(whole(f64::from(burst)));
+        let qps = if qps.is_nan() { 1.0 } else { f64::from(qps).clamp(0.001, 1e6) };
+        let period = Duration::from_secs_f64(qps.recip());
+        let burst = u32::try_from(burst).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let quota =
+            Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(burst);
         let shared = Shared {
             turns: Turns::default(),
             in_flight: Arc::new(Semaphore::new(Self::IN_FLIGHT)),

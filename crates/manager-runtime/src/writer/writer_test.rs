@@ -22,6 +22,19 @@ async fn no_more_than_the_bound_is_in_flight() {
     assert_eq!(most.load(Ordering::SeqCst), Writer::IN_FLIGHT);
 }
 
+#[tokio::test]
+async fn the_rate_may_be_less_than_one() {
+    for (qps, least) in [(0.5, 2.0), (2.5, 0.4), (f32::INFINITY, 0.0)] {
+        let writer = Writer::new(qps, 1, Fence::none());
+        let begun = Instant::now();
+        for _ in 0..2 {
+            writer.send(|| async { Ok(()) }).await.unwrap();
+        }
+        let took = begun.elapsed().as_secs_f64();
+        assert!((least * 0.95..least + 1.0).contains(&took), "{qps}: {took} s");
+    }
+}
+
 /// Twenty callers with a thousand requests each are at work, at 200 a second: whoever comes with one request
 /// waits for some twenty of theirs, a tenth of a second, and not for twenty thousand.
 #[tokio::test]
