@@ -21,7 +21,7 @@ pub(super) fn text(inputs: &Inputs) -> Result<String, DesiredError> {
     serde_yaml::to_string(&merged).map_err(|error| broken(error.to_string()))
 }
 
-/// Whether the operand could read its configuration with these overrides.
+/// Whether the operand could read its configuration with these overrides, and the operator live with it.
 ///
 /// # Errors
 /// With the fault, in words.
@@ -29,7 +29,9 @@ pub fn check_overrides(overrides: &Value) -> Result<(), String> {
     if !overrides.is_object() {
         return Err("it is not an object".to_owned());
     }
-    let mut merged = serde_json::to_value(Configuration::default()).map_err(|error| error.to_string())?;
+    let mut base = Configuration::default();
+    base.internal_cert_management.enable = Some(false);
+    let mut merged = serde_json::to_value(base).map_err(|error| error.to_string())?;
     json_patch::merge(&mut merged, overrides);
     let mut at = serde_path_to_error::Track::new();
     let reader = serde_path_to_error::Deserializer::new(merged, &mut at);
@@ -39,7 +41,13 @@ pub fn check_overrides(overrides: &Value) -> Result<(), String> {
     let read: Result<Configuration, _> = serde_ignored::deserialize(reader, note);
     let read = read.map_err(|error| format!("{}: {error}", at.path()))?;
     if !unknown.is_empty() {
-        return Err(format!("it knows no {}", unknown.join(", ")));
+        return Err(format!("unknown field {}", unknown.join(", ")));
+    }
+    // Left out it is on.
+    if read.internal_cert_management.enable != Some(false) {
+        return Err("internalCertManagement.enable: must be false, because the operator keeps the certificates itself, \
+                    and the two would undo each other's work without end"
+            .to_owned());
     }
     for (field, found, wanted) in [("apiVersion", read.api_version, API_VERSION), ("kind", read.kind, KIND)] {
         if !found.is_empty() && found != wanted {
@@ -126,8 +134,13 @@ mod tests {
             (json!({"webhook": 7}), "webhook: invalid type"),
             (json!({"tls": {"minVersion": 12}}), "tls.minVersion: invalid type"),
             (json!({"featureGates": {"Red": "on"}}), "featureGates.Red: invalid type"),
-            (json!({"webhooks": {}, "tls": {"ciphers": []}}), "it knows no tls.ciphers, webhooks"),
+            (json!({"webhooks": {}, "tls": {"ciphers": []}}), "unknown field tls.ciphers, webhooks"),
             (json!({"apiVersion": "v9"}), "apiVersion: \"v9\" must be \"config.jobset.x-k8s.io/v1alpha1\""),
+            (
+                json!({"internalCertManagement": {"enable": true}}),
+                "internalCertManagement.enable: must be false",
+            ),
+            (json!({"internalCertManagement": null}), "internalCertManagement.enable: must be false"),
             (json!(["webhook"]), "not an object"),
         ] {
             let error = check_overrides(&overrides).unwrap_err();

@@ -251,10 +251,7 @@ fn inputs(
         Err(message) => {
             problems.push(Problem {
                 reason: "InvalidConfigOverrides",
-                message: format!(
-                    "spec.unsupportedConfigOverrides is not used, because the JobSet controller could not read its \
-                     configuration with it: {message}"
-                ),
+                message: format!("spec.unsupportedConfigOverrides is not used: {message}"),
             });
             false
         }
