@@ -23,7 +23,9 @@ pub fn long() -> &'static str {
             Some(format!("\n{name}: {version}"))
         });
         let platform = platform();
-        format!("{VERSION}\ncommit: {COMMIT}\nplatform: {platform}{}", libraries.collect::<String>())
+        let fips = if cfg!(feature = "fips") { "yes" } else { "no" };
+        let libraries: String = libraries.collect();
+        format!("{VERSION}\ncommit: {COMMIT}\nplatform: {platform}\nfips: {fips}{libraries}")
     });
     &LONG
 }
