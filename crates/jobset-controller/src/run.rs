@@ -41,8 +41,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
 /// how much it says.
 pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
-    info!(version = version::VERSION, commit = version::COMMIT, platform = version::platform(), "starting");
     let settings = Settings::read(flags)?;
+    info!(version = version::VERSION, commit = version::COMMIT, platform = version::platform(), "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let metrics = Metrics::new().context("cannot make the metrics")?;
     let client = connect(flags.kubeconfig.as_deref(), &metrics, "jobset").await?;
