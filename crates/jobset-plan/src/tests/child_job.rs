@@ -321,7 +321,7 @@ fn foreign_jobs() {
         &format!("waiting: {worker}"),
     ]);
     for Remark { job, uid, event } in scene.plan().remarks {
-        assert_eq!((uid, event.kind), (job.replace("train-", "uid-of-"), EventKind::Warning));
+        assert_eq!((job, event.kind), (uid.replace("uid-of-", "train-"), EventKind::Warning));
     }
 }
 
