@@ -81,13 +81,13 @@ impl ActError {
         }
     }
 
-    /// Whether nothing went wrong: somebody is not gone yet, or changed the object in between, of which the watch
-    /// tells.
+    /// Whether nothing went wrong: somebody is not gone yet, or the object was changed or deleted in between, of which
+    /// the watch tells.
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::NameHeld { .. } => true,
-            Self::Status(kube::Error::Api(status))
-            | Self::DeleteJobSet(kube::Error::Api(status))
+            Self::Status(kube::Error::Api(status)) => status.is_conflict() || status.is_not_found(),
+            Self::DeleteJobSet(kube::Error::Api(status))
             | Self::ChangeJob { source: kube::Error::Api(status), .. } => status.is_conflict(),
             _ => false,
         }
