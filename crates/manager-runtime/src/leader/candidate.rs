@@ -245,7 +245,8 @@ mod tests {
     }
 
     fn settings() -> LeaseSettings {
-        let [lease_duration, renew_deadline, retry_period] = [16_000, 12_000, 4_800].map(Duration::from_millis);
+        let [lease_duration, renew_deadline, retry_period] =
+            [16_000, 12_000, 4_800].map(Duration::from_millis);
         LeaseSettings {
             name: "lock".to_owned(),
             namespace: "home".to_owned(),
