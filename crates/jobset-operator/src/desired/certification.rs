@@ -16,15 +16,19 @@
 
 use super::operand_state::OperandState;
 use super::plan::{Problem, Settings};
+use super::status::{PROGRESSING, WAITING_FOR_CERTIFICATES};
 use crate::names;
 use crate::observe::{ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::CertificateProvider;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use manager_runtime::certificates::decide::certificates;
 use manager_runtime::certificates::{Decision, Times, Wanted, decide, inject};
 use std::collections::BTreeMap;
+
+/// How long to wait for cert-manager before that is told as a fault. It needs seconds.
+const PATIENCE_WITH_ISSUER: SignedDuration = SignedDuration::from_mins(5);
 
 /// Who issues certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +140,21 @@ pub(super) fn decide_certification(
     } else if wanted == Provider::CertManager {
         waiting = missing_certificates(observed);
     }
+    if !waiting.is_empty() {
+        let overdue_at = waits_since(operator).unwrap_or(now) + PATIENCE_WITH_ISSUER;
+        if overdue_at > now {
+            look_again = Some(overdue_at);
+        } else {
+            problems.push(Problem {
+                reason: "CertificatesNotIssued",
+                message: format!(
+                    "{}. If cert-manager does not work here, repair or remove it, or set \
+                     spec.certificates.provider to BuiltIn",
+                    waiting.join("; ")
+                ),
+            });
+        }
+    }
     let built_in = built_in(&settings.namespace).into_iter().filter(|_| wanted == Provider::BuiltIn);
     for wanted in built_in.chain(operator_metrics(settings, observed)) {
         let found = secret_in(observed, &wanted.secret);
@@ -208,6 +227,17 @@ pub(super) fn decide_certification(
         waiting,
         problems,
     }
+}
+
+/// Since when the status says that certificates are waited for.
+fn waits_since(operator: &JobSetOperator) -> Option<Timestamp> {
+    let conditions = &operator.status.as_ref()?.conditions;
+    let waits = conditions.iter().find(|condition| {
+        condition.type_ == PROGRESSING
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some(WAITING_FOR_CERTIFICATES)
+    })?;
+    Some(waits.last_transition_time.0)
 }
 
 fn wanted_provider(observed: &Observed, operator: &JobSetOperator) -> Provider {

@@ -13,6 +13,8 @@ use serde_json::Value;
 pub const AVAILABLE: &str = "Available";
 /// Something is on its way.
 pub const PROGRESSING: &str = "Progressing";
+/// Reason of [`PROGRESSING`] as long as the operand has no certificates to serve with.
+pub(super) const WAITING_FOR_CERTIFICATES: &str = "WaitingForCertificates";
 /// Something is wrong and stays wrong until somebody acts.
 pub const DEGRADED: &str = "Degraded";
 /// An upgrade of the operator takes everything along.
@@ -227,7 +229,7 @@ fn progressing(
         Mode::Absent | Mode::Managed => {}
     }
     if !plan.waiting.is_empty() {
-        return Finding::new(PROGRESSING, true, "WaitingForCertificates", plan.waiting.join("\n"));
+        return Finding::new(PROGRESSING, true, WAITING_FOR_CERTIFICATES, plan.waiting.join("\n"));
     }
     match operand {
         Some(operand) if operand.is_rolled_out() => Finding::new(PROGRESSING, false, AS_EXPECTED, ""),

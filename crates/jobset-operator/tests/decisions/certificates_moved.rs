@@ -66,6 +66,24 @@ fn without_cert_manager_the_operator_issues() {
 }
 
 #[test]
+fn a_cert_manager_that_does_not_answer_is_told_after_a_while() {
+    let mut observed = without_cert_manager(json!({}));
+    observed.apis.extend([kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].map(str::to_owned));
+    let minutes = |minutes| now() - SignedDuration::from_mins(minutes);
+    for (told, overdue) in [(None, false), (Some(minutes(4)), false), (Some(minutes(5)), true)] {
+        let mut cluster = operator(json!({}));
+        let tell = |at| status(&settings(), &observed, &decide(&observed), &[], &cluster, &Time(at));
+        cluster.status = told.map(tell);
+        observed.operator = Some(Arc::new(cluster));
+        let plan = decide(&observed);
+        assert!(!plan.waiting.is_empty(), "it is waited for all the same");
+        assert_eq!(reasons(&plan), if overdue { &["CertificatesNotIssued"][..] } else { &[] }, "{told:?}");
+        let wait = SignedDuration::from_mins(if told.is_some() { 1 } else { 5 });
+        assert_eq!(plan.look_again, (!overdue).then(|| now() + wait), "{told:?}");
+    }
+}
+
+#[test]
 fn the_provider_is_who_is_asked_for_and_else_cert_manager_where_it_is() {
     for (provider, cert_manager, issues, needs) in [
         ("Auto", false, true, false),
