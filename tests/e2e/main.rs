@@ -107,18 +107,7 @@ async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
 impl E2e {
     /// Creates a JobSet that runs nothing.
     async fn create_suspended(&self, name: &str) -> Result<DynamicObject> {
-        let jobset = objects::one(&format!(
-            "
-apiVersion: jobset.x-k8s.io/v1alpha2
-kind: JobSet
-metadata: {{name: {name}}}
-spec:
-  suspend: true
-  replicatedJobs:
-  - name: worker
-    template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: busybox}}]}}}}}}}}
-"
-        ))?;
+        let jobset = objects::suspended_jobset(name)?;
         Ok(objects::create(&self.client, "default", &jobset, false).await?)
     }
 

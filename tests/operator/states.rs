@@ -113,18 +113,7 @@ async fn create_jobset(suite: &Suite, name: &str) -> Result<()> {
     suite.wait_for_conditions(&["Progressing=False"], PROMPT).await?;
     suite.delete(VALIDATING).await?;
     suite.delete(MUTATING).await?;
-    let jobset = objects::one(&format!(
-        "
-apiVersion: jobset.x-k8s.io/v1alpha2
-kind: JobSet
-metadata: {{name: {name}}}
-spec:
-  suspend: true
-  replicatedJobs:
-  - name: worker
-    template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: i}}]}}}}}}}}
-"
-    ))?;
+    let jobset = objects::suspended_jobset(name)?;
     let created = || async { Ok(objects::create(&suite.client, "default", &jobset, false).await.err()) };
     wait_for("the webhooks to be forgotten", PATIENCE, created, Option::is_none).await?;
     suite.install(json!({"managementState": "Managed"})).await

@@ -57,6 +57,22 @@ pub fn one(text: &str) -> Result<DynamicObject> {
     }
 }
 
+/// A JobSet that runs nothing.
+pub fn suspended_jobset(name: &str) -> Result<DynamicObject> {
+    one(&format!(
+        "
+apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata: {{name: {name}}}
+spec:
+  suspend: true
+  replicatedJobs:
+  - name: worker
+    template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: busybox}}]}}}}}}}}
+"
+    ))
+}
+
 /// Kind of an object; empty when it has none.
 pub fn kind(object: &DynamicObject) -> &str {
     object.types.as_ref().map_or("", |types| &types.kind)
