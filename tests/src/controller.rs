@@ -200,7 +200,7 @@ impl Manifests {
                 "Deployment" if object.name_any() == PROGRAM => {
                     let deployment: Deployment = object.try_parse()?;
                     let namespace = deployment.namespace();
-                    let pod = deployment.spec.and_then(|spec| spec.template.spec);
+                    let pod = deployment.spec.template.spec;
                     account = namespace.zip(pod.and_then(|pod| pod.service_account_name));
                 }
                 _ => {}

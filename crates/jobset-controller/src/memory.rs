@@ -2,7 +2,7 @@
 //! is stored a little sooner, and a complaint told once more.
 
 use jobset_api::JobSet;
-use jobset_plan::{Course, StatusTiming, Step};
+use jobset_plan::{Execution, StatusTiming, Step};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 struct Remembered {
     status: StatusTiming,
     /// What was remarked about which Job: its UID, and the reason of the event.
-    remarks: HashSet<(String, String)>,
+    problems: HashSet<(String, String)>,
 }
 
 /// By UID of the JobSet.
@@ -40,18 +40,18 @@ impl Memory {
     }
 
     /// Whether nothing was remarked for this reason about this Job before.
-    pub(crate) fn is_first_remark(&self, uid: &str, job: &str, reason: &str) -> bool {
-        self.of(uid, |jobset| jobset.remarks.insert((job.to_owned(), reason.to_owned())))
+    pub(crate) fn is_new_problem(&self, uid: &str, job: &str, reason: &str) -> bool {
+        self.of(uid, |jobset| jobset.problems.insert((job.to_owned(), reason.to_owned())))
     }
 
     /// The next step of what is being carried out for this JobSet.
-    pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, course: &mut Course) -> Step {
+    pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, execution: &mut Execution) -> Step {
         let stored = jobset.status.as_ref();
-        self.of(uid, |jobset| course.next(stored, &mut jobset.status, self.started.elapsed()))
+        self.of(uid, |jobset| execution.next(stored, &mut jobset.status, self.started.elapsed()))
     }
 
     /// A status was stored.
-    pub(crate) fn status_is_stored(&self, uid: &str, course: &mut Course) {
-        self.of(uid, |jobset| course.stored(&mut jobset.status, self.started.elapsed()));
+    pub(crate) fn status_is_stored(&self, uid: &str, execution: &mut Execution) {
+        self.of(uid, |jobset| execution.stored(&mut jobset.status, self.started.elapsed()));
     }
 }

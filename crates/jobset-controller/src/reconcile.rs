@@ -9,7 +9,7 @@ use crate::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{Course, EventKind, Gates, JobRecord, Next, Remark, Snapshot, Step};
+use jobset_plan::{EventKind, Execution, Gates, JobRecord, Problem, Requeue, Snapshot, Step};
 use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
 use kube::{
     Resource,
@@ -30,19 +30,19 @@ use tracing::{Instrument, debug, info, info_span, warn};
 const WORKERS: usize = 128;
 
 /// How a look ended.
-struct Looked {
-    next: Next,
+struct ReconcileResult {
+    requeue: Requeue,
     errors: Vec<ActError>,
 }
 
-impl Looked {
+impl ReconcileResult {
     fn outcome(&self) -> Outcome {
-        match self.next {
-            Next::Now => Outcome::Requeue,
-            Next::After(_) => Outcome::RequeueAfter,
-            Next::OnChange => Outcome::Success,
-            Next::Retry(_) if self.passes() => Outcome::Requeue,
-            Next::Retry(_) => Outcome::Error,
+        match self.requeue {
+            Requeue::Now => Outcome::Requeue,
+            Requeue::After(_) => Outcome::RequeueAfter,
+            Requeue::OnChange => Outcome::Success,
+            Requeue::Retry(_) if self.passes() => Outcome::Requeue,
+            Requeue::Retry(_) => Outcome::Error,
         }
     }
 
@@ -104,23 +104,23 @@ impl Reconciler {
             let outcome =
                 AssertUnwindSafe(self.reconcile(&uid, &family)).catch_unwind().instrument(span.clone()).await;
             let _entered = span.entered();
-            running.end(outcome.as_ref().map_or(Outcome::Panic, Looked::outcome));
-            let Ok(looked) = outcome else {
+            running.end(outcome.as_ref().map_or(Outcome::Panic, ReconcileResult::outcome));
+            let Ok(result) = outcome else {
                 let after = self.queue.retry(&uid);
                 tracing::error!(?after, "reconcile panicked: a defect, please report it");
                 continue;
             };
-            match looked.next {
-                Next::Now => self.queue.go_on(&uid),
-                Next::OnChange => self.queue.done(&uid),
-                Next::After(delay) => {
+            match result.requeue {
+                Requeue::Now => self.queue.go_on(&uid),
+                Requeue::OnChange => self.queue.done(&uid),
+                Requeue::After(delay) => {
                     self.queue.done(&uid);
                     self.queue.add_after(uid, delay);
                 }
-                Next::Retry(within) => {
-                    let after = self.queue.retry_within(&uid, within.min(looked.longest_wait()));
-                    let (count, errors) = (looked.errors.len(), looked.some_errors());
-                    if looked.passes() {
+                Requeue::Retry(within) => {
+                    let after = self.queue.retry_within(&uid, within.min(result.longest_wait()));
+                    let (count, errors) = (result.errors.len(), result.some_errors());
+                    if result.passes() {
                         debug!(?after, count, errors, "not yet, looking again");
                     } else {
                         warn!(?after, count, errors, "trying again");
@@ -131,7 +131,7 @@ impl Reconciler {
     }
 
     /// One look at one JobSet.
-    async fn reconcile(&self, uid: &str, family: &Family) -> Looked {
+    async fn reconcile(&self, uid: &str, family: &Family) -> ReconcileResult {
         let began = Instant::now();
         let jobset = &family.jobset;
         let Family { jobs, service_exists, claims, .. } = family;
@@ -142,18 +142,18 @@ impl Reconciler {
         for why in &plan.waiting {
             debug!("waiting: {why}");
         }
-        for Remark { job, uid: of_job, event } in std::mem::take(&mut plan.remarks) {
-            if self.memory.is_first_remark(uid, &of_job, &event.reason) {
+        for Problem { job, uid: of_job, event } in std::mem::take(&mut plan.problems) {
+            if self.memory.is_new_problem(uid, &of_job, &event.reason) {
                 self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
             }
         }
 
         let actor = self.actor.for_jobset(uid);
-        let mut course = Course::new(plan);
+        let mut execution = Execution::new(plan);
         let mut errors = Vec::new();
         loop {
-            match self.memory.next_step(uid, jobset, &mut course) {
-                Step::CarryOut(actions) => {
+            match self.memory.next_step(uid, jobset, &mut execution) {
+                Step::Execute(actions) => {
                     let count = actions.len();
                     let answers = stream::iter(actions).map(|action| actor.act(jobset, action));
                     let failures =
@@ -162,29 +162,29 @@ impl Reconciler {
                     if errors.is_empty() {
                         info!(actions = count, "carried out");
                     } else {
-                        self.tell_of(jobset, &errors);
-                        course.failed();
+                        self.send_failure_events(jobset, &errors);
+                        execution.failed();
                     }
                 }
-                Step::Store(status) => match actor.store_status(jobset, &status).await {
+                Step::StoreStatus(status) => match actor.store_status(jobset, &status).await {
                     Ok(()) => {
-                        self.memory.status_is_stored(uid, &mut course);
+                        self.memory.status_is_stored(uid, &mut execution);
                         self.metrics.status_stored(jobset, &status, jobs, &self.index);
                         debug!("status stored");
                     }
                     Err(error) => {
                         errors.push(error);
-                        course.failed();
+                        execution.failed();
                     }
                 },
-                Step::End(events, next) => {
+                Step::Finish(events, next) => {
                     for event in events {
                         self.send_planned(jobset, event, None);
                     }
-                    if next == Next::Now {
+                    if next == Requeue::Now {
                         self.metrics.wrote(began);
                     }
-                    return Looked { next, errors };
+                    return ReconcileResult { requeue: next, errors };
                 }
             }
         }
@@ -201,7 +201,7 @@ impl Reconciler {
     }
 
     /// One event for each reason among the failures.
-    fn tell_of(&self, jobset: &JobSet, failures: &[ActError]) {
+    fn send_failure_events(&self, jobset: &JobSet, failures: &[ActError]) {
         let mut reasons: Vec<&str> = failures.iter().filter_map(ActError::event_reason).collect();
         reasons.sort_unstable();
         reasons.dedup();

@@ -66,7 +66,7 @@ impl<'a> Buckets<'a> {
     /// Warns of Jobs whose labels make no sense.
     pub(crate) fn report_foreign(&self, jobset: &JobSet, draft: &mut Draft<'_>) {
         for foreign in &self.foreign {
-            draft.remark(foreign.job, reasons::FOREIGN_JOB, foreign.note());
+            draft.report_problem(foreign.job, reasons::FOREIGN_JOB, foreign.note());
         }
         for job in self.active.iter().chain(&self.successful).chain(&self.failed) {
             let label = labels::REPLICATED_JOB_NAME;
@@ -79,7 +79,7 @@ impl<'a> Buckets<'a> {
                 "job {} is not counted in replicatedJobsStatus, as its label {why}; correct the label, or delete the Job",
                 job.name
             );
-            draft.remark(job, reasons::FOREIGN_JOB, note);
+            draft.report_problem(job, reasons::FOREIGN_JOB, note);
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn create_missing(
     let jobset = snapshot.jobset;
     let existing: HashSet<&str> = snapshot.jobs.iter().map(|job| job.name.as_str()).collect();
     let blocked = restart::is_blocking(jobset) && !jobs.previous.is_empty();
-    tell_who_holds_names(jobs, blocked, draft);
+    explain_held_names(jobs, blocked, draft);
     let mut places = Places::of(jobset);
     for replicated_job in &jobset.spec.replicated_jobs {
         let places = places.next(replicated_job);
@@ -54,7 +54,7 @@ pub(crate) fn create_missing(
 }
 
 /// Why Jobs are not created whose names are taken.
-fn tell_who_holds_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) {
+fn explain_held_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) {
     let previous = jobs.previous.len();
     if blocked {
         draft.waiting.push(format!(

@@ -53,7 +53,7 @@ fn decide<'a>(
                 rule.name,
                 patterns.too_large.len()
             );
-            draft.remark(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
+            draft.report_problem(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
         }
         let speaks_of = |job: &&JobRecord| {
             job.verdict.as_ref().is_some_and(|verdict| patterns.found_in(&verdict.message))
@@ -136,7 +136,7 @@ fn act(
 
 /// Nothing follows from the failure before somebody does something.
 fn give_up(job: &JobRecord, why: String, way_out: &str, draft: &mut Draft<'_>) {
-    draft.remark(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
+    draft.report_problem(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
     draft.waiting.push(why);
 }
 

@@ -7,7 +7,7 @@
 //!   its children        a JobSet
 //! ```
 //!
-//! Whoever calls [`plan()`] does what [`Course`] says: carries the actions out, then stores the status with the
+//! Whoever calls [`plan()`] does what [`Execution`] says: carries the actions out, then stores the status with the
 //! resource version that the snapshot had, then sends the events. A settled JobSet yields an empty plan.
 //!
 //! Admission decides here too: [`defaulting`] and [`validation`].
@@ -15,10 +15,10 @@
 mod buckets;
 mod child_job;
 mod conditions;
-mod course;
 pub mod defaulting;
 mod depends_on;
 mod elastic;
+mod execution;
 mod failure_policy;
 mod feature_gates;
 mod message_patterns;
@@ -37,11 +37,11 @@ mod ttl;
 pub mod validation;
 mod volume_claims;
 
-pub use course::{Course, Next, Step};
 pub use elastic::JobSize;
+pub use execution::{Execution, Requeue, Step};
 pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
 pub use network::subdomain;
-pub use plan::{Action, Event, EventKind, Plan, Remark};
+pub use plan::{Action, Event, EventKind, Plan, Problem};
 pub use snapshot::{JobRecord, LabelValue, Outcome, Snapshot, Verdict};
 pub use status_timing::StatusTiming;
 pub use suspend::JobResume;

@@ -28,17 +28,17 @@ pub struct Plan {
     /// When to look again, if nothing happens before.
     pub requeue_after: Option<Duration>,
     /// What is wrong with Jobs, as long as it is: events to send once for each.
-    pub remarks: Vec<Remark>,
+    pub problems: Vec<Problem>,
     /// Why nothing more happens now, for a person; empty when nothing is held up.
     pub waiting: Vec<String>,
 }
 
 /// An event about something that lasts. Whoever sends it remembers that it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
+pub struct Problem {
     /// Name of the Job that it is about.
     pub job: String,
-    /// The Job's UID. There is one remark of a reason about a Job.
+    /// The Job's UID. There is one problem of a reason about a Job.
     pub uid: String,
     /// The event.
     pub event: Event,
@@ -118,7 +118,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) events: Vec<Event>,
     pub(crate) requeue_after: Option<Duration>,
     pub(crate) waiting: Vec<String>,
-    remarks: Vec<Remark>,
+    problems: Vec<Problem>,
     jobset: &'a JobSet,
     /// Jobs of the current attempt that have not ended.
     unfinished: usize,
@@ -133,7 +133,7 @@ impl<'a> Draft<'a> {
             events: Vec::new(),
             requeue_after: None,
             waiting: Vec::new(),
-            remarks: Vec::new(),
+            problems: Vec::new(),
             jobset,
             unfinished: jobs.active.len(),
         }
@@ -181,9 +181,9 @@ impl<'a> Draft<'a> {
     }
 
     /// Warns of something about a Job that lasts until somebody mends it.
-    pub(crate) fn remark(&mut self, job: &JobRecord, reason: &str, note: String) {
+    pub(crate) fn report_problem(&mut self, job: &JobRecord, reason: &str, note: String) {
         let event = Event { kind: EventKind::Warning, reason: reason.to_owned(), note };
-        self.remarks.push(Remark { job: job.name.clone(), uid: job.uid.clone(), event });
+        self.problems.push(Problem { job: job.name.clone(), uid: job.uid.clone(), event });
     }
 
     pub(crate) fn finish(self) -> Plan {
@@ -200,7 +200,7 @@ impl<'a> Draft<'a> {
             status_is_urgent,
             events: self.events,
             requeue_after: self.requeue_after,
-            remarks: self.remarks,
+            problems: self.problems,
             waiting: self.waiting,
         }
     }

@@ -72,7 +72,7 @@ async fn infer() -> Result<Config, ConnectError> {
 }
 
 /// What an error says to a person: of a refusal, the API server's own sentence.
-pub fn told(error: &kube::Error) -> String {
+pub fn api_message(error: &kube::Error) -> String {
     in_one_line(error)
 }
 

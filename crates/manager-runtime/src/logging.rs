@@ -165,15 +165,15 @@ pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
     {
         return status.message.clone();
     }
-    let told = error.to_string();
-    let Some(cause) = error.source() else { return told };
+    let message = error.to_string();
+    let Some(cause) = error.source() else { return message };
     let (as_it_is, cause) = (cause.to_string(), in_one_line(cause));
-    if told.contains(&as_it_is) {
-        told.replacen(&as_it_is, &cause, 1)
-    } else if told.contains(&cause) {
-        told
+    if message.contains(&as_it_is) {
+        message.replacen(&as_it_is, &cause, 1)
+    } else if message.contains(&cause) {
+        message
     } else {
-        format!("{told}: {cause}")
+        format!("{message}: {cause}")
     }
 }
 

@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::NamespaceResourceScope,
 };
-use manager_runtime::{client::told, writer::Writer};
+use manager_runtime::{client::api_message, writer::Writer};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{fmt::Debug, time::Duration};
@@ -26,7 +26,7 @@ const NAME_GETS_FREE: Duration = Duration::from_secs(15);
 #[derive(Debug, Error)]
 pub(crate) enum ActError {
     /// A child Job could not be created.
-    #[error("job {name:?} creation failed with error: {}", told(source))]
+    #[error("job {name:?} creation failed with error: {}", api_message(source))]
     CreateJob { name: String, source: kube::Error },
     /// A Job of the wanted name exists and belongs to somebody else.
     #[error(
@@ -37,22 +37,22 @@ pub(crate) enum ActError {
     #[error("job {name:?} cannot be created yet: its predecessor is still being deleted")]
     NameHeld { name: String },
     /// A child Job could not be deleted.
-    #[error("deleting job {name:?}: {}", told(source))]
+    #[error("deleting job {name:?}: {}", api_message(source))]
     DeleteJob { name: String, source: kube::Error },
     /// A child Job could not be changed.
-    #[error("changing job {name:?}: {}", told(source))]
+    #[error("changing job {name:?}: {}", api_message(source))]
     ChangeJob { name: String, source: kube::Error },
     /// A claim could not be created.
-    #[error("{}", told(.0))]
+    #[error("{}", api_message(.0))]
     CreateClaim(#[source] kube::Error),
     /// The JobSet could not be deleted.
-    #[error("deleting the JobSet, whose time is up: {}", told(.0))]
+    #[error("deleting the JobSet, whose time is up: {}", api_message(.0))]
     DeleteJobSet(#[source] kube::Error),
     /// The headless Service could not be created.
-    #[error("{}", told(.0))]
+    #[error("{}", api_message(.0))]
     CreateService(#[source] kube::Error),
     /// The status could not be stored.
-    #[error("storing the status: {}", told(.0))]
+    #[error("storing the status: {}", api_message(.0))]
     Status(#[source] kube::Error),
 }
 

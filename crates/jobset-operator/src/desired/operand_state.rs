@@ -33,17 +33,16 @@ impl OperandState {
         let status = deployment.status.unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
         let deadline = conditions.iter().find(|condition| {
-            condition.type_ == "Progressing"
+            condition.type_.as_deref() == Some("Progressing")
                 && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
         });
-        let refused = conditions
-            .iter()
-            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
-        let message = |condition: &DeploymentCondition| condition.message.clone().unwrap_or_default();
-        let (wanted, annotations) = deployment.spec.map_or((1, None), |spec| {
-            let metadata = spec.template.metadata;
-            (spec.replicas.unwrap_or(1), metadata.and_then(|metadata| metadata.annotations))
+        let refused = conditions.iter().find(|condition| {
+            condition.type_.as_deref() == Some("ReplicaFailure")
+                && condition.status.as_deref() == Some("True")
         });
+        let message = |condition: &DeploymentCondition| condition.message.clone().unwrap_or_default();
+        let wanted = deployment.spec.replicas.unwrap_or(1);
+        let annotations = deployment.spec.template.metadata.and_then(|metadata| metadata.annotations);
         Some(Self {
             generation: deployment.metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),

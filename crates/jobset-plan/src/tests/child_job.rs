@@ -320,7 +320,7 @@ fn foreign_jobs() {
         &format!("waiting: {driver}"),
         &format!("waiting: {worker}"),
     ]);
-    for Remark { job, uid, event } in scene.plan().remarks {
+    for Problem { job, uid, event } in scene.plan().problems {
         assert_eq!((job, event.kind), (uid.replace("uid-of-", "train-"), EventKind::Warning));
     }
 }
@@ -353,7 +353,7 @@ fn foreign_jobs_are_reported_always() {
         {
             for others in ["", ", driver-0 failed@9"] {
                 let plan = scene.clone().gates(gates).jobs(&format!("{job}{others}")).plan();
-                let notes: Vec<_> = plan.remarks.iter().map(|remark| remark.event.note.as_str()).collect();
+                let notes: Vec<_> = plan.problems.iter().map(|problem| problem.event.note.as_str()).collect();
                 let expected = format!(
                     "job train-worker-0 counts for nothing, as its label {label}; correct the label, or delete the Job"
                 );
@@ -367,7 +367,7 @@ fn foreign_jobs_are_reported_always() {
     {
         for state in ["", "complete", "failed@9"] {
             let plan = jobset("").jobs(&format!("driver-0, worker-0 of={of} {state}, worker-1")).plan();
-            let notes: Vec<_> = plan.remarks.iter().map(|remark| remark.event.note.as_str()).collect();
+            let notes: Vec<_> = plan.problems.iter().map(|problem| problem.event.note.as_str()).collect();
             let label = labels::REPLICATED_JOB_NAME;
             let expected = format!(
                 "job train-worker-0 is not counted in replicatedJobsStatus, as its label {label} {why}; correct the \
@@ -377,8 +377,8 @@ fn foreign_jobs_are_reported_always() {
         }
     }
     let mut elsewhere = jobset("managedBy: example.com/other").jobs("worker-0 attempt=none");
-    assert_eq!(elsewhere.plan().remarks, []);
+    assert_eq!(elsewhere.plan().problems, []);
     elsewhere = jobset("").jobs("worker-0 attempt=none");
     elsewhere.jobset.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(NOW).unwrap()));
-    assert_eq!(elsewhere.plan().remarks, []);
+    assert_eq!(elsewhere.plan().problems, []);
 }

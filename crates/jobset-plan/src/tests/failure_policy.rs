@@ -305,10 +305,10 @@ fn patterns_that_are_too_large() {
     let rule = |pattern: &str| {
         format!("{{name: stop, action: FailJobSet, onJobFailureMessagePatterns: ['{pattern}', failed]}}")
     };
-    let remarks =
-        |pattern: &str| rules(&rule(pattern)).jobs("driver-0 failed@9 message=failed").plan().remarks;
-    assert_eq!(remarks("("), []);
-    let told = remarks(r"\pL{1000}");
+    let problems =
+        |pattern: &str| rules(&rule(pattern)).jobs("driver-0 failed@9 message=failed").plan().problems;
+    assert_eq!(problems("("), []);
+    let told = problems(r"\pL{1000}");
     assert_eq!(told[0].event.reason, "MessagePatternTooLarge");
     assert!(told[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", told[0].event.note);
 }

@@ -257,8 +257,8 @@ fn told(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     }
     lines.extend(plan.events.iter().map(|Event { kind, reason, note }| format!("{kind:?} {reason}: {note}")));
     lines.extend(plan.requeue_after.map(|after| format!("again in {after:?}")));
-    let remark = |Remark { uid, event, .. }: &Remark| format!("of {uid}: {} {}", event.reason, event.note);
-    lines.extend(plan.remarks.iter().map(remark));
+    let problem = |Problem { uid, event, .. }: &Problem| format!("of {uid}: {} {}", event.reason, event.note);
+    lines.extend(plan.problems.iter().map(problem));
     lines.extend(plan.waiting.iter().map(|why| format!("waiting: {why}")));
     lines
 }

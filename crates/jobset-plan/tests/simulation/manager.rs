@@ -1,4 +1,4 @@
-//! The controller's process: it looks at a JobSet, plans, and goes the course of the plan; each answer goes into its
+//! The controller's process: it looks at a JobSet, plans, and executes the plan; each answer goes into its
 //! index. As `reconcile.rs` and `act` of the controller, as a machine that can stop between any two requests.
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     world::{Millis, World, timestamp},
 };
 use jobset_api::JobSet;
-use jobset_plan::{Action, Course, Next, Snapshot, StatusTiming, Step, plan};
+use jobset_plan::{Action, Execution, Requeue, Snapshot, StatusTiming, Step, plan};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How seldom to look at least whether somebody else's Job is gone.
@@ -42,7 +42,7 @@ impl Process {
 /// A look at a JobSet whose requests are under way.
 struct Look {
     jobset: Arc<JobSet>,
-    course: Course,
+    execution: Execution,
     in_flight: usize,
     failures: Vec<Refusal>,
     /// Actions that a planted bug sends with the first ones.
@@ -139,7 +139,7 @@ impl World {
         let together = self.planted_bug_holds_back(&mut plan);
         let look = Look {
             jobset: family.jobset.clone(),
-            course: Course::new(plan),
+            execution: Execution::new(plan),
             in_flight: 0,
             failures: Vec::new(),
             together,
@@ -149,13 +149,13 @@ impl World {
         self.go_on(process, uid);
     }
 
-    /// What the course of a look says now, or nothing when the look has ended.
+    /// What the execution of a look says now, or nothing when the look has ended.
     fn next_step(&mut self, process: usize, uid: &str) -> Option<Step> {
         let now = Duration::from_millis(self.now);
         let Process { looks, timing, .. } = &mut self.processes[process];
         let look = looks.get_mut(uid)?;
         let timing = timing.entry(uid.to_owned()).or_default();
-        Some(look.course.next(look.jobset.status.as_ref(), timing, now))
+        Some(look.execution.next(look.jobset.status.as_ref(), timing, now))
     }
 
     /// Takes the next step of a look.
@@ -164,24 +164,24 @@ impl World {
         let status_goes_first = self.status_goes_first();
         let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
         match step {
-            Step::CarryOut(actions) if status_goes_first => {
+            Step::Execute(actions) if status_goes_first => {
                 look.late.extend(actions);
                 self.go_on(process, uid);
             }
-            Step::CarryOut(mut actions) => {
+            Step::Execute(mut actions) => {
                 actions.append(&mut look.together);
                 self.send_all(process, uid, actions);
             }
-            Step::Store(status) => {
+            Step::StoreStatus(status) => {
                 let errand = errand::of_status(&look.jobset, *status);
                 self.send(process, errand, Some(uid));
             }
-            Step::End(events, next) => {
+            Step::Finish(events, next) => {
                 let late = std::mem::take(&mut look.late);
                 for event in events {
                     self.tell(process, uid, &event);
                 }
-                if late.is_empty() || matches!(next, Next::Retry(_)) {
+                if late.is_empty() || matches!(next, Requeue::Retry(_)) {
                     self.end_look(process, uid, next);
                 } else {
                     self.send_all(process, uid, late);
@@ -222,32 +222,32 @@ impl World {
             failed = !look.failures.is_empty();
         }
         if failed {
-            look.course.failed();
+            look.execution.failed();
             let swallowed =
                 if is_status { self.status_failures_are_swallowed() } else { self.failures_are_swallowed() };
             if swallowed {
-                return self.end_look(process, uid, Next::OnChange);
+                return self.end_look(process, uid, Requeue::OnChange);
             }
         } else if is_status {
-            look.course.stored(timing.entry(uid.to_owned()).or_default(), now);
+            look.execution.stored(timing.entry(uid.to_owned()).or_default(), now);
         }
         self.go_on(process, uid);
     }
 
-    fn end_look(&mut self, process: usize, uid: &str, next: Next) {
+    fn end_look(&mut self, process: usize, uid: &str, requeue: Requeue) {
         let Some(look) = self.processes[process].looks.remove(uid) else { return };
         let (now, queue) = (self.now, &mut self.processes[process].queue);
-        let again = match next {
-            Next::Now => queue.go_on(uid, now),
-            Next::OnChange => {
+        let again = match requeue {
+            Requeue::Now => queue.go_on(uid, now),
+            Requeue::OnChange => {
                 queue.done(uid);
                 None
             }
-            Next::After(delay) => {
+            Requeue::After(delay) => {
                 queue.done(uid);
                 Some(now + millis(delay).max(1))
             }
-            Next::Retry(within) => {
+            Requeue::Retry(within) => {
                 // A Job that holds a name is no child: nobody tells when it goes.
                 let held = look.failures.iter().all(|why| *why == Refusal::AlreadyExists);
                 let within = if held { within.min(NAME_GETS_FREE) } else { within };

@@ -5,7 +5,7 @@ use super::{
     decide::{Sight, Step, decide, given_back},
     fence::Gate,
 };
-use crate::client::{WatchBackoff, told};
+use crate::client::{WatchBackoff, api_message};
 use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{
@@ -126,14 +126,14 @@ impl Candidate {
         match self.api.replace(&self.settings.name, &PostParams::default(), &free).await {
             Ok(_) => info!("gave the lease back"),
             Err(error) => {
-                warn!(error = told(&error), "cannot give the lease back: others wait for its end");
+                warn!(error = api_message(&error), "cannot give the lease back: others wait for its end");
             }
         }
     }
 
     async fn look(&mut self) -> Result<(), String> {
         let lease = timeout(self.patience(), self.api.get_opt(&self.settings.name)).await;
-        let lease = lease.map_err(|_| self.no_answer())?.map_err(|error| told(&error))?;
+        let lease = lease.map_err(|_| self.no_answer())?.map_err(|error| api_message(&error))?;
         self.sight.update(lease, Instant::now());
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Candidate {
                     Err(error) => Written::Unknown(error),
                 }
             }
-            Ok(Err(error)) => Written::Unknown(told(&error)),
+            Ok(Err(error)) => Written::Unknown(api_message(&error)),
             Err(_) => Written::Unknown(self.no_answer()),
         }
     }

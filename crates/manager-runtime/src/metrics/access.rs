@@ -1,7 +1,7 @@
 //! Who may read the metrics: the API server says who a bearer token belongs to (`TokenReview`), and whether that
 //! user may (`SubjectAccessReview`). Both answers are remembered for a while.
 
-use crate::client::told;
+use crate::client::api_message;
 use axum::{
     extract::{Request, State},
     http::{
@@ -178,7 +178,7 @@ impl Access {
             reviews.create(&params, &review).await
         };
         match timeout(LONGEST_REVIEW, answer).await {
-            Ok(answer) => answer.map_err(|error| format!("{}: {}", K::kind(&()), told(&error))),
+            Ok(answer) => answer.map_err(|error| format!("{}: {}", K::kind(&()), api_message(&error))),
             Err(_) => Err(format!("{}: no answer within {LONGEST_REVIEW:?}", K::kind(&()))),
         }
     }

@@ -8,20 +8,21 @@
 //!
 //! * The client opens one connection per request in flight, so a burst of a thousand creates must not become a
 //!   thousand connections: [`Writer::IN_FLIGHT`]. The rate is a token bucket.
-//! * Callers take [`turns`]: whoever has one request to send waits for at most one of each other caller.
+//! * Callers take [`fair_queue`]: whoever has one request to send waits for at most one of each other caller.
 //! * Passing faults (see [`retry`]) are tried again a few times. A request that got no answer may have had its
 //!   effect: the second one then finds it (already exists, not found, conflict), and the caller, who knows what
 //!   that means, has to look. A conflict is never tried again, as what was to be written was decided on an older
 //!   state.
 //! * Nothing is sent, and what is under way is dropped, when the [`Fence`] closes.
 
+mod fair_queue;
 mod retry;
-mod turns;
 
 use crate::{
     leader::Fence,
     metrics::{Metrics, WriterMetrics},
 };
+use fair_queue::FairQueue;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use retry::Backoff;
 use std::{
@@ -34,7 +35,6 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::debug;
-use turns::Turns;
 
 /// Longest wait for the answer to one request. The API server itself gives up after a minute; admission webhooks
 /// take up to 30 seconds.
@@ -53,7 +53,7 @@ pub struct Writer {
 }
 
 struct Shared {
-    turns: Turns,
+    fair_queue: FairQueue,
     in_flight: Arc<Semaphore>,
     rate: DefaultDirectRateLimiter,
     /// The server asked to be left alone until then.
@@ -77,7 +77,7 @@ impl Writer {
         let quota =
             Quota::with_period(period).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(burst);
         let shared = Shared {
-            turns: Turns::default(),
+            fair_queue: FairQueue::default(),
             in_flight: Arc::new(Semaphore::new(Self::IN_FLIGHT)),
             rate: RateLimiter::direct(quota),
             pause: Mutex::new(None),
@@ -141,7 +141,7 @@ impl Writer {
     /// Waits for the caller's turn, and in it for everything else, so that nobody queues anywhere but there.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let (shared, since) = (&self.shared, Instant::now());
-        let _turn = shared.turns.take(&self.caller).await;
+        let _permit = shared.fair_queue.take(&self.caller).await;
         while let Some(end) = shared.paused_until() {
             sleep_until(end).await;
         }

@@ -13,10 +13,10 @@ use crate::{
 use jobset_api::JobSetStatus;
 use std::{collections::VecDeque, time::Duration};
 
-/// A plan that is being carried out. Ask for the [`Course::next`] step until it is the end, and tell of each what
+/// A plan that is being carried out. Ask for the [`Execution::next`] step until it is the end, and tell of each what
 /// came of it.
 #[derive(Debug)]
-pub struct Course {
+pub struct Execution {
     actions: VecDeque<Vec<Action>>,
     status: Option<JobSetStatus>,
     status_is_urgent: bool,
@@ -29,17 +29,17 @@ pub struct Course {
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub enum Step {
-    /// Carry these out, side by side. [`Course::failed`] if not all could be.
-    CarryOut(Vec<Action>),
-    /// Store this status with the resource version of the snapshot, then [`Course::stored`] or [`Course::failed`].
-    Store(Box<JobSetStatus>),
+    /// Carry these out, side by side. [`Execution::failed`] if not all could be.
+    Execute(Vec<Action>),
+    /// Store this status with the resource version of the snapshot, then [`Execution::stored`] or [`Execution::failed`].
+    StoreStatus(Box<JobSetStatus>),
     /// Send these events. That was all.
-    End(Vec<Event>, Next),
+    Finish(Vec<Event>, Requeue),
 }
 
 /// When to look at the JobSet again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Requeue {
     /// Something was written: see what follows from it. It is known without the watch, which will tell nothing new.
     Now,
     /// Time alone will make a difference.
@@ -50,10 +50,10 @@ pub enum Next {
     Retry(Duration),
 }
 
-impl Course {
+impl Execution {
     /// Begins to carry out a plan.
     pub fn new(plan: Plan) -> Self {
-        let Plan { actions, status, status_is_urgent, events, requeue_after, remarks: _, waiting: _ } = plan;
+        let Plan { actions, status, status_is_urgent, events, requeue_after, problems: _, waiting: _ } = plan;
         let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
         let actions = [first, then].into_iter().filter(|actions| !actions.is_empty()).collect();
         Self { actions, status, status_is_urgent, events, requeue_after, wrote: false, failed: false }
@@ -66,20 +66,20 @@ impl Course {
         }
         if let Some(actions) = self.actions.pop_front() {
             self.wrote = true;
-            return Step::CarryOut(actions);
+            return Step::Execute(actions);
         }
         let mut again = self.requeue_after;
         if let Some(status) = self.status.take() {
             let wait = timing.wait(self.status_is_urgent, now);
             if wait.is_zero() {
-                return Step::Store(Box::new(status));
+                return Step::StoreStatus(Box::new(status));
             }
             again = Some(again.map_or(wait, |after| after.min(wait)));
         } else {
             timing.settled();
         }
-        let next = if self.wrote { Next::Now } else { again.map_or(Next::OnChange, Next::After) };
-        Step::End(std::mem::take(&mut self.events), next)
+        let next = if self.wrote { Requeue::Now } else { again.map_or(Requeue::OnChange, Requeue::After) };
+        Step::Finish(std::mem::take(&mut self.events), next)
     }
 
     /// What was to be done is not done. What was counted holds all the same.
@@ -93,10 +93,10 @@ impl Course {
         if let Some(counts) = self.status.take().and_then(|new| only_counts(stored, &new)) {
             within = timing.wait(false, now);
             if within.is_zero() {
-                return Step::Store(Box::new(counts));
+                return Step::StoreStatus(Box::new(counts));
             }
         }
-        Step::End(Vec::new(), Next::Retry(within))
+        Step::Finish(Vec::new(), Requeue::Retry(within))
     }
 
     /// The status of the last step is stored.
@@ -143,20 +143,21 @@ mod tests {
 
     /// All steps of a plan when those whose numbers are in `failing` fail. The snapshot has the status `(0, 0)`.
     fn steps(plan: Plan, failing: &[usize]) -> Vec<Step> {
-        let (mut course, mut timing, stored) = (Course::new(plan), StatusTiming::default(), status(0, 0));
+        let (mut execution, mut timing, stored) =
+            (Execution::new(plan), StatusTiming::default(), status(0, 0));
         // A status that is not urgent has differed for long enough.
         timing.wait(false, Duration::ZERO);
         let mut steps = Vec::new();
         loop {
-            let step = course.next(Some(&stored), &mut timing, NOW);
+            let step = execution.next(Some(&stored), &mut timing, NOW);
             match step {
-                Step::End(..) => {
+                Step::Finish(..) => {
                     steps.push(step);
                     return steps;
                 }
-                _ if failing.contains(&steps.len()) => course.failed(),
-                Step::Store(_) => course.stored(&mut timing, NOW),
-                Step::CarryOut(_) => {}
+                _ if failing.contains(&steps.len()) => execution.failed(),
+                Step::StoreStatus(_) => execution.stored(&mut timing, NOW),
+                Step::Execute(_) => {}
             }
             steps.push(step);
         }
@@ -174,26 +175,26 @@ mod tests {
     }
 
     fn store(restarts: i32, ready: i32) -> Step {
-        Step::Store(Box::new(status(restarts, ready)))
+        Step::StoreStatus(Box::new(status(restarts, ready)))
     }
 
     #[test]
     fn steps_follow_one_another() {
-        let surroundings = || Step::CarryOut(vec![delete("a"), create_service()]);
-        let pods = || Step::CarryOut(vec![Action::CreateJob(Box::<Job>::default())]);
-        let retry = || Step::End(vec![], Next::Retry(Duration::MAX));
+        let surroundings = || Step::Execute(vec![delete("a"), create_service()]);
+        let pods = || Step::Execute(vec![Action::CreateJob(Box::<Job>::default())]);
+        let retry = || Step::Finish(vec![], Requeue::Retry(Duration::MAX));
         let nine = Duration::from_secs(9);
         let only_time = || Plan { requeue_after: Some(nine), ..Plan::default() };
         let only_status = || Plan { status: Some(status(1, 0)), status_is_urgent: true, ..Plan::default() };
         let no_counts = || Plan { status: Some(status(1, 0)), ..full() };
         let cases: [(&str, Plan, &[usize], Vec<Step>); 9] = [
-            ("nothing to do", Plan::default(), &[], vec![Step::End(vec![], Next::OnChange)]),
-            ("nothing to do yet", only_time(), &[], vec![Step::End(vec![], Next::After(nine))]),
+            ("nothing to do", Plan::default(), &[], vec![Step::Finish(vec![], Requeue::OnChange)]),
+            ("nothing to do yet", only_time(), &[], vec![Step::Finish(vec![], Requeue::After(nine))]),
             (
                 "pods come after what they need, the status after them, events at the end",
                 full(),
                 &[],
-                vec![surroundings(), pods(), store(1, 2), Step::End(vec![event()], Next::Now)],
+                vec![surroundings(), pods(), store(1, 2), Step::Finish(vec![event()], Requeue::Now)],
             ),
             ("no pods without what they need", full(), &[0], vec![surroundings(), store(0, 2), retry()]),
             (
@@ -207,7 +208,7 @@ mod tests {
             ("a status that is refused is told of nobody", full(), &[2], {
                 vec![surroundings(), pods(), store(1, 2), retry()]
             }),
-            ("a status alone", only_status(), &[], vec![store(1, 0), Step::End(vec![], Next::Now)]),
+            ("a status alone", only_status(), &[], vec![store(1, 0), Step::Finish(vec![], Requeue::Now)]),
         ];
         for (name, plan, failing, expected) in cases {
             assert_eq!(steps(plan, failing), expected, "{name}");
@@ -220,14 +221,19 @@ mod tests {
         let counting = |requeue_after| Plan { status: Some(status(0, 2)), requeue_after, ..Plan::default() };
         let half = swarm / 2;
         for (requeue_after, again) in [(None, swarm), (Some(half), half), (Some(swarm * 2), swarm)] {
-            let (mut course, mut timing) = (Course::new(counting(requeue_after)), StatusTiming::default());
-            let step = course.next(None, &mut timing, NOW);
-            assert_eq!(step, Step::End(vec![], Next::After(again)), "{requeue_after:?}");
+            let (mut execution, mut timing) =
+                (Execution::new(counting(requeue_after)), StatusTiming::default());
+            let step = execution.next(None, &mut timing, NOW);
+            assert_eq!(step, Step::Finish(vec![], Requeue::After(again)), "{requeue_after:?}");
         }
-        let (mut course, mut timing) = (Course::new(full()), StatusTiming::default());
-        assert!(matches!(course.next(None, &mut timing, NOW), Step::CarryOut(_)));
-        course.failed();
-        let step = course.next(None, &mut timing, NOW);
-        assert_eq!(step, Step::End(vec![], Next::Retry(swarm)), "they are stored soon though requests fail");
+        let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
+        assert!(matches!(execution.next(None, &mut timing, NOW), Step::Execute(_)));
+        execution.failed();
+        let step = execution.next(None, &mut timing, NOW);
+        assert_eq!(
+            step,
+            Step::Finish(vec![], Requeue::Retry(swarm)),
+            "they are stored soon though requests fail"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Turns between callers: a lock that goes round, and not to whoever asked for it most often.
+//! A fair queue: callers take the lock round-robin, however often each of them asks for it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,9 +6,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// A lock for which callers wait in a circle; see [`Turns::take`].
+/// A lock for which callers wait in a circle; see [`FairQueue::take`].
 #[derive(Default)]
-pub(super) struct Turns(Mutex<Circle>);
+pub(super) struct FairQueue(Mutex<Circle>);
 
 #[derive(Default)]
 struct Circle {
@@ -33,16 +33,16 @@ impl Circle {
 }
 
 /// The turn of one caller; dropping it ends it.
-pub(super) struct Turn<'a>(&'a Turns);
+pub(super) struct Permit<'a>(&'a FairQueue);
 
-impl Turns {
+impl FairQueue {
     /// Waits for the turn of `caller`: after at most one of each other caller, and after what it asked for before.
-    pub(super) async fn take(&self, caller: &str) -> Turn<'_> {
+    pub(super) async fn take(&self, caller: &str) -> Permit<'_> {
         let granted = {
             let mut circle = self.circle();
             if !circle.taken {
                 circle.taken = true;
-                return Turn(self);
+                return Permit(self);
             }
             let (grant, granted) = oneshot::channel();
             let queue = circle.waiting.entry(caller.to_owned()).or_default();
@@ -52,10 +52,10 @@ impl Turns {
             }
             granted
         };
-        let mut waiting = Waiting { turns: self, granted };
+        let mut waiting = Waiting { fair_queue: self, granted };
         // The sender is only dropped with the circle itself.
         let _ = (&mut waiting.granted).await;
-        Turn(self)
+        Permit(self)
     }
 
     fn pass_on(&self) {
@@ -75,7 +75,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.pass_on();
     }
@@ -83,7 +83,7 @@ impl Drop for Turn<'_> {
 
 /// Somebody who waits. When he is dropped just as his turn was granted, it goes on to the next.
 struct Waiting<'a> {
-    turns: &'a Turns,
+    fair_queue: &'a FairQueue,
     granted: oneshot::Receiver<()>,
 }
 
@@ -91,7 +91,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.granted.close();
         if self.granted.try_recv().is_ok() {
-            self.turns.pass_on();
+            self.fair_queue.pass_on();
         }
     }
 }
@@ -104,11 +104,11 @@ mod tests {
 
     #[tokio::test]
     async fn callers_alternate_however_much_each_has() {
-        let (turns, log) = (Turns::default(), RefCell::new(String::new()));
+        let (queue, log) = (FairQueue::default(), RefCell::new(String::new()));
         let one = |caller: &'static str| {
-            let (turns, log) = (&turns, &log);
+            let (queue, log) = (&queue, &log);
             async move {
-                let _turn = turns.take(caller).await;
+                let _permit = queue.take(caller).await;
                 log.borrow_mut().push_str(caller);
                 tokio::task::yield_now().await;
             }
@@ -119,10 +119,10 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_gives_up_does_not_hold_up_the_others() {
-        let turns = Turns::default();
-        let first = turns.take("a").await;
+        let queue = FairQueue::default();
+        let first = queue.take("a").await;
         let (mut granted, mut waiting, mut last) =
-            (Box::pin(turns.take("b")), Box::pin(turns.take("b")), Box::pin(turns.take("c")));
+            (Box::pin(queue.take("b")), Box::pin(queue.take("b")), Box::pin(queue.take("c")));
         assert!((&mut granted).now_or_never().is_none() && (&mut waiting).now_or_never().is_none());
         assert!((&mut last).now_or_never().is_none());
         // One leaves while it waits, one after its turn was granted.
@@ -130,6 +130,6 @@ mod tests {
         drop(first);
         drop(granted);
         assert!(last.now_or_never().is_some());
-        assert!(turns.take("d").now_or_never().is_some());
+        assert!(queue.take("d").now_or_never().is_some());
     }
 }
