@@ -87,12 +87,7 @@ async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
     if !namespaces.lines().any(|it| it == format!("namespace/{}", installation.namespace)) {
         load_image(
             cluster.cluster().context(),
-            &LoadImage {
-                archive: None,
-                binaries: Some(release_programs()?),
-                rootfs: None,
-                tag: Some(IMAGE.into()),
-            },
+            &LoadImage { archive: None, binaries: Some(programs()?), rootfs: None, tag: Some(IMAGE.into()) },
         )?;
         for object in &installation.objects {
             objects::apply(&client, object, bundle::FIELD_MANAGER).await?;
@@ -152,11 +147,11 @@ impl E2e {
     }
 }
 
-/// `target/release`, where `cargo build --release` has put the programs.
-fn release_programs() -> Result<std::path::PathBuf> {
-    let this = std::env::current_exe().context("cannot find out where this program is")?;
-    let target = this.ancestors().nth(3).context("this program is not in a target folder")?;
-    Ok(target.join("release"))
+/// The folder of the programs that were built together with this one, such as `target/debug`.
+fn programs() -> Result<std::path::PathBuf> {
+    let this = std::env::current_exe().context("cannot find the path of this program")?;
+    let folder = this.ancestors().nth(2).context("this program is not in a target folder")?;
+    Ok(folder.to_owned())
 }
 
 /// Status of a condition; empty when there is none.

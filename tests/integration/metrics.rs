@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use devcluster::binaries::{self, Module};
+use devcluster::binaries::{self, Component};
 use devcluster::progress::Progress;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -89,7 +89,7 @@ pub(crate) async fn log_level_changes_while_it_runs(suite: Arc<Integration>) -> 
 /// Prometheus' parser reads every line, and promtool's rules find nothing.
 pub(crate) async fn prometheus_reads_every_line(suite: Arc<Integration>) -> Result<()> {
     let text = scrape(&suite).await?;
-    let promlint = binaries::ensure(Module::Promlint, &Progress::quiet())?.join("promlint");
+    let promlint = binaries::ensure(&[Component::Promlint], &Progress::quiet())?.join("promlint");
     let mut child = Command::new(promlint).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     child.stdin.take().context("promlint reads")?.write_all(text.as_bytes())?;
     let output = child.wait_with_output()?;

@@ -198,11 +198,13 @@ pub fn status(name: &str, dir: Option<&Path>) -> Result<Option<Status>> {
 
 /// How a standing cluster differs from what was asked for, in one sentence.
 fn difference(state: &State, options: &Options) -> Option<String> {
-    let Settings { node, limits, .. } = &options.settings;
+    let Settings { node, addons, limits, .. } = &options.settings;
     let what = if state.name != options.name {
         format!("in this folder, with the name {}, not {}", state.name, options.name)
     } else if state.settings.node != *node {
         format!("with --node {}, not --node {node}", state.settings.node)
+    } else if *node == NodeKind::Real && state.settings.addons != *addons {
+        format!("with --addons {}, not --addons {addons}", state.settings.addons)
     } else if state.settings.limits != *limits {
         "with other limits".to_owned()
     } else {
@@ -236,21 +238,29 @@ fn unhealthy(layout: &Layout, state: &State, progress: &Progress) -> Result<Opti
         .map(|error| format!("{error:#}")))
 }
 
-/// The programs that a cluster with such nodes consists of.
-fn programs(node: NodeKind) -> Vec<&'static str> {
-    let of_node: &[&str] = match node {
-        NodeKind::None => &[],
-        NodeKind::Kwok(_) => &["kwok"],
-        NodeKind::Real => &["kubelet", "kube-proxy", "coredns", "cert-manager", "local-path-provisioner"],
-    };
-    control_plane::DAEMONS.iter().chain(&["kubectl"]).chain(of_node).copied().collect()
+/// The programs that a cluster with these settings consists of.
+fn programs(settings: &Settings) -> Vec<&'static str> {
+    let mut programs: Vec<&str> = control_plane::DAEMONS.to_vec();
+    programs.push("kubectl");
+    match settings.node {
+        NodeKind::None => {}
+        NodeKind::Kwok(_) => programs.push("kwok"),
+        NodeKind::Real => {
+            programs.extend(["kubelet", "kube-proxy"]);
+            programs.extend(addons::programs(settings.addons));
+        }
+    }
+    programs
+}
+
+/// Builds the programs that a cluster with these settings consists of, as far as they are missing.
+pub fn build(settings: &Settings, progress: &Progress) -> Result<()> {
+    binaries::ensure_programs(&programs(settings), &settings.binaries, progress)
 }
 
 fn start(layout: &Layout, options: Options, progress: &Progress) -> Result<Context> {
     // What takes minutes, and may fail, comes before there is anything to clear away.
-    for program in programs(options.settings.node) {
-        binaries::find(program, &options.settings.binaries, progress)?;
-    }
+    build(&options.settings, progress)?;
     let mut state = State {
         phase: Phase::Starting,
         network: Network {
@@ -382,8 +392,8 @@ mod tests {
     use crate::options::Limits;
 
     #[test]
-    fn a_second_up_with_other_wishes_is_told_so() {
-        let options = Options::default();
+    fn a_second_up_with_other_settings_is_refused() {
+        let mut options = Options::default();
         let mut state = State {
             name: "dev".into(),
             phase: Phase::Running,
@@ -402,6 +412,13 @@ mod tests {
         assert!(difference(&state, &options).unwrap().contains("with other limits"));
         state.settings.node = NodeKind::Kwok(5);
         assert!(difference(&state, &options).unwrap().contains("with --node kwok:5, not --node none"));
+        (state.settings.node, options.settings.node) = (NodeKind::Real, NodeKind::Real);
+        state.settings.addons.storage = false;
+        let message = difference(&state, &options).unwrap();
+        assert!(
+            message.contains("with --addons cert-manager, not --addons storage,cert-manager"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -7,16 +7,17 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use devcluster::binaries::{self, Component};
 use devcluster::cluster::{self, Status};
 use devcluster::node::{self, LoadImage};
 use devcluster::progress::Progress;
-use devcluster::{Binaries, Cluster, Limits, NodeKind, Options, Settings};
+use devcluster::{Addons, Binaries, Cluster, Limits, NodeKind, Options, Settings};
 
 const ABOUT: &str = "\
 A real Kubernetes cluster on this machine, for the demo, tests and benchmarks.
 
 The control plane is Kubernetes' own (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), built \
-with Go from the modules pinned under hack/controlplane/. The first `up` builds, which takes some minutes; \
+with Go from the modules pinned in hack/controlplane/. The first `up` builds, which takes some minutes; \
 every further one takes seconds.";
 
 const EXAMPLES: &str = "\
@@ -53,6 +54,14 @@ With --node kwok:N, annotations of a pod decide its fate:
   devcluster.jobset.dev/ready-after: 2s            Running, but not yet Ready
   devcluster.jobset.dev/terminate-after: 3s        how long it takes to be deleted")]
     Up(Box<Up>),
+    /// Build the programs that a cluster consists of, and start nothing
+    Build {
+        #[command(flatten)]
+        programs: Box<ClusterSpec>,
+        /// Build every program that any cluster or test needs
+        #[arg(long, conflicts_with_all = ["node", "addons"])]
+        all: bool,
+    },
     /// Take a cluster down: no process, mount, namespace, interface or folder of it is left
     Down {
         #[command(flatten)]
@@ -119,11 +128,20 @@ struct Which {
 struct Up {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    spec: ClusterSpec,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+#[derive(Args)]
+struct ClusterSpec {
     /// Its nodes: none, real (Linux, root), or kwok:N for N simulated ones
     #[arg(long, default_value = "none", value_name = "KIND")]
     node: NodeKind,
-    #[command(flatten)]
-    limits: Limits,
+    /// What a real node runs besides DNS: storage (a default StorageClass), cert-manager, both, or none
+    #[arg(long, default_value_t, value_name = "LIST")]
+    addons: Addons,
     #[command(flatten)]
     binaries: Binaries,
 }
@@ -149,11 +167,17 @@ fn run(command: Command) -> Result<()> {
     let mut out = io::stdout().lock();
     match command {
         Command::Up(up) => {
-            let Up { which: Which { name, dir }, node, limits, binaries } = *up;
-            let settings = Settings { node, limits, binaries };
+            let Up { which: Which { name, dir }, spec: ClusterSpec { node, addons, binaries }, limits } = *up;
+            let settings = Settings { node, addons, limits, binaries };
             let cluster = Cluster::up(Options { name, dir, settings, quiet: false })?;
             eprintln!("export KUBECONFIG={}", cluster.kubeconfig().display());
             Ok(())
+        }
+        Command::Build { all: true, .. } => binaries::ensure(&Component::ALL, &Progress::new()).map(drop),
+        Command::Build { programs, all: false } => {
+            let ClusterSpec { node, addons, binaries } = *programs;
+            let settings = Settings { node, addons, limits: Limits::default(), binaries };
+            cluster::build(&settings, &Progress::new())
         }
         Command::Down { which, all } => {
             let progress = Progress::new();
@@ -269,7 +293,7 @@ mod tests {
         else {
             panic!("not up");
         };
-        assert_eq!((up.node, up.limits), (NodeKind::Kwok(2), Limits::default()));
+        assert_eq!((up.spec.node, up.limits), (NodeKind::Kwok(2), Limits::default()));
     }
 
     #[test]

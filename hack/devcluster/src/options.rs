@@ -55,15 +55,81 @@ impl FromStr for NodeKind {
     }
 }
 
-impl Serialize for NodeKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// Serialized as the text that the command line takes.
+macro_rules! serialize_as_text {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+serialize_as_text!(NodeKind);
+serialize_as_text!(Addons);
+
+/// What runs on a real node besides DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addons {
+    /// A default StorageClass, and the provisioner behind it.
+    pub storage: bool,
+    /// cert-manager.
+    pub cert_manager: bool,
+}
+
+impl Addons {
+    const STORAGE: &str = "storage";
+    const CERT_MANAGER: &str = "cert-manager";
+    const NONE: &str = "none";
+}
+
+impl Default for Addons {
+    fn default() -> Self {
+        Self { storage: true, cert_manager: true }
     }
 }
 
-impl<'de> Deserialize<'de> for NodeKind {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+impl fmt::Display for Addons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.storage, self.cert_manager) {
+            (true, true) => "storage,cert-manager",
+            (true, false) => Self::STORAGE,
+            (false, true) => Self::CERT_MANAGER,
+            (false, false) => Self::NONE,
+        })
+    }
+}
+
+impl FromStr for Addons {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut addons = Self { storage: false, cert_manager: false };
+        if text == Self::NONE {
+            return Ok(addons);
+        }
+        for name in text.split(',') {
+            match name.trim() {
+                Self::STORAGE => addons.storage = true,
+                Self::CERT_MANAGER => addons.cert_manager = true,
+                other => {
+                    return Err(format!(
+                        "\"{other}\" is not an add-on: use {}, {}, both with a comma between them, or {}",
+                        Self::STORAGE,
+                        Self::CERT_MANAGER,
+                        Self::NONE
+                    ));
+                }
+            }
+        }
+        Ok(addons)
     }
 }
 
@@ -144,6 +210,9 @@ pub struct Binaries {
 pub struct Settings {
     /// Its nodes.
     pub node: NodeKind,
+    /// What runs on a real node.
+    #[serde(default)]
+    pub addons: Addons,
     /// Its limits.
     pub limits: Limits,
     /// Where its programs come from.
@@ -190,6 +259,18 @@ mod tests {
                 message.starts_with(&format!("\"{text}\" is not")) && message.contains("kwok:N"),
                 "{message}"
             );
+        }
+    }
+
+    #[test]
+    fn addons_read_as_they_are_written() {
+        for text in ["none", "storage", "cert-manager", "storage,cert-manager"] {
+            assert_eq!(text.parse::<Addons>().unwrap().to_string(), text);
+        }
+        assert_eq!("cert-manager, storage".parse(), Ok(Addons::default()));
+        for text in ["", "dns", "storage,", "storage,none"] {
+            let message = text.parse::<Addons>().unwrap_err();
+            assert!(message.contains("is not an add-on: use storage, cert-manager"), "{text:?}: {message}");
         }
     }
 

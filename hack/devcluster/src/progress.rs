@@ -3,9 +3,13 @@
 //! Everything goes to standard error, so that `devcluster kubeconfig` and the like can be used in `$(...)`.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// How often a log says how far a step is.
+const REPORT_EVERY: Duration = Duration::from_secs(20);
 
 /// Where steps are reported. Cheap to clone; clones share the screen.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ impl Progress {
         Self { mode: Mode::Quiet }
     }
 
-    /// Begins a step that takes noticeable time, such as `Building Kubernetes v1.36.3`.
+    /// Begins a step that takes noticeable time, such as `Building Kubernetes v1.37.2`.
     ///
     /// The step is reported as done by [`Step::done`]; one that is dropped before that counts as failed.
     pub fn step(&self, title: impl Into<String>) -> Step {
@@ -47,7 +51,7 @@ impl Progress {
             }
             Mode::Lines => {
                 print_line(&format!("{title} ..."));
-                Display::Line
+                Display::Line(Mutex::new(Parts { done: 0, total: 0, reported: Duration::ZERO }))
             }
             Mode::Quiet => Display::Nothing,
         };
@@ -73,8 +77,34 @@ impl Default for Progress {
 #[derive(Debug)]
 enum Display {
     Bar(ProgressBar, MultiProgress),
-    Line,
+    Line(Mutex<Parts>),
     Nothing,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    done: u64,
+    total: u64,
+    /// When that was last said, counted from the step's start.
+    reported: Duration,
+}
+
+impl Parts {
+    /// `43 %, about 4 min left`; `elapsed` is the time that the parts done so far took.
+    fn report(&self, elapsed: Duration) -> String {
+        let percent = self.done.min(self.total) * 100 / self.total.max(1);
+        // What the first few parts took says little about the others.
+        if percent < 5 {
+            return format!("{percent} %");
+        }
+        let left = elapsed.as_secs() * (100 - percent) / percent;
+        if left < 60 {
+            format!("{percent} %, less than a minute left")
+        } else {
+            format!("{percent} %, about {} min left", left.div_ceil(60))
+        }
+    }
 }
 
 /// A step under way; see [`Progress::step`].
@@ -94,18 +124,32 @@ impl Step {
         }
     }
 
-    /// Turns the spinner into a bar: the step consists of this many parts.
+    /// The step consists of this many parts, which take about the same time each.
     pub fn total(&self, parts: u64) {
-        if let Display::Bar(bar, _) = &self.display {
-            bar.set_length(parts);
-            bar.set_style(bar_style());
+        match &self.display {
+            Display::Bar(bar, _) => {
+                bar.set_length(parts);
+                bar.set_style(bar_style());
+            }
+            Display::Line(state) => state.lock().unwrap_or_else(PoisonError::into_inner).total = parts,
+            Display::Nothing => {}
         }
     }
 
-    /// That many more parts are done.
+    /// That many more parts are done. A log gets a line about it from time to time.
     pub fn advance(&self, parts: u64) {
-        if let Display::Bar(bar, _) = &self.display {
-            bar.inc(parts);
+        match &self.display {
+            Display::Bar(bar, _) => bar.inc(parts),
+            Display::Line(state) => {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let elapsed = self.started.elapsed();
+                state.done += parts;
+                if elapsed >= state.reported + REPORT_EVERY {
+                    state.reported = elapsed;
+                    print_line(&format!("  {}", state.report(elapsed)));
+                }
+            }
+            Display::Nothing => {}
         }
     }
 
@@ -127,7 +171,7 @@ impl Step {
                 bar.finish_and_clear();
                 screen.suspend(|| print_line(&line));
             }
-            Display::Line => print_line(&line),
+            Display::Line(_) => print_line(&line),
             Display::Nothing => {}
         }
     }
@@ -155,6 +199,29 @@ fn spinner_style() -> ProgressStyle {
 }
 
 fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {prefix} {bar:30} {pos}/{len} {elapsed:.dim} {wide_msg:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(
+        "{spinner} {prefix} {bar:30} {percent} %, {eta} left {elapsed:.dim} {wide_msg:.dim}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_estimated_from_the_time_taken() {
+        for (done, total, elapsed, expected) in [
+            (0, 0, 9, "0 %"),
+            (4, 100, 9, "4 %"),
+            (10, 100, 60, "10 %, about 9 min left"),
+            (50, 200, 61, "25 %, about 4 min left"),
+            (90, 100, 300, "90 %, less than a minute left"),
+            // A part that was counted twice.
+            (300, 200, 61, "100 %, less than a minute left"),
+        ] {
+            let parts = Parts { done, total, reported: Duration::ZERO };
+            assert_eq!(parts.report(Duration::from_secs(elapsed)), expected, "{done} of {total}");
+        }
+    }
 }

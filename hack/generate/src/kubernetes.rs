@@ -1,6 +1,6 @@
 //! Kubernetes' own OpenAPI document, from the Go module of the pinned Kubernetes.
 //!
-//! The version is the one in `hack/controlplane/kubernetes/go.mod`, so schemas and test clusters cannot drift
+//! The version is the one in `hack/controlplane/go.mod`, so schemas and test clusters cannot drift
 //! apart. The module comes from the Go module cache, or is downloaded into it and checked against `go.sum`.
 
 use anyhow::{Context, Result, bail};
@@ -14,14 +14,14 @@ use std::{
 };
 
 /// Folder with the `go.mod` that pins Kubernetes, relative to the repository's root.
-const PIN: &str = "hack/controlplane/kubernetes";
+const PIN: &str = "hack/controlplane";
 const MODULE: &str = "k8s.io/kubernetes";
 /// Documents that, together, define `JobTemplateSpec`, `PersistentVolumeClaim` and all they refer to.
 const DOCUMENTS: [&str; 2] = ["api__v1_openapi.json", "apis__batch__v1_openapi.json"];
 
 /// Schemas of Kubernetes' API types.
 pub struct Kubernetes {
-    /// Version, such as `v1.36.3`.
+    /// Version, such as `v1.37.2`.
     pub version: String,
     /// Schemas by full name, such as `io.k8s.api.core.v1.PodSpec`.
     pub schemas: BTreeMap<String, Value>,

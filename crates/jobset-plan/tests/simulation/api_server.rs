@@ -330,7 +330,7 @@ impl ApiServer {
                 Arc::new(serde_json::from_value(template).unwrap())
             }
         };
-        // Kubernetes 1.36: where pods run may change only while the Job is suspended and has none of them.
+        // Kubernetes 1.37: where pods run may change only while the Job is suspended and has none of them.
         let template_is_free = job.suspend && job.active == 0 && (!job.started || job.suspended_condition);
         if normal(&template) != normal(&job.template) && !template_is_free {
             return Err(Refusal::Invalid("spec.template: field is immutable"));

@@ -1,43 +1,27 @@
 //! cert-manager's CRDs: files of its Go module, kept beside the program that is built from the same version.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::binaries::{self, Module};
-use crate::process::run;
+use crate::binaries::{self, Component};
 use crate::progress::Progress;
 use crate::state::write_whole;
 
 /// Name of the copy.
-const FILE: &str = "crds.yaml";
+const FILE: &str = "cert-manager-crds.yaml";
 
 /// The CRDs, as one text.
 pub(super) fn crds(progress: &Progress) -> Result<String> {
-    let copy = binaries::ensure(Module::CertManager, progress)?.join(FILE);
+    let copy = binaries::ensure(&[Component::CertManager], progress)?.join(FILE);
     if let Ok(text) = fs::read_to_string(&copy) {
         return Ok(text);
     }
-    let text = concatenate(&module_folder()?.join("deploy/crds"))?;
+    let text =
+        concatenate(&binaries::module_folder("github.com/cert-manager/cert-manager")?.join("deploy/crds"))?;
     write_whole(&copy, text.as_bytes())?;
     Ok(text)
-}
-
-/// Where the Go module cache holds cert-manager; fetches it when it was cleaned away.
-fn module_folder() -> Result<PathBuf> {
-    let module = Module::CertManager;
-    let go = binaries::go()?;
-    let source = binaries::controlplane_dir().join(module.folder());
-    let go_command = |args: &[&str]| {
-        let mut command = Command::new(&go);
-        command.args(args).current_dir(&source).env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
-        run(&mut command)
-    };
-    let name = "github.com/cert-manager/cert-manager";
-    go_command(&["mod", "download", name])?;
-    Ok(PathBuf::from(go_command(&["list", "-m", "-f", "{{.Dir}}", name])?.trim()))
 }
 
 /// Every YAML file of a folder, in the order of their names.

@@ -1,5 +1,5 @@
-//! What a cluster with a real node is expected to have besides its node: DNS, a default storage class,
-//! cert-manager. All run as Deployments in pods, from images that hold the one program each.
+//! What a cluster with a real node has besides its node: DNS, and on request a default StorageClass and cert-manager.
+//! All run as Deployments, from images that hold one program each.
 
 mod cert_manager;
 mod manifests;
@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use crate::binaries::{self, Module};
+use crate::binaries::{self, Component};
 use crate::context::Context;
 use crate::node::{self, image};
+use crate::options::Addons;
 use manifests::Replacements;
 
 /// How long an add-on may take from its Deployment's creation to Available.
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 /// An add-on: a program in an image, manifests that run it, and the Deployments to wait for.
 struct Addon {
-    module: Module,
+    component: Component,
     program: &'static str,
     manifests: &'static str,
     /// (namespace, name).
@@ -27,43 +28,57 @@ struct Addon {
 
 const ADDONS: [Addon; 3] = [
     Addon {
-        module: Module::CoreDns,
+        component: Component::CoreDns,
         program: "coredns",
         manifests: include_str!("coredns.yaml"),
         deployments: &[("kube-system", "coredns")],
     },
     Addon {
-        module: Module::CertManager,
+        component: Component::CertManager,
         program: "cert-manager",
         manifests: include_str!("cert-manager.yaml"),
         deployments: &[("cert-manager", "cert-manager"), ("cert-manager", "cert-manager-cainjector")],
     },
     Addon {
-        module: Module::LocalPathProvisioner,
+        component: Component::LocalPathProvisioner,
         program: "local-path-provisioner",
         manifests: include_str!("local-path-provisioner.yaml"),
         deployments: &[("local-path-storage", "local-path-provisioner")],
     },
 ];
 
-/// Installs every add-on and waits until all are Available. Can be repeated.
+/// The programs of these add-ons.
+pub fn programs(chosen: Addons) -> Vec<&'static str> {
+    installed(chosen).map(|addon| addon.program).collect()
+}
+
+fn installed(chosen: Addons) -> impl Iterator<Item = &'static Addon> {
+    ADDONS.iter().filter(move |addon| match addon.component {
+        Component::CertManager => chosen.cert_manager,
+        Component::LocalPathProvisioner => chosen.storage,
+        _ => true,
+    })
+}
+
+/// Installs the add-ons of the cluster's settings and waits until all are Available. Can be repeated.
 pub fn install(context: &Context) -> Result<()> {
-    let folders = ADDONS
-        .iter()
-        .map(|addon| binaries::ensure(addon.module, &context.progress))
-        .collect::<Result<Vec<_>>>()?;
-    let crds = cert_manager::crds(&context.progress)?;
-    let step = context.progress.step("Installing DNS, storage class and cert-manager");
+    let chosen = context.settings.addons;
+    let addons: Vec<&Addon> = installed(chosen).collect();
+    let components: Vec<Component> = addons.iter().map(|addon| addon.component).collect();
+    let folder = binaries::ensure(&components, &context.progress)?;
+    let crds = if chosen.cert_manager { cert_manager::crds(&context.progress)? } else { String::new() };
+    let titles: Vec<&str> = addons.iter().map(|addon| addon.component.title()).collect();
+    let step = context.progress.step(format!("Installing {}", titles.join(", ")));
     let kubectl = context.kubectl()?;
-    let images = ADDONS.iter().map(image_of).collect::<Result<Vec<_>>>()?;
+    let images = addons.iter().map(|addon| image_of(addon)).collect::<Result<Vec<_>>>()?;
     // Unpacking an image and storing a definition keep different programs busy: both at once.
     std::thread::scope(|scope| -> Result<()> {
-        let loads: Vec<_> = ADDONS
+        let loads: Vec<_> = addons
             .iter()
-            .zip(&folders)
             .zip(&images)
-            .map(|((addon, folder), tag)| {
+            .map(|(addon, tag)| {
                 let image = image::program(tag, addon.program, &folder.join(addon.program));
+                let folder = &folder;
                 scope.spawn(move || node::load_cached(context, &image, folder))
             })
             .collect();
@@ -74,7 +89,7 @@ pub fn install(context: &Context) -> Result<()> {
         }
         Ok(())
     })?;
-    let rendered = ADDONS
+    let rendered = addons
         .iter()
         .zip(&images)
         .map(|(addon, image)| {
@@ -82,7 +97,7 @@ pub fn install(context: &Context) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     kubectl.apply(&rendered.join("\n---\n"))?;
-    for (namespace, name) in ADDONS.iter().flat_map(|addon| addon.deployments) {
+    for (namespace, name) in addons.iter().flat_map(|addon| addon.deployments) {
         step.message(*name);
         kubectl.wait_condition(namespace, &format!("deployment/{name}"), "Available", PATIENCE)?;
     }
@@ -92,7 +107,7 @@ pub fn install(context: &Context) -> Result<()> {
 
 /// Name of the image that is made of an add-on.
 fn image_of(addon: &Addon) -> Result<String> {
-    Ok(format!("localhost/devcluster/{}:{}", addon.program, addon.module.version()?))
+    Ok(format!("localhost/devcluster/{}:{}", addon.program, addon.component.version()?))
 }
 
 #[cfg(test)]

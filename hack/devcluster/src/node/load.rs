@@ -17,7 +17,7 @@ pub struct LoadImage {
     /// An archive made by `docker save`, `podman save` or `buildah push oci-archive:...`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["binaries", "rootfs"], required_unless_present_any = ["binaries", "rootfs"])]
     pub archive: Option<PathBuf>,
-    /// Folder with this project's release binaries, which are packed as the Containerfile packs them
+    /// Folder with this project's programs, such as target/release; they are packed as the Containerfile packs them
     #[arg(long, value_name = "DIR", conflicts_with = "rootfs", requires = "tag")]
     pub binaries: Option<PathBuf>,
     /// Folder that becomes the root folder of an image, as it is

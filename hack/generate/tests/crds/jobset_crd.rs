@@ -307,6 +307,6 @@ fn the_jobset_crd_fits_well_into_etcd() {
             .as_str()
             .unwrap()
             .get(..6),
-        Some("v1.36.")
+        Some("v1.37.")
     );
 }
