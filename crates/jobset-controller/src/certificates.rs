@@ -6,7 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::{Client, api::ApiResource};
 use manager_runtime::{
-    certificates::{Keeper, State, Target, Times, Wanted},
+    certificates::{Rotator, State, Target, Times, Wanted},
     metrics::Metrics,
     probes::Readiness,
     tls::Certificate,
@@ -92,9 +92,9 @@ fn tell(state: &State, readiness: &Readiness) {
 }
 
 impl Internal {
-    fn keeper(&self) -> Keeper {
+    fn keeper(&self) -> Rotator {
         let target = |resource, name: &str| Target { resource, name: name.to_owned() };
-        Keeper {
+        Rotator {
             wanted: Wanted {
                 namespace: self.namespace.clone(),
                 secret: self.secret.clone(),

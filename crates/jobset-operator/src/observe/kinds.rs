@@ -1,4 +1,4 @@
-//! The kinds that the operator watches, and what of each.
+//! The watches of the operator: kinds, and the selection of each.
 
 use crate::names;
 use kube::api::ApiResource;
@@ -14,40 +14,40 @@ pub const SERVICE_MONITOR_CRD: &str = "servicemonitors.monitoring.coreos.com";
 pub const PROMETHEUS_RULE_CRD: &str = "prometheusrules.monitoring.coreos.com";
 /// CRD of OpenShift's Infrastructure.
 pub const INFRASTRUCTURE_CRD: &str = "infrastructures.config.openshift.io";
-/// CRD of OpenShift's configuration of its API server.
+/// CRD of OpenShift's APIServer.
 pub const API_SERVER_CRD: &str = "apiservers.config.openshift.io";
 /// CRD of OpenShift's Proxy.
 pub const PROXY_CRD: &str = "proxies.config.openshift.io";
 
-/// What of a kind is watched.
+/// The objects of a kind that a watch selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// What carries our label.
+    /// Objects with the operator's label.
     OurLabel,
-    /// What this selector finds.
+    /// Objects that match this label selector.
     Labels(&'static str),
     /// One object.
     Name(&'static str),
 }
 
-/// What a watch feeds.
+/// The part of the index that a watch updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feeds {
-    /// The objects that we manage.
+    /// The managed objects.
     Objects,
     /// The JobSetOperator.
     Operator,
-    /// The Secrets of certificates: their hash, and the objects without their content.
+    /// The certificate Secrets: their hash, and the objects without data.
     Secrets,
     /// Which optional APIs are served.
     Apis,
-    /// What the cluster says about itself.
+    /// The configuration of the cluster.
     Facts,
     /// The operand's pods.
     Pods,
-    /// The addresses behind the webhooks' Service.
+    /// The endpoints of the webhooks' Service.
     Endpoints,
-    /// Deployments in other namespaces that have the name of ours.
+    /// Deployments in other namespaces with the name of the operand's Deployment.
     Elsewhere,
 }
 
@@ -60,13 +60,13 @@ pub struct Watch {
     pub version: &'static str,
     /// Kind.
     pub kind: &'static str,
-    /// Whether the kind lives in namespaces; then only the operator's is watched.
+    /// Whether the kind is namespaced. The operator watches such a kind only in its own namespace.
     pub namespaced: bool,
-    /// What of the kind is watched.
+    /// The selected objects of the kind.
     pub selection: Selection,
-    /// What the watch feeds.
+    /// The part of the index that the watch updates.
     pub feeds: Feeds,
-    /// The CRD that the kind comes from, where it is optional.
+    /// The CRD of the kind, if the API is optional.
     pub api: Option<&'static str>,
 }
 
@@ -97,7 +97,7 @@ impl Watch {
     }
 
     const fn webhooks(kind: &'static str, name: &'static str) -> Self {
-        // By name, so that those of another installation are seen as well.
+        // By name, because the watch must also find those of another installation.
         Self { selection: Selection::Name(name), ..Self::cluster("admissionregistration.k8s.io", kind) }
     }
 
@@ -110,12 +110,12 @@ impl Watch {
         Self { selection: Selection::Name(name), feeds: Feeds::Secrets, ..Self::namespaced("", "Secret") }
     }
 
-    /// The kind, as the client wants it.
+    /// The API resource of the kind.
     pub fn resource(&self) -> ApiResource {
         ApiResource::from_gvk(&GroupVersionKind::gvk(self.group, self.version, self.kind))
     }
 
-    /// Whether the operator can do its work without it.
+    /// Whether the operator can work without this watch.
     pub fn is_optional(&self) -> bool {
         matches!(self.feeds, Feeds::Facts | Feeds::Pods | Feeds::Endpoints)
             || self.group == "monitoring.coreos.com"
@@ -196,7 +196,7 @@ pub const WATCHES: &[Watch] = &[
     Watch::optional("monitoring.coreos.com", "PrometheusRule", PROMETHEUS_RULE_CRD),
 ];
 
-/// The watch that covers a kind of object that we manage.
+/// The watch of a managed kind.
 pub fn of_kind(kind: &str) -> Option<&'static Watch> {
     WATCHES.iter().find(|watch| watch.kind == kind && matches!(watch.feeds, Feeds::Objects | Feeds::Secrets))
 }
@@ -207,7 +207,7 @@ mod tests {
     use crate::rbac::{Rule, operator_cluster_rules, operator_rules};
 
     #[test]
-    fn every_watch_is_granted() {
+    fn every_watch_has_its_permissions() {
         for watch in WATCHES {
             let rules = if watch.namespaced { operator_rules() } else { operator_cluster_rules() };
             let plural = watch.resource().plural;
