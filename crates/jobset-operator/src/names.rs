@@ -15,7 +15,7 @@ pub const OPERAND_CONTAINER: &str = "manager";
 /// Label selector of the operand's pods.
 pub const OPERAND_SELECTOR: &str =
     "app.kubernetes.io/name=jobset,app.kubernetes.io/instance=jobset,control-plane=controller-manager";
-/// Label selector of the EndpointSlices of [`WEBHOOK_SERVICE`].
+/// Label selector of the `EndpointSlice`s of [`WEBHOOK_SERVICE`].
 pub const WEBHOOK_ENDPOINTS_SELECTOR: &str = "kubernetes.io/service-name=jobset-webhook-service";
 /// Service of the operand's admission webhooks.
 pub const WEBHOOK_SERVICE: &str = "jobset-webhook-service";
@@ -56,17 +56,17 @@ pub const MUTATING_WEBHOOKS: &str = "jobset-mutating-webhook-configuration";
 pub const VALIDATING_WEBHOOKS: &str = "jobset-validating-webhook-configuration";
 /// CRD of JobSets.
 pub const JOBSET_CRD: &str = "jobsets.jobset.x-k8s.io";
-/// CRD of JobSetOperators.
+/// CRD of the JobSetOperator.
 pub const OPERATOR_CRD: &str = "jobsetoperators.operator.openshift.io";
-/// Role and RoleBinding of the cluster's Prometheus.
+/// Role and `RoleBinding` of the cluster's Prometheus.
 pub const PROMETHEUS_ROLE: &str = "jobset-prometheus-k8s";
-/// ServiceMonitor of the operand.
+/// `ServiceMonitor` of the operand.
 pub const SERVICE_MONITOR: &str = "jobset-controller-manager-metrics-monitor";
 /// Service of the operator's own metrics.
 pub const OPERATOR_METRICS_SERVICE: &str = "jobset-operator-metrics-service";
 /// Secret of the operator's metrics server.
 pub const OPERATOR_METRICS_SECRET: &str = "jobset-operator-metrics-cert";
-/// ServiceMonitor of the operator.
+/// `ServiceMonitor` of the operator.
 pub const OPERATOR_SERVICE_MONITOR: &str = "jobset-operator-metrics-monitor";
 /// Alerts of Prometheus.
 pub const PROMETHEUS_RULE: &str = "jobset-controller-manager-alerts";

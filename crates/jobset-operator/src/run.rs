@@ -239,21 +239,21 @@ impl Operator {
     }
 
     fn set_log_level(&mut self, operator: &JobSetOperator) {
-        let wanted = operator.spec.operator_log_level.clone().unwrap_or(LogLevel::Normal);
+        let level = operator.spec.operator_log_level.clone().unwrap_or(LogLevel::Normal);
         // An empty or unknown level means Normal.
-        let wanted = if matches!(wanted, LogLevel::Unknown(_)) { LogLevel::Normal } else { wanted };
-        if wanted == self.log_level {
+        let level = if matches!(level, LogLevel::Unknown(_)) { LogLevel::Normal } else { level };
+        if level == self.log_level {
             return;
         }
-        self.log.set(match wanted {
+        self.log.set(match level {
             LogLevel::Debug => Level::Debug,
             LogLevel::Trace => Level::Trace,
             LogLevel::TraceAll => Level::TraceAll,
             LogLevel::Normal | LogLevel::Unknown(_) => Level::Info,
         });
-        info!(from = %self.log_level, to = %wanted, "log level changed");
-        self.actor.recorder().log_level_changed(operator, self.log_level.as_str(), wanted.as_str());
-        self.log_level = wanted;
+        info!(from = %self.log_level, to = %level, "log level changed");
+        self.actor.recorder().log_level_changed(operator, self.log_level.as_str(), level.as_str());
+        self.log_level = level;
     }
 }
 

@@ -344,9 +344,9 @@ mod tests {
 
     async fn ask(stream: &mut TcpStream) -> String {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        let mut answer = [0; 512];
-        let length = stream.read(&mut answer).await.unwrap();
-        String::from_utf8(answer[..length].to_vec()).unwrap()
+        let mut response = [0; 512];
+        let length = stream.read(&mut response).await.unwrap();
+        String::from_utf8(response[..length].to_vec()).unwrap()
     }
 
     #[tokio::test]

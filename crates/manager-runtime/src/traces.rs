@@ -43,12 +43,12 @@ where
     let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
     let _ = PROVIDER.set(provider);
     // The client creates a span for each request. Spans of watches and of the exporter belong to no reconcile.
-    let ours = dynamic_filter_fn(|metadata, context| {
+    let reconcile_spans = dynamic_filter_fn(|metadata, context| {
         metadata.is_span()
             && (metadata.name() == "reconcile"
                 || (metadata.name() == "HTTP" && context.lookup_current().is_some()))
     });
-    Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours))
+    Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(reconcile_spans))
 }
 
 /// Exports the remaining spans. Call it before the process exits.

@@ -49,8 +49,8 @@ pub fn user_agent(program: &str) -> String {
 
 /// The version of a package in a Cargo.lock; the newest if there are several.
 fn locked_version<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
-    let wanted = format!("name = \"{name}\"");
-    let lines = lock.lines().zip(lock.lines().skip(1)).filter(|(line, _)| *line == wanted);
+    let name_line = format!("name = \"{name}\"");
+    let lines = lock.lines().zip(lock.lines().skip(1)).filter(|(line, _)| *line == name_line);
     lines.filter_map(|(_, next)| next.strip_prefix("version = \"")?.strip_suffix('"')).last()
 }
 

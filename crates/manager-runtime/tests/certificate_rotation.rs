@@ -42,11 +42,11 @@ struct Pair {
 }
 
 fn pair() -> Pair {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let generated = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
     Pair {
-        certificate: made.cert.der().clone(),
-        certificate_pem: made.cert.pem(),
-        key_pem: made.signing_key.serialize_pem(),
+        certificate: generated.cert.der().clone(),
+        certificate_pem: generated.cert.pem(),
+        key_pem: generated.signing_key.serialize_pem(),
     }
 }
 
@@ -86,9 +86,9 @@ impl Client {
 
 async fn ask(stream: &mut TlsStream<TcpStream>) -> std::io::Result<()> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: webhook.test\r\n\r\n").await?;
-    let mut answer = [0; 512];
-    let length = stream.read(&mut answer).await?;
-    let text = String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned();
+    let mut response = [0; 512];
+    let length = stream.read(&mut response).await?;
+    let text = String::from_utf8_lossy(response.get(..length).unwrap_or_default()).into_owned();
     if text.ends_with("hello") { Ok(()) } else { Err(std::io::Error::other(text)) }
 }
 

@@ -28,8 +28,8 @@ struct Served {
 
 async fn serve(min_version: &str, suites: &[&str]) -> Served {
     install_crypto_provider();
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let generated = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let (certificate, key) = (generated.cert.pem(), generated.signing_key.serialize_pem());
     let suites: Vec<String> = suites.iter().map(|&suite| suite.to_owned()).collect();
     let options = TlsOptions::parse(min_version, &suites).unwrap();
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();

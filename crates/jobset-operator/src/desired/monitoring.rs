@@ -1,4 +1,4 @@
-//! ServiceMonitors and alerts for Prometheus.
+//! `ServiceMonitor`s and alerts for Prometheus.
 
 use super::{DesiredError, Inputs, template};
 use crate::names;

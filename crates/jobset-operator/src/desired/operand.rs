@@ -1,4 +1,4 @@
-//! The operand's Deployment and its PodDisruptionBudget.
+//! The operand's Deployment and its `PodDisruptionBudget`.
 
 use super::{Certificates, DesiredError, Inputs, ManagedBy, template};
 use crate::names;

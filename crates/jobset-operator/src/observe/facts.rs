@@ -11,7 +11,7 @@ use tracing::warn;
 pub struct ClusterFacts {
     /// Whether workloads must survive the loss of one node (Infrastructure, `status.infrastructureTopology`).
     pub highly_available: bool,
-    /// The TLS profile of the cluster's servers (APIServer, `spec.tlsSecurityProfile`). None on other clusters than
+    /// The TLS profile of the cluster's servers (`APIServer`, `spec.tlsSecurityProfile`). None on other clusters than
     /// OpenShift.
     pub tls_profile: Option<TlsSecurityProfile>,
     /// The cluster-wide proxy for egress (Proxy, `status`).

@@ -1,6 +1,6 @@
 //! The index: the latest observed state of all watched objects.
 
-use super::kinds::{Feeds, Selection, Watch};
+use super::kinds::{IndexPart, Selection, Watch};
 use super::pods::{self, PodTrouble};
 use super::{CertificateSecret, ClusterFacts, Live, ObjectKey, Observed};
 use crate::names;
@@ -186,27 +186,27 @@ impl State {
     }
 
     fn apply(&mut self, watch: &Watch, object: DynamicObject) {
-        match watch.feeds {
-            Feeds::Objects => self.put(object),
-            Feeds::Operator => self.apply_operator(object),
-            Feeds::Secrets => self.put_secret(object),
-            Feeds::Apis => {
+        match watch.part {
+            IndexPart::Objects => self.put(object),
+            IndexPart::Operator => self.apply_operator(object),
+            IndexPart::Secrets => self.put_secret(object),
+            IndexPart::Apis => {
                 if is_served(&object) {
                     self.apis.insert(object.name_any());
                 } else {
                     self.apis.remove(&object.name_any());
                 }
             }
-            Feeds::Facts => self.facts.update(watch.kind, Some(&object)),
-            Feeds::Pods => {
+            IndexPart::Facts => self.facts.update(watch.kind, Some(&object)),
+            IndexPart::Pods => {
                 let is_ending = object.metadata.deletion_timestamp.is_some();
                 self.pods.insert(object.name_any(), Pod { trouble: pods::trouble(&object), is_ending });
             }
-            Feeds::Endpoints => {
+            IndexPart::Endpoints => {
                 let slices = self.endpoints.get_or_insert_default();
                 slices.insert(object.name_any(), ready_endpoints(&object));
             }
-            Feeds::Elsewhere => {
+            IndexPart::Elsewhere => {
                 self.elsewhere.extend(object.namespace());
             }
         }
@@ -247,24 +247,24 @@ impl State {
     }
 
     fn delete(&mut self, watch: &Watch, object: &DynamicObject) {
-        match watch.feeds {
-            Feeds::Objects => self.absent(object),
-            Feeds::Operator => self.operator = None,
-            Feeds::Secrets => {
+        match watch.part {
+            IndexPart::Objects => self.absent(object),
+            IndexPart::Operator => self.operator = None,
+            IndexPart::Secrets => {
                 self.secrets.remove(&object.name_any());
                 self.absent(object);
             }
-            Feeds::Apis => {
+            IndexPart::Apis => {
                 self.apis.remove(&object.name_any());
             }
-            Feeds::Facts => self.facts.update(watch.kind, None),
-            Feeds::Pods => {
+            IndexPart::Facts => self.facts.update(watch.kind, None),
+            IndexPart::Pods => {
                 self.pods.remove(&object.name_any());
             }
-            Feeds::Endpoints => {
+            IndexPart::Endpoints => {
                 self.endpoints.get_or_insert_default().remove(&object.name_any());
             }
-            Feeds::Elsewhere => {
+            IndexPart::Elsewhere => {
                 self.elsewhere.remove(&object.namespace().unwrap_or_default());
             }
         }
@@ -279,31 +279,31 @@ impl State {
             };
             covered && !keys.contains(&ObjectKey::new(watch.kind, name))
         };
-        if matches!(watch.feeds, Feeds::Objects | Feeds::Secrets) {
+        if matches!(watch.part, IndexPart::Objects | IndexPart::Secrets) {
             for (key, record) in &mut self.objects {
                 if key.kind == watch.kind && is_removed(&key.name) {
                     record.live = None;
                 }
             }
         }
-        match watch.feeds {
-            Feeds::Objects => {}
-            Feeds::Operator => {
+        match watch.part {
+            IndexPart::Objects => {}
+            IndexPart::Operator => {
                 if keys.is_empty() {
                     self.operator = None;
                 }
             }
-            Feeds::Secrets => self.secrets.retain(|name, _| !is_removed(name)),
-            Feeds::Apis => self.apis.retain(|name| !is_removed(name)),
-            Feeds::Facts => {
+            IndexPart::Secrets => self.secrets.retain(|name, _| !is_removed(name)),
+            IndexPart::Apis => self.apis.retain(|name| !is_removed(name)),
+            IndexPart::Facts => {
                 if keys.is_empty() {
                     self.facts.update(watch.kind, None);
                 }
             }
             // The caller adds the current objects afterwards.
-            Feeds::Pods => self.pods.clear(),
-            Feeds::Endpoints => self.endpoints = Some(BTreeMap::new()),
-            Feeds::Elsewhere => self.elsewhere.clear(),
+            IndexPart::Pods => self.pods.clear(),
+            IndexPart::Endpoints => self.endpoints = Some(BTreeMap::new()),
+            IndexPart::Elsewhere => self.elsewhere.clear(),
         }
     }
 }
@@ -392,8 +392,8 @@ mod tests {
         assert_eq!(unsynced(&index), []);
     }
 
-    fn watch(feeds: Feeds) -> &'static Watch {
-        kinds::WATCHES.iter().find(|watch| watch.feeds == feeds).unwrap()
+    fn watch(part: IndexPart) -> &'static Watch {
+        kinds::WATCHES.iter().find(|watch| watch.part == part).unwrap()
     }
 
     #[test]
@@ -412,11 +412,11 @@ mod tests {
         let mut foreign = object("Deployment", names::OPERAND, 1, json!({}));
         foreign.metadata.namespace = Some("jobset-system".into());
         let index = Index::default();
-        index.replace(watch(Feeds::Elsewhere), vec![foreign.clone()]);
+        index.replace(watch(IndexPart::Elsewhere), vec![foreign.clone()]);
         let (observed, _) = index.snapshot();
         assert_eq!(observed.elsewhere, BTreeSet::from(["jobset-system".to_owned()]));
         assert!(observed.objects.is_empty(), "it is not a managed object");
-        index.delete(watch(Feeds::Elsewhere), &foreign);
+        index.delete(watch(IndexPart::Elsewhere), &foreign);
         assert!(index.snapshot().0.elsewhere.is_empty());
     }
 
@@ -425,8 +425,8 @@ mod tests {
         let endpoints =
             json!({"endpoints": [{"conditions": {"ready": false}}, {"conditions": {"ready": true}}, {}]});
         let index = Index::default();
-        index.apply(watch(Feeds::Endpoints), object("EndpointSlice", "a", 1, endpoints.clone()));
-        index.apply(watch(Feeds::Endpoints), object("EndpointSlice", "b", 2, endpoints));
+        index.apply(watch(IndexPart::Endpoints), object("EndpointSlice", "a", 1, endpoints.clone()));
+        index.apply(watch(IndexPart::Endpoints), object("EndpointSlice", "b", 2, endpoints));
         assert_eq!(index.snapshot().0.ready_endpoints, Some(4));
     }
 
@@ -434,8 +434,8 @@ mod tests {
     fn an_invalid_jobset_operator_does_not_replace_the_valid_one() {
         let index = Index::default();
         let operator = |version, spec| object("JobSetOperator", "cluster", version, json!({ "spec": spec }));
-        index.apply(watch(Feeds::Operator), operator(1, json!({"managementState": "Managed"})));
-        index.apply(watch(Feeds::Operator), operator(2, json!({"managementState": 7})));
+        index.apply(watch(IndexPart::Operator), operator(1, json!({"managementState": "Managed"})));
+        index.apply(watch(IndexPart::Operator), operator(2, json!({"managementState": 7})));
         assert!(index.snapshot().0.operator.is_some());
     }
 
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn an_api_is_recorded_while_it_is_served() {
-        let watch = watch(Feeds::Apis);
+        let watch = watch(IndexPart::Apis);
         let index = Index::default();
         let crd = |established: &str, version: &str| {
             let content = json!({

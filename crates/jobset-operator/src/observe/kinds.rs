@@ -14,7 +14,7 @@ pub const SERVICE_MONITOR_CRD: &str = "servicemonitors.monitoring.coreos.com";
 pub const PROMETHEUS_RULE_CRD: &str = "prometheusrules.monitoring.coreos.com";
 /// CRD of OpenShift's Infrastructure.
 pub const INFRASTRUCTURE_CRD: &str = "infrastructures.config.openshift.io";
-/// CRD of OpenShift's APIServer.
+/// CRD of OpenShift's `APIServer`.
 pub const API_SERVER_CRD: &str = "apiservers.config.openshift.io";
 /// CRD of OpenShift's Proxy.
 pub const PROXY_CRD: &str = "proxies.config.openshift.io";
@@ -32,7 +32,7 @@ pub enum Selection {
 
 /// The part of the index that a watch updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feeds {
+pub enum IndexPart {
     /// The managed objects.
     Objects,
     /// The JobSetOperator.
@@ -65,7 +65,7 @@ pub struct Watch {
     /// The selected objects of the kind.
     pub selection: Selection,
     /// The part of the index that the watch updates.
-    pub feeds: Feeds,
+    pub part: IndexPart,
     /// The CRD of the kind, if the API is optional.
     pub api: Option<&'static str>,
 }
@@ -78,7 +78,7 @@ impl Watch {
             kind,
             namespaced: false,
             selection: Selection::OurLabel,
-            feeds: Feeds::Objects,
+            part: IndexPart::Objects,
             api: None,
         }
     }
@@ -93,7 +93,7 @@ impl Watch {
 
     const fn fact(kind: &'static str, api: &'static str) -> Self {
         let fact = Self::cluster("config.openshift.io", kind);
-        Self { selection: Selection::Name("cluster"), feeds: Feeds::Facts, api: Some(api), ..fact }
+        Self { selection: Selection::Name("cluster"), part: IndexPart::Facts, api: Some(api), ..fact }
     }
 
     const fn webhooks(kind: &'static str, name: &'static str) -> Self {
@@ -101,13 +101,13 @@ impl Watch {
         Self { selection: Selection::Name(name), ..Self::cluster("admissionregistration.k8s.io", kind) }
     }
 
-    const fn crd(name: &'static str, feeds: Feeds) -> Self {
+    const fn crd(name: &'static str, part: IndexPart) -> Self {
         let crd = Self::cluster("apiextensions.k8s.io", "CustomResourceDefinition");
-        Self { selection: Selection::Name(name), feeds, ..crd }
+        Self { selection: Selection::Name(name), part, ..crd }
     }
 
     const fn secret(name: &'static str) -> Self {
-        Self { selection: Selection::Name(name), feeds: Feeds::Secrets, ..Self::namespaced("", "Secret") }
+        Self { selection: Selection::Name(name), part: IndexPart::Secrets, ..Self::namespaced("", "Secret") }
     }
 
     /// The API resource of the kind.
@@ -117,7 +117,7 @@ impl Watch {
 
     /// Whether the operator can work without this watch.
     pub fn is_optional(&self) -> bool {
-        matches!(self.feeds, Feeds::Facts | Feeds::Pods | Feeds::Endpoints)
+        matches!(self.part, IndexPart::Facts | IndexPart::Pods | IndexPart::Endpoints)
             || self.group == "monitoring.coreos.com"
     }
 
@@ -141,19 +141,19 @@ impl Watch {
 pub const WATCHES: &[Watch] = &[
     Watch {
         selection: Selection::Name("cluster"),
-        feeds: Feeds::Operator,
+        part: IndexPart::Operator,
         api: Some(names::OPERATOR_CRD),
         ..Watch::cluster("operator.openshift.io", "JobSetOperator")
     },
-    Watch::crd(names::OPERATOR_CRD, Feeds::Apis),
-    Watch::crd(ISSUER_CRD, Feeds::Apis),
-    Watch::crd(CERTIFICATE_CRD, Feeds::Apis),
-    Watch::crd(SERVICE_MONITOR_CRD, Feeds::Apis),
-    Watch::crd(PROMETHEUS_RULE_CRD, Feeds::Apis),
-    Watch::crd(INFRASTRUCTURE_CRD, Feeds::Apis),
-    Watch::crd(API_SERVER_CRD, Feeds::Apis),
-    Watch::crd(PROXY_CRD, Feeds::Apis),
-    Watch::crd(names::JOBSET_CRD, Feeds::Objects),
+    Watch::crd(names::OPERATOR_CRD, IndexPart::Apis),
+    Watch::crd(ISSUER_CRD, IndexPart::Apis),
+    Watch::crd(CERTIFICATE_CRD, IndexPart::Apis),
+    Watch::crd(SERVICE_MONITOR_CRD, IndexPart::Apis),
+    Watch::crd(PROMETHEUS_RULE_CRD, IndexPart::Apis),
+    Watch::crd(INFRASTRUCTURE_CRD, IndexPart::Apis),
+    Watch::crd(API_SERVER_CRD, IndexPart::Apis),
+    Watch::crd(PROXY_CRD, IndexPart::Apis),
+    Watch::crd(names::JOBSET_CRD, IndexPart::Objects),
     Watch::secret(names::CA_SECRET),
     Watch::secret(names::WEBHOOK_SECRET),
     Watch::secret(names::METRICS_SECRET),
@@ -174,17 +174,17 @@ pub const WATCHES: &[Watch] = &[
     Watch::webhooks("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
     Watch {
         selection: Selection::Name(names::OPERAND),
-        feeds: Feeds::Elsewhere,
+        part: IndexPart::Elsewhere,
         ..Watch::cluster("apps", "Deployment")
     },
     Watch {
         selection: Selection::Labels(names::OPERAND_SELECTOR),
-        feeds: Feeds::Pods,
+        part: IndexPart::Pods,
         ..Watch::namespaced("", "Pod")
     },
     Watch {
         selection: Selection::Labels(names::WEBHOOK_ENDPOINTS_SELECTOR),
-        feeds: Feeds::Endpoints,
+        part: IndexPart::Endpoints,
         ..Watch::namespaced("discovery.k8s.io", "EndpointSlice")
     },
     Watch::fact("Infrastructure", INFRASTRUCTURE_CRD),
@@ -198,7 +198,9 @@ pub const WATCHES: &[Watch] = &[
 
 /// The watch of a managed kind.
 pub fn of_kind(kind: &str) -> Option<&'static Watch> {
-    WATCHES.iter().find(|watch| watch.kind == kind && matches!(watch.feeds, Feeds::Objects | Feeds::Secrets))
+    WATCHES
+        .iter()
+        .find(|watch| watch.kind == kind && matches!(watch.part, IndexPart::Objects | IndexPart::Secrets))
 }
 
 #[cfg(test)]

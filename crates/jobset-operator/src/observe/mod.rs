@@ -69,7 +69,7 @@ pub struct Live {
 impl Live {
     /// Converts an object of the API server.
     pub fn new(mut object: DynamicObject) -> Self {
-        let is_ours = |entry: &ManagedFieldsEntry| {
+        let is_operator_apply = |entry: &ManagedFieldsEntry| {
             entry.manager.as_deref() == Some(names::OPERATOR)
                 && entry.operation.as_deref() == Some("Apply")
                 && entry.subresource.is_none()
@@ -80,11 +80,11 @@ impl Live {
             (!fields.is_empty()).then_some(Value::Object(fields))
         };
         let managers = object.metadata.managed_fields.take().unwrap_or_default();
-        let (ours, others): (Vec<_>, Vec<_>) = managers.into_iter().partition(is_ours);
+        let (applied, others): (Vec<_>, Vec<_>) = managers.into_iter().partition(is_operator_apply);
         Self {
             object: Arc::new(object),
-            applied_by_us: !ours.is_empty(),
-            applied: ours.into_iter().find_map(content),
+            applied_by_us: !applied.is_empty(),
+            applied: applied.into_iter().find_map(content),
             set_otherwise: others.into_iter().filter_map(content).collect(),
         }
     }

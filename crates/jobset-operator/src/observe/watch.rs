@@ -3,7 +3,7 @@
 //! A watch of an optional API runs while the API server serves its CRD. Without the API, the watch would always fail.
 
 use super::index::is_served;
-use super::kinds::{Feeds, Selection, WATCHES, Watch};
+use super::kinds::{IndexPart, Selection, WATCHES, Watch};
 use super::{Index, ObjectKey};
 use crate::names;
 use futures::future::BoxFuture;
@@ -115,14 +115,14 @@ impl Observer {
                     Some(Ok(Event::InitApply(object))) => listed.push(typed(object, &resource)),
                     Some(Ok(Event::InitDone)) => {
                         let objects = std::mem::take(&mut listed);
-                        if let (Feeds::Apis, Selection::Name(name)) = (watch.feeds, watch.selection) {
+                        if let (IndexPart::Apis, Selection::Name(name)) = (watch.part, watch.selection) {
                             self.set_api_served(name, objects.iter().any(is_served));
                         }
                         self.index.replace(watch, objects);
                     }
                     Some(Ok(Event::Apply(object))) => {
                         let object = typed(object, &resource);
-                        if watch.feeds == Feeds::Apis {
+                        if watch.part == IndexPart::Apis {
                             self.set_api_served(&object.name_any(), is_served(&object));
                         }
                         debug!(object = %ObjectKey::of(&object), "changed");
@@ -130,7 +130,7 @@ impl Observer {
                     }
                     Some(Ok(Event::Delete(object))) => {
                         let object = typed(object, &resource);
-                        if watch.feeds == Feeds::Apis {
+                        if watch.part == IndexPart::Apis {
                             self.set_api_served(&object.name_any(), false);
                         }
                         debug!(object = %ObjectKey::of(&object), "deleted");

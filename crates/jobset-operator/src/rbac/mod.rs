@@ -76,10 +76,10 @@ fn with_granted(own: &[Rule], granted: impl Iterator<Item = &'static [Rule]>) ->
     all
 }
 
-/// Whether `held` grants everything that `wanted` grants. The API server makes the same check before a client writes a
-/// role.
-pub fn covers(held: &[Rule], wanted: &[Rule]) -> bool {
-    wanted.iter().all(|rule| single_grants(rule).iter().all(|grant| held.iter().any(|h| grants(h, grant))))
+/// Whether `held` grants everything that `requested` grants. The API server makes the same check before a client
+/// writes a role.
+pub fn covers(held: &[Rule], requested: &[Rule]) -> bool {
+    requested.iter().all(|rule| single_grants(rule).iter().all(|grant| held.iter().any(|h| grants(h, grant))))
 }
 
 /// One verb on one resource, or on one path.

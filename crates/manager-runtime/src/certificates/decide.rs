@@ -110,8 +110,8 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
         return Decision::NewAuthority { reason: "the Secret is empty".to_owned() };
     };
     // Only a self-managed Secret contains the CA's private key, and no keys beside these four.
-    let ours = [BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY];
-    if !data.contains_key(AUTHORITY_KEY) || data.keys().any(|key| !ours.contains(&key.as_str())) {
+    let expected = [BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY];
+    if !data.contains_key(AUTHORITY_KEY) || data.keys().any(|key| !expected.contains(&key.as_str())) {
         let keys: Vec<&str> = data.keys().map(String::as_str).collect();
         return Decision::Refuse {
             reason: format!(
@@ -120,7 +120,7 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
                 wanted.namespace,
                 wanted.secret,
                 keys.join(", "),
-                ours.join(", ")
+                expected.join(", ")
             ),
         };
     }

@@ -6,7 +6,7 @@ fn wanted() -> Wanted {
     Wanted {
         namespace: "home".to_owned(),
         secret: "server-cert".to_owned(),
-        labels: BTreeMap::from([("made".to_owned(), "here".to_owned())]),
+        labels: BTreeMap::from([("created".to_owned(), "here".to_owned())]),
         dns_names: vec!["webhook.home.svc".to_owned()],
         authority: "test-ca".to_owned(),
         organization: "test".to_owned(),
@@ -208,9 +208,9 @@ fn a_secret_of_the_go_program_is_kept_and_renewed() {
     let secret: Secret = serde_json::from_str(text).unwrap();
     let mut wanted = wanted();
     wanted.dns_names = vec!["jobset-webhook-service.jobset-system.svc".to_owned()];
-    let made: Timestamp = issue::begins(&Material::read(&secret).unwrap().bundle).unwrap();
-    assert!(matches!(decide(Some(&secret), &wanted, made + DAY), Decision::Keep { .. }));
-    let late = made + DAY * 300;
+    let created: Timestamp = issue::begins(&Material::read(&secret).unwrap().bundle).unwrap();
+    assert!(matches!(decide(Some(&secret), &wanted, created + DAY), Decision::Keep { .. }));
+    let late = created + DAY * 300;
     let decision = decide(Some(&secret), &wanted, late);
     assert!(matches!(decision, Decision::NewServer { .. }), "{decision:?}");
     let after = secret_after(&decision, Some(&secret), "", &wanted, late).unwrap().unwrap();

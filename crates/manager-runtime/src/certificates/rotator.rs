@@ -96,7 +96,7 @@ struct Loop {
 impl Rotator {
     /// Starts the loop. It ends with `shutdown`, or when every receiver is dropped.
     pub fn start(self, client: Client, shutdown: CancellationToken) -> watch::Receiver<State> {
-        let missing = Some("the API server has not answered yet".to_owned());
+        let missing = Some("the API server has not responded yet".to_owned());
         let (state, receiver) = watch::channel(State { serve: None, missing });
         let targets = vec![None; self.targets.len()];
         let run = Loop {

@@ -1,5 +1,5 @@
 //! Authenticates and authorizes requests for metrics. The API server authenticates the bearer token (`TokenReview`)
-//! and authorizes the user (`SubjectAccessReview`). Both answers are cached for a short time.
+//! and authorizes the user (`SubjectAccessReview`). Both results are cached for a short time.
 
 use crate::client::api_message;
 use axum::{
@@ -179,7 +179,7 @@ impl Access {
         };
         match timeout(REVIEW_TIMEOUT, response).await {
             Ok(response) => response.map_err(|error| format!("{}: {}", K::kind(&()), api_message(&error))),
-            Err(_) => Err(format!("{}: no answer within {REVIEW_TIMEOUT:?}", K::kind(&()))),
+            Err(_) => Err(format!("{}: no response within {REVIEW_TIMEOUT:?}", K::kind(&()))),
         }
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     /// An API server that authenticates the tokens `reader`, `stranger` and `unlucky`. It allows `reader`, fails access
     /// reviews of `unlucky`, and fails token reviews of `broken`.
     fn api_server(requests: Arc<AtomicUsize>) -> Client {
-        let answer = |review: Value| match review["kind"].as_str() {
+        let status_of = |review: Value| match review["kind"].as_str() {
             Some("TokenReview") => match review["spec"]["token"].as_str() {
                 Some(token @ ("reader" | "stranger" | "unlucky")) => {
                     json!({"authenticated": true, "user": {"username": token, "groups": ["system:authenticated"]}})
@@ -252,7 +252,7 @@ mod tests {
             async move {
                 let body = request.into_body().collect_bytes().await?;
                 let mut review: Value = serde_json::from_slice(&body).unwrap();
-                let status = answer(review.clone());
+                let status = status_of(review.clone());
                 let code = if status.is_null() { 500 } else { 201 };
                 review["status"] = status;
                 let body = Body::from(serde_json::to_vec(&review).unwrap());
@@ -273,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn the_api_server_decides() {
         let access = Access::new(api_server(Arc::default()));
-        for (authorization, answer) in [
+        for (authorization, expected) in [
             (Some("Bearer reader"), Ok(())),
             (Some("bearer  reader "), Ok(())),
             (None, Err(Denied::Unauthorized)),
@@ -286,10 +286,10 @@ mod tests {
             (Some("Bearer broken"), Err(Denied::AuthenticationFailed)),
             (Some("Bearer unlucky"), Err(Denied::AuthorizationFailed("unlucky".into()))),
         ] {
-            assert_eq!(check(&access, authorization, Method::GET).await, answer, "{authorization:?}");
+            assert_eq!(check(&access, authorization, Method::GET).await, expected, "{authorization:?}");
         }
-        let answer = check(&access, Some("Bearer reader"), Method::DELETE).await;
-        assert_eq!(answer, Err(Denied::Forbidden("reader".into())), "only get is allowed");
+        let result = check(&access, Some("Bearer reader"), Method::DELETE).await;
+        assert_eq!(result, Err(Denied::Forbidden("reader".into())), "only get is allowed");
         let long = format!("Bearer {}", "x".repeat(MAX_TOKEN_LENGTH + 1));
         assert_eq!(check(&access, Some(&long), Method::GET).await, Err(Denied::Unauthorized));
     }

@@ -89,8 +89,8 @@ impl Certificate {
     /// When a name is not valid in a certificate.
     pub fn self_signed(names: &[&str]) -> Result<Self, TlsError> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names)?;
-        Self::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())
+        let generated = rcgen::generate_simple_self_signed(names)?;
+        Self::from_pem(generated.cert.pem().as_bytes(), generated.signing_key.serialize_pem().as_bytes())
     }
 
     /// Waits until `folder` contains a usable certificate, then reloads it until `shutdown`.
@@ -277,9 +277,9 @@ mod tests {
     use crate::metrics::Metrics;
 
     fn write_pair(folder: &Path, name: &str) {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        std::fs::write(folder.join("tls.crt"), made.cert.pem()).unwrap();
-        std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        let generated = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(folder.join("tls.crt"), generated.cert.pem()).unwrap();
+        std::fs::write(folder.join("tls.key"), generated.signing_key.serialize_pem()).unwrap();
     }
 
     #[tokio::test]
