@@ -217,7 +217,7 @@ pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Fa
     api(&suite).replace(SECRET, &PostParams::default(), &spoilt).await?;
     wait_for("it to be replaced", PATIENCE, || secret(&suite), |secret| text(secret, "tls.crt") != "garbage")
         .await?;
-    one.logs("tls.crt holds no PEM data").await?;
+    one.logs("tls.crt contains no PEM data").await?;
     each_answers(&suite, &[&one]).await?;
     drop(one);
 
@@ -228,7 +228,7 @@ pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Fa
     }))?;
     let foreign = api(&suite).create(&PostParams::default(), &foreign).await?;
     let mut other = suite.installation.start(&How::default()).await?;
-    other.logs("was made by somebody else").await?;
+    other.logs("belongs to another client").await?;
     holds_for(
         "it not being ready",
         Duration::from_secs(2),

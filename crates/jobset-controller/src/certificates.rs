@@ -6,7 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::{Client, api::ApiResource};
 use manager_runtime::{
-    certificates::{Keeper, State, Target, Times, Wanted},
+    certificates::{Rotator, State, Target, Times, Wanted},
     metrics::Metrics,
     probes::Readiness,
     tls::Certificate,
@@ -52,7 +52,7 @@ pub(crate) async fn obtain(
             Some(certificate)
         }
         CertificateSource::Internal(names) => {
-            let mut state = names.keeper().start(client, shutdown.clone());
+            let mut state = names.rotator().start(client, shutdown.clone());
             let certificate = loop {
                 let known = state.borrow_and_update().clone();
                 tell(&known, readiness);
@@ -70,7 +70,7 @@ pub(crate) async fn obtain(
     }
 }
 
-/// Ends with the keeper, which ends with the process.
+/// Ends with the rotator, which ends with the process.
 async fn follow(mut state: watch::Receiver<State>, certificate: Certificate, readiness: Readiness) {
     while state.changed().await.is_ok() {
         let known = state.borrow_and_update().clone();
@@ -92,9 +92,9 @@ fn tell(state: &State, readiness: &Readiness) {
 }
 
 impl Internal {
-    fn keeper(&self) -> Keeper {
+    fn rotator(&self) -> Rotator {
         let target = |resource, name: &str| Target { resource, name: name.to_owned() };
-        Keeper {
+        Rotator {
             wanted: Wanted {
                 namespace: self.namespace.clone(),
                 secret: self.secret.clone(),

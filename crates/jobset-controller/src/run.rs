@@ -103,7 +103,7 @@ async fn serve_admission(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let Some(certificate) = certificate.await else { return Ok(()) };
-    let server = Server::bind(address).await.context("webhook.port")?.with_farewell(FAREWELL);
+    let server = Server::bind(address).await.context("webhook.port")?.with_drain_period(FAREWELL);
     readiness.met_while_reachable("webhook", server.address());
     info!(address = %server.address(), "serving admission");
     server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")

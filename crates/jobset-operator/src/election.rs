@@ -1,4 +1,4 @@
-//! How long the operator holds its Lease: as OpenShift asks of its operators, by the topology of the cluster.
+//! Timings of the operator's leader election. OpenShift prescribes them for each topology of the control plane.
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
@@ -6,9 +6,9 @@ use manager_runtime::leader::Timings;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// An API server may be away for more than a minute, and another replica takes over in less than three.
+/// The leader tolerates an API server outage of over a minute, and another replica takes over within three.
 const HIGHLY_AVAILABLE: Timings = timings(137, 107, 26);
-/// The one node may restart, with its API server.
+/// The leader tolerates a restart of the only node, with its API server.
 const SINGLE_REPLICA: Timings = timings(270, 240, 60);
 
 const fn timings(lease_duration: u64, renew_deadline: u64, retry_period: u64) -> Timings {
@@ -19,17 +19,16 @@ const fn timings(lease_duration: u64, renew_deadline: u64, retry_period: u64) ->
     }
 }
 
-/// The timings for this cluster. One that cannot tell what it is, such as plain Kubernetes, counts as highly
-/// available.
+/// The timings for this cluster. A cluster without OpenShift's Infrastructure counts as highly available.
 pub async fn timings_of(client: &Client) -> Timings {
     let kind = GroupVersionKind::gvk("config.openshift.io", "v1", "Infrastructure");
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
     match api.get_opt("cluster").await {
         Ok(infrastructure) => of_infrastructure(infrastructure.as_ref()),
-        // The API itself is not there.
+        // The API does not exist.
         Err(kube::Error::Api(status)) if status.code == 404 => HIGHLY_AVAILABLE,
         Err(error) => {
-            warn!(%error, "cannot read the topology of the control plane: electing as on a highly available one");
+            warn!(%error, "cannot read the topology of the control plane, using timings for high availability");
             HIGHLY_AVAILABLE
         }
     }
@@ -38,7 +37,7 @@ pub async fn timings_of(client: &Client) -> Timings {
 fn of_infrastructure(infrastructure: Option<&DynamicObject>) -> Timings {
     let topology = infrastructure.and_then(|it| it.data.pointer("/status/controlPlaneTopology")?.as_str());
     if topology == Some("SingleReplica") {
-        info!("a single replica of the control plane: the leader election waits longer for it");
+        info!("the control plane has a single replica, using longer timings for leader election");
         SINGLE_REPLICA
     } else {
         HIGHLY_AVAILABLE
@@ -51,7 +50,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_a_single_replica_waits_longer() {
+    fn only_a_single_replica_has_longer_timings() {
         let of = |status: serde_json::Value| {
             let object = json!({"metadata": {"name": "cluster"}, "status": status});
             of_infrastructure(Some(&serde_json::from_value(object).unwrap()))

@@ -1,13 +1,13 @@
-//! The JobSet operator: it installs the JobSet controller (the *operand*), keeps it as it should be, and says how
-//! it is.
+//! The JobSet operator. It installs the JobSet controller (the *operand*), keeps it in its desired state, and reports
+//! its status.
 //!
 //! ```text
-//! observe/   watches -> Observed      the JobSetOperator, the objects we manage, the APIs that exist, certificates
-//! desired/   Observed -> objects      pure: what should exist, in the order in which it is applied
-//! act/       objects -> API requests  server-side apply of what differs, prune, one status
+//! observe/   watches -> Observed      the JobSetOperator, managed objects, served APIs, certificates
+//! desired/   Observed -> objects      pure functions: the desired objects, in apply order
+//! act/       objects -> API requests  server-side apply of objects that differ, pruning, status
 //! ```
 //!
-//! [`rbac`] is the one table of who may do what; [`names`] the one list of names.
+//! [`rbac`] contains all RBAC rules, and [`names`] the names of all objects.
 
 pub mod act;
 pub mod desired;

@@ -21,9 +21,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing::{error, info};
 
-/// Where a pod finds the namespace that it runs in.
+/// File with the namespace of the pod.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Installs the JobSet controller in a cluster and keeps it as the JobSetOperator named `cluster` asks.
+
+/// Installs and manages the JobSet controller in a cluster, as the JobSetOperator named `cluster` specifies.
 #[derive(Parser)]
 #[command(name = "jobset-operator", version, arg_required_else_help = true)]
 struct Command {
@@ -35,39 +36,39 @@ struct Command {
 enum Subcommands {
     /// Run the operator.
     ///
-    /// It waits for the JobSetOperator named `cluster` and does what its `spec.managementState` says: Managed (or
-    /// nothing) installs the JobSet controller and repairs it, Unmanaged touches nothing, Removed takes it away.
-    /// The JobSet API stays while any JobSet exists. How it is, is told in the status and the events of the
-    /// JobSetOperator:
+    /// The operator waits for the JobSetOperator named `cluster` and follows its `spec.managementState`: Managed (the
+    /// default) installs and repairs the JobSet controller, Unmanaged changes nothing, Removed deletes the JobSet
+    /// controller. The JobSet CRD stays while any JobSet exists. The operator reports in the status and the events of
+    /// the JobSetOperator:
     ///
     ///   kubectl describe jobsetoperator cluster
     ///
-    /// The image of the JobSet controller is read from the environment variable `OPERAND_IMAGE`.
+    /// The environment variable `OPERAND_IMAGE` sets the image of the JobSet controller.
     #[command(verbatim_doc_comment)]
     Operator(Options),
 }
 
 #[derive(Args)]
 struct Options {
-    /// Kubeconfig of the cluster. Without it, the pod's service account, else $KUBECONFIG or ~/.kube/config.
+    /// Kubeconfig of the cluster. Defaults to the pod's service account, $KUBECONFIG or ~/.kube/config.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Namespace of operator and JobSet controller. Without it, the pod's own, else openshift-jobset-operator.
+    /// Namespace of operator and JobSet controller. Defaults to the pod's namespace, or openshift-jobset-operator.
     #[arg(long)]
     namespace: Option<String>,
-    /// Where /healthz and /readyz are served; 0 switches them off.
+    /// Address of /healthz and /readyz; 0 disables them.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = ":8081")]
     listen: String,
-    /// Where /metrics is served over HTTPS to whom the API server lets in; 0 switches it off.
+    /// Address of /metrics over HTTPS, for clients that the API server authorizes; 0 disables it.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = ":8443")]
     metrics_bind_address: String,
-    /// Folder of tls.crt and tls.key for the metrics. While they are not there, a self-signed certificate serves.
+    /// Folder of tls.crt and tls.key for /metrics. While they do not exist, the certificate is self-signed.
     #[arg(long, value_name = "FOLDER", default_value = "/var/run/secrets/serving-cert")]
     metrics_cert_dir: PathBuf,
     /// Image of the JobSet controller.
     #[arg(long, value_name = "IMAGE", env = "OPERAND_IMAGE", hide_env_values = true)]
     operand_image: Option<String>,
-    /// Name of this replica, for the leader's Lease and for events. Without it, the name of the host.
+    /// Name of this replica in the Lease and in events. Defaults to the name of the host.
     #[arg(long, value_name = "NAME", env = "POD_NAME", hide_env_values = true)]
     pod_name: Option<String>,
 }
@@ -94,11 +95,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let metrics_address = probes::bind_address(&options.metrics_bind_address)
         .map_err(|error| anyhow::anyhow!("--metrics-bind-address {error}"))?;
     let namespace = namespace(&options)?;
-    let metrics = Metrics::new().context("cannot make the metrics")?;
+    let metrics = Metrics::new().context("cannot register the metrics")?;
     let client = connect(options.kubeconfig.as_deref(), &metrics, names::OPERATOR).await?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, "starting");
 
-    let readiness = Readiness::new([("api-server", "the API server has not answered yet")]);
+    let readiness = Readiness::new([("api-server", "the API server has not responded yet")]);
     if let Some(address) = listen {
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
         tokio::spawn(async move {
@@ -112,7 +113,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
 
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
-    info!(version = version.git_version, "the API server answers");
+    info!(version = version.git_version, "connected to the API server");
     readiness.met("api-server");
     let tls_profile = facts::read_tls_profile(&client).await;
     if let Some(address) = metrics_address {
@@ -160,25 +161,25 @@ async fn run(options: Options) -> anyhow::Result<()> {
         tls_profile,
     };
     let operator = Operator::start(client, settings, instance, log, &metrics, leadership.fence(), &shutdown)
-        .context("cannot make the metrics")?;
+        .context("cannot register the metrics")?;
     tokio::select! {
         () = shutdown::finish(&shutdown, operator.run(shutdown.clone())) => {}
-        // Another replica leads from now on; this process starts over as a follower.
+        // Another replica leads now. This process exits, and its pod restarts as a follower.
         () = leadership.lost() => info!("leader election lost"),
     }
     leadership.release().await;
     Ok(())
 }
 
-/// TLS of the operator's own server, as the cluster wants it.
+/// TLS options of the operator's own server, from the cluster's TLS profile.
 fn tls_options(profile: Option<&TlsSecurityProfile>) -> TlsOptions {
-    // A profile that cannot be followed is told in the JobSetOperator's status.
+    // The status of the JobSetOperator reports an unsupported profile.
     let tls =
         profile.map(|profile| tls_profile::settings(profile).unwrap_or_else(|_| tls_profile::intermediate()));
     tls.and_then(|tls| TlsOptions::parse(&tls.min_version, &tls.cipher_suites).ok()).unwrap_or_default()
 }
 
-/// The proxy that OLM tells the operator of.
+/// The proxy that OLM sets in the operator's environment.
 fn proxy() -> ProxySettings {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     ProxySettings {
@@ -211,7 +212,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn the_command_line_is_valid() {
         Command::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! What the operator tells Prometheus beside what every controller does.
+//! Metrics of the operator, in addition to those of every controller.
 
 use crate::observe::Observed;
 use jobset_api::jobset_operator::JobSetOperatorStatus;
@@ -14,10 +14,10 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// Adds them to the metrics of the process.
+    /// Registers the gauges.
     ///
     /// # Errors
-    /// When a metric of one of these names exists.
+    /// When a metric with one of these names exists.
     pub fn new(metrics: &Metrics) -> prometheus::Result<Self> {
         let gauge = |name: &str, help: &str, labels: &[&str]| {
             metrics.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
@@ -25,18 +25,18 @@ impl Gauges {
         Ok(Self {
             conditions: gauge(
                 "jobset_operator_condition",
-                "Conditions of the JobSetOperator: 1 for the status that each has",
+                "Conditions of the JobSetOperator: 1 for the current status of each condition, 0 for the other",
                 &["type", "status"],
             )?,
             expirations: gauge(
                 "jobset_operator_certificate_expiration_timestamp_seconds",
-                "When the certificate in a Secret of the JobSet controller ends",
+                "Expiration time of the certificate in a Secret of the JobSet controller, in seconds since 1970",
                 &["secret"],
             )?,
         })
     }
 
-    /// Tells the conditions.
+    /// Sets the gauges of the conditions.
     pub(crate) fn conditions(&self, status: &JobSetOperatorStatus) {
         for condition in &status.conditions {
             for value in ["True", "False"] {
@@ -46,7 +46,7 @@ impl Gauges {
         }
     }
 
-    /// Tells how long the certificates last.
+    /// Sets the expiration times of the certificates.
     pub(crate) fn certificates(&self, observed: &Observed) {
         self.expirations.reset();
         for (name, secret) in &observed.secrets {
@@ -65,7 +65,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_condition_has_one_status_and_a_secret_that_is_gone_no_end() {
+    fn a_condition_has_one_status_and_a_deleted_secret_no_metric() {
         let metrics = Metrics::new().unwrap();
         let gauges = Gauges::new(&metrics).unwrap();
         let condition =

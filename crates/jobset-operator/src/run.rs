@@ -1,4 +1,4 @@
-//! The operator's loop: one pass per change, until the process ends.
+//! The operator's control loop: it reconciles after each change, until the process ends.
 
 use crate::act::{Actor, status as act_status};
 use crate::desired::plan::{Mode, Plan, Problem, Settings, plan};
@@ -21,8 +21,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// Longest pause before the operator tries again what failed.
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// The longest delay before a retry.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(15);
 
 /// The operator.
 pub struct Operator {
@@ -38,22 +38,22 @@ pub struct Operator {
     metrics: ControllerMetrics,
 }
 
-/// What came of a pass.
+/// The result of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
-    /// All is as it should be, and stays so for this long without a change.
-    Settled(Option<Duration>),
-    /// Something failed.
+enum ReconcileResult {
+    /// Nothing failed. Reconcile again after this delay, if any.
+    Done(Option<Duration>),
+    /// Something failed. Retry.
     Failed,
-    /// The process has to start anew.
-    StartAnew,
+    /// The process must restart.
+    Restart,
 }
 
 impl Operator {
-    /// Starts to watch. `instance` names this process in events.
+    /// Starts the watches. `instance` is the name of this process in events.
     ///
     /// # Errors
-    /// When a metric of the operator's own has a name that is taken.
+    /// When a metric cannot be registered.
     pub fn start(
         client: Client,
         settings: Settings,
@@ -91,7 +91,7 @@ impl Operator {
         })
     }
 
-    /// Works until `shutdown`, or until the cluster's TLS profile changes: servers keep the TLS they began with.
+    /// Reconciles until `shutdown`, or until the cluster's TLS profile changes: running servers keep their TLS options.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let index = Arc::clone(&self.index);
         self.metrics.workers(1);
@@ -102,39 +102,39 @@ impl Operator {
                 () = index.queue.next() => {}
             }
             let running = self.metrics.begin();
-            match self.pass().await {
-                Pass::Settled(look_again) => {
+            match self.reconcile().await {
+                ReconcileResult::Done(requeue_after) => {
                     running.end(Outcome::Success);
                     index.queue.done(&());
-                    if let Some(delay) = look_again {
+                    if let Some(delay) = requeue_after {
                         index.queue.add_after((), delay);
                     }
                 }
-                Pass::Failed => {
+                ReconcileResult::Failed => {
                     running.end(Outcome::Error);
                     let delay = index.queue.retry(&());
-                    index.queue.add_after((), LONGEST_RETRY);
-                    debug!(?delay, "trying again");
+                    index.queue.add_after((), MAX_RETRY_DELAY);
+                    debug!(?delay, "reconcile failed, requeued");
                 }
-                Pass::StartAnew => return,
+                ReconcileResult::Restart => return,
             }
         }
     }
 
-    /// Brings the cluster one step nearer to what is wanted.
-    async fn pass(&mut self) -> Pass {
+    /// Brings the cluster closer to the desired state.
+    async fn reconcile(&mut self) -> ReconcileResult {
         let (observed, unsynced) = self.index.snapshot();
-        // What is optional may fail, but is waited for until it is known that it does.
+        // An optional watch may fail. The operator waits until it has synced or failed.
         if unsynced.iter().any(|unsynced| !unsynced.optional || unsynced.error.is_none()) {
             return if self.report_unsynced(&observed, &unsynced).await {
-                Pass::Settled(None)
+                ReconcileResult::Done(None)
             } else {
-                Pass::Failed
+                ReconcileResult::Failed
             };
         }
         if self.settings.tls_profile != observed.facts.tls_profile {
-            info!("the cluster's TLS profile changed: starting anew to serve with it");
-            return Pass::StartAnew;
+            info!("the cluster's TLS profile changed, restarting to apply it");
+            return ReconcileResult::Restart;
         }
         let operator = observed.operator.clone();
         if let Some(operator) = &operator {
@@ -144,20 +144,20 @@ impl Operator {
         let mut plan = match plan(&self.settings, &observed, began) {
             Ok(plan) => plan,
             Err(error) => {
-                // The templates are part of the program: a version that cannot fill them in never will.
-                warn!(%error, "cannot say what should exist");
-                return Pass::Failed;
+                // The templates are part of the program, so this error is a defect.
+                warn!(%error, "cannot render the desired objects");
+                return ReconcileResult::Failed;
             }
         };
         plan.problems.extend(watch_failures(&unsynced));
         self.log_mode(plan.mode);
         let mut failures = Vec::new();
         if let Some(operator) = operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
-            failures = self.actor.carry_out(&plan, &observed, operator).await;
+            failures = self.actor.execute(&plan, &observed, operator).await;
         }
         failures.extend(self.retire_api(&plan, &observed).await);
         for failure in &failures {
-            warn!(object = %failure.key, error = failure.message, "failed");
+            warn!(object = %failure.key, error = failure.message, "cannot write the object");
         }
         let reported = match operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
             Some(operator) => self.report(operator, &plan, &failures).await,
@@ -165,25 +165,25 @@ impl Operator {
         };
         self.gauges.certificates(&self.index.snapshot().0);
         if !failures.is_empty() || !reported {
-            return Pass::Failed;
+            return ReconcileResult::Failed;
         }
         let until = plan.look_again.map(|at| began.duration_until(at));
-        Pass::Settled(until.map(|until| until.try_into().unwrap_or_default()))
+        ReconcileResult::Done(until.map(|until| until.try_into().unwrap_or_default()))
     }
 
-    /// Deletes the JobSet API when its time has come, and otherwise waits for the last JobSet.
+    /// Deletes the JobSet CRD if it is no longer needed, or waits for the deletion of the last JobSet.
     async fn retire_api(&self, plan: &Plan, observed: &Observed) -> Option<Failure> {
         if !plan.delete_unused_api {
-            self.observer.follow_jobsets(false);
+            self.observer.watch_jobsets(false);
             return None;
         }
-        // Watched before they are counted: a JobSet that is deleted in between wakes the next pass.
-        self.observer.follow_jobsets(true);
+        // The watch starts before the check, so the deletion of the last JobSet after the check requeues.
+        self.observer.watch_jobsets(true);
         let key = || ObjectKey::new("CustomResourceDefinition", crate::names::JOBSET_CRD);
         match self.actor.delete_api_if_unused(observed).await {
-            Ok(gone) => {
-                if gone {
-                    self.observer.follow_jobsets(false);
+            Ok(deleted) => {
+                if deleted {
+                    self.observer.watch_jobsets(false);
                 }
                 None
             }
@@ -191,21 +191,21 @@ impl Operator {
         }
     }
 
-    /// Says how it is. Objects may have changed while the plan was carried out, so that they are looked at again.
+    /// Updates the status. The execution of the plan may have changed objects, so this takes a new snapshot.
     async fn report(&self, operator: &JobSetOperator, plan: &Plan, failures: &[Failure]) -> bool {
         let (observed, _) = self.index.snapshot();
         let new = status(&self.settings, &observed, plan, failures, operator, &now());
-        self.tell(operator, new).await
+        self.store_status(operator, new).await
     }
 
-    async fn tell(&self, operator: &JobSetOperator, new: JobSetOperatorStatus) -> bool {
+    async fn store_status(&self, operator: &JobSetOperator, new: JobSetOperatorStatus) -> bool {
         self.gauges.conditions(&new);
         if !act_status::differs(operator, &new) {
             return true;
         }
         match act_status::write(&self.client, operator, &new).await {
             Ok(Some(stored)) => {
-                self.actor.announcer().status_changed(operator, &new);
+                self.actor.recorder().status_changed(operator, &new);
                 self.index.status_written(stored);
                 true
             }
@@ -217,11 +217,11 @@ impl Operator {
         }
     }
 
-    /// Without the whole picture nothing is done. That a watch cannot start is told, or it would never be noticed.
+    /// Reports watches that fail. The operator changes nothing before all watches have synced.
     async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> bool {
         if let (Some(operator), Some(problem)) = (observed.operator.as_deref(), watch_failures(unsynced)) {
             let new = status_of_the_unseen(&self.settings, observed, problem, operator, &now());
-            return self.tell(operator, new).await;
+            return self.store_status(operator, new).await;
         }
         true
     }
@@ -231,29 +231,29 @@ impl Operator {
             return;
         }
         match mode {
-            Mode::Absent => info!("no JobSetOperator named {SINGLETON}: waiting for one"),
+            Mode::Absent => info!("waiting for a JobSetOperator named {SINGLETON}"),
             Mode::Managed => info!("managing the operand"),
-            Mode::Unmanaged => info!("the JobSetOperator is unmanaged: touching nothing"),
+            Mode::Unmanaged => info!("the JobSetOperator is Unmanaged, changing nothing"),
             Mode::Removed => info!("removing the operand"),
         }
     }
 
     fn set_log_level(&mut self, operator: &JobSetOperator) {
-        let wanted = operator.spec.operator_log_level.clone().unwrap_or(LogLevel::Normal);
-        // Empty means Normal, and so does whatever this version does not know.
-        let wanted = if matches!(wanted, LogLevel::Unknown(_)) { LogLevel::Normal } else { wanted };
-        if wanted == self.log_level {
+        let level = operator.spec.operator_log_level.clone().unwrap_or(LogLevel::Normal);
+        // An empty or unknown level means Normal.
+        let level = if matches!(level, LogLevel::Unknown(_)) { LogLevel::Normal } else { level };
+        if level == self.log_level {
             return;
         }
-        self.log.set(match wanted {
+        self.log.set(match level {
             LogLevel::Debug => Level::Debug,
             LogLevel::Trace => Level::Trace,
             LogLevel::TraceAll => Level::TraceAll,
             LogLevel::Normal | LogLevel::Unknown(_) => Level::Info,
         });
-        info!(from = %self.log_level, to = %wanted, "log level changed");
-        self.actor.announcer().log_level_changed(operator, self.log_level.as_str(), wanted.as_str());
-        self.log_level = wanted;
+        info!(from = %self.log_level, to = %level, "log level changed");
+        self.actor.recorder().log_level_changed(operator, self.log_level.as_str(), level.as_str());
+        self.log_level = level;
     }
 }
 
@@ -264,7 +264,7 @@ fn watch_failures(unsynced: &[Unsynced]) -> Option<Problem> {
     (!messages.is_empty()).then(|| Problem { reason: "WatchFailed", message: messages.join("\n") })
 }
 
-/// Now, to the second, as Kubernetes stores times: a status read back equals the one written.
+/// The current time in whole seconds. Kubernetes stores no fractions, and a stored status must equal the written one.
 fn now() -> Time {
     let now = Timestamp::now();
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))

@@ -1,4 +1,4 @@
-//! The desired objects, compared with files that a person reviewed. `UPDATE_GOLDEN=1 cargo test` rewrites them.
+//! Compares the desired objects with reviewed golden files. `UPDATE_GOLDEN=1 cargo test` rewrites the files.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use serde_json::json;
 
-/// As the operator applies them. Every name and hash differs, so that a swapped one shows.
+/// Inputs of the operator. Every name and hash differs, so that the test detects swapped ones.
 fn managed() -> Inputs {
     Inputs {
         owner: Some(OwnerReference {
@@ -42,7 +42,7 @@ fn managed() -> Inputs {
     }
 }
 
-/// With everything that an administrator and an OpenShift cluster can ask for, and certificates of the operator's.
+/// Inputs with all settings of an administrator and of an OpenShift cluster, and with certificates of the operator.
 fn tuned() -> Inputs {
     let quantities = |all: &[(&str, &str)]| {
         all.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned()))).collect()
@@ -81,7 +81,7 @@ fn tuned() -> Inputs {
     }
 }
 
-/// As they are generated for plain Kubernetes.
+/// Inputs of the generated manifests for plain Kubernetes.
 fn plain() -> Inputs {
     Inputs::plain("jobset-system", "registry.example/operand@sha256:0123")
 }
@@ -94,7 +94,7 @@ fn name(object: &DynamicObject) -> &str {
     object.metadata.name.as_deref().unwrap()
 }
 
-/// Compares with a golden file. The JobSet CRD is left out: it is a generated file of its own.
+/// Compares with a golden file. The JobSet CRD is excluded, because it is a generated file itself.
 fn compare(file: &str, objects: &[DynamicObject]) {
     let objects = objects.iter().filter(|object| kind(object) != "CustomResourceDefinition");
     let text =
@@ -104,29 +104,29 @@ fn compare(file: &str, objects: &[DynamicObject]) {
         std::fs::write(&path, &text).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap();
-    for (number, (got, wanted)) in text.lines().zip(golden.lines()).enumerate() {
-        assert_eq!(got, wanted, "{path}:{}", number + 1);
+    for (number, (actual, expected)) in text.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(actual, expected, "{path}:{}", number + 1);
     }
     assert_eq!(text.lines().count(), golden.lines().count(), "{path}");
 }
 
 #[test]
-fn managed_objects() {
+fn managed_objects_match_the_golden_file() {
     compare("managed.yaml", &objects(&managed()).unwrap());
 }
 
 #[test]
-fn tuned_objects() {
+fn tuned_objects_match_the_golden_file() {
     compare("tuned.yaml", &objects(&tuned()).unwrap());
 }
 
 #[test]
-fn plain_objects() {
+fn plain_objects_match_the_golden_file() {
     compare("plain.yaml", &objects(&plain()).unwrap());
 }
 
 #[test]
-fn objects_of_the_operator() {
+fn operator_objects_match_the_golden_file() {
     let inputs = OperatorInputs {
         namespace: "ns-of-operator".into(),
         operator_image: "registry.example/operator:v1".into(),
@@ -136,7 +136,7 @@ fn objects_of_the_operator() {
 }
 
 #[test]
-fn everything_is_owned_but_the_crd_and_nothing_blocks_the_owner() {
+fn every_object_except_the_crd_has_an_owner_and_does_not_block_its_deletion() {
     for object in objects(&managed()).unwrap() {
         let owners = object.metadata.owner_references.clone().unwrap_or_default();
         if kind(&object) == "CustomResourceDefinition" {
@@ -150,10 +150,10 @@ fn everything_is_owned_but_the_crd_and_nothing_blocks_the_owner() {
 }
 
 #[test]
-fn what_an_object_needs_stands_before_it() {
+fn objects_follow_the_objects_that_they_need() {
     let all = objects(&managed()).unwrap();
-    let position = |wanted: &str, called: &str| {
-        all.iter().position(|object| kind(object) == wanted && name(object) == called).unwrap()
+    let position = |expected: &str, called: &str| {
+        all.iter().position(|object| kind(object) == expected && name(object) == called).unwrap()
     };
     let deployment = position("Deployment", "jobset-controller-manager");
     for (kind, name) in [
@@ -174,13 +174,13 @@ fn what_an_object_needs_stands_before_it() {
         deployment < position("ValidatingWebhookConfiguration", "jobset-validating-webhook-configuration")
     );
     assert!(deployment < position("NetworkPolicy", "jobset-controller-manager"));
-    // What a cluster may not have comes last.
+    // Objects of optional APIs are last.
     assert_eq!(position("ServiceMonitor", "jobset-controller-manager-metrics-monitor"), all.len() - 4);
     assert_eq!(position("PrometheusRule", "jobset-controller-manager-alerts"), all.len() - 1);
 }
 
 #[test]
-fn every_object_that_can_be_written_is_granted_by_name() {
+fn the_operator_may_write_every_object_by_name() {
     use jobset_operator::rbac::{operator_cluster_rules, operator_rules};
     for object in objects(&managed()).unwrap().into_iter().chain(objects(&tuned()).unwrap()) {
         let types = object.types.clone().unwrap();

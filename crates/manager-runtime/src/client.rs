@@ -1,4 +1,4 @@
-//! The way to the API server.
+//! Creates the Kubernetes client, and sets the backoff of its watches.
 
 use crate::{logging::in_one_line, metrics::Metrics, version};
 use axum::{
@@ -20,26 +20,26 @@ use std::{
 use thiserror::Error;
 use tower::{BoxError, util::MapResponseLayer};
 
-/// Why there is no way.
+/// Why no client can be created.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The file that was named cannot be used.
+    /// The kubeconfig file is unusable.
     #[error("--kubeconfig {0}")]
     Kubeconfig(PathBuf, #[source] KubeconfigError),
-    /// No file was named, and nothing else tells of a cluster.
-    #[error("found no cluster: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account")]
+    /// No kubeconfig, and no service account of a pod.
+    #[error("found no cluster: set --kubeconfig or KUBECONFIG, or run in a pod with a service account")]
     NoCluster(#[source] InferConfigError),
-    /// What the configuration asks for cannot be done.
-    #[error("cannot make a client of the cluster's configuration")]
+    /// The configuration is invalid.
+    #[error("cannot create a client from the cluster configuration")]
     Client(#[source] kube::Error),
 }
 
-/// A client by the file that is named; without one by `$KUBECONFIG`, by the service account of the pod, or by
-/// `~/.kube/config`. Its requests are counted, and name `program`: the API server notes it as the manager of the
-/// fields that they write. Nothing is asked of the API server yet.
+/// Creates a client from the kubeconfig file, or else from `$KUBECONFIG`, the service account of the pod, or
+/// `~/.kube/config`. The client counts its requests. Its user agent is `program`, which the API server records as the
+/// default field manager. The function sends no request.
 ///
-/// Requests are not tried again here, but where it is known how urgent they are: by the
-/// [`Writer`](crate::writer::Writer) and by watches.
+/// The client does not retry requests. Callers that know how urgent a request is retry it: the
+/// [`Writer`](crate::writer::Writer) and watches.
 pub async fn connect(
     kubeconfig: Option<&Path>,
     metrics: &Metrics,
@@ -58,10 +58,10 @@ pub async fn connect(
     config.default_retry = false;
     let counted = metrics.requests(config.cluster_url.authority().map_or("", |host| host.as_str()));
     let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
-    Ok(builder.with_layer(&counted).with_layer(&MapResponseLayer::new(tell_when_to_retry)).build())
+    Ok(builder.with_layer(&counted).with_layer(&MapResponseLayer::new(retry_after_to_status)).build())
 }
 
-/// The configuration that is found where none is named. A pod's own comes before a file in a home folder.
+/// The configuration without `--kubeconfig`. The service account of a pod takes precedence over `~/.kube/config`.
 async fn infer() -> Result<Config, ConnectError> {
     if std::env::var_os("KUBECONFIG").is_none()
         && let Ok(config) = Config::incluster()
@@ -71,13 +71,13 @@ async fn infer() -> Result<Config, ConnectError> {
     Config::infer().await.map_err(ConnectError::NoCluster)
 }
 
-/// What an error says to a person: of a refusal, the API server's own sentence.
+/// The message of an error in one line. For a response of the API server, that is the server's own message.
 pub fn api_message(error: &kube::Error) -> String {
     in_one_line(error)
 }
 
-/// Pauses of a watch that is interrupted, half of each at random: short at first, and never long, so that an API
-/// server that was away is followed again within seconds. What kube offers grows to half a minute, and stays there.
+/// Backoff of a watch that fails, half of each delay random. Short delays let watches resume seconds after the API
+/// server returns. The backoff of the kube crate grows to half a minute.
 #[derive(Clone, Debug)]
 pub struct WatchBackoff {
     pause: Duration,
@@ -87,8 +87,8 @@ pub struct WatchBackoff {
 impl WatchBackoff {
     const SHORTEST: Duration = Duration::from_millis(200);
     const LONGEST: Duration = Duration::from_secs(3);
-    /// A watch that was not interrupted for so long is well.
-    const WELL: Duration = Duration::from_secs(30);
+    /// A watch without a failure for this long starts again with the shortest delay.
+    const STABLE: Duration = Duration::from_secs(30);
 }
 
 impl Default for WatchBackoff {
@@ -101,7 +101,7 @@ impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        if self.last.elapsed() > Self::WELL {
+        if self.last.elapsed() > Self::STABLE {
             self.pause = Self::SHORTEST;
         }
         self.last = Instant::now();
@@ -112,28 +112,30 @@ impl Iterator for WatchBackoff {
 }
 
 impl Backoff for WatchBackoff {
-    /// Does nothing: a watch that begins anew counts as a success, and every try is a beginning.
+    /// Does nothing. The kube crate calls it after every restart of a watch, even if the watch then fails.
     fn reset(&mut self) {}
 }
 
-/// Puts the header `Retry-After` of a refusal into the status that errors are made of. The API server's own limits
-/// answer with that header and no status.
-fn tell_when_to_retry<B>(answer: Response<B>) -> Response<Body>
+/// Copies the header `Retry-After` into the status of an error response. API Priority and Fairness sends that header
+/// without a status.
+fn retry_after_to_status<B>(response: Response<B>) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let code = answer.status();
-    let seconds =
-        answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    let code = response.status();
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
     let is_status =
-        answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
     let Some(seconds) = seconds.filter(|_| code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS)
     else {
-        return answer.map(Body::new);
+        return response.map(Body::new);
     };
     if is_status {
-        return answer.map(Body::new);
+        return response.map(Body::new);
     }
     let status = json!({
         "kind": "Status",
@@ -144,7 +146,7 @@ where
         "message": code.canonical_reason().unwrap_or("try again later"),
         "details": {"retryAfterSeconds": seconds},
     });
-    let (mut head, _) = answer.into_parts();
+    let (mut head, _) = response.into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(head, Body::from(status.to_string()))
 }
@@ -155,13 +157,13 @@ mod tests {
     use futures::FutureExt;
     use tower::{ServiceBuilder, service_fn};
 
-    async fn error_of(answer: Response<Body>) -> Box<kube::core::Status> {
-        let answer = std::sync::Arc::new(std::sync::Mutex::new(Some(answer)));
+    async fn error_of(response: Response<Body>) -> Box<kube::core::Status> {
+        let response = std::sync::Arc::new(std::sync::Mutex::new(Some(response)));
         let service = service_fn(move |_: axum::http::Request<kube::client::Body>| {
-            let answer = answer.lock().unwrap().take().unwrap();
-            async move { Ok::<_, BoxError>(answer) }.boxed()
+            let response = response.lock().unwrap().take().unwrap();
+            async move { Ok::<_, BoxError>(response) }.boxed()
         });
-        let layered = ServiceBuilder::new().map_response(tell_when_to_retry).service(service);
+        let layered = ServiceBuilder::new().map_response(retry_after_to_status).service(service);
         match Client::new(layered, "default").apiserver_version().await {
             Err(kube::Error::Api(status)) => status,
             other => panic!("{other:?}"),
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_never_waits_long() {
+    fn the_delay_of_a_watch_is_limited() {
         let mut backoff = WatchBackoff::default();
         for whole in [200, 400, 800, 1600, 3000, 3000] {
             let pause = backoff.next().unwrap().as_millis();
@@ -177,24 +179,25 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next().unwrap() > WatchBackoff::SHORTEST);
-        backoff.last -= WatchBackoff::WELL * 2;
+        backoff.last -= WatchBackoff::STABLE * 2;
         assert!(backoff.next().unwrap() <= WatchBackoff::SHORTEST);
     }
 
     #[tokio::test]
-    async fn when_to_retry_stands_in_the_error() {
+    async fn the_error_contains_retry_after() {
         let bare =
             Response::builder().status(429).header("Retry-After", "7").header("Content-Type", "text/plain");
         let error =
             error_of(bare.body(Body::from("Too many requests, please try again later.\n")).unwrap()).await;
         assert_eq!((error.code, error.details.unwrap().retry_after_seconds), (429, 7));
 
-        let status = json!({"kind": "Status", "code": 503, "message": "in their own words"}).to_string();
-        let worded = Response::builder().status(503).header("Retry-After", "7");
-        let worded = worded.header("Content-Type", "application/json").body(Body::from(status)).unwrap();
-        assert_eq!(error_of(worded).await.message, "in their own words");
+        let status = json!({"kind": "Status", "code": 503, "message": "message of the server"}).to_string();
+        let with_status = Response::builder().status(503).header("Retry-After", "7");
+        let with_status =
+            with_status.header("Content-Type", "application/json").body(Body::from(status)).unwrap();
+        assert_eq!(error_of(with_status).await.message, "message of the server");
 
-        let silent = Response::builder().status(500).body(Body::from("oops")).unwrap();
-        assert_eq!(error_of(silent).await.details.map(|details| details.retry_after_seconds), None);
+        let without = Response::builder().status(500).body(Body::from("oops")).unwrap();
+        assert_eq!(error_of(without).await.details.map(|details| details.retry_after_seconds), None);
     }
 }

@@ -1,21 +1,21 @@
-//! What any manager process needs, and knows nothing of JobSets.
+//! The parts that every Kubernetes manager process needs. Nothing here depends on JobSets.
 //!
-//! | module | what it gives |
+//! | module | contents |
 //! |---|---|
-//! | [`certificates`] | certificates of our own making, for webhooks |
-//! | [`client`] | the way to the API server |
-//! | [`logging`] | one subscriber, whose level can change while the process runs |
+//! | [`certificates`] | issues and rotates the serving certificates of webhooks |
+//! | [`client`] | connects to the API server |
+//! | [`logging`] | the log subscriber, whose level can change at run time |
 //! | [`shutdown`] | a token that SIGTERM or SIGINT cancels; a second signal ends the process |
 //! | [`probes`] | liveness and readiness over plain HTTP |
-//! | [`metrics`] | what dashboards show, served over HTTPS to whom the API server lets in |
-//! | [`server`] | HTTP and HTTPS within limits |
-//! | [`tls`] | certificates that may change while they are served, TLS versions and cipher suites |
-//! | [`leader`] | a Lease that one replica holds |
-//! | [`queue`] | the keys that wait for a reconcile: each once, never two at a time, failures backed off |
-//! | [`writer`] | requests to the API server, bounded in flight and in rate |
+//! | [`metrics`] | Prometheus metrics over HTTPS; the API server authenticates and authorizes each scrape |
+//! | [`server`] | HTTP and HTTPS servers with limits for each client |
+//! | [`tls`] | serving certificates that reload, TLS versions and cipher suites |
+//! | [`leader`] | leader election with a Lease |
+//! | [`queue`] | the work queue: each key once, never two reconciles of one key, backoff after failures |
+//! | [`writer`] | write requests to the API server, limited in number and rate |
 //! | `traces` | spans for an OpenTelemetry collector (cargo feature `opentelemetry`) |
-//! | [`version`] | what this program is built from |
-//! | [`events`] | Kubernetes events, sent beside the reconcile |
+//! | [`version`] | version and build of the program |
+//! | [`events`] | Kubernetes events, sent in the background |
 
 pub mod certificates;
 pub mod client;
@@ -33,13 +33,13 @@ pub mod traces;
 pub mod version;
 pub mod writer;
 
-/// Chooses the TLS implementation of the whole process. Call it first in `main`.
+/// Installs the TLS implementation of the process. Call it first in `main`.
 pub fn install_crypto_provider() {
-    // A second call finds a provider in place, which is the same one.
+    // The only error is that a provider is installed, and that provider is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// Name of this host: in a pod, the pod's name. Empty when the system does not tell.
+/// The name of this host, which in a pod is the pod's name. Empty when the system call fails.
 pub fn hostname() -> String {
     hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

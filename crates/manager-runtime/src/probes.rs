@@ -1,13 +1,13 @@
 //! Liveness and readiness over plain HTTP, for the kubelet, with the paths and bodies of controller-runtime.
 //!
-//! | path | when well | otherwise |
+//! | path | healthy | unhealthy |
 //! |---|---|---|
-//! | `/readyz` | `ok` | 500, each check, `reason withheld`: anybody may ask |
+//! | `/readyz` | `ok` | 500, each check, `reason withheld`, because the endpoint needs no authentication |
 //! | `/readyz?verbose` | each check | the same |
-//! | `/readyz?exclude=readyz` | `ok`, whatever the check says | |
+//! | `/readyz?exclude=readyz` | `ok`, whatever the result of the check | |
 //! | `/readyz/readyz` | `ok` | 500 and the reason |
 //!
-//! The reason also goes to the log, once for each change.
+//! The process also logs the reason, once for each change.
 
 use crate::server::{ServeError, Server};
 use axum::{
@@ -35,19 +35,19 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// How long our own server may take to answer.
-const LONGEST_DIAL: Duration = Duration::from_secs(5);
-/// How long its answer holds, however many ask.
-const DIAL_HOLDS: Duration = Duration::from_secs(1);
+/// Timeout of a TLS handshake with the process's own server.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the result of a handshake is cached.
+const DIAL_TTL: Duration = Duration::from_secs(1);
 
-/// What the readiness probe answers from: a set of named conditions, each not met until it is.
+/// The state of the readiness probe: a set of named conditions. Each is unmet at first.
 #[derive(Clone)]
 pub struct Readiness(Arc<Shared>);
 
 struct Shared {
     conditions: Mutex<Vec<Condition>>,
-    /// What was told last.
-    told: Mutex<Result<(), String>>,
+    /// The result that was logged last.
+    logged: Mutex<Result<(), String>>,
     dialled: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
@@ -60,33 +60,33 @@ struct Condition {
 enum State {
     Met,
     Missing(String),
-    /// Met when TLS is spoken at this address.
+    /// Met if a TLS handshake at this address succeeds.
     Reachable(SocketAddr),
 }
 
 impl Readiness {
-    /// Waits for each of `conditions`, given as its name and what is missing while it is not met.
+    /// Creates the conditions, all unmet. Each has a name, and a message for as long as it is unmet.
     pub fn new(conditions: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         let conditions = conditions.into_iter();
         let unmet = conditions.map(|(name, why)| Condition { name, state: State::Missing(why.to_owned()) });
         Self(Arc::new(Shared {
             conditions: Mutex::new(unmet.collect()),
-            told: Mutex::new(Err(String::new())),
+            logged: Mutex::new(Err(String::new())),
             dialled: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// The condition `name` is met.
+    /// Sets the condition `name` to met.
     pub fn met(&self, name: &str) {
         self.set(name, State::Met);
     }
 
-    /// The condition `name` is not met, because of `why`.
+    /// Sets the condition `name` to unmet, because of `why`.
     pub fn missing(&self, name: &str, why: impl Into<String>) {
         self.set(name, State::Missing(why.into()));
     }
 
-    /// The condition `name` is met whenever the process's own server at `address` speaks TLS.
+    /// Meets the condition `name` whenever the process's own server at `address` completes a TLS handshake.
     pub fn met_while_reachable(&self, name: &str, address: SocketAddr) {
         self.set(name, State::Reachable(address));
     }
@@ -98,7 +98,10 @@ impl Readiness {
         }
     }
 
-    /// What is missing, if anything.
+    /// Checks all conditions.
+    ///
+    /// # Errors
+    /// When conditions are unmet, with their messages.
     pub async fn check(&self) -> Result<(), String> {
         let conditions: Vec<(&str, State)> =
             lock(&self.0.conditions).iter().map(|c| (c.name, c.state.clone())).collect();
@@ -115,9 +118,9 @@ impl Readiness {
             }
         }
         let result = if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) };
-        let mut told = lock(&self.0.told);
-        if *told != result {
-            told.clone_from(&result);
+        let mut logged = lock(&self.0.logged);
+        if *logged != result {
+            logged.clone_from(&result);
             match &result {
                 Ok(()) => info!("ready"),
                 Err(reason) => info!(reason, "not ready"),
@@ -126,15 +129,15 @@ impl Readiness {
         result
     }
 
-    /// A real handshake, at most one at a time.
+    /// Tries a TLS handshake, at most one at a time.
     async fn dial(&self, address: SocketAddr) -> Result<(), String> {
         let mut dialled = self.0.dialled.lock().await;
-        if let Some((_, result)) = dialled.as_ref().filter(|(at, _)| at.elapsed() < DIAL_HOLDS) {
+        if let Some((_, result)) = dialled.as_ref().filter(|(at, _)| at.elapsed() < DIAL_TTL) {
             return result.clone();
         }
-        let result = match timeout(LONGEST_DIAL, handshake(address)).await {
+        let result = match timeout(DIAL_TIMEOUT, handshake(address)).await {
             Ok(answered) => answered.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer within {LONGEST_DIAL:?}")),
+            Err(_) => Err(format!("no response within {DIAL_TIMEOUT:?}")),
         };
         *dialled = Some((Instant::now(), result.clone()));
         result
@@ -146,7 +149,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn handshake(address: SocketAddr) -> std::io::Result<()> {
-    // Who listens on all addresses does so on the loopback one, which every pod has, whatever its other family.
+    // A server that listens on all addresses also listens on IPv4 loopback, which every pod has.
     let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
     let stream = TcpStream::connect((ip, address.port())).await?;
     let provider = CryptoProvider::get_default()
@@ -156,16 +159,16 @@ async fn handshake(address: SocketAddr) -> std::io::Result<()> {
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config)).connect(ServerName::from(ip), stream).await.map(drop)
 }
 
-/// Takes any certificate whose key the server has: the question is whether it answers, not what it is called.
+/// Accepts every certificate. The probe checks only that the server responds.
 #[derive(Debug)]
-struct AnyName(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -200,12 +203,12 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// One probe: a path, and under it the one check that it has.
+/// One probe: a path with one check.
 struct Probe {
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     path: String,
     check: &'static str,
-    /// None: as long as it can answer, all is well.
+    /// None: the check always succeeds.
     readiness: Option<Readiness>,
 }
 
@@ -217,30 +220,30 @@ impl Probe {
         }
     }
 
-    /// The answer to the path of the check alone.
-    async fn answer_check(&self) -> Response {
+    /// The response for the path of the check.
+    async fn check_response(&self) -> Response {
         match self.result().await {
             Ok(()) => text(StatusCode::OK, "ok"),
             Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
         }
     }
 
-    /// The answer to the path itself.
-    async fn answer(&self, query: &[(String, String)]) -> Response {
+    /// The response for the path of the probe.
+    async fn response(&self, query: &[(String, String)]) -> Response {
         let excluded = |check: &str| query.iter().any(|(key, value)| key == "exclude" && value == check);
         let unknown: Vec<String> = query
             .iter()
             .filter(|(key, value)| key == "exclude" && value != self.check)
             .map(|(_, value)| format!("{value:?}"))
             .collect();
-        let (line, well) = if excluded(self.check) {
+        let (line, healthy) = if excluded(self.check) {
             (format!("[+]{} excluded: ok", self.check), true)
         } else if self.result().await.is_ok() {
             (format!("[+]{} ok", self.check), true)
         } else {
             (format!("[-]{} failed: reason withheld", self.check), false)
         };
-        if well && !query.iter().any(|(key, _)| key == "verbose") {
+        if healthy && !query.iter().any(|(key, _)| key == "verbose") {
             return text(StatusCode::OK, "ok");
         }
         let warning = if unknown.is_empty() {
@@ -249,7 +252,7 @@ impl Probe {
             format!("warn: some health checks cannot be excluded: no matches for {}\n", unknown.join(","))
         };
         let (code, verdict) =
-            if well { (StatusCode::OK, "passed") } else { (StatusCode::INTERNAL_SERVER_ERROR, "failed") };
+            if healthy { (StatusCode::OK, "passed") } else { (StatusCode::INTERNAL_SERVER_ERROR, "failed") };
         text(code, format!("{line}\n{warning}healthz check {verdict}\n"))
     }
 }
@@ -259,7 +262,7 @@ fn text(code: StatusCode, body: impl Into<String>) -> Response {
     (code, headers, body.into()).into_response()
 }
 
-/// The paths are the user's: they may be anything, and so are compared rather than routed.
+/// The paths come from the configuration and may contain routing syntax, so the handler compares them as text.
 fn router(live_path: &str, ready_path: &str, readiness: Readiness) -> Router {
     let probe = |path: &str, check, readiness| Probe {
         path: path.trim_end_matches('/').to_owned(),
@@ -271,20 +274,20 @@ fn router(live_path: &str, ready_path: &str, readiness: Readiness) -> Router {
     Router::new().fallback(async move |uri: Uri, Query(query): Query<Vec<(String, String)>>| {
         let path = uri.path().trim_end_matches('/');
         if let Some(probe) = probes.iter().find(|probe| probe.path == path) {
-            return probe.answer(&query).await;
+            return probe.response(&query).await;
         }
         let is_check = |probe: &&Probe| path.strip_prefix(&probe.path) == Some(&format!("/{}", probe.check));
         match probes.iter().find(is_check) {
-            Some(probe) => probe.answer_check().await,
+            Some(probe) => probe.check_response().await,
             None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         }
     })
 }
 
-/// Answers `live_path` with 200 while the process runs and `ready_path` by `readiness`, until `shutdown`.
+/// Serves the liveness probe at `live_path` and the readiness probe at `ready_path` until `shutdown`.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When the server cannot bind the address.
 pub async fn serve(
     address: SocketAddr,
     live_path: &str,
@@ -295,11 +298,11 @@ pub async fn serve(
     Server::bind(address).await?.serve(router(live_path, ready_path, readiness), shutdown).await
 }
 
-/// Reads a bind address as Kubernetes programs write it: `:8081` means all addresses of both families, `0`
-/// or an empty text means that the server is switched off.
+/// Parses a bind address in the syntax of Kubernetes programs: `:8081` means all IPv4 and IPv6 addresses, and `0` or
+/// an empty text disables the server.
 ///
 /// # Errors
-/// When it is neither, with the value and an example.
+/// When the text is invalid, with the value and an example.
 pub fn bind_address(text: &str) -> Result<Option<SocketAddr>, String> {
     match text {
         "" | "0" => Ok(None),
@@ -324,7 +327,7 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn readiness_names_what_is_missing() {
+    async fn readiness_returns_the_messages_of_unmet_conditions() {
         let ready = Readiness::new([
             ("certificates", "certificates are not ready"),
             ("caches", "caches are filling"),
@@ -339,18 +342,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_is_reachable_when_it_speaks_tls() {
+    async fn a_server_is_reachable_when_a_tls_handshake_succeeds() {
         let ready = || Readiness::new([("webhook", "webhook server has not been started yet")]);
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = server.address();
         let unreachable = ready();
         assert_eq!(unreachable.check().await, Err("webhook server has not been started yet".into()));
-        // Something listens, and says nothing that is TLS.
-        let silent = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        unreachable.met_while_reachable("webhook", silent.address());
+        // This server listens, and does not use TLS.
+        let plain = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        unreachable.met_while_reachable("webhook", plain.address());
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
-        tokio::spawn(silent.serve(Router::new(), stop.clone()));
+        tokio::spawn(plain.serve(Router::new(), stop.clone()));
         let error = unreachable.check().await.unwrap_err();
         assert!(error.starts_with("webhook server is not reachable: "), "{error}");
 
@@ -407,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_two_paths_will_do() {
+    async fn any_two_paths_are_valid() {
         for (live, ready) in
             [("/", "/healthz"), ("/healthz", "/healthz/healthz"), ("/{x}", "/*y"), ("/a/", "/")]
         {

@@ -1,6 +1,6 @@
-//! HTTP and HTTPS servers that slow, large and many clients cannot hold up.
+//! HTTP and HTTPS servers with limits, so that slow clients, large requests and many connections cannot block them.
 //!
-//! They speak HTTP/1.1 only: the API server and Prometheus do as well, and what is not spoken cannot be abused.
+//! They support HTTP/1.1 only. The API server and Prometheus support it, and attacks on HTTP/2 are impossible.
 
 use crate::tls::{Certificate, TlsOptions};
 use axum::{
@@ -34,39 +34,39 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{debug, warn};
 
-/// How long open connections may take to finish at the end.
+/// How long open connections may take to finish during shutdown.
 const GRACE: Duration = Duration::from_secs(10);
-/// Connections that wait to be accepted (Linux: net.core.somaxconn may lower it).
+/// Connections that wait to be accepted (net.core.somaxconn may lower the number).
 const BACKLOG: i32 = 1024;
-/// How often it is told that connections are turned away.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+/// The shortest time between two warnings about rejected connections.
+const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Why a server cannot be started.
+/// Why a server cannot start.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The address cannot be listened on.
+    /// The server cannot bind the address.
     #[error("cannot serve on {0}: {1}")]
     Bind(SocketAddr, #[source] io::Error),
-    /// The options leave nothing to serve.
+    /// The TLS options leave nothing to serve.
     #[error("cannot serve TLS: {0}")]
     Options(#[from] rustls::Error),
 }
 
-/// What a client may take. The defaults are meant for API servers, which keep connections for 90 seconds, and wait
-/// for a webhook at most 30.
+/// Limits for clients. The defaults suit API servers, which keep connections open for 90 seconds and wait at most 30
+/// seconds for a webhook.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; one more is closed at once.
+    /// Open connections. The server closes further ones at once.
     pub connections: usize,
-    /// For the TLS handshake, and from then to the end of the first request's headers.
+    /// Time for the TLS handshake, and again for the headers of the first request.
     pub first_request: Duration,
-    /// Between two requests, and for the headers of the second and later ones.
+    /// Time between two requests, including the headers of the later one.
     pub idle: Duration,
-    /// For the body of a request and the answer to it.
+    /// Time for the body of a request and its response.
     pub request: Duration,
-    /// For data that was sent to be taken by the client.
+    /// Time for the client to acknowledge data.
     pub unread: Duration,
-    /// Size of a request's headers.
+    /// Size of the headers of a request, in bytes.
     pub headers: usize,
 }
 
@@ -83,13 +83,13 @@ impl Default for Limits {
     }
 }
 
-/// Listens, on IPv6 for both families, whatever the system's default is.
+/// Listens on the address. An IPv6 socket also accepts IPv4, whatever the default of the system is.
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // A server that starts again need not wait until its former connections are forgotten.
+    // A restarted server need not wait until connections of the previous process time out.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -97,26 +97,26 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Whether the kernel has no IPv6, or was told not to use it.
+/// Whether the kernel has no IPv6, or IPv6 is disabled.
 fn no_ipv6(error: &io::Error) -> bool {
     // Linux: EAFNOSUPPORT
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
-/// A server that listens already.
+/// A server that already listens.
 pub struct Server {
     address: SocketAddr,
     listener: TcpListener,
     limits: Limits,
-    farewell: Duration,
+    drain_period: Duration,
 }
 
 impl Server {
-    /// Listens; on `[::]` for IPv4 as well, and for it alone where there is no IPv6. Clients that come before it
-    /// serves wait.
+    /// Listens on the address. `[::]` includes IPv4, and means IPv4 alone on a host without IPv6. Clients that connect
+    /// before the server serves wait.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the server cannot bind the address.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let unusable = |error| ServeError::Bind(address, error);
         let listener = match listen(address) {
@@ -127,24 +127,24 @@ impl Server {
         };
         let listener = listener.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        Ok(Self { address, listener, limits: Limits::default(), farewell: Duration::ZERO })
+        Ok(Self { address, listener, limits: Limits::default(), drain_period: Duration::ZERO })
     }
 
-    /// With these limits instead of the default ones.
+    /// Replaces the default limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// Serves on for this long when it is asked to end, and has each client that it answers come back on another
-    /// connection. Whoever is led here by a Service learns a moment late that it ends; and a connection that is
-    /// closed while a request is on its way loses that request.
+    /// Keeps serving for this long after `shutdown`, and sends `Connection: close` with each response. Clients of a
+    /// Service learn with a delay that the pod terminates, and a request on a connection that the server closes is
+    /// lost.
     #[must_use]
-    pub fn with_farewell(self, farewell: Duration) -> Self {
-        Self { farewell, ..self }
+    pub fn with_drain_period(self, drain_period: Duration) -> Self {
+        Self { drain_period, ..self }
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -154,7 +154,7 @@ impl Server {
     /// # Errors
     /// When the listening socket fails.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) -> Result<(), ServeError> {
-        let (address, acceptor) = (self.address, Bounded::new(&self.limits));
+        let (address, acceptor) = (self.address, ConnectionLimit::new(&self.limits));
         let router = self.within_limits(router, shutdown.clone()).into_make_service();
         let served = self.http(shutdown).acceptor(acceptor).serve(router).await;
         served.map_err(|error| ServeError::Bind(address, error))
@@ -175,7 +175,7 @@ impl Server {
         let address = self.address;
         let acceptor = RustlsAcceptor::new(config)
             .handshake_timeout(self.limits.first_request)
-            .acceptor(Bounded::new(&self.limits));
+            .acceptor(ConnectionLimit::new(&self.limits));
         let router = self.within_limits(router, shutdown.clone()).into_make_service();
         let served = self.http(shutdown).acceptor(acceptor).serve(router).await;
         served.map_err(|error| ServeError::Bind(address, error))
@@ -202,7 +202,7 @@ impl Server {
         let stop = handle.clone();
         tokio::spawn(async move {
             shutdown.cancelled().await;
-            sleep(self.farewell).await;
+            sleep(self.drain_period).await;
             stop.graceful_shutdown(Some(GRACE));
         });
         let mut server = axum_server::Server::from_listener(self.listener)
@@ -215,55 +215,59 @@ impl Server {
     }
 }
 
-/// Accepts so many connections at a time, and closes the others: a client that is told at once can go elsewhere.
+/// Limits the number of connections, and closes further ones at once, so that their clients can try another replica.
 #[derive(Clone)]
-struct Bounded {
-    places: Arc<Semaphore>,
+struct ConnectionLimit {
+    permits: Arc<Semaphore>,
     limits: Limits,
-    told: Arc<Mutex<Option<Instant>>>,
+    last_warning: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Bounded {
+impl ConnectionLimit {
     fn new(limits: &Limits) -> Self {
-        Self { places: Arc::new(Semaphore::new(limits.connections)), limits: *limits, told: Arc::default() }
+        Self {
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            limits: *limits,
+            last_warning: Arc::default(),
+        }
     }
 
-    fn tell(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
-            *told = Some(Instant::now());
-            warn!(connections = self.limits.connections, "too many connections, closing new ones");
+    fn warn(&self) {
+        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
+            *last = Some(Instant::now());
+            warn!(connections = self.limits.connections, "connection limit reached, closing new connections");
         }
     }
 }
 
-impl<S: Send + 'static> Accept<TcpStream, S> for Bounded {
+impl<S: Send + 'static> Accept<TcpStream, S> for ConnectionLimit {
     type Stream = TcpStream;
-    type Service = Placed<S>;
-    type Future = BoxFuture<'static, io::Result<(TcpStream, Placed<S>)>>;
+    type Service = Permitted<S>;
+    type Future = BoxFuture<'static, io::Result<(TcpStream, Permitted<S>)>>;
 
     fn accept(&self, stream: TcpStream, inner: S) -> Self::Future {
-        let bounded = self.clone();
+        let limit = self.clone();
         Box::pin(async move {
-            let Ok(place) = bounded.places.clone().try_acquire_owned() else {
-                bounded.tell();
+            let Ok(permit) = limit.permits.clone().try_acquire_owned() else {
+                limit.warn();
                 return Err(io::Error::other("too many connections"));
             };
             stream.set_nodelay(true)?;
-            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(bounded.limits.unread))?;
-            Ok((stream, Placed { inner, _place: Arc::new(place) }))
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limit.limits.unread))?;
+            Ok((stream, Permitted { inner, _permit: Arc::new(permit) }))
         })
     }
 }
 
-/// What serves one connection, and so lives as long as that.
+/// The service of one connection. It keeps the permit as long as the connection is open.
 #[derive(Clone)]
-struct Placed<S> {
+struct Permitted<S> {
     inner: S,
-    _place: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
-impl<R, S: Service<R>> Service<R> for Placed<S> {
+impl<R, S: Service<R>> Service<R> for Permitted<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -329,53 +333,53 @@ mod tests {
         }
     }
 
-    /// All that comes until the server closes, which it must within ten seconds; and how long that took.
+    /// Reads until the server closes the connection, within ten seconds. Returns the text and the elapsed time.
     async fn until_closed(stream: &mut TcpStream) -> (String, Duration) {
         let since = Instant::now();
         let mut text = Vec::new();
-        // A connection that is reset is closed as well.
+        // A reset also closes the connection.
         let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut text)).await.expect("closed");
         (String::from_utf8(text).unwrap(), since.elapsed())
     }
 
     async fn ask(stream: &mut TcpStream) -> String {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        let mut answer = [0; 512];
-        let length = stream.read(&mut answer).await.unwrap();
-        String::from_utf8(answer[..length].to_vec()).unwrap()
+        let mut response = [0; 512];
+        let length = stream.read(&mut response).await.unwrap();
+        String::from_utf8(response[..length].to_vec()).unwrap()
     }
 
     #[tokio::test]
-    async fn who_is_answered_at_the_end_comes_back_on_another_connection() {
-        let farewell = Duration::from_secs(1);
-        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_farewell(farewell);
+    async fn a_server_drains_connections_during_shutdown() {
+        let drain_period = Duration::from_secs(1);
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_drain_period(drain_period);
         let (address, stop) = (server.address(), CancellationToken::new());
         let router = Router::new().route("/", get(|| async { "hello" }));
         let task = tokio::spawn(server.serve(router, stop.clone()));
         let mut open = TcpStream::connect(address).await.unwrap();
         assert!(!ask(&mut open).await.contains("connection: close"));
         stop.cancel();
-        let told = ask(&mut open).await;
-        assert!(told.contains("200 OK") && told.contains("connection: close"), "{told}");
+        let response = ask(&mut open).await;
+        assert!(response.contains("200 OK") && response.contains("connection: close"), "{response}");
         assert_eq!(until_closed(&mut open).await.0, "");
         let mut late = TcpStream::connect(address).await.unwrap();
-        assert!(ask(&mut late).await.contains("200 OK"), "new connections are taken still");
+        assert!(ask(&mut late).await.contains("200 OK"), "the server still accepts new connections");
         timeout(Duration::from_secs(5), task).await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
-    async fn all_addresses_are_those_of_both_families() {
+    async fn the_unspecified_address_includes_ipv4_and_ipv6() {
         let server = Server::bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
         let port = server.address().port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        // Where the machine has IPv6.
+        // Only on a machine with IPv6.
         if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
             TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
         }
     }
 
     #[tokio::test]
-    async fn slow_headers_end_the_connection() {
+    async fn slow_headers_close_the_connection() {
         let served = served().await;
         let mut stream = served.connect().await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
@@ -385,12 +389,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_may_be_kept_for_a_while() {
+    async fn an_idle_connection_stays_open_until_the_limit() {
         let served = served().await;
         let mut stream = served.connect().await;
         assert!(ask(&mut stream).await.ends_with("hello"));
         tokio::time::sleep(LIMITS.first_request).await;
-        assert!(ask(&mut stream).await.ends_with("hello"), "longer than the first request may take");
+        assert!(
+            ask(&mut stream).await.ends_with("hello"),
+            "the limit of the first request no longer applies"
+        );
         let (text, after) = until_closed(&mut stream).await;
         assert!(text.is_empty(), "{text}");
         assert!(after >= LIMITS.idle.mul_f32(0.9), "{after:?}");
@@ -408,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_does_not_come_is_not_waited_for() {
+    async fn a_slow_body_times_out() {
         let served = served().await;
         let mut stream = served.connect().await;
         stream
@@ -421,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_large_is_not_read() {
+    async fn a_large_body_is_refused() {
         let served = served().await;
         let mut stream = served.connect().await;
         let head = "POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
@@ -432,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_is_closed_and_leaves_room_when_others_go() {
+    async fn connections_over_the_limit_are_closed_until_another_one_ends() {
         let served = served().await;
         let mut open = Vec::new();
         for _ in 0..LIMITS.connections {
@@ -443,25 +450,25 @@ mod tests {
         let (text, after) = until_closed(&mut served.connect().await).await;
         assert!(text.is_empty() && after < LIMITS.first_request, "{text} {after:?}");
         drop(open.pop());
-        there_is_a_place(&served).await;
+        a_connection_is_served(&served).await;
     }
 
     #[tokio::test]
-    async fn who_does_not_read_does_not_keep_the_place() {
+    async fn a_client_that_does_not_read_is_disconnected() {
         let served = served().await;
         let mut open = Vec::new();
         for _ in 0..LIMITS.connections {
             let mut stream = served.connect().await;
             stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-            // The answer has begun; it is more than the buffers on the way hold.
+            // The response has begun. It is larger than the buffers between server and client.
             stream.readable().await.unwrap();
             open.push(stream);
         }
-        there_is_a_place(&served).await;
+        a_connection_is_served(&served).await;
     }
 
-    /// Connects again and again until it is served.
-    async fn there_is_a_place(served: &Served) {
+    /// Connects until the server responds.
+    async fn a_connection_is_served(served: &Served) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let mut stream = served.connect().await;
@@ -470,13 +477,13 @@ mod tests {
             {
                 return;
             }
-            assert!(Instant::now() < deadline, "the places stay taken");
+            assert!(Instant::now() < deadline, "the server still rejects connections");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     #[tokio::test]
-    async fn it_ends_when_asked_to() {
+    async fn a_server_ends_with_shutdown() {
         let served = served().await;
         let mut stream = served.connect().await;
         assert!(ask(&mut stream).await.ends_with("hello"));

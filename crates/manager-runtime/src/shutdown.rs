@@ -1,4 +1,4 @@
-//! The end of the process: asked for by SIGTERM or SIGINT, insisted on by a second one.
+//! Graceful shutdown after SIGTERM or SIGINT, and immediate exit after a second signal.
 
 use std::time::Duration;
 use tokio::{
@@ -8,19 +8,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How long work that was begun may go on. With what follows (a lease is given back), the end comes within the ten
-/// seconds that a pod gets.
+/// How long work in progress may continue. Together with the release of the Lease, the process ends within the ten
+/// seconds that its pod has.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// Does `work`, which takes nothing new on when `shutdown` comes, and leaves what of it is not done in time then.
+/// Runs `work`, which starts nothing new after `shutdown`, and drops it if it takes too long then.
 pub async fn finish(shutdown: &CancellationToken, work: impl Future<Output = ()>) {
-    let too_late = async {
+    let deadline = async {
         shutdown.cancelled().await;
         sleep(GRACE).await;
     };
     tokio::select! {
         () = work => {}
-        () = too_late => warn!(after = ?GRACE, "leaving work undone"),
+        () = deadline => warn!(after = ?GRACE, "shutdown deadline exceeded, dropping unfinished work"),
     }
 }
 
@@ -32,13 +32,13 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let token = CancellationToken::new();
-    let asked = token.clone();
+    let cancelled = token.clone();
     tokio::spawn(async move {
         let first = tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
         info!(signal = first, "shutting down");
-        asked.cancel();
+        cancelled.cancel();
         let second = tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
-        warn!(signal = second, "second signal: ending at once");
+        warn!(signal = second, "second signal, exiting at once");
         std::process::exit(1);
     });
     Ok(token)

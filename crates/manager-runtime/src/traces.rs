@@ -1,12 +1,12 @@
-//! Spans for an OpenTelemetry collector: one for each reconcile, with its requests below it.
+//! Exports spans to an OpenTelemetry collector: one for each reconcile, with its requests as children.
 //!
-//! The environment says where to, by the names that OpenTelemetry has given:
+//! The standard environment variables of OpenTelemetry configure the export:
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the collector, OTLP over HTTP; nothing is sent without one of the two |
-//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | what this process is called |
-//! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | how many traces are kept |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the collector, OTLP over HTTP; without either variable the process exports nothing |
+//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | name and attributes of this process |
+//! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | sampling |
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::SpanExporter;
@@ -17,7 +17,7 @@ use tracing_subscriber::{Layer, filter::dynamic_filter_fn, registry::LookupSpan}
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// The layer that sends spans on; none when the environment names no collector, or one that makes no sense.
+/// The layer that exports spans, or None if the environment names no collector or an invalid one.
 pub(crate) fn layer<S>() -> Option<impl Layer<S>>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -26,11 +26,11 @@ where
     if !named("OTEL_EXPORTER_OTLP_ENDPOINT") && !named("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
         return None;
     }
-    // There is no log yet to tell it in.
+    // The log does not exist yet.
     let exporter = SpanExporter::builder()
         .with_http()
         .build()
-        .map_err(|error| eprintln!("no traces: the collector in the environment cannot be used: {error}"))
+        .map_err(|error| eprintln!("cannot export traces: invalid OTEL_EXPORTER_OTLP_* variables: {error}"))
         .ok()?;
     let mut resource = Resource::builder();
     if !named("OTEL_SERVICE_NAME") {
@@ -42,19 +42,19 @@ where
         SdkTracerProvider::builder().with_resource(resource.build()).with_batch_exporter(exporter).build();
     let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
     let _ = PROVIDER.set(provider);
-    // The client makes a span of each request. Those of watches and of the exporter itself belong to no reconcile.
-    let ours = dynamic_filter_fn(|metadata, context| {
+    // The client creates a span for each request. Spans of watches and of the exporter belong to no reconcile.
+    let reconcile_spans = dynamic_filter_fn(|metadata, context| {
         metadata.is_span()
             && (metadata.name() == "reconcile"
                 || (metadata.name() == "HTTP" && context.lookup_current().is_some()))
     });
-    Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours))
+    Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(reconcile_spans))
 }
 
-/// Sends what has not been sent yet. To be called at the end of the process.
+/// Exports the remaining spans. Call it before the process exits.
 pub fn flush() {
     if let Some(provider) = PROVIDER.get() {
-        // A collector that is gone is no reason to fail.
+        // An unreachable collector must not change the exit code.
         let _ = provider.shutdown();
     }
 }

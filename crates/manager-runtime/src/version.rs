@@ -1,21 +1,21 @@
-//! What this program is: its version, the commit it was built from, and what it is built with.
+//! Version and build information: version, commit, platform, libraries.
 
 use std::sync::LazyLock;
 
-/// Version of the programs, all of which are released together.
+/// Version of all programs, which are released together.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Commit that the build was told of in the environment variable `GIT_COMMIT`; builds of a working tree are not
-/// told, so that a commit does not make everything compile anew.
+/// Commit of the build, from the environment variable `GIT_COMMIT`. Development builds do not set the variable,
+/// because each new commit would then recompile this crate.
 pub const COMMIT: &str = match option_env!("GIT_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
 
-/// Libraries that decide how the program talks to a cluster.
+/// Libraries that determine how the program communicates with a cluster.
 const LIBRARIES: [&str; 6] = ["aws-lc-rs", "k8s-openapi", "kube", "rcgen", "rustls", "tokio"];
 
-/// All of it, a line a fact, as `--version` prints it.
+/// The output of `--version`: one fact per line.
 pub fn long() -> &'static str {
     static LONG: LazyLock<String> = LazyLock::new(|| {
         let libraries = LIBRARIES.iter().filter_map(|name| {
@@ -41,16 +41,16 @@ pub fn platform() -> String {
     format!("{}/{architecture}", std::env::consts::OS)
 }
 
-/// How `program` calls itself in its requests to the API server.
+/// The user agent of `program` in requests to the API server.
 pub fn user_agent(program: &str) -> String {
     let commit = COMMIT.get(..7).unwrap_or(COMMIT);
     format!("{program}/v{VERSION} ({}) {commit}", platform())
 }
 
-/// The version of a package in a Cargo.lock; the newest where there are several.
+/// The version of a package in a Cargo.lock; the newest if there are several.
 fn locked_version<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
-    let wanted = format!("name = \"{name}\"");
-    let lines = lock.lines().zip(lock.lines().skip(1)).filter(|(line, _)| *line == wanted);
+    let name_line = format!("name = \"{name}\"");
+    let lines = lock.lines().zip(lock.lines().skip(1)).filter(|(line, _)| *line == name_line);
     lines.filter_map(|(_, next)| next.strip_prefix("version = \"")?.strip_suffix('"')).last()
 }
 
@@ -59,14 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_library_is_named_with_its_version() {
+    fn the_version_lists_every_library() {
         for name in LIBRARIES {
             assert!(long().lines().any(|line| line.starts_with(&format!("{name}: "))), "{name}: {}", long());
         }
     }
 
     #[test]
-    fn user_agent_is_one_line_of_known_parts() {
+    fn the_user_agent_starts_with_program_and_version() {
         assert!(
             user_agent("jobset").starts_with(&format!("jobset/v{VERSION} (linux/")),
             "{}",

@@ -1,4 +1,4 @@
-//! Certificates change under a hundred requests a second, as the kubelet changes a mounted Secret, and none fails.
+//! At a hundred requests a second, certificates rotate the way the kubelet updates a mounted Secret. No request fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use axum::{Router, routing::get};
@@ -42,16 +42,16 @@ struct Pair {
 }
 
 fn pair() -> Pair {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let generated = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
     Pair {
-        certificate: made.cert.der().clone(),
-        certificate_pem: made.cert.pem(),
-        key_pem: made.signing_key.serialize_pem(),
+        certificate: generated.cert.der().clone(),
+        certificate_pem: generated.cert.pem(),
+        key_pem: generated.signing_key.serialize_pem(),
     }
 }
 
-/// `tls.crt` is a link to `..data/tls.crt`, and `..data` a link to a folder that is named by a time: the kubelet
-/// writes a new folder and swings `..data`.
+/// `tls.crt` is a link to `..data/tls.crt`, and `..data` is a link to a folder with a timestamp as its name. The
+/// kubelet writes a new folder and replaces `..data`.
 fn mount(folder: &Path, version: &str, pair: &Pair) {
     let new = folder.join(version);
     std::fs::create_dir(&new).unwrap();
@@ -86,9 +86,9 @@ impl Client {
 
 async fn ask(stream: &mut TlsStream<TcpStream>) -> std::io::Result<()> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: webhook.test\r\n\r\n").await?;
-    let mut answer = [0; 512];
-    let length = stream.read(&mut answer).await?;
-    let text = String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned();
+    let mut response = [0; 512];
+    let length = stream.read(&mut response).await?;
+    let text = String::from_utf8_lossy(response.get(..length).unwrap_or_default()).into_owned();
     if text.ends_with("hello") { Ok(()) } else { Err(std::io::Error::other(text)) }
 }
 
@@ -119,13 +119,13 @@ async fn no_request_fails_while_certificates_change() {
     }
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let client = Client { connector: Arc::new(config).into(), address };
-    let mut standing = client.connect().await.unwrap();
+    let mut open = client.connect().await.unwrap();
 
-    let asked = Arc::new(AtomicUsize::new(0));
+    let requests = Arc::new(AtomicUsize::new(0));
     let failures: Arc<Mutex<Vec<String>>> = Arc::default();
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        let (client, asked, failures) = (client.clone(), asked.clone(), failures.clone());
+        let (client, requests, failures) = (client.clone(), requests.clone(), failures.clone());
         clients.spawn(async move {
             let mut ticks = interval(EVERY);
             loop {
@@ -134,12 +134,12 @@ async fn no_request_fails_while_certificates_change() {
                 if let Err(error) = result.await {
                     failures.lock().unwrap().push(error.to_string());
                 }
-                asked.fetch_add(1, Ordering::Relaxed);
+                requests.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
 
-    let begun = Instant::now();
+    let started = Instant::now();
     for (version, pair) in [("..2026_01_02", &pairs[1]), ("..2026_01_03", &pairs[2])] {
         mount(folder.path(), version, pair);
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -147,15 +147,15 @@ async fn no_request_fails_while_certificates_change() {
             assert!(Instant::now() < deadline, "the certificate of {version} is not served");
             sleep(Duration::from_millis(20)).await;
         }
-        ask(&mut standing).await.expect("a connection that stands goes on");
+        ask(&mut open).await.expect("the open connection still works");
     }
     let rate =
-        f64::from(u32::try_from(asked.load(Ordering::Relaxed)).unwrap()) / begun.elapsed().as_secs_f64();
+        f64::from(u32::try_from(requests.load(Ordering::Relaxed)).unwrap()) / started.elapsed().as_secs_f64();
     clients.shutdown().await;
     assert_eq!(*failures.lock().unwrap(), Vec::<String>::new());
     assert!(rate > 50.0, "only {rate:.0} requests a second");
-    assert_eq!(served(&standing), pairs[0].certificate, "with the certificate that it began with");
-    drop(standing);
+    assert_eq!(served(&open), pairs[0].certificate, "the open connection keeps its certificate");
+    drop(open);
     stop.cancel();
     serving.await.unwrap().unwrap();
 }

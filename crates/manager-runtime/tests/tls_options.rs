@@ -1,4 +1,4 @@
-//! What a server agrees to with real clients: versions, cipher suites, and no HTTP/2.
+//! TLS versions, cipher suites and protocols that a server negotiates with clients.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use axum::Router;
@@ -28,8 +28,8 @@ struct Served {
 
 async fn serve(min_version: &str, suites: &[&str]) -> Served {
     install_crypto_provider();
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let generated = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let (certificate, key) = (generated.cert.pem(), generated.signing_key.serialize_pem());
     let suites: Vec<String> = suites.iter().map(|&suite| suite.to_owned()).collect();
     let options = TlsOptions::parse(min_version, &suites).unwrap();
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -40,8 +40,8 @@ async fn serve(min_version: &str, suites: &[&str]) -> Served {
     Served { address, certificate, _stop: stop.drop_guard() }
 }
 
-/// What both sides agree to: version, suite and protocol.
-async fn agree(
+/// Connects, and returns the negotiated version, suite and protocol.
+async fn negotiate(
     server: &Served,
     version: &'static SupportedProtocolVersion,
 ) -> std::io::Result<(ProtocolVersion, CipherSuite, Option<Vec<u8>>)> {
@@ -54,48 +54,48 @@ async fn agree(
     let stream = TcpStream::connect(server.address).await?;
     let stream =
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(NAME).unwrap(), stream).await?;
-    let (_, agreed) = stream.get_ref();
+    let (_, negotiated) = stream.get_ref();
     Ok((
-        agreed.protocol_version().unwrap(),
-        agreed.negotiated_cipher_suite().unwrap().suite(),
-        agreed.alpn_protocol().map(<[u8]>::to_vec),
+        negotiated.protocol_version().unwrap(),
+        negotiated.negotiated_cipher_suite().unwrap().suite(),
+        negotiated.alpn_protocol().map(<[u8]>::to_vec),
     ))
 }
 
 #[tokio::test]
-async fn by_default_tls12_and_newer_and_never_http2() {
+async fn the_default_is_tls12_or_later_over_http1() {
     let server = serve("", &[]).await;
     for (offered, version) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
-        let (agreed, _, protocol) = agree(&server, offered).await.unwrap();
-        assert_eq!((agreed, protocol), (version, Some(b"http/1.1".to_vec())));
+        let (negotiated, _, protocol) = negotiate(&server, offered).await.unwrap();
+        assert_eq!((negotiated, protocol), (version, Some(b"http/1.1".to_vec())));
     }
 }
 
-/// With feature `fips` everything is done by the validated module.
+/// With feature `fips`, the validated module provides all cryptography.
 #[tokio::test]
-async fn cryptography_is_what_was_built_in() {
+async fn the_feature_selects_the_cryptography_module() {
     let server = serve("", &[]).await;
-    assert!(agree(&server, &TLS13).await.is_ok());
+    assert!(negotiate(&server, &TLS13).await.is_ok());
     let config = TlsOptions::default().server_config(Certificate::self_signed(&[NAME]).unwrap()).unwrap();
     assert_eq!(config.fips(), cfg!(feature = "fips"));
 }
 
 #[tokio::test]
-async fn a_minimum_is_a_minimum() {
+async fn a_client_below_the_minimum_version_is_refused() {
     let server = serve("VersionTLS13", &[]).await;
-    let refused = agree(&server, &TLS12).await.unwrap_err();
+    let refused = negotiate(&server, &TLS12).await.unwrap_err();
     assert!(refused.to_string().contains("ProtocolVersion"), "{refused}");
-    assert_eq!(agree(&server, &TLS13).await.unwrap().0, ProtocolVersion::TLSv1_3);
+    assert_eq!(negotiate(&server, &TLS13).await.unwrap().0, ProtocolVersion::TLSv1_3);
 }
 
 #[tokio::test]
-async fn the_chosen_suite_is_served_and_no_other_of_tls12() {
+async fn only_the_configured_suite_of_tls12_is_negotiated() {
     let server = serve("VersionTLS12", &[SUITE]).await;
-    let (_, suite, _) = agree(&server, &TLS12).await.unwrap();
+    let (_, suite, _) = negotiate(&server, &TLS12).await.unwrap();
     assert_eq!(suite, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
-    assert!(agree(&server, &TLS13).await.is_ok());
-    // The certificate is an ECDSA one: a suite for RSA leaves nothing in common.
+    assert!(negotiate(&server, &TLS13).await.is_ok());
+    // The certificate is an ECDSA certificate, so a suite for RSA is unusable.
     let other = serve("VersionTLS12", &["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]).await;
-    assert!(agree(&other, &TLS12).await.is_err());
-    assert!(agree(&other, &TLS13).await.is_ok());
+    assert!(negotiate(&other, &TLS12).await.is_err());
+    assert!(negotiate(&other, &TLS13).await.is_ok());
 }

@@ -1,16 +1,16 @@
-//! Whether an object must be written: a settled object costs no request.
+//! Detects drift: whether an object must be written. An object without drift causes no request.
 
 use crate::desired::content_hash;
 use crate::observe::Live;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-/// Whether everything that is desired is there. What others added beside it is none of our business: the API
-/// server fills in defaults, cert-manager its CA.
+/// Whether the live value contains every desired value. Additions are ignored: the API server sets defaults, and
+/// other clients may set further fields.
 pub fn contains(live: &Value, desired: &Value) -> bool {
     match (live, desired) {
         (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(key, desired)| {
-            // An empty value is what the API server leaves out.
+            // The API server omits empty values.
             live.get(key).map_or_else(|| is_empty(desired), |live| contains(live, desired))
         }),
         (Value::Array(live), Value::Array(desired)) => {
@@ -30,43 +30,42 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// What others may add to an object at its top: OpenShift gives these to every ServiceAccount.
-const LEFT_TO_OTHERS: [&str; 2] = ["secrets", "imagePullSecrets"];
+/// Top-level fields that other clients may set: OpenShift sets them in every ServiceAccount.
+const FOREIGN_FIELDS: [&str; 2] = ["secrets", "imagePullSecrets"];
 
-/// Whether somebody set fields that are not desired. Defaults are nobody's, and so are no such fields. An object of
-/// which we want no more than its metadata is otherwise none of our business.
+/// Whether another field manager set fields that are not desired. Defaults have no field manager and do not count. The
+/// function ignores objects of which the operator manages only the metadata.
 pub fn has_additions(live: &Live, desired: &DynamicObject) -> bool {
-    let ours = |step: &str| step.strip_prefix("f:").is_some_and(|field| !LEFT_TO_OTHERS.contains(&field));
+    let managed = |step: &str| step.strip_prefix("f:").is_some_and(|field| !FOREIGN_FIELDS.contains(&field));
     has_content(desired)
         && live
             .set_otherwise
             .iter()
             .filter_map(Value::as_object)
             .flatten()
-            .any(|(step, below)| ours(step) && goes_beyond(&json!({ step: below }), &desired.data))
+            .any(|(step, below)| managed(step) && exceeds(&json!({ step: below }), &desired.data))
 }
 
 fn has_content(desired: &DynamicObject) -> bool {
     desired.data.as_object().is_some_and(|fields| !fields.is_empty())
 }
 
-/// Whether the operator once set fields that are not desired any more.
+/// Whether the operator applied fields that are no longer desired.
 pub fn has_leftovers(live: &Live, desired: &DynamicObject) -> bool {
-    live.applied.as_ref().is_some_and(|fields| goes_beyond(fields, &desired.data))
+    live.applied.as_ref().is_some_and(|fields| exceeds(fields, &desired.data))
 }
 
-/// Whether no change that the operator may make turns the object into what it should be. Kubernetes: a Service that
-/// has no address never gets one, and whoever changes a role that is put together from others must be allowed
-/// everything.
-pub fn must_be_made_anew(live: &DynamicObject, desired: &DynamicObject) -> bool {
+/// Whether only a new object can reach the desired state. In Kubernetes, a headless Service cannot get an address, and
+/// a change of an aggregated role requires all permissions.
+pub fn must_be_recreated(live: &DynamicObject, desired: &DynamicObject) -> bool {
     let only_live = |path: &str| live.data.pointer(path).filter(|_| desired.data.pointer(path).is_none());
     only_live("/spec/clusterIP").is_some_and(|address| address == "None")
         || only_live("/aggregationRule").is_some()
 }
 
-/// Kubernetes, `FieldsV1`: `f:` is a field, `k:` an item of a list by its keys, `v:` by its value, `i:` by its place,
-/// `.` the thing itself.
-fn goes_beyond(fields: &Value, desired: &Value) -> bool {
+/// Whether `fields` names a field that `desired` does not contain. In Kubernetes' `FieldsV1`, `f:` is a field, `k:` a
+/// list item by its keys, `v:` by its value, `i:` by its index, and `.` the field itself.
+fn exceeds(fields: &Value, desired: &Value) -> bool {
     let Some(fields) = fields.as_object() else { return false };
     fields.iter().any(|(step, below)| {
         let found = match step.split_once(':') {
@@ -76,38 +75,38 @@ fn goes_beyond(fields: &Value, desired: &Value) -> bool {
                 let value: Option<Value> = serde_json::from_str(value).ok();
                 value.and_then(|value| desired.as_array()?.iter().find(|item| **item == value))
             }
-            Some(("i", place)) => place.parse::<usize>().ok().and_then(|place| desired.get(place)),
+            Some(("i", index)) => index.parse::<usize>().ok().and_then(|index| desired.get(index)),
             _ => return false,
         };
-        found.is_none_or(|found| goes_beyond(below, found))
+        found.is_none_or(|found| exceeds(below, found))
     })
 }
 
 fn item_by_keys<'a>(desired: &'a Value, keys: &str) -> Option<&'a Value> {
     let keys: Value = serde_json::from_str(keys).ok()?;
     let keys = keys.as_object()?;
-    // A key that is not written has its default, which only the API server knows.
+    // A missing key has its default, which only the API server knows.
     let fits =
         |item: &&Value| keys.iter().all(|(key, value)| item.get(key).is_none_or(|found| found == value));
     desired.as_array()?.iter().find(fits)
 }
 
-/// The JSON patch that leaves nothing of an object but metadata, status and what is desired, and puts our labels
-/// right by the way. It holds for the very version that was seen.
+/// The JSON patch that replaces everything but metadata and status with the desired contents, and sets the desired
+/// labels. It applies only to the observed resource version.
 pub fn replacement(live: &DynamicObject, desired: &DynamicObject) -> Value {
     let mut patch = vec![json!({
         "op": "replace", "path": "/metadata/resourceVersion", "value": live.metadata.resource_version,
     })];
     if live.metadata.labels.is_some() {
         for (label, value) in desired.metadata.labels.iter().flatten() {
-            // JSON pointer: a slash in a key is ~1. Labels hold no tilde.
+            // A JSON pointer encodes a slash as ~1. Label keys contain no tilde.
             let at = format!("/metadata/labels/{}", label.replace('/', "~1"));
             patch.push(json!({"op": "add", "path": at, "value": value}));
         }
     }
     for (field, _) in live.data.as_object().into_iter().flatten() {
-        let stays = field == "status" || LEFT_TO_OTHERS.contains(&field.as_str());
-        if !stays && desired.data.get(field).is_none() {
+        let keep = field == "status" || FOREIGN_FIELDS.contains(&field.as_str());
+        if !keep && desired.data.get(field).is_none() {
             patch.push(json!({"op": "remove", "path": format!("/{field}")}));
         }
     }
@@ -117,12 +116,12 @@ pub fn replacement(live: &DynamicObject, desired: &DynamicObject) -> Value {
     patch.into()
 }
 
-/// Hash of what is desired.
+/// The hash of a desired object.
 pub fn desired_hash(object: &DynamicObject) -> String {
     content_hash([serde_json::to_vec(object).unwrap_or_default().as_slice()])
 }
 
-/// Hash of an object as it is, without what changes by itself: status, and the API server's bookkeeping.
+/// The hash of a live object, without status, resource version, generation and managed fields.
 pub fn live_hash(object: &DynamicObject) -> String {
     let mut object = object.clone();
     object.metadata.resource_version = None;
@@ -134,7 +133,7 @@ pub fn live_hash(object: &DynamicObject) -> String {
     desired_hash(&object)
 }
 
-/// Whether `live` already is as `desired` wants it.
+/// Whether `live` has its desired state.
 pub fn is_as_desired(live: &DynamicObject, desired: &DynamicObject) -> bool {
     match (serde_json::to_value(live), serde_json::to_value(desired)) {
         (Ok(live), Ok(desired)) => contains(&live, &desired),
@@ -147,17 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn additions_of_others_are_no_drift() {
+    fn additions_are_not_drift() {
         let desired =
             json!({"metadata": {"labels": {"a": "1"}}, "ports": [{"port": 443}], "empty": {"list": []}});
         let live = json!({
-            "metadata": {"labels": {"a": "1", "theirs": "2"}}, "ports": [{"port": 443, "protocol": "TCP"}], "x": 1
+            "metadata": {"labels": {"a": "1", "foreign": "2"}}, "ports": [{"port": 443, "protocol": "TCP"}], "x": 1
         });
         assert!(contains(&live, &desired));
     }
 
     #[test]
-    fn what_is_changed_missing_or_too_much_in_a_list_is_drift() {
+    fn changed_and_missing_fields_and_additional_list_items_are_drift() {
         let desired = json!({"replicas": 1, "args": ["--a"], "selector": {"app": "x"}});
         for live in [
             json!({"replicas": 3, "args": ["--a"], "selector": {"app": "x"}}),
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_does_not_change_the_hash_and_the_spec_does() {
+    fn the_spec_changes_the_hash_and_the_status_does_not() {
         let object = |version: &str, replicas: u8, status: u8| -> DynamicObject {
             serde_json::from_value(json!({
                 "apiVersion": "apps/v1", "kind": "Deployment",
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_others_are_told_from_defaults_and_from_ours() {
+    fn only_fields_that_are_not_desired_exceed_the_object() {
         let desired = json!({"spec": {
             "replicas": 1,
             "template": {"spec": {"containers": [{"name": "manager", "image": "a", "args": ["--x"]}]}},
@@ -196,7 +195,7 @@ mod tests {
                 ".": {}, "k:{\"name\":\"manager\"}": {".": {}, "f:name": {}, field: {}}
             }}}}})
         };
-        for (fields, beyond) in [
+        for (fields, expected) in [
             (json!({"f:spec": {"f:replicas": {}}}), false),
             (container("f:image"), false),
             (container("f:args"), false),
@@ -209,7 +208,7 @@ mod tests {
             (json!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {}}}}), true),
             (json!({"f:data": {"f:more": {}}}), true),
         ] {
-            assert_eq!(goes_beyond(&fields, &desired), beyond, "{fields}");
+            assert_eq!(exceeds(&fields, &desired), expected, "{fields}");
         }
     }
 
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_add_at_the_top_goes_and_what_is_theirs_stays() {
+    fn additional_top_level_fields_are_removed_except_foreign_ones() {
         let live = |fields: Value| {
             Live::new(parsed(json!({
                 "metadata": {"name": "red", "managedFields": [
@@ -229,13 +228,13 @@ mod tests {
         };
         let role = parsed(json!({"metadata": {"name": "red"}, "rules": []}));
         let nothing = parsed(json!({"metadata": {"name": "red"}}));
-        for (fields, desired, goes) in [
+        for (fields, desired, expected) in [
             (json!({"f:aggregationRule": {".": {}}}), &role, true),
             (json!({"f:rules": {}, "f:metadata": {"f:labels": {}}, "f:status": {}}), &role, false),
             (json!({"f:secrets": {".": {}}, "f:imagePullSecrets": {}}), &role, false),
             (json!({"f:data": {"f:tls.crt": {}}}), &nothing, false),
         ] {
-            assert_eq!(has_additions(&live(fields.clone()), desired), goes, "{fields}");
+            assert_eq!(has_additions(&live(fields.clone()), desired), expected, "{fields}");
         }
         let patch = replacement(&live(json!({})).object, &role);
         assert!(patch.as_array().unwrap().contains(&json!({"op": "remove", "path": "/aggregationRule"})));
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_set_and_no_longer_want_is_drift() {
+    fn applied_fields_that_are_no_longer_desired_are_drift() {
         let live = Live::new(parsed(json!({
             "metadata": {"name": "red", "managedFields": [
                 {"manager": "jobset-operator", "operation": "Apply",
@@ -257,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn what_no_change_can_put_right_is_made_anew() {
+    fn headless_services_and_aggregated_roles_are_recreated() {
         let service = |address: Value| parsed(json!({"metadata": {"name": "red"}, "spec": address}));
-        let wanted = service(json!({"type": "ClusterIP"}));
-        assert!(must_be_made_anew(&service(json!({"clusterIP": "None"})), &wanted));
-        assert!(!must_be_made_anew(&service(json!({"clusterIP": "10.0.0.7"})), &wanted));
-        assert!(!must_be_made_anew(&service(json!({})), &wanted));
-        let wanted = parsed(json!({"metadata": {"name": "red"}, "rules": []}));
+        let desired = service(json!({"type": "ClusterIP"}));
+        assert!(must_be_recreated(&service(json!({"clusterIP": "None"})), &desired));
+        assert!(!must_be_recreated(&service(json!({"clusterIP": "10.0.0.7"})), &desired));
+        assert!(!must_be_recreated(&service(json!({})), &desired));
+        let desired = parsed(json!({"metadata": {"name": "red"}, "rules": []}));
         let aggregated = parsed(json!({"metadata": {"name": "red"}, "rules": [], "aggregationRule": {}}));
-        assert!(must_be_made_anew(&aggregated, &wanted) && !must_be_made_anew(&wanted, &wanted));
+        assert!(must_be_recreated(&aggregated, &desired) && !must_be_recreated(&desired, &desired));
     }
 }

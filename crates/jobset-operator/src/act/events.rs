@@ -1,4 +1,4 @@
-//! Events on the JobSetOperator: what the operator did, and why it could not.
+//! Events about the JobSetOperator: changes to objects, and changes of conditions.
 
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::JobSetOperatorStatus;
@@ -12,13 +12,13 @@ use manager_runtime::metrics::Metrics;
 use crate::desired::status::{AVAILABLE, DEGRADED};
 use crate::names;
 
-/// Tells the world.
-pub struct Announcer {
+/// Records events about the JobSetOperator.
+pub struct Recorder {
     events: EventSender,
     namespace: String,
 }
 
-impl Announcer {
+impl Recorder {
     pub(super) fn new(client: Client, instance: String, namespace: &str, metrics: &Metrics) -> Self {
         Self {
             events: EventSender::start(client, names::OPERATOR, instance, metrics),
@@ -31,14 +31,14 @@ impl Announcer {
         let (reason, verb, why) = if created {
             (format!("{kind}Created"), "Created", "it was missing")
         } else {
-            (format!("{kind}Updated"), "Updated", "it was not as it should be")
+            (format!("{kind}Updated"), "Updated", "it differed from its desired state")
         };
         let note = format!("{verb} {} because {why}", self.describe(object));
         self.send(operator, EventType::Normal, reason, "Apply", note, Some(object));
     }
 
     pub(super) fn deleted(&self, operator: &JobSetOperator, object: &DynamicObject) {
-        let note = format!("Deleted {} because it is no longer wanted", self.describe(object));
+        let note = format!("Deleted {} because it is no longer needed", self.describe(object));
         self.send(
             operator,
             EventType::Normal,
@@ -49,21 +49,21 @@ impl Announcer {
         );
     }
 
-    /// Tells which conditions changed that people wait for.
+    /// Records changes of the conditions Available and Degraded.
     pub fn status_changed(&self, operator: &JobSetOperator, new: &JobSetOperatorStatus) {
         for condition in &new.conditions {
             let old = operator.status.iter().flat_map(|old| &old.conditions);
             let before = old.into_iter().find(|old| old.type_ == condition.type_);
             let flipped = before.map(|before| before.status.as_str()) != Some(condition.status.as_str());
             let reworded = before.is_some_and(|before| before.message != condition.message);
-            let (severity, tell) = match (condition.type_.as_str(), condition.status.as_str()) {
+            let (severity, changed) = match (condition.type_.as_str(), condition.status.as_str()) {
                 (DEGRADED, "True") => (EventType::Warning, flipped || reworded),
                 (AVAILABLE, "False") => (EventType::Warning, flipped && before.is_some()),
                 (AVAILABLE, "True") => (EventType::Normal, flipped),
                 (DEGRADED, "False") => (EventType::Normal, flipped && before.is_some()),
                 _ => continue,
             };
-            if tell {
+            if changed {
                 let reason = match condition.reason.as_deref() {
                     Some("AsExpected") | None => format!("{}{}", condition.type_, condition.status),
                     Some(reason) => reason.to_owned(),
@@ -78,7 +78,7 @@ impl Announcer {
         }
     }
 
-    /// Tells that the operator's own log level changed.
+    /// Records a change of the operator's own log level.
     pub fn log_level_changed(&self, operator: &JobSetOperator, from: &str, to: &str) {
         let note = format!("Operator log level changed from \"{from}\" to \"{to}\"");
         let (reason, action) = ("OperatorLogLevelChange".to_owned(), format!("Set{to}LogLevel"));
@@ -94,7 +94,7 @@ impl Announcer {
         note: String,
         about: Option<&DynamicObject>,
     ) {
-        // Events that differ only in their note are counted as one, so that the object stands in them, too.
+        // The API counts events that differ only in their note as one, so the event also names the object.
         let secondary = about.map(|object| ObjectReference {
             api_version: object.types.as_ref().map(|types| types.api_version.clone()),
             kind: Some(kind(object).to_owned()),

@@ -1,7 +1,7 @@
-//! From a plan to requests: the one writer of the operator.
+//! Executes a plan. All writes of the operator are here.
 //!
-//! Objects are applied server-side with one field manager, and only when they differ from what is desired. The
-//! answer to each write enters the index at once.
+//! The operator uses server-side apply with one field manager, and applies an object only if it differs from the
+//! desired one. It stores the response to each write in the index at once.
 
 pub mod drift;
 pub mod events;
@@ -12,14 +12,14 @@ use crate::desired::plan::{INJECT_CA_FROM, Mode, Plan, Step, secret};
 use crate::desired::status::Failure;
 use crate::names;
 use crate::observe::{Index, Live, ObjectKey, Observed, is_job_set_operator, kinds};
-use events::Announcer;
+use events::Recorder;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::SINGLETON;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
-use manager_runtime::certificates::{IssueError, decide::carried_out};
+use manager_runtime::certificates::{IssueError, decide::secret_after};
 use manager_runtime::leader::Fence;
 use manager_runtime::metrics::Metrics;
 use manager_runtime::writer::Writer;
@@ -29,27 +29,27 @@ use std::sync::Arc;
 use thiserror::Error;
 use tracing::info;
 
-/// Requests a second, and at once, that change something. Two who fight over a field must not do so at the speed of
-/// the wire.
+/// Write requests per second, and their burst. The limit slows down a conflict with another client that writes the
+/// same field.
 const QPS: f32 = 20.0;
 const BURST: i32 = 60;
 
 /// Why a write failed.
 #[derive(Debug, Error)]
 pub enum ActError {
-    /// The API server refused.
+    /// The API server refused the request.
     #[error("{}", .0.message)]
     Refused(Box<kube::core::Status>),
-    /// The API server could not be asked.
+    /// The request got no response.
     #[error("cannot reach the API server: {0}")]
     Unreachable(kube::Error),
-    /// A certificate cannot be made.
+    /// A certificate cannot be created.
     #[error(transparent)]
     Issue(#[from] IssueError),
-    /// A patch or an object that the API's types cannot hold.
-    #[error("the operator made something that is no object: {0}")]
+    /// A patch or an object that the API types cannot represent.
+    #[error("the operator created an invalid object, which is a defect: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// No kind that the operator writes.
+    /// A kind that the operator does not write.
     #[error("the operator does not write objects of kind {0}")]
     UnknownKind(String),
 }
@@ -72,8 +72,8 @@ impl ActError {
         matches!(self, ActError::Refused(status) if status.code == 409)
     }
 
-    /// Whether the API server will never take this change to the object that exists. Kubernetes: a Deployment's
-    /// selector, a binding's role and a Secret's type cannot be changed, nor can a ConfigMap that is `immutable`.
+    /// Whether the change affects an immutable field. In Kubernetes, the selector of a Deployment, the role of a
+    /// binding, the type of a Secret, and a ConfigMap with `immutable` cannot change.
     fn is_immutable(&self) -> bool {
         const FIELDS: [&str; 6] = ["spec.selector", "roleRef", "type", "immutable", "data", "binaryData"];
         let ActError::Refused(status) = self else { return false };
@@ -86,25 +86,25 @@ impl ActError {
     }
 }
 
-/// What was applied last, and what came of it.
+/// Hashes of the object that was applied last, and of the result.
 #[derive(PartialEq, Eq)]
 struct Applied {
     desired: String,
     live: String,
 }
 
-/// Carries out plans.
+/// Executes plans.
 pub struct Actor {
     client: Client,
     namespace: String,
     index: Arc<Index>,
     writer: Writer,
     applied: HashMap<ObjectKey, Applied>,
-    announcer: Announcer,
+    recorder: Recorder,
 }
 
 impl Actor {
-    /// An actor that has done nothing yet. `instance` names this process in events.
+    /// Creates an actor. `instance` is the name of this process in events.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -114,7 +114,7 @@ impl Actor {
         fence: Fence,
     ) -> Self {
         Self {
-            announcer: Announcer::new(client.clone(), instance, namespace, metrics),
+            recorder: Recorder::new(client.clone(), instance, namespace, metrics),
             client,
             namespace: namespace.to_owned(),
             index,
@@ -123,13 +123,13 @@ impl Actor {
         }
     }
 
-    /// Who tells the world what happened.
-    pub fn announcer(&self) -> &Announcer {
-        &self.announcer
+    /// The recorder of events.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
-    /// Carries out a plan as far as it goes, and returns what did not.
-    pub async fn carry_out(
+    /// Executes a plan as far as possible, and returns the failures.
+    pub async fn execute(
         &mut self,
         plan: &Plan,
         observed: &Observed,
@@ -163,7 +163,7 @@ impl Actor {
         for step in &plan.apply {
             let blocked = |need: &&ObjectKey| failed.contains(need) && !observed.objects.contains_key(need);
             if let Some(need) = step.needs.as_ref().filter(blocked) {
-                info!(object = %step.key, needs = %need, "not applied: what it needs could not be applied");
+                info!(object = %step.key, needs = %need, "skipped: the object that it needs could not be applied");
                 failed.insert(&step.key);
                 continue;
             }
@@ -196,60 +196,60 @@ impl Actor {
                 return Ok(());
             }
         }
-        let Some(answer) = self.write(step, live, operator).await? else { return Ok(()) };
-        let applied = Applied { desired, live: drift::live_hash(&answer) };
-        // What comes back as it was stays: an admission plugin may insist on it, and nobody wins that fight.
-        let insisted = live.is_some_and(|live| drift::live_hash(&live.object) == applied.live);
-        if insisted || !drift::has_additions(&Live::new(answer.clone()), &step.object) {
+        let Some(response) = self.write(step, live, operator).await? else { return Ok(()) };
+        let applied = Applied { desired, live: drift::live_hash(&response) };
+        // An addition that comes back unchanged stays: an admission plugin may set it again each time.
+        let restored = live.is_some_and(|live| drift::live_hash(&live.object) == applied.live);
+        if restored || !drift::has_additions(&Live::new(response.clone()), &step.object) {
             self.applied.insert(step.key.clone(), applied);
         }
-        if live.is_none_or(|live| live.object.resource_version() != answer.resource_version()) {
+        if live.is_none_or(|live| live.object.resource_version() != response.resource_version()) {
             info!(object = %step.key, created = live.is_none(), "applied");
-            self.announcer.applied(operator, &answer, live.is_none());
+            self.recorder.applied(operator, &response, live.is_none());
         }
-        self.index.written(answer);
+        self.index.written(response);
         Ok(())
     }
 
-    /// Makes an object what it should be. Returns it as it is then, or nothing when it changed since it was seen, so
-    /// that another pass is on its way.
+    /// Brings an object to its desired state, and returns the result. Returns None if the object changed since it was
+    /// observed: that change requeues the JobSetOperator.
     async fn write(
         &self,
         step: &Step,
         live: Option<&Live>,
         operator: &JobSetOperator,
     ) -> Result<Option<DynamicObject>, ActError> {
-        // What others added would stay, or stand in the way, when our part is applied.
+        // Server-side apply keeps fields that other clients added, and they can make the result invalid.
         if let Some(live) = live.filter(|live| drift::has_additions(live, &step.object)) {
-            if drift::must_be_made_anew(&live.object, &step.object) {
-                return self.make_anew(step, operator).await.map(Some);
+            if drift::must_be_recreated(&live.object, &step.object) {
+                return self.recreate(step, operator).await.map(Some);
             }
             match self.replace(&live.object, step).await {
-                Ok(answer) if drift::is_as_desired(&answer, &step.object) => return Ok(Some(answer)),
+                Ok(response) if drift::is_as_desired(&response, &step.object) => return Ok(Some(response)),
                 Err(error) if error.is_conflict() || error.is_not_found() => return Ok(None),
-                Err(error) if error.is_immutable() => return self.make_anew(step, operator).await.map(Some),
+                Err(error) if error.is_immutable() => return self.recreate(step, operator).await.map(Some),
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
         }
-        self.patch_or_make_anew(step, operator).await.map(Some)
+        self.patch_or_recreate(step, operator).await.map(Some)
     }
 
-    async fn patch_or_make_anew(
+    async fn patch_or_recreate(
         &self,
         step: &Step,
         operator: &JobSetOperator,
     ) -> Result<DynamicObject, ActError> {
         match self.patch(step).await {
-            Err(error) if error.is_immutable() => self.make_anew(step, operator).await,
-            answer => answer,
+            Err(error) if error.is_immutable() => self.recreate(step, operator).await,
+            response => response,
         }
     }
 
-    /// Deletes an object that cannot be changed into what it should be, and creates it.
-    async fn make_anew(&self, step: &Step, operator: &JobSetOperator) -> Result<DynamicObject, ActError> {
-        info!(object = %step.key, "deleting it, to create it anew");
-        // Without our label it is not in the index.
+    /// Deletes an object whose immutable fields differ, and creates it again.
+    async fn recreate(&self, step: &Step, operator: &JobSetOperator) -> Result<DynamicObject, ActError> {
+        info!(object = %step.key, "recreating the object, because an immutable field differs");
+        // The index does not contain objects without the operator's label.
         if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
             self.delete(&step.key, &found, operator).await?;
         }
@@ -258,14 +258,14 @@ impl Actor {
 
     async fn patch(&self, step: &Step) -> Result<DynamicObject, ActError> {
         let api = self.api(&step.key.kind)?;
-        // Forced: whoever changed a field that we manage gave up on it when the administrator said Managed.
+        // Forced: with management state Managed, the operator owns every field that it applies.
         let parameters = PatchParams::apply(names::OPERATOR).force();
         let patch = Patch::Apply(&step.object);
         Ok(self.writer.send(|| api.patch(&step.key.name, &parameters, &patch)).await?)
     }
 
     async fn replace(&self, live: &DynamicObject, step: &Step) -> Result<DynamicObject, ActError> {
-        info!(object = %step.key, "taking away what others added");
+        info!(object = %step.key, "removing fields that other clients added");
         let patch: Patch<()> = Patch::Json(serde_json::from_value(drift::replacement(live, &step.object))?);
         let parameters =
             PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
@@ -273,7 +273,7 @@ impl Actor {
         Ok(self.writer.send(|| api.patch(&step.key.name, &parameters, &patch)).await?)
     }
 
-    /// Makes a certificate and stores it.
+    /// Issues a certificate and stores it in its Secret.
     async fn issue(
         &self,
         issue: &Issue,
@@ -282,24 +282,24 @@ impl Actor {
     ) -> Result<(), ActError> {
         let name = &issue.wanted.secret;
         let found = observed.get("Secret", name).and_then(|live| (*live.object).clone().try_parse().ok());
-        let made = carried_out(&issue.decision, found.as_ref(), "", &issue.wanted, Timestamp::now())?;
-        let Some(made) = made else { return Ok(()) };
-        let object = secret(name, operator).data(json!({"type": "kubernetes.io/tls", "data": made.data}));
+        let issued = secret_after(&issue.decision, found.as_ref(), "", &issue.wanted, Timestamp::now())?;
+        let Some(issued) = issued else { return Ok(()) };
+        let object = secret(name, operator).data(json!({"type": "kubernetes.io/tls", "data": issued.data}));
         let step = Step { key: ObjectKey::of(&object), object, needs: None };
-        let answer = self.patch_or_make_anew(&step, operator).await?;
+        let response = self.patch_or_recreate(&step, operator).await?;
         info!(secret = %name, why = ?issue.decision, "certificate issued");
-        self.announcer.applied(operator, &answer, found.is_none());
-        self.index.written(answer);
+        self.recorder.applied(operator, &response, found.is_none());
+        self.index.written(response);
         Ok(())
     }
 
-    /// Takes cert-manager's injector off a webhook configuration: the operator keeps the CA there itself.
+    /// Removes the annotation of cert-manager's CA injector from a webhook configuration: the operator sets the CA.
     async fn detach_injector(&self, key: &ObjectKey) -> Result<(), ActError> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {INJECT_CA_FROM: null}}}));
         let api = self.api(&key.kind)?;
         let parameters = PatchParams::default();
         self.index.written(self.writer.send(|| api.patch(&key.name, &parameters, &patch)).await?);
-        info!(object = %key, "cert-manager's injector no longer works on it");
+        info!(object = %key, "removed the annotation of cert-manager's CA injector");
         Ok(())
     }
 
@@ -312,7 +312,7 @@ impl Actor {
         if live.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        // The object that was seen, not another of its name that came since.
+        // The precondition prevents the deletion of a newer object with the same name.
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
             ..DeleteParams::background()
@@ -321,7 +321,7 @@ impl Actor {
         match self.writer.send(|| api.delete(&key.name, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!(object = %key, "deleted");
-                self.announcer.deleted(operator, live);
+                self.recorder.deleted(operator, live);
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),
@@ -329,7 +329,7 @@ impl Actor {
         }
     }
 
-    /// Takes the JobSetOperator out of the JobSet API's owners, and leaves all others.
+    /// Removes the JobSetOperator from the owner references of the JobSet CRD, and keeps all others.
     async fn disown_api(&self, observed: &Observed) -> Result<(), ActError> {
         let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else { return Ok(()) };
         let owners = live.object.owner_references().iter().filter(|owner| !is_job_set_operator(owner));
@@ -341,12 +341,12 @@ impl Actor {
         let parameters = PatchParams::default();
         let request = || api.patch(names::JOBSET_CRD, &parameters, &patch);
         self.index.written(self.writer.send(request).await?);
-        info!("the JobSet API has no owner any more: it outlives its JobSetOperator");
+        info!("removed the owner reference of the JobSet CRD, so that the CRD outlives the JobSetOperator");
         Ok(())
     }
 
-    /// Deletes the JobSet API if no JobSetOperator wants it and no JobSet is left, both asked of the API server
-    /// itself at this moment. Returns whether the API is gone.
+    /// Deletes the JobSet CRD if no JobSetOperator needs it and no JobSet exists. Both checks read from the API server.
+    /// Returns whether the CRD is deleted.
     pub async fn delete_api_if_unused(&self, observed: &Observed) -> Result<bool, ActError> {
         let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else { return Ok(true) };
         if observed.apis.contains(names::OPERATOR_CRD) {
@@ -377,11 +377,12 @@ impl Actor {
         let crds = self.api("CustomResourceDefinition")?;
         match self.writer.send(|| crds.delete(names::JOBSET_CRD, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
-                info!("deleted the JobSet API: no JobSet and no JobSetOperator needs it");
+                info!("deleted the JobSet CRD: no JobSet exists and no JobSetOperator needs it");
                 Ok(true)
             }
             Err(error) if error.is_not_found() => Ok(true),
-            // It changed since it was seen, for example because it is being deleted already: another pass comes.
+            // The CRD changed since it was observed, for example because it is being deleted. The change requeues the
+            // JobSetOperator.
             Err(error) if error.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! The one writer of the JobSetOperator's status.
+//! Writes the status of the JobSetOperator.
 
 use super::ActError;
 use crate::names;
@@ -8,15 +8,15 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-/// Whether `new` says anything that the stored status does not. Conditions of others are left alone.
+/// Whether `new` differs from the stored status. Conditions of other clients are ignored.
 pub fn differs(operator: &JobSetOperator, new: &JobSetOperatorStatus) -> bool {
     let Some(old) = &operator.status else { return true };
     let conditions = new.conditions.iter().any(|condition| !old.conditions.contains(condition));
     conditions || JobSetOperatorStatus { conditions: old.conditions.clone(), ..new.clone() } != *old
 }
 
-/// Stores the status, and returns the JobSetOperator as it is stored. Nothing is stored when the JobSetOperator
-/// changed since it was read: what the status says may be out of date then, and another pass is on its way.
+/// Stores the status, and returns the stored JobSetOperator. Returns None if the JobSetOperator changed since it was
+/// read: the status may be out of date then, and the change requeues the JobSetOperator.
 pub async fn write(
     client: &Client,
     operator: &JobSetOperator,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const FILE: &str = names::CONFIG_KEY;
 
-/// The file's text.
+/// The text of the file.
 pub(super) fn text(inputs: &Inputs) -> Result<String, DesiredError> {
     let broken = |message: String| DesiredError::Object { name: FILE, message };
     let mut merged =
@@ -21,13 +21,13 @@ pub(super) fn text(inputs: &Inputs) -> Result<String, DesiredError> {
     serde_yaml::to_string(&merged).map_err(|error| broken(error.to_string()))
 }
 
-/// Whether the operand could read its configuration with these overrides, and the operator live with it.
+/// Checks whether the configuration with these overrides is valid, and compatible with the operator.
 ///
 /// # Errors
-/// With the fault, in words.
+/// When it is not, with the field and the fault.
 pub fn check_overrides(overrides: &Value) -> Result<(), String> {
     if !overrides.is_object() {
-        return Err("it is not an object".to_owned());
+        return Err("the value is not an object".to_owned());
     }
     let mut base = Configuration::default();
     base.internal_cert_management.enable = Some(false);
@@ -36,22 +36,23 @@ pub fn check_overrides(overrides: &Value) -> Result<(), String> {
     let mut at = serde_path_to_error::Track::new();
     let reader = serde_path_to_error::Deserializer::new(merged, &mut at);
     let mut unknown = Vec::new();
-    // A section that may be absent shows as a step of its own.
+    // serde_ignored marks an optional section with `?`.
     let note = |path: serde_ignored::Path<'_>| unknown.push(path.to_string().replace(".?", ""));
     let read: Result<Configuration, _> = serde_ignored::deserialize(reader, note);
     let read = read.map_err(|error| format!("{}: {error}", at.path()))?;
     if !unknown.is_empty() {
         return Err(format!("unknown field {}", unknown.join(", ")));
     }
-    // Left out it is on.
+    // The default is true.
     if read.internal_cert_management.enable != Some(false) {
-        return Err("internalCertManagement.enable: must be false, because the operator keeps the certificates itself, \
-                    and the two would undo each other's work without end"
+        return Err("internalCertManagement.enable: must be false, because the operator manages the certificates, and \
+                    the operand would overwrite them"
             .to_owned());
     }
-    for (field, found, wanted) in [("apiVersion", read.api_version, API_VERSION), ("kind", read.kind, KIND)] {
-        if !found.is_empty() && found != wanted {
-            return Err(format!("{field}: {found:?} must be {wanted:?}, or be left out"));
+    for (field, found, expected) in [("apiVersion", read.api_version, API_VERSION), ("kind", read.kind, KIND)]
+    {
+        if !found.is_empty() && found != expected {
+            return Err(format!("{field}: {found:?} must be {expected:?} or absent"));
         }
     }
     Ok(())
@@ -71,7 +72,7 @@ fn configuration(inputs: &Inputs) -> Configuration {
         leader_election: LeaderElection { leader_elect: Some(true), ..LeaderElection::default() },
         tls: inputs.tls.clone(),
         client_connection: ClientConnection {
-            // Exact up to 16777216, far more than any API server answers.
+            // f32 is exact up to 16777216, far more requests than an API server can serve.
             #[allow(clippy::cast_precision_loss)]
             qps: connection.and_then(|connection| connection.qps).map(|qps| qps as f32),
             burst: connection.and_then(|connection| connection.burst),
@@ -81,7 +82,7 @@ fn configuration(inputs: &Inputs) -> Configuration {
     }
 }
 
-/// Sections in which nothing is set say nothing.
+/// Removes empty sections.
 fn drop_empty(value: &mut Value) {
     if let Value::Object(fields) = value {
         fields.values_mut().for_each(drop_empty);
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn overrides_come_last_and_null_takes_away() {
+    fn overrides_take_precedence_and_null_removes_a_field() {
         let mut inputs = inputs();
         inputs.controller.feature_gates.insert("Red".into(), true);
         inputs.config_overrides = Some(json!({
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_requests_are_handed_on() {
+    fn client_connection_limits_are_in_the_configuration() {
         let mut inputs = inputs();
         inputs.controller.client_connection =
             Some(jobset_api::jobset_operator::ControllerClientConnection { qps: Some(50), burst: None });
@@ -126,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn overrides_of_the_wrong_shape_are_told() {
-        let right = json!({"webhook": {"port": 9444, "host": null}, "kind": "Configuration", "tls": {}});
-        assert_eq!(check_overrides(&right), Ok(()));
-        for (overrides, told) in [
+    fn invalid_overrides_are_errors_that_name_the_field() {
+        let valid = json!({"webhook": {"port": 9444, "host": null}, "kind": "Configuration", "tls": {}});
+        assert_eq!(check_overrides(&valid), Ok(()));
+        for (overrides, expected) in [
             (json!({"webhook": {"port": "high"}}), "webhook.port: invalid type: string \"high\""),
             (json!({"webhook": 7}), "webhook: invalid type"),
             (json!({"tls": {"minVersion": 12}}), "tls.minVersion: invalid type"),
@@ -144,7 +145,7 @@ mod tests {
             (json!(["webhook"]), "not an object"),
         ] {
             let error = check_overrides(&overrides).unwrap_err();
-            assert!(error.contains(told), "{overrides}: {error}");
+            assert!(error.contains(expected), "{overrides}: {error}");
         }
     }
 }

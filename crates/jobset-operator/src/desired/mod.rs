@@ -1,7 +1,7 @@
-//! What should exist, as a pure function of what was observed.
+//! The desired objects, as pure functions of the observed state.
 //!
-//! [`objects`] returns the operand's objects in apply order: whatever an object needs stands before it. The same
-//! function serves the running operator and, without an owner, the generator of `manifests/`.
+//! [`objects`] returns the operand's objects in apply order: each object follows the objects that it needs. The
+//! operator uses the function, and so does the generator of `manifests/`, without an owner.
 
 mod certification;
 pub mod configuration;
@@ -33,66 +33,66 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// The JobSet API as `hack/generate` writes it.
+/// The JobSet CRD that `hack/generate` writes.
 const JOBSET_CRD: &str = include_str!("../../../../manifests/crds/jobset.x-k8s.io_jobsets.yaml");
 
 /// Namespace of the cluster's Prometheus on OpenShift.
 const MONITORING_NAMESPACE: &str = "openshift-monitoring";
 
-/// What cannot be turned into objects.
+/// Why objects cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum DesiredError {
-    /// A template could not be filled in.
+    /// A template cannot be rendered.
     #[error("template {name}: {source}")]
     Template {
         /// File name of the template.
         name: &'static str,
-        /// What went wrong.
+        /// The error.
         source: askama::Error,
     },
-    /// A filled-in template, or the embedded CRD, is not a Kubernetes object.
+    /// A rendered template, or the embedded CRD, is not a Kubernetes object.
     #[error("{name} is not a valid Kubernetes object: {message}")]
     Object {
         /// File name.
         name: &'static str,
-        /// What went wrong.
+        /// The error.
         message: String,
     },
 }
 
-/// What the objects depend on.
+/// Inputs of the operand's objects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
     /// Namespace of every namespaced object.
     pub namespace: String,
     /// Image of the operand.
     pub operand_image: String,
-    /// Owner of every object but the JobSet CRD; nobody in generated manifests.
+    /// Owner of every object except the JobSet CRD. None in generated manifests.
     pub owner: Option<OwnerReference>,
-    /// Who applies the objects, as their label says.
+    /// The value of the label `app.kubernetes.io/managed-by`.
     pub managed_by: ManagedBy,
-    /// How much the operand logs.
+    /// Log level of the operand.
     pub log_level: OperandLogLevel,
-    /// Where the serving certificates come from.
+    /// Issuer of the serving certificates.
     pub certificates: Certificates,
-    /// Content hashes of the certificates that the operand serves with, once they are there.
+    /// Content hashes of the operand's serving certificates.
     pub certificate_hashes: CertificateHashes,
-    /// Which objects of the Prometheus operator can be created.
+    /// The available APIs of the Prometheus operator.
     pub monitoring: Monitoring,
-    /// Pods of the operand.
+    /// Replicas of the operand.
     pub replicas: i32,
-    /// How the administrator wants the operand deployed; `replicas` is decided already.
+    /// The administrator's settings for the operand. [`Self::replicas`] takes precedence over its `replicas`.
     pub controller: ControllerSpec,
-    /// Which TLS the operand's servers speak; its own choice without it.
+    /// TLS configuration of the operand's servers. None means the operand's default.
     pub tls: Option<Tls>,
-    /// How the operand reaches the outside.
+    /// Proxy of the operand.
     pub proxy: ProxySettings,
-    /// What is merged last into the operand's configuration.
+    /// Overrides that are merged last into the operand's configuration.
     pub config_overrides: Option<Value>,
 }
 
 impl Inputs {
-    /// For a cluster of which nothing is known, as whoever applies manifests by hand has it.
+    /// Inputs for generated manifests, which suit every cluster.
     pub fn plain(namespace: &str, operand_image: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -112,26 +112,26 @@ impl Inputs {
     }
 }
 
-/// Which objects of the Prometheus operator can be created.
+/// The available APIs of the Prometheus operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Monitoring {
-    /// `ServiceMonitor`, and the rights that Prometheus needs to follow it.
+    /// `ServiceMonitor`. Prometheus then also gets permissions.
     pub service_monitor: bool,
     /// `PrometheusRule`.
     pub prometheus_rule: bool,
 }
 
-/// Who applies the objects: the value of the label `app.kubernetes.io/managed-by`.
+/// The client that applies the objects: the value of the label `app.kubernetes.io/managed-by`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManagedBy {
-    /// The operator, which watches the objects by this label.
+    /// The operator, which watches objects with this label.
     Operator,
     /// An administrator, with kustomize.
     Kustomize,
 }
 
 impl ManagedBy {
-    /// The label's value.
+    /// The value of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             ManagedBy::Operator => names::OPERATOR,
@@ -140,12 +140,12 @@ impl ManagedBy {
     }
 }
 
-/// How much the operand logs: the value of its flag `--zap-log-level`.
+/// Log level of the operand: the value of its flag `--zap-log-level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperandLogLevel {
-    /// What an administrator needs day by day.
+    /// For normal operation.
     Info,
-    /// Everything.
+    /// For debugging.
     Debug,
 }
 
@@ -158,16 +158,16 @@ impl OperandLogLevel {
     }
 }
 
-/// Where the serving certificates come from.
+/// The issuer of the serving certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certificates {
-    /// In manifests: the operand makes those of its webhooks itself.
+    /// Generated manifests: the operand issues the certificates of its webhooks itself.
     Internal,
-    /// With the operator, which keeps the CA in the webhook configurations itself.
+    /// With the operator, which sets the CA bundle of the webhook configurations.
     Operator {
-        /// Whether cert-manager shall issue, be it that others serve still.
+        /// Whether cert-manager issues certificates. The pods may still mount those of another provider.
         issuers: bool,
-        /// Whose certificates the operand's pods mount.
+        /// The provider of the certificates that the operand's pods mount.
         serving: Provider,
         /// CAs that the webhook configurations trust, PEM.
         ca_bundle: String,
@@ -191,7 +191,7 @@ impl Certificates {
     }
 }
 
-/// Content hashes of the certificates; none while a certificate is not issued yet.
+/// Content hashes of the certificates. None while a certificate is not issued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateHashes {
     /// Of the webhook server's Secret.
@@ -218,12 +218,12 @@ pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     }
     all.extend(monitoring::objects(inputs)?);
     for object in &mut all {
-        finish(object, inputs);
+        set_metadata(object, inputs);
     }
     Ok(all)
 }
 
-/// SHA-256, in hex, over parts that may not run into one another.
+/// The SHA-256 hash, in hex, of parts and their lengths.
 pub fn content_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -233,7 +233,7 @@ pub fn content_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     hasher.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Labels that all objects have.
+/// The labels of all objects.
 fn labels(managed_by: ManagedBy) -> impl Iterator<Item = (String, String)> {
     [
         ("app.kubernetes.io/name", "jobset"),
@@ -245,14 +245,14 @@ fn labels(managed_by: ManagedBy) -> impl Iterator<Item = (String, String)> {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
-/// Gives an object what all have in common: namespace, labels, owner.
-fn finish(object: &mut DynamicObject, inputs: &Inputs) {
+/// Sets namespace, labels and owner of an object.
+fn set_metadata(object: &mut DynamicObject, inputs: &Inputs) {
     let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
     if !is_cluster_scoped(kind) {
         object.metadata.namespace = Some(inputs.namespace.clone());
     }
     object.metadata.labels.get_or_insert_default().extend(labels(inputs.managed_by));
-    // The JobSet CRD has no owner: with the owner's deletion every JobSet of the cluster would be deleted.
+    // The JobSet CRD has no owner. Otherwise, a deletion of the owner would delete every JobSet of the cluster.
     if kind != "CustomResourceDefinition" {
         object.metadata.owner_references = inputs.owner.clone().map(|owner| vec![owner]);
     }
@@ -265,7 +265,7 @@ fn finish(object: &mut DynamicObject, inputs: &Inputs) {
     }
 }
 
-/// Whether objects of this kind, one of those that [`objects`] returns, live outside namespaces.
+/// Whether a kind, one of those that [`objects`] returns, is cluster-scoped.
 pub fn is_cluster_scoped(kind: &str) -> bool {
     matches!(
         kind,
@@ -338,7 +338,7 @@ fn config_map(configuration: &str) -> DynamicObject {
     DynamicObject::new(names::CONFIG_MAP, &resource).data(serde_json::json!({ "data": data }))
 }
 
-/// The JobSet API.
+/// The JobSet CRD.
 fn jobset_crd() -> Result<DynamicObject, DesiredError> {
     const FILE: &str = "jobset.x-k8s.io_jobsets.yaml";
     static PARSED: OnceLock<Result<DynamicObject, String>> = OnceLock::new();
@@ -358,7 +358,7 @@ fn webhooks(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     }
     let ca_bundle = match &inputs.certificates {
         Certificates::Operator { ca_bundle, .. } => {
-            // Kubernetes: bytes are base64 in JSON.
+            // Kubernetes encodes bytes as base64 in JSON.
             let bytes = serde_json::to_value(ByteString(ca_bundle.clone().into_bytes())).unwrap_or_default();
             bytes.as_str().map(str::to_owned)
         }

@@ -1,14 +1,14 @@
-//! What Prometheus scrapes and warns of.
+//! `ServiceMonitor`s and alerts for Prometheus.
 
 use super::{DesiredError, Inputs, template};
 use crate::names;
 use askama::Template;
 use kube::api::DynamicObject;
 
-/// Where each alert is explained: a page of this repository.
+/// The runbooks of the alerts in this repository.
 const RUNBOOKS: &str = "docs/runbooks";
 
-/// What has operand and operator scraped, and `PrometheusRule`, as far as they can be created.
+/// The `ServiceMonitor`s of operand and operator, and the `PrometheusRule`, as far as the cluster serves their APIs.
 pub(super) fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     #[derive(Template)]
     #[template(path = "service-monitor.yaml")]
@@ -55,7 +55,7 @@ pub(super) fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredErro
 struct Alert {
     name: &'static str,
     expression: String,
-    lasting: &'static str,
+    duration: &'static str,
     severity: &'static str,
     summary: &'static str,
     description: &'static str,
@@ -64,10 +64,10 @@ struct Alert {
 
 fn alerts(namespace: &str) -> Vec<Alert> {
     let operand = format!("namespace=\"{namespace}\",job=\"{}\"", names::METRICS_SERVICE);
-    let alert = |name, expression, lasting, severity, summary, description| Alert {
+    let alert = |name, expression, duration, severity, summary, description| Alert {
         name,
         expression,
-        lasting,
+        duration,
         severity,
         summary,
         description,
@@ -79,9 +79,9 @@ fn alerts(namespace: &str) -> Vec<Alert> {
             format!("absent(up{{{operand}}} == 1)"),
             "5m",
             "critical",
-            "No JobSet controller runs.",
-            "For five minutes no pod of the JobSet controller has answered. JobSets can be neither created nor \
-             changed, and those that run are not looked after.",
+            "The JobSet controller is down.",
+            "Prometheus has reached no pod of the JobSet controller for five minutes. Users cannot create or change \
+             JobSets, and the controller does not reconcile existing JobSets.",
         ),
         alert(
             "JobSetWebhookFailing",
@@ -91,7 +91,7 @@ fn alerts(namespace: &str) -> Vec<Alert> {
             "5m",
             "critical",
             "The API server cannot call the JobSet webhooks.",
-            "Calls of webhook {{ $labels.name }} fail, and with them the creation of JobSets or of their pods.",
+            "Calls to webhook {{ $labels.name }} fail, so the API server rejects JobSets or their pods.",
         ),
         alert(
             "JobSetCertificateExpiring",
@@ -101,14 +101,14 @@ fn alerts(namespace: &str) -> Vec<Alert> {
             ),
             "1h",
             "warning",
-            "A certificate of the JobSet controller is about to expire.",
-            "The certificate in Secret {{ $labels.secret }} ends in {{ $value | humanizeDuration }} and was not \
-             renewed. After that, JobSets are refused.",
+            "A certificate of the JobSet controller expires soon.",
+            "The certificate in Secret {{ $labels.secret }} expires in {{ $value | humanizeDuration }} and was not \
+             renewed. After that, the API server rejects JobSets.",
         ),
         alert(
             "JobSetsFailing",
-            // A JobSet fails once: its series begins at 1, and increase() sees nothing. So new series are counted.
-            // Prometheus calls the JobSet's namespace so, because the target has one already.
+            // A JobSet fails once. Its series starts at 1, so increase() is zero. This expression counts new series.
+            // The target has a label `namespace`, so Prometheus renames that of the JobSet to `exported_namespace`.
             format!(
                 "count by (exported_namespace) (last_over_time(jobset_failed_total{{{operand}}}[1h]) unless \
                  last_over_time(jobset_failed_total{{{operand}}}[5m] offset 1h)) > 10"
@@ -116,7 +116,7 @@ fn alerts(namespace: &str) -> Vec<Alert> {
             "15m",
             "warning",
             "Many JobSets fail.",
-            "More than ten JobSets of namespace {{ $labels.exported_namespace }} failed within an hour.",
+            "More than ten JobSets in namespace {{ $labels.exported_namespace }} failed within an hour.",
         ),
         alert(
             "JobSetReconcileErrors",
@@ -125,8 +125,8 @@ fn alerts(namespace: &str) -> Vec<Alert> {
             ),
             "15m",
             "warning",
-            "The JobSet controller cannot do its work.",
-            "Controller {{ $labels.controller }} fails at {{ $value | humanize }} objects a second.",
+            "Reconciles of the JobSet controller fail.",
+            "Controller {{ $labels.controller }} has {{ $value | humanize }} reconcile errors per second.",
         ),
         alert(
             "JobSetOperatorDegraded",
@@ -135,8 +135,8 @@ fn alerts(namespace: &str) -> Vec<Alert> {
             ),
             "15m",
             "warning",
-            "The JobSet operator needs help.",
-            "JobSetOperator cluster has been Degraded for a quarter of an hour: its conditions say why.",
+            "The JobSet operator is degraded.",
+            "JobSetOperator cluster has been Degraded for 15 minutes. Its conditions contain the reasons.",
         ),
     ]
 }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_alert_has_its_page() {
+    fn every_alert_has_a_runbook() {
         for alert in alerts("ns") {
             let page = format!("{}/../../{}", env!("CARGO_MANIFEST_DIR"), alert.runbook);
             let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{page}: {error}"));

@@ -1,7 +1,7 @@
-//! Who may talk with operator and operand over the network.
+//! Network policies of operator and operand.
 //!
-//! A pod that a `NetworkPolicy` selects for a direction is denied everything in it that no policy allows, so that each
-//! policy here is "deny all, and allow this". Policies of other pods in the namespace are none of our business.
+//! A `NetworkPolicy` denies its pods all traffic of a direction that no policy allows, so each policy here means "deny
+//! all, and allow this". It does not affect other pods in the namespace.
 
 use super::{DesiredError, template};
 use crate::names;

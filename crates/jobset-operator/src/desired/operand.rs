@@ -1,4 +1,4 @@
-//! The operand's Deployment, and what keeps enough of its pods up.
+//! The operand's Deployment and its `PodDisruptionBudget`.
 
 use super::{Certificates, DesiredError, Inputs, ManagedBy, template};
 use crate::names;
@@ -6,11 +6,11 @@ use askama::Template;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-/// OpenShift: pods under the strictest of its rules, whatever other rules an administrator has made.
+/// The strictest security context constraint of OpenShift. Without it, a custom constraint could apply to the pods.
 const REQUIRED_SCC: &str = "restricted-v2";
 
-/// The Deployment and, where there are several pods, their `PodDisruptionBudget`. `config_hash` is of the
-/// configuration that the pods read when they start.
+/// The Deployment and, for several replicas, the `PodDisruptionBudget`. `config_hash` is the hash of the configuration
+/// that the pods read when they start.
 pub(super) fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<DynamicObject>, DesiredError> {
     #[derive(Template)]
     #[template(path = "deployment.yaml")]
@@ -63,14 +63,14 @@ pub(super) fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<Dynam
     )?;
     for object in &mut objects {
         if let Some(pod) = object.data.pointer_mut("/spec/template/spec") {
-            place(pod, inputs);
+            customize(pod, inputs);
         }
     }
     Ok(objects)
 }
 
-/// What the administrator asks of the pods.
-fn place(pod: &mut Value, inputs: &Inputs) {
+/// Sets the scheduling and resources that the administrator configured.
+fn customize(pod: &mut Value, inputs: &Inputs) {
     let controller = &inputs.controller;
     if !controller.node_selector.is_empty() {
         pod["nodeSelector"] = json!(controller.node_selector);

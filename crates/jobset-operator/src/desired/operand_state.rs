@@ -1,32 +1,32 @@
-//! How the operand is, as its Deployment tells it.
+//! The state of the operand's Deployment.
 
 use crate::names;
 use crate::observe::Observed;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use std::collections::BTreeMap;
 
-/// The operand's Deployment, as far as decisions and status need it.
+/// The part of the operand's Deployment that decisions and status need.
 pub(super) struct OperandState {
     /// `metadata.generation`.
     pub generation: i64,
     observed_generation: i64,
-    wanted: i32,
+    desired: i32,
     total: i32,
     updated: i32,
-    /// Pods that are ready.
+    /// The number of ready pods.
     pub ready: i32,
-    /// Pods that serve.
+    /// The number of available pods.
     pub available: i32,
-    /// What the Deployment says when its rollout takes too long.
+    /// The Deployment's message if its rollout exceeded the progress deadline.
     pub deadline_exceeded: Option<String>,
-    /// Why pods cannot even be created: a quota, a priority class that does not exist, a policy.
+    /// Why pods cannot be created: for example a quota, a missing priority class, or a policy.
     pub pods_refused: Option<String>,
-    /// Annotations that its pods shall have.
+    /// Annotations of the pod template.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl OperandState {
-    /// Reads it; none without a Deployment.
+    /// Reads the Deployment, if it exists.
     pub(super) fn of(observed: &Observed) -> Option<Self> {
         let live = observed.get("Deployment", names::OPERAND)?;
         let deployment: Deployment = (*live.object).clone().try_parse().ok()?;
@@ -41,12 +41,12 @@ impl OperandState {
                 && condition.status.as_deref() == Some("True")
         });
         let message = |condition: &DeploymentCondition| condition.message.clone().unwrap_or_default();
-        let wanted = deployment.spec.replicas.unwrap_or(1);
+        let desired = deployment.spec.replicas.unwrap_or(1);
         let annotations = deployment.spec.template.metadata.and_then(|metadata| metadata.annotations);
         Some(Self {
             generation: deployment.metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
-            wanted,
+            desired,
             total: status.replicas.unwrap_or_default(),
             updated: status.updated_replicas.unwrap_or_default(),
             ready: status.ready_replicas.unwrap_or_default(),
@@ -57,26 +57,26 @@ impl OperandState {
         })
     }
 
-    /// How many pods serve, of how many.
+    /// The number of available pods, as text.
     pub(super) fn counts(&self) -> String {
-        format!("{} of {} pods are available", self.available, self.wanted)
+        format!("{} of {} pods are available", self.available, self.desired)
     }
 
-    /// How far a rollout is.
+    /// The progress of a rollout, as text.
     pub(super) fn progress(&self) -> String {
         if self.observed_generation < self.generation {
-            return "the Deployment controller has not seen the latest change yet".to_owned();
+            return "the Deployment controller has not observed the latest change yet".to_owned();
         }
         let old = self.total - self.updated;
-        let old = if old > 0 { format!(", {old} of an older version still run") } else { String::new() };
-        format!("{} of {} pods are up to date, {} available{old}", self.updated, self.wanted, self.available)
+        let old = if old > 0 { format!(", {old} outdated") } else { String::new() };
+        format!("{} of {} pods are up to date, {} available{old}", self.updated, self.desired, self.available)
     }
 
-    /// Whether every pod is of the latest version and serves.
+    /// Whether every pod has the latest version and is available.
     pub(super) fn is_rolled_out(&self) -> bool {
         self.observed_generation >= self.generation
-            && self.updated >= self.wanted
-            && self.available >= self.wanted
+            && self.updated >= self.desired
+            && self.available >= self.desired
             && self.total <= self.updated
     }
 }

@@ -1,4 +1,4 @@
-//! The operator's own objects, for whoever installs it: `deploy/` and the bundle.
+//! The operator's own objects, for `deploy/` and the bundle.
 
 use super::{DesiredError, is_cluster_scoped, rbac_objects, template};
 use crate::{names, rbac};
@@ -6,28 +6,29 @@ use askama::Template;
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
 
-/// What the operator's own objects depend on.
+/// Inputs of the operator's own objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorInputs {
-    /// Namespace to run in.
+    /// Namespace of the operator.
     pub namespace: String,
     /// Image of the operator.
     pub operator_image: String,
-    /// Image of the operand, handed to the operator as `OPERAND_IMAGE`.
+    /// Image of the operand, for the environment variable `OPERAND_IMAGE`.
     pub operand_image: String,
 }
 
 /// Namespace, ServiceAccount, `ClusterRole` and Role with their bindings, and Deployment of the operator, in apply
 /// order.
 pub fn operator_objects(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredError> {
-    let us = json!([{"kind": "ServiceAccount", "name": names::OPERATOR, "namespace": inputs.namespace}]);
+    let subjects =
+        json!([{"kind": "ServiceAccount", "name": names::OPERATOR, "namespace": inputs.namespace}]);
     let mut all = vec![
         namespace(&inputs.namespace),
         rbac_objects::service_account(names::OPERATOR),
         rbac_objects::role_object("ClusterRole", names::OPERATOR, &rbac::operator_cluster_rules()),
-        rbac_objects::binding("ClusterRole", names::OPERATOR, names::OPERATOR, &us),
+        rbac_objects::binding("ClusterRole", names::OPERATOR, names::OPERATOR, &subjects),
         rbac_objects::role_object("Role", names::OPERATOR, &rbac::operator_rules()),
-        rbac_objects::binding("Role", names::OPERATOR, names::OPERATOR, &us),
+        rbac_objects::binding("Role", names::OPERATOR, names::OPERATOR, &subjects),
     ];
     all.extend(deployment(inputs)?);
     for object in &mut all {
@@ -45,7 +46,7 @@ fn namespace(name: &str) -> DynamicObject {
     for (key, value) in [
         // The cluster's own Prometheus scrapes namespaces with this label.
         ("openshift.io/cluster-monitoring", "true"),
-        // Operator and operand need nothing that the strictest standard forbids.
+        // Operator and operand meet the strictest pod security standard.
         ("pod-security.kubernetes.io/enforce", "restricted"),
         ("pod-security.kubernetes.io/warn", "restricted"),
     ] {

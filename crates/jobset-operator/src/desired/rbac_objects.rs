@@ -6,19 +6,19 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
 
-/// ServiceAccount, roles and bindings of the operand; with a namespace of the monitoring stack also those of its
-/// Prometheus. Subjects without a namespace are in the operand's.
+/// ServiceAccount, roles and bindings of the operand and, with a monitoring namespace, of its Prometheus. Subjects
+/// without a namespace get the operand's namespace.
 pub(super) fn operand(monitoring_namespace: Option<&str>) -> Vec<DynamicObject> {
-    // Stated, so that nobody switches it off: without a token no new pod of the operand comes up.
+    // Explicit, so that the operator repairs a change: without a token, no new pod of the operand starts.
     let account = service_account(names::OPERAND).data(json!({"automountServiceAccountToken": true}));
     let mut all = vec![account];
     all.extend(OPERAND_CLUSTER_ROLES.iter().map(|role| role_object("ClusterRole", role.name, role.rules)));
-    let us = || json!([{"kind": "ServiceAccount", "name": names::OPERAND}]);
+    let subjects = || json!([{"kind": "ServiceAccount", "name": names::OPERAND}]);
     all.extend(
-        OPERAND_CLUSTER_ROLES.iter().map(|role| binding("ClusterRole", role.binding, role.name, &us())),
+        OPERAND_CLUSTER_ROLES.iter().map(|role| binding("ClusterRole", role.binding, role.name, &subjects())),
     );
     all.extend(OPERAND_ROLES.iter().map(|role| role_object("Role", role.name, role.rules)));
-    all.extend(OPERAND_ROLES.iter().map(|role| binding("Role", role.binding, role.name, &us())));
+    all.extend(OPERAND_ROLES.iter().map(|role| binding("Role", role.binding, role.name, &subjects())));
     if let Some(namespace) = monitoring_namespace {
         let prometheus = json!([
             {"kind": "ServiceAccount", "name": "prometheus-k8s", "namespace": namespace},
@@ -36,12 +36,12 @@ pub(super) fn operand(monitoring_namespace: Option<&str>) -> Vec<DynamicObject> 
     all
 }
 
-/// A role for people. Kubernetes adds its rules to the roles that its labels name.
+/// A role for users. Kubernetes adds its rules to the roles that its labels name.
 fn user_role(role: &UserRole) -> DynamicObject {
     let mut object = role_object("ClusterRole", role.name, role.rules);
     let labels = object.metadata.labels.get_or_insert_default();
-    for part_of in role.part_of {
-        labels.insert(format!("rbac.authorization.k8s.io/aggregate-to-{part_of}"), "true".to_owned());
+    for aggregate_to in role.aggregate_to {
+        labels.insert(format!("rbac.authorization.k8s.io/aggregate-to-{aggregate_to}"), "true".to_owned());
     }
     object
 }

@@ -1,4 +1,4 @@
-//! From a filled-in YAML template to objects.
+//! Renders YAML templates to objects.
 
 use super::DesiredError;
 use askama::Template;
@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use serde::Deserialize;
 use std::fmt::{self, Write};
 
-/// Writes each value into a template as a quoted scalar. YAML takes JSON's quoting as it is.
+/// Writes each value of a template as a quoted scalar. JSON strings are valid YAML.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted;
 
@@ -17,12 +17,12 @@ impl Escaper for Quoted {
     }
 }
 
-/// Fills in a template.
+/// Renders a template.
 pub fn text(name: &'static str, template: &impl Template) -> Result<String, DesiredError> {
     template.render().map_err(|source| DesiredError::Template { name, source })
 }
 
-/// Fills in a template and reads the objects in it, one per YAML document.
+/// Renders a template and parses its objects, one per YAML document.
 pub fn objects(name: &'static str, template: &impl Template) -> Result<Vec<DynamicObject>, DesiredError> {
     let text = text(name, template)?;
     serde_yaml::Deserializer::from_str(&text)
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_change_the_shape_of_a_document() {
+    fn a_value_cannot_change_the_structure_of_a_document() {
         let hostile = "x\"}\nspec: {a: 1";
         let objects = objects("sample", &Sample { kind: "ConfigMap", name: hostile }).unwrap();
         assert_eq!(objects.len(), 1);

@@ -1,7 +1,8 @@
-//! From the cluster's TLS profile to the operand's configuration.
+//! Converts the cluster's TLS profile to the operand's configuration.
 //!
-//! OpenShift names cipher suites as OpenSSL does, the operand as the IANA registry does. Suites of TLS 1.3 cannot be
-//! chosen; of TLS 1.2 the operand knows those with forward secrecy and authenticated encryption.
+//! OpenShift uses OpenSSL's names of cipher suites, and the operand uses those of the IANA registry. The suites of TLS
+//! 1.3 are not configurable. For TLS 1.2, the operand supports the suites with forward secrecy and authenticated
+//! encryption.
 
 use crate::observe::facts::TlsSecurityProfile;
 use jobset_api::configuration::Tls;
@@ -9,7 +10,7 @@ use jobset_api::configuration::Tls;
 const TLS_1_2: &str = "VersionTLS12";
 const TLS_1_3: &str = "VersionTLS13";
 
-/// OpenSSL's name and the IANA registry's, best first.
+/// Names in OpenSSL and in the IANA registry, preferred suites first.
 const SUITES: [(&str, &str); 6] = [
     ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
     ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
@@ -19,11 +20,10 @@ const SUITES: [(&str, &str); 6] = [
     ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
 ];
 
-/// The settings that follow from a profile. Old allows more than the operand can do, and so comes to the same as
-/// Intermediate: the operand knows nothing below TLS 1.2.
+/// The configuration for a profile. Old equals Intermediate, because the operand does not support TLS below 1.2.
 ///
 /// # Errors
-/// With a sentence when the operand could not speak with anybody.
+/// When the operand supports no version or no suite of the profile.
 pub fn settings(profile: &TlsSecurityProfile) -> Result<Tls, String> {
     match profile {
         TlsSecurityProfile::Old | TlsSecurityProfile::Intermediate => Ok(intermediate()),
@@ -32,7 +32,7 @@ pub fn settings(profile: &TlsSecurityProfile) -> Result<Tls, String> {
     }
 }
 
-/// What holds where a profile cannot be followed.
+/// The profile Intermediate, which also replaces an unsupported profile.
 pub fn intermediate() -> Tls {
     let cipher_suites = SUITES.iter().map(|(_, iana)| (*iana).to_owned()).collect();
     Tls { min_version: TLS_1_2.to_owned(), cipher_suites }
@@ -44,19 +44,19 @@ fn custom(min_version: &str, ciphers: &[String]) -> Result<Tls, String> {
         "" | "VersionTLS10" | "VersionTLS11" | TLS_1_2 => TLS_1_2.to_owned(),
         other => {
             return Err(format!(
-                "the cluster's TLS profile asks for minTLSVersion {other:?}, which the JobSet controller does not \
-                 know; it uses the profile Intermediate until apiservers.config.openshift.io/cluster names \
+                "the cluster's TLS profile requires minTLSVersion {other:?}, which the JobSet controller does not \
+                 support; it uses the profile Intermediate until apiservers.config.openshift.io/cluster sets \
                  {TLS_1_2} or {TLS_1_3}"
             ));
         }
     };
-    let chosen =
+    let is_listed =
         |(openssl, iana): &&(&str, &str)| ciphers.iter().any(|cipher| cipher == openssl || cipher == iana);
     let cipher_suites: Vec<String> =
-        SUITES.iter().filter(chosen).map(|(_, iana)| (*iana).to_owned()).collect();
+        SUITES.iter().filter(is_listed).map(|(_, iana)| (*iana).to_owned()).collect();
     if cipher_suites.is_empty() {
         return Err(format!(
-            "the cluster's TLS profile lists no cipher suite that the JobSet controller knows ({}); it uses the \
+            "the cluster's TLS profile lists no cipher suite that the JobSet controller supports ({}); it uses the \
              profile Intermediate until apiservers.config.openshift.io/cluster lists one of {}",
             ciphers.join(", "),
             SUITES.map(|(openssl, _)| openssl).join(", ")
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn named_profiles() {
+    fn named_profiles_are_converted() {
         let old = settings(&TlsSecurityProfile::Old).unwrap();
         assert_eq!((old.min_version.as_str(), old.cipher_suites.len()), ("VersionTLS12", 6));
         assert_eq!(settings(&TlsSecurityProfile::Intermediate).unwrap(), old);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_custom_profile_keeps_what_is_known_and_drops_the_rest() {
+    fn a_custom_profile_keeps_the_supported_suites() {
         let tls = custom_of(
             "VersionTLS11",
             &[
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_nobody_could_speak_is_told_with_the_way_out() {
+    fn an_unsupported_profile_is_an_error_with_a_remedy() {
         let error = custom_of("VersionTLS12", &["AES128-SHA"]).unwrap_err();
         assert!(error.contains("(AES128-SHA)") && error.contains("ECDHE-RSA-AES128-GCM-SHA256"), "{error}");
         let error = custom_of("VersionTLS14", &["ECDHE-RSA-AES128-GCM-SHA256"]).unwrap_err();

@@ -1,19 +1,19 @@
-//! Secrets of certificates, without their private keys.
+//! Certificate Secrets, without their private keys.
 
 use crate::desired::content_hash;
 use k8s_openapi::ByteString;
 use kube::api::DynamicObject;
 
-/// A Secret of a certificate, as far as decisions need it.
+/// The part of a certificate Secret that decisions need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateSecret {
-    /// Hash of its whole content.
+    /// Hash of its contents.
     pub hash: String,
     /// `tls.crt`, PEM.
     pub certificate: String,
-    /// Whether there is a `tls.key`.
+    /// Whether it contains a `tls.key`.
     pub has_key: bool,
-    /// `ca.crt`: whom to trust who wants to verify the certificate, PEM.
+    /// `ca.crt`: the CAs that verify the certificate, PEM.
     pub ca: String,
 }
 
@@ -32,7 +32,7 @@ impl CertificateSecret {
         }
     }
 
-    /// Whether a server can serve with it and others can verify that.
+    /// Whether a server can use it and clients can verify it.
     pub fn is_complete(&self) -> bool {
         !self.certificate.is_empty() && self.has_key && !self.ca.is_empty()
     }
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn complete_is_what_has_certificate_key_and_authority() {
+    fn a_complete_secret_has_certificate_key_and_ca() {
         let complete = secret(json!({"tls.crt": "YQ==", "tls.key": "Yg==", "ca.crt": "Yw=="}));
         assert!(complete.is_complete());
         assert_eq!((complete.certificate.as_str(), complete.ca.as_str()), ("a", "c"));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_covers_everything_and_the_key_is_not_kept() {
+    fn the_hash_includes_all_contents_and_the_key_is_not_stored() {
         let one = secret(json!({"tls.crt": "YQ==", "tls.key": "Yg==", "ca.crt": "Yw=="}));
         for (certificate, key, ca) in
             [("eA==", "Yg==", "Yw=="), ("YQ==", "eA==", "Yw=="), ("YQ==", "Yg==", "eA==")]

@@ -1,5 +1,4 @@
-//! What the cluster says about itself: the objects named `cluster` of `config.openshift.io`. A cluster that is not
-//! OpenShift has none of them.
+//! The configuration of the cluster: the objects named `cluster` in `config.openshift.io`. Only OpenShift has them.
 
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
@@ -7,49 +6,49 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tracing::warn;
 
-/// The cluster's own configuration, as far as it matters here.
+/// The configuration of the cluster, as far as the operator needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterFacts {
-    /// Whether losing one node must not stop what runs on nodes (Infrastructure, `status.infrastructureTopology`).
+    /// Whether workloads must survive the loss of one node (Infrastructure, `status.infrastructureTopology`).
     pub highly_available: bool,
-    /// Which TLS the cluster's servers shall speak (`APIServer`, `spec.tlsSecurityProfile`); none where the cluster
-    /// says nothing about it.
+    /// The TLS profile of the cluster's servers (`APIServer`, `spec.tlsSecurityProfile`). None on other clusters than
+    /// OpenShift.
     pub tls_profile: Option<TlsSecurityProfile>,
-    /// How the cluster reaches the outside (Proxy, `status`).
+    /// The cluster-wide proxy for egress (Proxy, `status`).
     pub proxy: Option<ProxySettings>,
 }
 
-/// OpenShift's TLS profiles. Without any, Intermediate holds.
+/// OpenShift's TLS profiles. The default is Intermediate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsSecurityProfile {
-    /// For old clients.
+    /// For legacy clients.
     Old,
-    /// For today's clients.
+    /// For current clients.
     Intermediate,
-    /// For clients that know TLS 1.3.
+    /// For clients that support TLS 1.3.
     Modern,
-    /// As the administrator lists it.
+    /// Version and suites from the administrator.
     Custom {
-        /// Lowest version, such as `VersionTLS12`.
+        /// Minimum version, such as `VersionTLS12`.
         min_version: String,
-        /// Names of cipher suites, as OpenSSL spells them.
+        /// OpenSSL names of cipher suites.
         ciphers: Vec<String>,
     },
 }
 
-/// Proxy of requests that leave the cluster.
+/// Proxy for requests that leave the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxySettings {
     /// For `http` addresses.
     pub http_proxy: String,
     /// For `https` addresses.
     pub https_proxy: String,
-    /// Hosts and networks that are reached directly.
+    /// Hosts and networks without proxy.
     pub no_proxy: String,
 }
 
 impl ProxySettings {
-    /// As environment variables; none for what is not set.
+    /// The environment variables of all settings that are not empty.
     pub fn environment(&self) -> Vec<(&'static str, &str)> {
         [("HTTP_PROXY", &self.http_proxy), ("HTTPS_PROXY", &self.https_proxy), ("NO_PROXY", &self.no_proxy)]
             .into_iter()
@@ -60,8 +59,8 @@ impl ProxySettings {
 }
 
 impl ClusterFacts {
-    /// Takes in one of the objects, or its absence.
-    pub(super) fn learn(&mut self, kind: &str, object: Option<&DynamicObject>) {
+    /// Updates the facts with one of the objects, or with its absence.
+    pub(super) fn update(&mut self, kind: &str, object: Option<&DynamicObject>) {
         match kind {
             "Infrastructure" => self.highly_available = object.is_some_and(is_highly_available),
             "APIServer" => self.tls_profile = object.map(tls_profile),
@@ -71,13 +70,13 @@ impl ClusterFacts {
     }
 }
 
-/// Asks for the cluster's TLS profile, for a server that starts before anything is watched.
+/// Reads the cluster's TLS profile, for servers that start before the watches.
 pub async fn read_tls_profile(client: &Client) -> Option<TlsSecurityProfile> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("config.openshift.io", "v1", "APIServer"));
     let servers: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     match servers.get_opt("cluster").await {
         Ok(server) => server.as_ref().map(tls_profile),
-        // Neither the object nor its kind.
+        // The object or its API does not exist.
         Err(kube::Error::Api(status)) if status.code == 404 => None,
         Err(error) => {
             warn!(%error, "cannot read the cluster's TLS profile");
@@ -91,7 +90,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 fn is_highly_available(infrastructure: &DynamicObject) -> bool {
-    // OpenShift before 4.8 knew only the topology of the control plane.
+    // OpenShift before 4.8 reports only the topology of the control plane.
     let of_nodes = text(&infrastructure.data, "/status/infrastructureTopology");
     let of_control_plane = text(&infrastructure.data, "/status/controlPlaneTopology");
     (if of_nodes.is_empty() { of_control_plane } else { of_nodes }) == "HighlyAvailable"
@@ -130,17 +129,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn learnt(kind: &str, content: &Value) -> ClusterFacts {
+    fn facts_of(kind: &str, content: &Value) -> ClusterFacts {
         let mut object: DynamicObject =
             serde_json::from_value(json!({"metadata": {"name": "cluster"}})).unwrap();
         object.data = content.clone();
         let mut facts = ClusterFacts::default();
-        facts.learn(kind, Some(&object));
+        facts.update(kind, Some(&object));
         facts
     }
 
     #[test]
-    fn the_topology_of_the_nodes_counts_and_before_it_existed_that_of_the_control_plane() {
+    fn the_topology_of_the_nodes_precedes_that_of_the_control_plane() {
         for (nodes, control_plane, expected) in [
             ("HighlyAvailable", "External", true),
             ("HighlyAvailable", "SingleReplica", true),
@@ -150,15 +149,15 @@ mod tests {
             ("", "", false),
         ] {
             let status = json!({"infrastructureTopology": nodes, "controlPlaneTopology": control_plane});
-            let facts = learnt("Infrastructure", &json!({ "status": status }));
+            let facts = facts_of("Infrastructure", &json!({ "status": status }));
             assert_eq!(facts.highly_available, expected, "{nodes} {control_plane}");
         }
     }
 
     #[test]
-    fn tls_profiles() {
+    fn every_tls_profile_is_parsed() {
         let profile = |profile: Value| {
-            learnt("APIServer", &json!({"spec": {"tlsSecurityProfile": profile}})).tls_profile.unwrap()
+            facts_of("APIServer", &json!({"spec": {"tlsSecurityProfile": profile}})).tls_profile.unwrap()
         };
         assert_eq!(profile(Value::Null), TlsSecurityProfile::Intermediate);
         assert_eq!(
@@ -179,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_forgotten() {
-        let mut facts = learnt("Proxy", &json!({"status": {"httpsProxy": "http://proxy.example:3128"}}));
+    fn a_deleted_object_resets_its_fact() {
+        let mut facts = facts_of("Proxy", &json!({"status": {"httpsProxy": "http://proxy.example:3128"}}));
         let environment = facts.proxy.as_ref().unwrap().environment();
         assert_eq!(environment, [("HTTPS_PROXY", "http://proxy.example:3128")]);
-        facts.learn("Proxy", None);
+        facts.update("Proxy", None);
         assert_eq!(facts, ClusterFacts::default());
     }
 }

@@ -1,6 +1,6 @@
-//! The index: the latest known state of everything that the operator watches.
+//! The index: the latest observed state of all watched objects.
 
-use super::kinds::{Feeds, Selection, Watch};
+use super::kinds::{IndexPart, Selection, Watch};
 use super::pods::{self, PodTrouble};
 use super::{CertificateSecret, ClusterFacts, Live, ObjectKey, Observed};
 use crate::names;
@@ -14,27 +14,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::warn;
 
-/// A watch that has not told its first state yet.
+/// A watch without its initial list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsynced {
-    /// What it watches.
+    /// The watched resource.
     pub title: String,
-    /// Why it could not start, if it could not.
+    /// The error of its last attempt, if it failed.
     pub error: Option<String>,
-    /// Whether the operator can do its work without it.
+    /// Whether the operator can work without it.
     pub optional: bool,
 }
 
-/// The index. Whoever changes it wakes [`Index::queue`].
+/// The index. Each change by a watch adds the key to [`Index::queue`].
 #[derive(Default)]
 pub struct Index {
     state: Mutex<State>,
-    /// The operator's work: one key, for there is one JobSetOperator.
+    /// The work queue. It has one key, because there is one JobSetOperator.
     pub queue: Arc<WorkQueue<()>>,
 }
 
 impl Index {
-    /// An index whose queue is measured.
+    /// Creates an index whose queue has metrics.
     pub fn measured(metrics: &Metrics) -> Self {
         Self { queue: WorkQueue::measured(metrics, names::CONTROLLER), ..Self::default() }
     }
@@ -59,15 +59,15 @@ struct Pod {
     is_ending: bool,
 }
 
-/// A version of an object, or of its absence. Versions order the events of the watch and the answers to our own
-/// writes, which reach us by different ways.
+/// An object or its absence, with a resource version. The versions order watch events and responses to the operator's
+/// writes, which arrive independently.
 struct Record {
     version: u64,
     live: Option<Live>,
 }
 
 impl Index {
-    /// What is known, and what is not known yet.
+    /// A snapshot of the index, and the watches that have not synced.
     pub fn snapshot(&self) -> (Observed, Vec<Unsynced>) {
         let state = self.state();
         let live = |(key, record): (&ObjectKey, &Record)| Some((key.clone(), record.live.clone()?));
@@ -89,7 +89,7 @@ impl Index {
         (observed, state.unsynced.values().cloned().collect())
     }
 
-    /// Takes in the answer to a write of ours.
+    /// Stores the response to a write of the operator.
     pub fn written(&self, object: DynamicObject) {
         let mut state = self.state();
         if ObjectKey::of(&object).kind == "Secret" {
@@ -99,25 +99,25 @@ impl Index {
         }
     }
 
-    /// Takes in the answer to a write of the status.
+    /// Stores the response to a status update.
     pub fn status_written(&self, operator: JobSetOperator) {
         let mut state = self.state();
         let newer = |known: &Arc<JobSetOperator>| {
             known.uid() == operator.uid() && version(&**known) < version(&operator)
         };
-        // Gone meanwhile, or made anew: the watch knows better.
+        // If the JobSetOperator was deleted or recreated meanwhile, the watch reports the current one.
         if state.operator.as_ref().is_some_and(newer) {
             state.operator = Some(Arc::new(operator));
         }
     }
 
-    /// A watch was started and has told nothing yet.
+    /// Records the start of a watch.
     pub(super) fn starting(&self, watch: &Watch) {
         let unsynced = Unsynced { title: watch.title(), error: None, optional: watch.is_optional() };
         self.state().unsynced.insert(watch.title(), unsynced);
     }
 
-    /// A watch failed. It tries again by itself; as long as it has told nothing, its error is worth a word.
+    /// Records the failure of a watch, which retries. The error matters only before the initial list.
     pub(super) fn failed(&self, watch: &Watch, error: String) {
         let changed = match self.state().unsynced.get_mut(&watch.title()) {
             Some(unsynced) => unsynced.error.replace(error.clone()) != Some(error),
@@ -128,7 +128,7 @@ impl Index {
         }
     }
 
-    /// A watch told its whole state.
+    /// Replaces the objects of a watch with its list.
     pub(super) fn replace(&self, watch: &Watch, objects: Vec<DynamicObject>) {
         {
             let mut state = self.state();
@@ -142,19 +142,19 @@ impl Index {
         self.queue.add(());
     }
 
-    /// A watch told that an object is new or changed.
+    /// Stores a new or changed object.
     pub(super) fn apply(&self, watch: &Watch, object: DynamicObject) {
         self.state().apply(watch, object);
         self.queue.add(());
     }
 
-    /// A watch told that an object is gone.
+    /// Removes a deleted object.
     pub(super) fn delete(&self, watch: &Watch, object: &DynamicObject) {
         self.state().delete(watch, object);
         self.queue.add(());
     }
 
-    /// A watch ended because its API is gone, and all objects with it.
+    /// Removes the objects of a watch that ended, because its API is no longer served.
     pub(super) fn ended(&self, watch: &Watch) {
         {
             let mut state = self.state();
@@ -165,7 +165,7 @@ impl Index {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock; were it so, the state would still be whole.
+        // No code panics with the lock. After a panic, the state would still be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,46 +186,46 @@ impl State {
     }
 
     fn apply(&mut self, watch: &Watch, object: DynamicObject) {
-        match watch.feeds {
-            Feeds::Objects => self.put(object),
-            Feeds::Operator => self.apply_operator(object),
-            Feeds::Secrets => self.put_secret(object),
-            Feeds::Apis => {
+        match watch.part {
+            IndexPart::Objects => self.put(object),
+            IndexPart::Operator => self.apply_operator(object),
+            IndexPart::Secrets => self.put_secret(object),
+            IndexPart::Apis => {
                 if is_served(&object) {
                     self.apis.insert(object.name_any());
                 } else {
                     self.apis.remove(&object.name_any());
                 }
             }
-            Feeds::Facts => self.facts.learn(watch.kind, Some(&object)),
-            Feeds::Pods => {
+            IndexPart::Facts => self.facts.update(watch.kind, Some(&object)),
+            IndexPart::Pods => {
                 let is_ending = object.metadata.deletion_timestamp.is_some();
                 self.pods.insert(object.name_any(), Pod { trouble: pods::trouble(&object), is_ending });
             }
-            Feeds::Endpoints => {
+            IndexPart::Endpoints => {
                 let slices = self.endpoints.get_or_insert_default();
                 slices.insert(object.name_any(), ready_endpoints(&object));
             }
-            Feeds::Elsewhere => {
+            IndexPart::Elsewhere => {
                 self.elsewhere.extend(object.namespace());
             }
         }
     }
 
     fn apply_operator(&mut self, object: DynamicObject) {
-        // The CRD's schema lets nothing else in. Should an object slip through all the same, then what was wanted
-        // before still holds: it must not look as if the JobSetOperator were gone.
-        let told: JobSetOperator = match object.try_parse() {
-            Ok(told) => told,
+        // The CRD's schema prevents this error. Should it occur, the operator keeps the last valid JobSetOperator,
+        // because an absent one would mean that the operand is no longer needed.
+        let new: JobSetOperator = match object.try_parse() {
+            Ok(new) => new,
             Err(error) => {
-                warn!(%error, "the JobSetOperator cannot be read; going on with what it said before");
+                warn!(%error, "cannot parse the JobSetOperator, using its last valid version");
                 return;
             }
         };
         let is_older =
-            |known: &Arc<JobSetOperator>| known.uid() == told.uid() && version(&**known) > version(&told);
+            |known: &Arc<JobSetOperator>| known.uid() == new.uid() && version(&**known) > version(&new);
         if !self.operator.as_ref().is_some_and(is_older) {
-            self.operator = Some(Arc::new(told));
+            self.operator = Some(Arc::new(new));
         }
     }
 
@@ -236,7 +236,7 @@ impl State {
             return;
         }
         self.secrets.insert(name.clone(), CertificateSecret::of(&object));
-        // Of the others nobody needs the content, so that it is not kept.
+        // The operator does not need the data of other Secrets, so the index does not contain it.
         let issued_by_us =
             [names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET, names::OPERATOR_METRICS_SECRET];
         if issued_by_us.contains(&name.as_str()) {
@@ -247,73 +247,73 @@ impl State {
     }
 
     fn delete(&mut self, watch: &Watch, object: &DynamicObject) {
-        match watch.feeds {
-            Feeds::Objects => self.absent(object),
-            Feeds::Operator => self.operator = None,
-            Feeds::Secrets => {
+        match watch.part {
+            IndexPart::Objects => self.absent(object),
+            IndexPart::Operator => self.operator = None,
+            IndexPart::Secrets => {
                 self.secrets.remove(&object.name_any());
                 self.absent(object);
             }
-            Feeds::Apis => {
+            IndexPart::Apis => {
                 self.apis.remove(&object.name_any());
             }
-            Feeds::Facts => self.facts.learn(watch.kind, None),
-            Feeds::Pods => {
+            IndexPart::Facts => self.facts.update(watch.kind, None),
+            IndexPart::Pods => {
                 self.pods.remove(&object.name_any());
             }
-            Feeds::Endpoints => {
+            IndexPart::Endpoints => {
                 self.endpoints.get_or_insert_default().remove(&object.name_any());
             }
-            Feeds::Elsewhere => {
+            IndexPart::Elsewhere => {
                 self.elsewhere.remove(&object.namespace().unwrap_or_default());
             }
         }
     }
 
-    /// Forgets what the watch feeds, but for `keys`.
+    /// Removes all objects of the watch except `keys`.
     fn retain(&mut self, watch: &Watch, keys: &BTreeSet<ObjectKey>) {
-        let gone = |name: &str| {
+        let is_removed = |name: &str| {
             let covered = match watch.selection {
                 Selection::Name(watched) => watched == name,
                 Selection::OurLabel | Selection::Labels(_) => true,
             };
             covered && !keys.contains(&ObjectKey::new(watch.kind, name))
         };
-        if matches!(watch.feeds, Feeds::Objects | Feeds::Secrets) {
+        if matches!(watch.part, IndexPart::Objects | IndexPart::Secrets) {
             for (key, record) in &mut self.objects {
-                if key.kind == watch.kind && gone(&key.name) {
+                if key.kind == watch.kind && is_removed(&key.name) {
                     record.live = None;
                 }
             }
         }
-        match watch.feeds {
-            Feeds::Objects => {}
-            Feeds::Operator => {
+        match watch.part {
+            IndexPart::Objects => {}
+            IndexPart::Operator => {
                 if keys.is_empty() {
                     self.operator = None;
                 }
             }
-            Feeds::Secrets => self.secrets.retain(|name, _| !gone(name)),
-            Feeds::Apis => self.apis.retain(|name| !gone(name)),
-            Feeds::Facts => {
+            IndexPart::Secrets => self.secrets.retain(|name, _| !is_removed(name)),
+            IndexPart::Apis => self.apis.retain(|name| !is_removed(name)),
+            IndexPart::Facts => {
                 if keys.is_empty() {
-                    self.facts.learn(watch.kind, None);
+                    self.facts.update(watch.kind, None);
                 }
             }
-            // Told anew right after this.
-            Feeds::Pods => self.pods.clear(),
-            Feeds::Endpoints => self.endpoints = Some(BTreeMap::new()),
-            Feeds::Elsewhere => self.elsewhere.clear(),
+            // The caller adds the current objects afterwards.
+            IndexPart::Pods => self.pods.clear(),
+            IndexPart::Endpoints => self.endpoints = Some(BTreeMap::new()),
+            IndexPart::Elsewhere => self.elsewhere.clear(),
         }
     }
 }
 
-/// Kubernetes: versions of objects of one kind are numbers that grow.
+/// The resource version as a number. In Kubernetes, the resource versions of one kind increase.
 fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-/// Whether the API server serves what a CRD describes, in the one version that the operator speaks.
+/// Whether the API server serves the CRD in version v1, which the operator uses.
 pub(super) fn is_served(crd: &DynamicObject) -> bool {
     let list = |path: &str| crd.data.pointer(path).and_then(Value::as_array).into_iter().flatten();
     crd.metadata.deletion_timestamp.is_none()
@@ -322,7 +322,7 @@ pub(super) fn is_served(crd: &DynamicObject) -> bool {
         && list("/spec/versions").any(|version| version["name"] == "v1" && version["served"] == true)
 }
 
-/// Kubernetes: an endpoint that says nothing about it is ready.
+/// The number of ready endpoints. In Kubernetes, an endpoint without the condition is ready.
 fn ready_endpoints(slice: &DynamicObject) -> usize {
     let endpoints = slice.data.get("endpoints").and_then(Value::as_array).into_iter().flatten();
     endpoints.filter(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false))).count()
@@ -356,20 +356,20 @@ mod tests {
     }
 
     #[test]
-    fn an_older_event_never_overwrites_a_newer_answer() {
+    fn an_older_event_never_overwrites_a_newer_response() {
         let index = Index::default();
         index.written(service("red", 7));
         index.delete(services(), &service("red", 5));
-        assert_eq!(names(&index), ["red"], "the deletion came before our write");
+        assert_eq!(names(&index), ["red"], "the deletion is older than the write");
         index.delete(services(), &service("red", 9));
         index.written(service("red", 8));
-        assert_eq!(names(&index), [""; 0], "our write came before the deletion");
+        assert_eq!(names(&index), [""; 0], "the write is older than the deletion");
         index.apply(services(), service("red", 10));
         assert_eq!(names(&index), ["red"]);
     }
 
     #[test]
-    fn a_whole_state_replaces_only_what_its_watch_covers() {
+    fn a_list_replaces_only_the_objects_of_its_watch() {
         let index = Index::default();
         index.written(service("red", 1));
         index.written(object("ConfigMap", "blue", 1, json!({})));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_unsynced_until_it_has_told_its_state() {
+    fn a_watch_is_unsynced_until_its_initial_list() {
         let index = Index::default();
         index.starting(services());
         index.failed(services(), "forbidden".into());
@@ -388,16 +388,16 @@ mod tests {
             [Unsynced { title: "services".into(), error: Some("forbidden".into()), optional: false }]
         );
         index.replace(services(), vec![]);
-        index.failed(services(), "a passing fault".into());
+        index.failed(services(), "transient error".into());
         assert_eq!(unsynced(&index), []);
     }
 
-    fn watch(feeds: Feeds) -> &'static Watch {
-        kinds::WATCHES.iter().find(|watch| watch.feeds == feeds).unwrap()
+    fn watch(part: IndexPart) -> &'static Watch {
+        kinds::WATCHES.iter().find(|watch| watch.part == part).unwrap()
     }
 
     #[test]
-    fn what_the_cluster_says_is_learnt_and_forgotten() {
+    fn facts_are_set_and_reset() {
         let watch = kinds::WATCHES.iter().find(|watch| watch.kind == "Infrastructure").unwrap();
         let status = json!({"status": {"infrastructureTopology": "HighlyAvailable"}});
         let index = Index::default();
@@ -408,15 +408,15 @@ mod tests {
     }
 
     #[test]
-    fn deployments_elsewhere_are_told_by_namespace() {
+    fn deployments_in_other_namespaces_are_recorded_by_namespace() {
         let mut foreign = object("Deployment", names::OPERAND, 1, json!({}));
         foreign.metadata.namespace = Some("jobset-system".into());
         let index = Index::default();
-        index.replace(watch(Feeds::Elsewhere), vec![foreign.clone()]);
+        index.replace(watch(IndexPart::Elsewhere), vec![foreign.clone()]);
         let (observed, _) = index.snapshot();
         assert_eq!(observed.elsewhere, BTreeSet::from(["jobset-system".to_owned()]));
-        assert!(observed.objects.is_empty(), "it is none of ours");
-        index.delete(watch(Feeds::Elsewhere), &foreign);
+        assert!(observed.objects.is_empty(), "it is not a managed object");
+        index.delete(watch(IndexPart::Elsewhere), &foreign);
         assert!(index.snapshot().0.elsewhere.is_empty());
     }
 
@@ -425,22 +425,22 @@ mod tests {
         let endpoints =
             json!({"endpoints": [{"conditions": {"ready": false}}, {"conditions": {"ready": true}}, {}]});
         let index = Index::default();
-        index.apply(watch(Feeds::Endpoints), object("EndpointSlice", "a", 1, endpoints.clone()));
-        index.apply(watch(Feeds::Endpoints), object("EndpointSlice", "b", 2, endpoints));
+        index.apply(watch(IndexPart::Endpoints), object("EndpointSlice", "a", 1, endpoints.clone()));
+        index.apply(watch(IndexPart::Endpoints), object("EndpointSlice", "b", 2, endpoints));
         assert_eq!(index.snapshot().0.ready_endpoints, Some(4));
     }
 
     #[test]
-    fn a_jobset_operator_that_cannot_be_read_does_not_count_as_gone() {
+    fn an_invalid_jobset_operator_does_not_replace_the_valid_one() {
         let index = Index::default();
         let operator = |version, spec| object("JobSetOperator", "cluster", version, json!({ "spec": spec }));
-        index.apply(watch(Feeds::Operator), operator(1, json!({"managementState": "Managed"})));
-        index.apply(watch(Feeds::Operator), operator(2, json!({"managementState": 7})));
+        index.apply(watch(IndexPart::Operator), operator(1, json!({"managementState": "Managed"})));
+        index.apply(watch(IndexPart::Operator), operator(2, json!({"managementState": 7})));
         assert!(index.snapshot().0.operator.is_some());
     }
 
     #[test]
-    fn content_is_kept_only_of_the_certificates_that_the_operator_issues() {
+    fn the_index_contains_data_only_of_secrets_that_the_operator_issues() {
         let index = Index::default();
         let data = json!({"data": {"tls.key": "c2VjcmV0"}});
         for name in [names::WEBHOOK_SECRET, names::BUILT_IN_WEBHOOK_SECRET] {
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_of_a_secret_is_not_kept() {
+    fn the_index_contains_no_private_key_of_other_secrets() {
         let watch = kinds::of_kind("Secret").unwrap();
         let index = Index::default();
         let name = crate::names::CA_SECRET;
@@ -466,8 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn an_api_counts_once_it_is_served() {
-        let watch = watch(Feeds::Apis);
+    fn an_api_is_recorded_while_it_is_served() {
+        let watch = watch(IndexPart::Apis);
         let index = Index::default();
         let crd = |established: &str, version: &str| {
             let content = json!({

@@ -1,4 +1,4 @@
-//! The kinds that the operator watches, and what of each.
+//! The watches of the operator: kinds, and the selection of each.
 
 use crate::names;
 use kube::api::ApiResource;
@@ -14,40 +14,40 @@ pub const SERVICE_MONITOR_CRD: &str = "servicemonitors.monitoring.coreos.com";
 pub const PROMETHEUS_RULE_CRD: &str = "prometheusrules.monitoring.coreos.com";
 /// CRD of OpenShift's Infrastructure.
 pub const INFRASTRUCTURE_CRD: &str = "infrastructures.config.openshift.io";
-/// CRD of OpenShift's configuration of its API server.
+/// CRD of OpenShift's `APIServer`.
 pub const API_SERVER_CRD: &str = "apiservers.config.openshift.io";
 /// CRD of OpenShift's Proxy.
 pub const PROXY_CRD: &str = "proxies.config.openshift.io";
 
-/// What of a kind is watched.
+/// The objects of a kind that a watch selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// What carries our label.
+    /// Objects with the operator's label.
     OurLabel,
-    /// What this selector finds.
+    /// Objects that match this label selector.
     Labels(&'static str),
     /// One object.
     Name(&'static str),
 }
 
-/// What a watch feeds.
+/// The part of the index that a watch updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feeds {
-    /// The objects that we manage.
+pub enum IndexPart {
+    /// The managed objects.
     Objects,
     /// The JobSetOperator.
     Operator,
-    /// The Secrets of certificates: their hash, and the objects without their content.
+    /// The certificate Secrets: their hash, and the objects without data.
     Secrets,
     /// Which optional APIs are served.
     Apis,
-    /// What the cluster says about itself.
+    /// The configuration of the cluster.
     Facts,
     /// The operand's pods.
     Pods,
-    /// The addresses behind the webhooks' Service.
+    /// The endpoints of the webhooks' Service.
     Endpoints,
-    /// Deployments in other namespaces that have the name of ours.
+    /// Deployments in other namespaces with the name of the operand's Deployment.
     Elsewhere,
 }
 
@@ -60,13 +60,13 @@ pub struct Watch {
     pub version: &'static str,
     /// Kind.
     pub kind: &'static str,
-    /// Whether the kind lives in namespaces; then only the operator's is watched.
+    /// Whether the kind is namespaced. The operator watches such a kind only in its own namespace.
     pub namespaced: bool,
-    /// What of the kind is watched.
+    /// The selected objects of the kind.
     pub selection: Selection,
-    /// What the watch feeds.
-    pub feeds: Feeds,
-    /// The CRD that the kind comes from, where it is optional.
+    /// The part of the index that the watch updates.
+    pub part: IndexPart,
+    /// The CRD of the kind, if the API is optional.
     pub api: Option<&'static str>,
 }
 
@@ -78,7 +78,7 @@ impl Watch {
             kind,
             namespaced: false,
             selection: Selection::OurLabel,
-            feeds: Feeds::Objects,
+            part: IndexPart::Objects,
             api: None,
         }
     }
@@ -93,31 +93,31 @@ impl Watch {
 
     const fn fact(kind: &'static str, api: &'static str) -> Self {
         let fact = Self::cluster("config.openshift.io", kind);
-        Self { selection: Selection::Name("cluster"), feeds: Feeds::Facts, api: Some(api), ..fact }
+        Self { selection: Selection::Name("cluster"), part: IndexPart::Facts, api: Some(api), ..fact }
     }
 
     const fn webhooks(kind: &'static str, name: &'static str) -> Self {
-        // By name, so that those of another installation are seen as well.
+        // By name, because the watch must also find those of another installation.
         Self { selection: Selection::Name(name), ..Self::cluster("admissionregistration.k8s.io", kind) }
     }
 
-    const fn crd(name: &'static str, feeds: Feeds) -> Self {
+    const fn crd(name: &'static str, part: IndexPart) -> Self {
         let crd = Self::cluster("apiextensions.k8s.io", "CustomResourceDefinition");
-        Self { selection: Selection::Name(name), feeds, ..crd }
+        Self { selection: Selection::Name(name), part, ..crd }
     }
 
     const fn secret(name: &'static str) -> Self {
-        Self { selection: Selection::Name(name), feeds: Feeds::Secrets, ..Self::namespaced("", "Secret") }
+        Self { selection: Selection::Name(name), part: IndexPart::Secrets, ..Self::namespaced("", "Secret") }
     }
 
-    /// The kind, as the client wants it.
+    /// The API resource of the kind.
     pub fn resource(&self) -> ApiResource {
         ApiResource::from_gvk(&GroupVersionKind::gvk(self.group, self.version, self.kind))
     }
 
-    /// Whether the operator can do its work without it.
+    /// Whether the operator can work without this watch.
     pub fn is_optional(&self) -> bool {
-        matches!(self.feeds, Feeds::Facts | Feeds::Pods | Feeds::Endpoints)
+        matches!(self.part, IndexPart::Facts | IndexPart::Pods | IndexPart::Endpoints)
             || self.group == "monitoring.coreos.com"
     }
 
@@ -141,19 +141,19 @@ impl Watch {
 pub const WATCHES: &[Watch] = &[
     Watch {
         selection: Selection::Name("cluster"),
-        feeds: Feeds::Operator,
+        part: IndexPart::Operator,
         api: Some(names::OPERATOR_CRD),
         ..Watch::cluster("operator.openshift.io", "JobSetOperator")
     },
-    Watch::crd(names::OPERATOR_CRD, Feeds::Apis),
-    Watch::crd(ISSUER_CRD, Feeds::Apis),
-    Watch::crd(CERTIFICATE_CRD, Feeds::Apis),
-    Watch::crd(SERVICE_MONITOR_CRD, Feeds::Apis),
-    Watch::crd(PROMETHEUS_RULE_CRD, Feeds::Apis),
-    Watch::crd(INFRASTRUCTURE_CRD, Feeds::Apis),
-    Watch::crd(API_SERVER_CRD, Feeds::Apis),
-    Watch::crd(PROXY_CRD, Feeds::Apis),
-    Watch::crd(names::JOBSET_CRD, Feeds::Objects),
+    Watch::crd(names::OPERATOR_CRD, IndexPart::Apis),
+    Watch::crd(ISSUER_CRD, IndexPart::Apis),
+    Watch::crd(CERTIFICATE_CRD, IndexPart::Apis),
+    Watch::crd(SERVICE_MONITOR_CRD, IndexPart::Apis),
+    Watch::crd(PROMETHEUS_RULE_CRD, IndexPart::Apis),
+    Watch::crd(INFRASTRUCTURE_CRD, IndexPart::Apis),
+    Watch::crd(API_SERVER_CRD, IndexPart::Apis),
+    Watch::crd(PROXY_CRD, IndexPart::Apis),
+    Watch::crd(names::JOBSET_CRD, IndexPart::Objects),
     Watch::secret(names::CA_SECRET),
     Watch::secret(names::WEBHOOK_SECRET),
     Watch::secret(names::METRICS_SECRET),
@@ -174,17 +174,17 @@ pub const WATCHES: &[Watch] = &[
     Watch::webhooks("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
     Watch {
         selection: Selection::Name(names::OPERAND),
-        feeds: Feeds::Elsewhere,
+        part: IndexPart::Elsewhere,
         ..Watch::cluster("apps", "Deployment")
     },
     Watch {
         selection: Selection::Labels(names::OPERAND_SELECTOR),
-        feeds: Feeds::Pods,
+        part: IndexPart::Pods,
         ..Watch::namespaced("", "Pod")
     },
     Watch {
         selection: Selection::Labels(names::WEBHOOK_ENDPOINTS_SELECTOR),
-        feeds: Feeds::Endpoints,
+        part: IndexPart::Endpoints,
         ..Watch::namespaced("discovery.k8s.io", "EndpointSlice")
     },
     Watch::fact("Infrastructure", INFRASTRUCTURE_CRD),
@@ -196,9 +196,11 @@ pub const WATCHES: &[Watch] = &[
     Watch::optional("monitoring.coreos.com", "PrometheusRule", PROMETHEUS_RULE_CRD),
 ];
 
-/// The watch that covers a kind of object that we manage.
+/// The watch of a managed kind.
 pub fn of_kind(kind: &str) -> Option<&'static Watch> {
-    WATCHES.iter().find(|watch| watch.kind == kind && matches!(watch.feeds, Feeds::Objects | Feeds::Secrets))
+    WATCHES
+        .iter()
+        .find(|watch| watch.kind == kind && matches!(watch.part, IndexPart::Objects | IndexPart::Secrets))
 }
 
 #[cfg(test)]
@@ -207,7 +209,7 @@ mod tests {
     use crate::rbac::{Rule, operator_cluster_rules, operator_rules};
 
     #[test]
-    fn every_watch_is_granted() {
+    fn every_watch_has_its_permissions() {
         for watch in WATCHES {
             let rules = if watch.namespaced { operator_rules() } else { operator_cluster_rules() };
             let plural = watch.resource().plural;

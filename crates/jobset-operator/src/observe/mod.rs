@@ -1,7 +1,8 @@
-//! What was observed: the JobSetOperator, the objects that we manage, the certificates, the APIs that exist.
+//! Observes the cluster: the JobSetOperator, the managed objects, the certificates, and the served APIs.
 //!
-//! [`watch`] feeds the [`Index`] from the API server; the answers of our own writes enter it at once, so that no
-//! pass works on a view older than our last write. [`Observed`] is a snapshot of it, and all that decisions see.
+//! [`watch`] updates the [`Index`] from the API server. The operator also stores the responses to its own writes in
+//! the index at once, so that no reconcile works with a state older than its last write. [`Observed`] is a snapshot of
+//! the index, and the only input of decisions about the cluster.
 
 pub mod certificate_secret;
 pub mod facts;
@@ -25,17 +26,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Which object: kind and name. The namespace is always the operator's, where the kind has one.
+/// Kind and name of an object. The namespace of a namespaced object is always the operator's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// Kind; no two kinds that we manage share a name.
+    /// Kind. No two managed kinds have the same name.
     pub kind: String,
     /// Name.
     pub name: String,
 }
 
 impl ObjectKey {
-    /// A key.
+    /// Creates a key.
     pub fn new(kind: &str, name: &str) -> Self {
         Self { kind: kind.to_owned(), name: name.to_owned() }
     }
@@ -52,24 +53,23 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// An object as it is in the cluster.
+/// An object in the cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
     /// The object, without its managed fields.
     pub object: Arc<DynamicObject>,
-    /// Whether our field manager ever applied it.
+    /// Whether the operator's field manager applied it.
     pub applied_by_us: bool,
-    /// What our field manager applied beside metadata and status: a tree of field names as the API server keeps it
-    /// (Kubernetes: `FieldsV1`).
+    /// The fields that the operator applied, without metadata and status, as a Kubernetes `FieldsV1` tree.
     pub applied: Option<Value>,
-    /// What others, or the operator by other ways than apply, set beside metadata and status.
+    /// The fields that other field managers set, or the operator without apply, without metadata and status.
     pub set_otherwise: Vec<Value>,
 }
 
 impl Live {
-    /// Takes an object as the API server hands it out.
+    /// Converts an object of the API server.
     pub fn new(mut object: DynamicObject) -> Self {
-        let is_ours = |entry: &ManagedFieldsEntry| {
+        let is_operator_apply = |entry: &ManagedFieldsEntry| {
             entry.manager.as_deref() == Some(names::OPERATOR)
                 && entry.operation.as_deref() == Some("Apply")
                 && entry.subresource.is_none()
@@ -80,16 +80,16 @@ impl Live {
             (!fields.is_empty()).then_some(Value::Object(fields))
         };
         let managers = object.metadata.managed_fields.take().unwrap_or_default();
-        let (ours, others): (Vec<_>, Vec<_>) = managers.into_iter().partition(is_ours);
+        let (applied, others): (Vec<_>, Vec<_>) = managers.into_iter().partition(is_operator_apply);
         Self {
             object: Arc::new(object),
-            applied_by_us: !ours.is_empty(),
-            applied: ours.into_iter().find_map(content),
+            applied_by_us: !applied.is_empty(),
+            applied: applied.into_iter().find_map(content),
             set_otherwise: others.into_iter().filter_map(content).collect(),
         }
     }
 
-    /// Whether the object carries the label of what the operator manages.
+    /// Whether the object has the label of objects that the operator manages.
     pub fn has_our_label(&self) -> bool {
         self.object.labels().get(names::MANAGED_BY_LABEL).is_some_and(|value| value == names::OPERATOR)
     }
@@ -106,24 +106,24 @@ pub fn is_job_set_operator(owner: &OwnerReference) -> bool {
         && owner.api_version.starts_with(jobset_api::jobset_operator::GROUP)
 }
 
-/// A snapshot.
+/// A snapshot of the index.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// JobSetOperator `cluster`.
     pub operator: Option<Arc<JobSetOperator>>,
-    /// Objects with our label, and the JobSet CRD whoever made it.
+    /// Objects with the operator's label, and the JobSet CRD of any creator.
     pub objects: BTreeMap<ObjectKey, Live>,
     /// The Secrets of the operand's certificates.
     pub secrets: BTreeMap<String, CertificateSecret>,
     /// Names of the CRDs of optional APIs that are served.
     pub apis: BTreeSet<String>,
-    /// What the cluster says about itself.
+    /// The configuration of the cluster.
     pub facts: ClusterFacts,
-    /// What keeps pods of the operand from running, by name.
+    /// Why pods of the operand do not run, by pod name.
     pub pods: BTreeMap<String, PodTrouble>,
-    /// Pods of the operand that are on their way out. They may still be sent requests.
+    /// The number of terminating pods of the operand. They may still receive requests.
     pub ending_pods: usize,
-    /// Addresses behind the webhooks' Service that are ready, as far as that is known.
+    /// The number of ready endpoints of the webhooks' Service, or None if unknown.
     pub ready_endpoints: Option<usize>,
     /// Other namespaces in which a JobSet controller is deployed.
     pub elsewhere: BTreeSet<String>,
@@ -135,12 +135,12 @@ impl Observed {
         [kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].iter().all(|&crd| self.apis.contains(crd))
     }
 
-    /// A Secret of certificates, if it has all that a server needs.
+    /// A certificate Secret, if it is complete.
     pub fn complete_secret(&self, name: &str) -> Option<&CertificateSecret> {
         self.secrets.get(name).filter(|secret| secret.is_complete())
     }
 
-    /// An object of ours.
+    /// A managed object.
     pub fn get(&self, kind: &str, name: &str) -> Option<&Live> {
         self.objects.get(&ObjectKey::new(kind, name))
     }

@@ -1,9 +1,9 @@
-//! The watches that feed the [`Index`].
+//! The watches that update the [`Index`].
 //!
-//! Watches of optional APIs run while their CRD is served: without the API a watch could only fail over and over.
+//! A watch of an optional API runs while the API server serves its CRD. Without the API, the watch would always fail.
 
 use super::index::is_served;
-use super::kinds::{Feeds, Selection, WATCHES, Watch};
+use super::kinds::{IndexPart, Selection, WATCHES, Watch};
 use super::{Index, ObjectKey};
 use crate::names;
 use futures::future::BoxFuture;
@@ -26,16 +26,16 @@ pub struct Observer {
     client: Client,
     namespace: String,
     index: Arc<Index>,
-    /// Running watches that may have to end before the process does, by API or purpose.
+    /// Tokens of the watches that can end before the process, by API or purpose.
     running: Arc<Mutex<HashMap<String, CancellationToken>>>,
     shutdown: CancellationToken,
 }
 
-/// Key in `running` of the watch on JobSets.
+/// Key of the watch on JobSets in `running`.
 const JOBSETS: &str = "jobsets";
 
 impl Observer {
-    /// Starts all watches of APIs that every cluster has; the others follow their CRDs. All end with `shutdown`.
+    /// Starts the watches of APIs that every cluster has. The others start with their CRDs. All end with `shutdown`.
     pub fn start(client: Client, namespace: &str, index: Arc<Index>, shutdown: CancellationToken) -> Self {
         let observer =
             Self { client, namespace: namespace.to_owned(), index, running: Arc::default(), shutdown };
@@ -45,39 +45,39 @@ impl Observer {
         observer
     }
 
-    /// Has the end of every JobSet wake the queue, or no longer. Only needed while the JobSet API waits to be
-    /// deleted; at all other times JobSets are none of the operator's business.
-    pub fn follow_jobsets(&self, follow: bool) {
+    /// Starts or stops the watch on JobSets, which requeues after each deletion. The operator needs it only while the
+    /// deletion of the JobSet CRD is pending.
+    pub fn watch_jobsets(&self, active: bool) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if !follow {
+        if !active {
             if let Some(token) = running.remove(JOBSETS) {
                 token.cancel();
             }
         } else if !running.contains_key(JOBSETS) {
             let token = self.shutdown.child_token();
             running.insert(JOBSETS.to_owned(), token.clone());
-            tokio::spawn(wake_on_deleted_jobsets(self.client.clone(), Arc::clone(&self.index), token));
+            tokio::spawn(requeue_after_jobset_deletions(self.client.clone(), Arc::clone(&self.index), token));
         }
     }
 
     fn spawn(&self, watch: &'static Watch, token: CancellationToken) {
         self.index.starting(watch);
-        tokio::spawn(self.clone().follow(watch, token));
+        tokio::spawn(self.clone().run(watch, token));
     }
 
-    /// Starts or ends the watches of an optional API.
-    fn api_is(&self, crd: &str, served: bool) {
+    /// Starts or stops the watches of an optional API.
+    fn set_api_served(&self, crd: &str, served: bool) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let watches = || WATCHES.iter().filter(|watch| watch.api == Some(crd));
         if served && !running.contains_key(crd) {
-            info!(api = crd, "watching");
+            info!(api = crd, "API served, starting its watches");
             let token = self.shutdown.child_token();
             running.insert(crd.to_owned(), token.clone());
             for watch in watches() {
                 self.spawn(watch, token.clone());
             }
         } else if !served && let Some(token) = running.remove(crd) {
-            info!(api = crd, "no longer served");
+            info!(api = crd, "API no longer served, stopping its watches");
             token.cancel();
             for watch in watches() {
                 self.index.ended(watch);
@@ -85,8 +85,8 @@ impl Observer {
         }
     }
 
-    /// Follows one watch until `token` is cancelled. Boxed, because watches of CRDs start other watches.
-    fn follow(self, watch: &'static Watch, token: CancellationToken) -> BoxFuture<'static, ()> {
+    /// Runs one watch until `token` is cancelled. Boxed, because watches of CRDs start other watches.
+    fn run(self, watch: &'static Watch, token: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
             let resource = watch.resource();
             let api: Api<DynamicObject> = if watch.namespaced {
@@ -115,30 +115,30 @@ impl Observer {
                     Some(Ok(Event::InitApply(object))) => listed.push(typed(object, &resource)),
                     Some(Ok(Event::InitDone)) => {
                         let objects = std::mem::take(&mut listed);
-                        if let (Feeds::Apis, Selection::Name(name)) = (watch.feeds, watch.selection) {
-                            self.api_is(name, objects.iter().any(is_served));
+                        if let (IndexPart::Apis, Selection::Name(name)) = (watch.part, watch.selection) {
+                            self.set_api_served(name, objects.iter().any(is_served));
                         }
                         self.index.replace(watch, objects);
                     }
                     Some(Ok(Event::Apply(object))) => {
                         let object = typed(object, &resource);
-                        if watch.feeds == Feeds::Apis {
-                            self.api_is(&object.name_any(), is_served(&object));
+                        if watch.part == IndexPart::Apis {
+                            self.set_api_served(&object.name_any(), is_served(&object));
                         }
                         debug!(object = %ObjectKey::of(&object), "changed");
                         self.index.apply(watch, object);
                     }
                     Some(Ok(Event::Delete(object))) => {
                         let object = typed(object, &resource);
-                        if watch.feeds == Feeds::Apis {
-                            self.api_is(&object.name_any(), false);
+                        if watch.part == IndexPart::Apis {
+                            self.set_api_served(&object.name_any(), false);
                         }
                         debug!(object = %ObjectKey::of(&object), "deleted");
                         self.index.delete(watch, &object);
                     }
                     Some(Err(error)) => {
                         let error = describe(&error);
-                        warn!(watch = watch.title(), error, "watch failed; trying again");
+                        warn!(watch = watch.title(), error, "watch failed, retrying");
                         self.index.failed(watch, error);
                     }
                     None => return,
@@ -149,14 +149,14 @@ impl Observer {
     }
 }
 
-/// Objects of a list do not say what they are.
+/// Sets the kind, which list items do not have.
 fn typed(mut object: DynamicObject, resource: &ApiResource) -> DynamicObject {
     object.types =
         Some(kube::core::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
     object
 }
 
-/// A watch's error in a sentence; the library's own text holds the same twice.
+/// The message of a watch error. The library's own text contains the message twice.
 fn describe(error: &watcher::Error) -> String {
     use watcher::Error;
     match error {
@@ -168,9 +168,9 @@ fn describe(error: &watcher::Error) -> String {
     }
 }
 
-async fn wake_on_deleted_jobsets(client: Client, index: Arc<Index>, token: CancellationToken) {
+async fn requeue_after_jobset_deletions(client: Client, index: Arc<Index>, token: CancellationToken) {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("jobset.x-k8s.io", "v1alpha2", "JobSet"));
-    // Their metadata tells enough, and is all that is sent.
+    // The metadata is sufficient.
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
     let mut events =
         watcher::watcher(api, watcher::Config::default()).backoff(WatchBackoff::default()).boxed();
@@ -182,7 +182,7 @@ async fn wake_on_deleted_jobsets(client: Client, index: Arc<Index>, token: Cance
         match event {
             Some(Ok(Event::Delete(_) | Event::InitDone)) => index.queue.add(()),
             Some(Ok(_)) => {}
-            Some(Err(error)) => debug!(error = describe(&error), "watch on JobSets failed; trying again"),
+            Some(Err(error)) => debug!(error = describe(&error), "watch on JobSets failed, retrying"),
             None => return,
         }
     }

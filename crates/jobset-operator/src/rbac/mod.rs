@@ -1,13 +1,12 @@
-//! Who may do what, in one table, each rule with its reason.
+//! RBAC rules in one table, each with its reason.
 //!
-//! Two programs are granted rights: the *operand* (`jobset-controller-manager`) and the *operator*. The operator
-//! creates the operand's roles, and Kubernetes lets nobody hand out rights that he does not hold himself
-//! (privilege escalation prevention), so the operator's rules are its own plus all of the operand's.
+//! Two programs get permissions: the *operand* (`jobset-controller-manager`) and the *operator*. The operator creates
+//! the operand's roles. Kubernetes prevents privilege escalation: a client can grant only permissions that it has.
+//! The operator's rules are therefore its own rules and all rules of the operand.
 //!
-//! Everything that shows these rules (the objects that the operator applies, `manifests/`, `deploy/`, the bundle)
-//! is made from this table. No rule holds a wildcard, and the operator writes only objects that it knows by name.
-//! `create` by name works because the operator only ever creates through server-side apply, where the API server
-//! knows the name when it checks the right.
+//! This table is the source of the objects that the operator applies, of `manifests/`, `deploy/` and the bundle. No
+//! rule contains a wildcard, and the operator writes only objects that a rule names. `create` works with a name
+//! because the operator creates objects only by server-side apply, where the name is part of the request path.
 
 mod operand;
 mod operator;
@@ -17,20 +16,20 @@ pub use operator::{OPERATOR_CLUSTER_RULES, OPERATOR_RULES};
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-/// One grant and why it is needed.
+/// One grant, and the reason for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Why the grant is needed, for the reader of the generated files.
+    /// Why the grant is needed. The generated files contain it as a comment.
     pub reason: &'static str,
     /// API groups; the core group is "".
     pub groups: &'static [&'static str],
     /// Resources of these groups, subresources as `jobs/status`.
     pub resources: &'static [&'static str],
-    /// Names the grant is limited to; empty means all.
+    /// Names that limit the grant; empty means all.
     pub names: &'static [&'static str],
-    /// Paths that are no resources, such as `/metrics`.
+    /// Non-resource paths, such as `/metrics`.
     pub urls: &'static [&'static str],
-    /// Verbs.
+    /// Allowed verbs.
     pub verbs: &'static [&'static str],
 }
 
@@ -55,13 +54,14 @@ impl From<&Rule> for PolicyRule {
 const READ: &[&str] = &["get", "list", "watch"];
 const EDIT: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 const STATUS: &[&str] = &["get", "patch", "update"];
-/// All cluster-wide rules of the operator: its own, then the operand's that those do not cover.
+
+/// All cluster-wide rules of the operator: its own, then those of the operand that its own do not cover.
 pub fn operator_cluster_rules() -> Vec<Rule> {
     let roles = OPERAND_CLUSTER_ROLES.iter().map(|role| role.rules);
     with_granted(OPERATOR_CLUSTER_RULES, roles.chain(USER_ROLES.iter().map(|role| role.rules)))
 }
 
-/// All rules of the operator in its namespace: its own, then the operand's that those do not cover.
+/// All rules of the operator in its namespace: its own, then those of the operand that its own do not cover.
 pub fn operator_rules() -> Vec<Rule> {
     with_granted(OPERATOR_RULES, OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]).map(|role| role.rules))
 }
@@ -76,10 +76,10 @@ fn with_granted(own: &[Rule], granted: impl Iterator<Item = &'static [Rule]>) ->
     all
 }
 
-/// Whether `held` grants everything that `wanted` grants: the question that the API server asks before it lets
-/// anybody write a role.
-pub fn covers(held: &[Rule], wanted: &[Rule]) -> bool {
-    wanted.iter().all(|rule| single_grants(rule).iter().all(|grant| held.iter().any(|h| grants(h, grant))))
+/// Whether `held` grants everything that `requested` grants. The API server makes the same check before a client
+/// writes a role.
+pub fn covers(held: &[Rule], requested: &[Rule]) -> bool {
+    requested.iter().all(|rule| single_grants(rule).iter().all(|grant| held.iter().any(|h| grants(h, grant))))
 }
 
 /// One verb on one resource, or on one path.
@@ -125,7 +125,7 @@ fn grants(rule: &Rule, grant: &Grant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::operator::FOLLOW;
+    use super::operator::LIST_WATCH;
     use super::*;
 
     fn all_rules() -> Vec<Rule> {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_holds_every_right_it_hands_out() {
+    fn the_operator_has_every_permission_that_it_grants() {
         for role in OPERAND_CLUSTER_ROLES {
             assert!(covers(&operator_cluster_rules(), role.rules), "{}", role.name);
         }
@@ -148,21 +148,21 @@ mod tests {
     }
 
     #[test]
-    fn covering_looks_at_verbs_resources_and_names() {
+    fn rules_cover_verbs_resources_and_names() {
         let named =
             Rule { groups: &[""], resources: &["secrets"], names: &["a"], verbs: &["get"], ..Rule::NONE };
         let all = Rule { names: &[], ..named };
         let other = Rule { names: &["b"], ..named };
         let more = Rule { verbs: &["get", "list"], ..named };
         assert!(covers(&[all], &[named]));
-        assert!(!covers(&[named], &[all]), "a grant by name is less than a grant on all");
+        assert!(!covers(&[named], &[all]), "a grant by name does not cover all names");
         assert!(!covers(&[named], &[other]));
         assert!(!covers(&[named], &[more]));
         assert!(!covers(&[], &[named]));
     }
 
     #[test]
-    fn nothing_is_granted_by_wildcard_or_without_a_reason() {
+    fn no_rule_has_a_wildcard_or_lacks_a_reason() {
         for rule in all_rules() {
             assert!(!rule.reason.is_empty(), "{rule:?}");
             for part in [rule.groups, rule.resources, rule.names, rule.urls, rule.verbs] {
@@ -176,12 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_writes_what_it_manages_by_name_only() {
+    fn write_rules_of_the_operator_name_their_objects() {
         let managed =
             ["deployments", "clusterroles", "clusterrolebindings", "roles", "rolebindings", "issuers"];
         for rule in all_rules() {
             if rule.resources.iter().any(|resource| managed.contains(resource)) && rule.names.is_empty() {
-                assert_eq!(rule.verbs, FOLLOW, "{rule:?}");
+                assert_eq!(rule.verbs, LIST_WATCH, "{rule:?}");
             }
         }
     }

@@ -1,16 +1,16 @@
-//! What the operand may do.
+//! Permissions of the operand, of Prometheus, and of users of JobSets.
 
 use super::{EDIT, READ, Rule};
 use crate::names;
 
-/// A role of the operand, bound to the operand's service account by a binding of the same stem.
+/// A role of the operand, and its binding to the operand's ServiceAccount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperandRole {
     /// Name of the Role or `ClusterRole`.
     pub name: &'static str,
     /// Name of its binding.
     pub binding: &'static str,
-    /// What it grants.
+    /// The rules.
     pub rules: &'static [Rule],
 }
 
@@ -21,35 +21,35 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
         binding: "jobset-manager-rolebinding",
         rules: &[
             Rule {
-                reason: "JobSets are followed, and deleted when their time to live is over",
+                reason: "the controller watches JobSets, and deletes them when their TTL expires",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets"],
                 verbs: &["delete", "list", "watch"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "what the controller observed is written to the status of the JobSet",
+                reason: "the controller updates the status of JobSets",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets/status"],
                 verbs: &["update"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "OpenShift asks for it from whoever sets an owner reference that blocks the owner's deletion",
+                reason: "OpenShift requires it for owner references with blockOwnerDeletion",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets/finalizers"],
                 verbs: &["update"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "the Jobs of a JobSet are created, suspended, resumed and deleted",
+                reason: "the controller creates, suspends, resumes and deletes the Jobs of a JobSet",
                 groups: &["batch"],
                 resources: &["jobs"],
                 verbs: &["create", "delete", "get", "list", "patch", "watch"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "the start time of a suspended Job is cleared before it is resumed",
+                reason: "the controller clears the start time of a suspended Job before it resumes the Job",
                 groups: &["batch"],
                 resources: &["jobs/status"],
                 verbs: &["patch"],
@@ -63,14 +63,14 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "volume claims of a JobSet are made from its templates, and given to the JobSet or kept",
+                reason: "the controller creates the PersistentVolumeClaims of a JobSet from its templates",
                 groups: &[""],
                 resources: &["persistentvolumeclaims"],
                 verbs: &["create", "get", "list", "watch"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "exclusive placement sends the pods of a Job to where its leader pod is",
+                reason: "exclusive placement assigns the pods of a Job to the topology domain of its leader pod",
                 groups: &[""],
                 resources: &["pods"],
                 verbs: &["list", "watch"],
@@ -84,14 +84,14 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "what happens to a JobSet is told in events",
+                reason: "the controller records events about JobSets",
                 groups: &["events.k8s.io"],
                 resources: &["events"],
                 verbs: &["create", "patch"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "without cert-manager the controller puts its CA into its webhooks",
+                reason: "without cert-manager, the controller sets the CA bundle of its webhooks",
                 groups: &["admissionregistration.k8s.io"],
                 resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
                 names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
@@ -104,7 +104,7 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
         name: "jobset-metrics-reader",
         binding: "jobset-metrics-reader-rolebinding",
         rules: &[Rule {
-            reason: "a scraper that is bound to this role may read the metrics",
+            reason: "clients that are bound to this role may read the metrics",
             urls: &["/metrics"],
             verbs: &["get"],
             ..Rule::NONE
@@ -115,14 +115,14 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
         binding: "jobset-proxy-rolebinding",
         rules: &[
             Rule {
-                reason: "the metrics server asks who is scraping",
+                reason: "the metrics server authenticates clients",
                 groups: &["authentication.k8s.io"],
                 resources: &["tokenreviews"],
                 verbs: &["create"],
                 ..Rule::NONE
             },
             Rule {
-                reason: "the metrics server asks whether the scraper may",
+                reason: "the metrics server authorizes clients",
                 groups: &["authorization.k8s.io"],
                 resources: &["subjectaccessreviews"],
                 verbs: &["create"],
@@ -139,7 +139,7 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
         binding: "jobset-leader-election-rolebinding",
         rules: &[
             Rule {
-                reason: "replicas elect their leader through this Lease",
+                reason: "replicas elect their leader with this Lease",
                 groups: &["coordination.k8s.io"],
                 resources: &["leases"],
                 names: &[names::OPERAND_LEASE],
@@ -154,7 +154,7 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "a change of leader is told in an event",
+                reason: "a new leader records an event",
                 groups: &["events.k8s.io"],
                 resources: &["events"],
                 verbs: &["create", "patch"],
@@ -167,7 +167,7 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
         binding: "jobset-manager-secrets-rolebinding",
         rules: &[
             Rule {
-                reason: "without cert-manager the controller keeps its certificates in this Secret",
+                reason: "without cert-manager, the controller stores its certificates in this Secret",
                 groups: &[""],
                 resources: &["secrets"],
                 names: &[names::INTERNAL_WEBHOOK_SECRET],
@@ -185,13 +185,13 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
     },
 ];
 
-/// Role of the cluster's Prometheus in the operand's namespace; exists where the monitoring API does.
+/// Role of the cluster's Prometheus in the operand's namespace, for clusters that serve the monitoring API.
 pub const PROMETHEUS_ROLE: OperandRole = OperandRole {
     name: names::PROMETHEUS_ROLE,
     binding: names::PROMETHEUS_ROLE,
     rules: &[
         Rule {
-            reason: "Prometheus finds its targets through Services, their endpoints and pods",
+            reason: "Prometheus discovers targets through Services, endpoints and pods",
             groups: &[""],
             resources: &["services", "endpoints", "pods"],
             verbs: READ,
@@ -207,32 +207,32 @@ pub const PROMETHEUS_ROLE: OperandRole = OperandRole {
     ],
 };
 
-/// A role for people, who get it with the role that Kubernetes gave them.
+/// A role for users. Kubernetes aggregates it to its default roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserRole {
     /// Name of the `ClusterRole`.
     pub name: &'static str,
-    /// Roles of Kubernetes that it becomes a part of.
-    pub part_of: &'static [&'static str],
-    /// What it grants.
+    /// Default roles that include it.
+    pub aggregate_to: &'static [&'static str],
+    /// The rules.
     pub rules: &'static [Rule],
 }
 
-/// Whoever may change or look at what is in a project may change or look at its JobSets.
+/// Users who may edit or view a namespace may edit or view its JobSets.
 pub const USER_ROLES: &[UserRole] = &[
     UserRole {
         name: names::EDITOR_ROLE,
-        part_of: &["admin", "edit"],
+        aggregate_to: &["admin", "edit"],
         rules: &[
             Rule {
-                reason: "who may change a project may run JobSets in it",
+                reason: "users who may edit a namespace may edit its JobSets",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets"],
                 verbs: EDIT,
                 ..Rule::NONE
             },
             Rule {
-                reason: "and see how they are",
+                reason: "and read their status",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets/status"],
                 verbs: &["get"],
@@ -242,17 +242,17 @@ pub const USER_ROLES: &[UserRole] = &[
     },
     UserRole {
         name: names::VIEWER_ROLE,
-        part_of: &["view"],
+        aggregate_to: &["view"],
         rules: &[
             Rule {
-                reason: "who may look at a project may look at its JobSets",
+                reason: "users who may view a namespace may view its JobSets",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets"],
                 verbs: READ,
                 ..Rule::NONE
             },
             Rule {
-                reason: "and see how they are",
+                reason: "and read their status",
                 groups: &["jobset.x-k8s.io"],
                 resources: &["jobsets/status"],
                 verbs: &["get"],

@@ -1,18 +1,18 @@
-//! What the operator itself may do, beside what it hands out to the operand.
+//! Permissions of the operator itself, without those that it grants to the operand.
 
 use super::{READ, Rule, STATUS};
 use crate::names;
 
-/// Server-side apply, and delete: what the operator does with an object that it manages. `delete` is also what
-/// OpenShift asks of whoever writes owner references on an object that exists.
+/// Server-side apply and deletion of managed objects. OpenShift also requires `delete` for a change of the owner
+/// references of an existing object.
 const MANAGE: &[&str] = &["create", "delete", "get", "patch"];
-/// Reading a whole kind; lists cannot be limited to several names.
-pub(super) const FOLLOW: &[&str] = &["list", "watch"];
+/// Read access to a whole kind, because a list cannot be limited to several names.
+pub(super) const LIST_WATCH: &[&str] = &["list", "watch"];
 
-/// What the operator itself needs cluster-wide.
+/// Cluster-wide rules of the operator itself.
 pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
     Rule {
-        reason: "the JobSetOperator named cluster says what to do",
+        reason: "the JobSetOperator named cluster configures the operator",
         groups: &["operator.openshift.io"],
         resources: &["jobsetoperators"],
         names: &["cluster"],
@@ -20,7 +20,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "what the operator did and found is written to its status",
+        reason: "the operator updates the status of the JobSetOperator",
         groups: &["operator.openshift.io"],
         resources: &["jobsetoperators/status"],
         names: &["cluster"],
@@ -28,7 +28,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator installs the JobSet API, and deletes it when it is wanted no more and no JobSet is left",
+        reason: "the operator installs the JobSet CRD, and deletes it when it is not needed and no JobSet exists",
         groups: &["apiextensions.k8s.io"],
         resources: &["customresourcedefinitions"],
         names: &["jobsets.jobset.x-k8s.io"],
@@ -36,7 +36,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator notices when the APIs that it uses come and go",
+        reason: "the operator watches which optional APIs the cluster serves",
         groups: &["apiextensions.k8s.io"],
         resources: &["customresourcedefinitions"],
         names: &[
@@ -54,7 +54,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "topology, TLS profile and proxy of an OpenShift cluster hold for the operand, too",
+        reason: "the operator applies topology, TLS profile and proxy of an OpenShift cluster to the operand",
         groups: &["config.openshift.io"],
         resources: &["apiservers", "infrastructures", "proxies"],
         names: &["cluster"],
@@ -62,18 +62,18 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "a JobSet controller that somebody else deployed is noticed, and then left alone",
+        reason: "the operator detects a JobSet controller of another installation, and does not change it",
         groups: &["apps"],
         resources: &["deployments"],
         names: &[names::OPERAND],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "before it deletes the JobSet API the operator makes sure that no JobSet is left",
+        reason: "the operator deletes the JobSet CRD only if no JobSet exists",
         groups: &["jobset.x-k8s.io"],
         resources: &["jobsets"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
@@ -91,7 +91,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator binds the operand's to the operand",
+        reason: "the operator binds the cluster roles of the operand",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["clusterrolebindings"],
         names: &[
@@ -103,10 +103,10 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs cluster roles and bindings that were changed",
+        reason: "the operator repairs changes to cluster roles and bindings",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["clusterroles", "clusterrolebindings"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
@@ -118,15 +118,15 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs them when they were changed, and notices those of somebody else",
+        reason: "the operator repairs changes to them, and detects those of another installation",
         groups: &["admissionregistration.k8s.io"],
         resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
         names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "what the operator did is told in events on the JobSetOperator",
+        reason: "the operator records events about the JobSetOperator",
         groups: &["events.k8s.io"],
         resources: &["events"],
         verbs: &["create", "patch"],
@@ -134,10 +134,10 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
     },
 ];
 
-/// What the operator itself needs in its namespace.
+/// Rules of the operator itself in its namespace.
 pub const OPERATOR_RULES: &[Rule] = &[
     Rule {
-        reason: "replicas of the operator elect their leader through this Lease",
+        reason: "replicas of the operator elect their leader with this Lease",
         groups: &["coordination.k8s.io"],
         resources: &["leases"],
         names: &[names::OPERATOR_LEASE],
@@ -160,7 +160,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "where the operand has several pods, the operator keeps them from being drained at once",
+        reason: "if the operand has several pods, the operator limits how many a drain may evict at once",
         groups: &["policy"],
         resources: &["poddisruptionbudgets"],
         names: &[names::OPERAND],
@@ -168,7 +168,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator limits who may talk with the operand and with itself",
+        reason: "the operator limits the network traffic of the operand and of itself",
         groups: &["networking.k8s.io"],
         resources: &["networkpolicies"],
         names: &[names::OPERAND, names::OPERATOR],
@@ -208,7 +208,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator binds them",
+        reason: "the operator binds the operand's roles",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["rolebindings"],
         names: &[
@@ -220,7 +220,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator asks cert-manager for the operand's certificates",
+        reason: "the operator requests the operand's certificates from cert-manager",
         groups: &["cert-manager.io"],
         resources: &["issuers"],
         names: &[names::SELF_SIGNED_ISSUER, names::CA_ISSUER],
@@ -228,7 +228,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator asks cert-manager for the operand's certificates",
+        reason: "the operator requests the operand's certificates from cert-manager",
         groups: &["cert-manager.io"],
         resources: &["certificates"],
         names: &[names::CA_CERTIFICATE, names::WEBHOOK_CERTIFICATE, names::METRICS_CERTIFICATE],
@@ -236,8 +236,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator waits for the certificates and rolls the operand out when they change; keys that \
-                 nobody uses any more go with the operand",
+        reason: "the operator rolls the operand out when its certificates change, and deletes unused ones",
         groups: &[""],
         resources: &["secrets"],
         names: &[names::CA_SECRET, names::METRICS_SECRET, names::WEBHOOK_SECRET],
@@ -257,7 +256,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator has the cluster's Prometheus scrape the operand and itself",
+        reason: "the operator configures the cluster's Prometheus to scrape the operand and the operator",
         groups: &["monitoring.coreos.com"],
         resources: &["servicemonitors"],
         names: &[names::SERVICE_MONITOR, names::OPERATOR_SERVICE_MONITOR],
@@ -265,7 +264,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "and warn when it does not do well",
+        reason: "and to alert when they fail",
         groups: &["monitoring.coreos.com"],
         resources: &["prometheusrules"],
         names: &[names::PROMETHEUS_RULE],
@@ -273,66 +272,66 @@ pub const OPERATOR_RULES: &[Rule] = &[
         ..Rule::NONE
     },
     Rule {
-        reason: "why pods of the operand do not run is told in the status",
+        reason: "the operator reports in its status why pods of the operand do not run",
         groups: &[""],
         resources: &["pods"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "whether the operand's webhooks are reached is told in the status",
+        reason: "the operator reports in its status whether the operand's webhooks have ready endpoints",
         groups: &["discovery.k8s.io"],
         resources: &["endpointslices"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others",
+        reason: "the operator repairs changes of other clients",
         groups: &[""],
         resources: &["configmaps", "serviceaccounts", "services"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others",
+        reason: "the operator repairs changes of other clients",
         groups: &["apps"],
         resources: &["deployments"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others",
+        reason: "the operator repairs changes of other clients",
         groups: &["policy"],
         resources: &["poddisruptionbudgets"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others",
+        reason: "the operator repairs changes of other clients",
         groups: &["networking.k8s.io"],
         resources: &["networkpolicies"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others",
+        reason: "the operator repairs changes of other clients",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["roles", "rolebindings"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others, and reads why a certificate is not ready",
+        reason: "the operator repairs changes of other clients, and reads why a certificate is not ready",
         groups: &["cert-manager.io"],
         resources: &["certificates", "issuers"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
-        reason: "the operator repairs what was changed by others",
+        reason: "the operator repairs changes of other clients",
         groups: &["monitoring.coreos.com"],
         resources: &["prometheusrules", "servicemonitors"],
-        verbs: FOLLOW,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
 ];

@@ -1,8 +1,8 @@
-//! When the JobSet API may be deleted.
+//! When the operator deletes the JobSet CRD.
 
 use super::*;
 
-/// Only the JobSet API is left.
+/// A cluster with the JobSet CRD, and without the operand.
 fn leftover(spec: Option<Value>) -> Observed {
     let mut observed = installed(json!({}));
     observed.objects.retain(|key, _| key.kind == CRD);
@@ -11,27 +11,27 @@ fn leftover(spec: Option<Value>) -> Observed {
 }
 
 #[test]
-fn it_goes_when_nobody_wants_it() {
+fn the_crd_is_deleted_without_a_jobset_operator_or_with_removed() {
     assert!(decide(&leftover(None)).delete_unused_api);
     assert!(decide(&leftover(Some(json!({"managementState": "Removed"})))).delete_unused_api);
 }
 
 #[test]
-fn it_stays_while_somebody_wants_it() {
+fn the_crd_stays_with_a_managed_or_unmanaged_operand() {
     for spec in [json!({}), json!({"managementState": "Force"}), json!({"managementState": "Unmanaged"})] {
         assert!(!decide(&leftover(Some(spec.clone()))).delete_unused_api, "{spec}");
     }
 }
 
 #[test]
-fn it_stays_until_the_garbage_collector_has_taken_the_operand() {
+fn the_crd_stays_until_the_operand_is_deleted() {
     let mut observed = installed(json!({}));
     observed.operator = None;
     assert!(!decide(&observed).delete_unused_api);
 }
 
 #[test]
-fn it_stays_when_somebody_else_made_it_or_it_is_going_already() {
+fn a_crd_of_another_client_or_in_deletion_stays() {
     let key = ObjectKey::new(CRD, names::JOBSET_CRD);
     let changed = |change: fn(&mut DynamicObject, &mut bool)| {
         let mut observed = leftover(None);

@@ -1,8 +1,8 @@
-//! Installations of somebody else.
+//! Conflicts with another installation.
 
 use super::*;
 
-/// Webhooks of the upstream project, as its manifests make them.
+/// Webhooks from the manifests of the upstream project.
 fn foreign_webhooks(namespace: &str) -> (ObjectKey, Live) {
     let object: DynamicObject = serde_json::from_value(json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": VALIDATING,
@@ -16,7 +16,7 @@ fn foreign_webhooks(namespace: &str) -> (ObjectKey, Live) {
     (ObjectKey::of(&object), Live::new(object))
 }
 
-fn is_left_alone(plan: &Plan, names: &[&str]) {
+fn assert_conflict(plan: &Plan, names: &[&str]) {
     assert_eq!(reasons(plan), ["ConflictingInstallation"]);
     assert!(plan.apply.is_empty() && plan.delete.is_empty() && plan.issue.is_empty() && !plan.disown_api);
     for name in names {
@@ -25,29 +25,35 @@ fn is_left_alone(plan: &Plan, names: &[&str]) {
 }
 
 #[test]
-fn webhooks_that_are_served_elsewhere_are_named_and_left_alone() {
+fn webhooks_with_a_service_in_another_namespace_are_a_conflict() {
     let mut observed = ready_to_install(json!({}));
     observed.objects.extend([foreign_webhooks("jobset-system")]);
-    is_left_alone(&decide(&observed), &[names::VALIDATING_WEBHOOKS, "jobset-system/jobset-webhook-service"]);
+    assert_conflict(
+        &decide(&observed),
+        &[names::VALIDATING_WEBHOOKS, "jobset-system/jobset-webhook-service"],
+    );
 }
 
 #[test]
-fn a_controller_in_another_namespace_is_named_and_left_alone() {
+fn a_controller_in_another_namespace_is_a_conflict() {
     let mut observed = installed(json!({}));
     observed.elsewhere = ["jobset-system".to_owned(), "ns-of-operand".to_owned()].into();
-    is_left_alone(
+    assert_conflict(
         &decide(&observed),
         &["Deployment jobset-controller-manager runs in namespace jobset-system", "install it again then"],
     );
     let mut before = ready_to_install(json!({}));
     before.elsewhere = ["jobset-system".to_owned()].into();
-    assert!(decide(&before).problems[0].message.ends_with("if it shall stay"), "nothing is ours yet");
+    assert!(
+        decide(&before).problems[0].message.ends_with("if it shall stay"),
+        "the operator has installed nothing yet"
+    );
     observed.elsewhere = ["ns-of-operand".to_owned()].into();
-    assert_eq!(reasons(&decide(&observed)), [""; 0], "our own");
+    assert_eq!(reasons(&decide(&observed)), [""; 0], "the operator's own Deployment");
 }
 
 #[test]
-fn what_the_go_operator_left_in_our_namespace_is_adopted() {
+fn webhooks_of_the_go_operator_in_the_same_namespace_are_adopted() {
     let mut observed = ready_to_install(json!({}));
     observed.objects.extend([foreign_webhooks("ns-of-operand")]);
     let plan = decide(&observed);
@@ -56,7 +62,7 @@ fn what_the_go_operator_left_in_our_namespace_is_adopted() {
 }
 
 #[test]
-fn our_own_webhooks_that_somebody_turned_elsewhere_are_drift() {
+fn a_changed_service_of_managed_webhooks_is_drift() {
     let mut observed = installed(json!({}));
     let (key, foreign) = foreign_webhooks("jobset-system");
     let live = observed.objects.get_mut(&key).unwrap();
@@ -68,7 +74,7 @@ fn our_own_webhooks_that_somebody_turned_elsewhere_are_drift() {
 }
 
 #[test]
-fn a_foreign_installation_keeps_the_api() {
+fn the_crd_stays_for_another_installation() {
     let mut observed = installed(json!({}));
     observed.objects.retain(|key, _| key.kind == CRD);
     observed.operator = None;

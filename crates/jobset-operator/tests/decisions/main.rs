@@ -1,13 +1,13 @@
-//! What the operator decides, and what it says about it: no server needed.
+//! Tests of the operator's plans and status, without a server.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::needless_pass_by_value)]
 
 mod api_deletion;
-mod certificates_moved;
+mod applied_settings;
+mod certificate_providers;
 mod conflicts;
-mod plan_of_changes;
-mod settings_followed;
-mod status_told;
+mod planned_changes;
+mod reported_status;
 
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::JobSetOperatorStatus;
@@ -42,7 +42,7 @@ fn operator(spec: Value) -> JobSetOperator {
     .unwrap()
 }
 
-/// When everything here happens.
+/// The time of all tests.
 fn now() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
@@ -54,7 +54,7 @@ static AUTHORITIES: LazyLock<[String; 2]> = LazyLock::new(|| {
     })
 });
 
-/// A complete Secret whose hash is `hash`.
+/// A complete Secret with this hash.
 fn complete(hash: &str, authority: &str) -> CertificateSecret {
     CertificateSecret {
         hash: hash.into(),
@@ -64,7 +64,7 @@ fn complete(hash: &str, authority: &str) -> CertificateSecret {
     }
 }
 
-/// A cluster with cert-manager, whose certificates are issued, and with nothing of the operand.
+/// A cluster with cert-manager and issued certificates, and without the operand.
 fn ready_to_install(spec: Value) -> Observed {
     let mut observed = Observed { operator: Some(Arc::new(operator(spec))), ..Observed::default() };
     observed.apis.extend([kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].map(str::to_owned));
@@ -74,24 +74,24 @@ fn ready_to_install(spec: Value) -> Observed {
     observed
 }
 
-/// The same cluster with everything that its plan applies.
+/// The same cluster with the operand installed.
 fn installed(spec: Value) -> Observed {
     let mut observed = ready_to_install(spec);
-    carry_out(&mut observed);
-    // What waits for the webhooks to know the CA comes in a second step.
-    carry_out(&mut observed);
+    execute(&mut observed);
+    // The second plan contains the steps that need webhooks with the CA.
+    execute(&mut observed);
     observed
 }
 
-/// Does what the plan says, as far as it needs no certificate to be made.
-fn carry_out(observed: &mut Observed) {
+/// Executes the plan, without issuing certificates.
+fn execute(observed: &mut Observed) {
     let plan = decide(observed);
     for key in plan.delete {
         observed.objects.remove(&key);
     }
     for step in plan.apply {
         let mut live = applied(step.object);
-        // What an apply does not name stays, such as the status.
+        // An apply keeps fields that it does not name, such as the status.
         if let Some(before) = observed.objects.get(&step.key) {
             let mut object = (*live.object).clone();
             if let (Some(status), Some(data)) =
@@ -106,14 +106,14 @@ fn carry_out(observed: &mut Observed) {
     }
 }
 
-/// The Deployment's status when all pods are of its latest version and serve.
+/// The Deployment's status after a complete rollout.
 fn rolled_out() -> Value {
     json!({
         "observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1
     })
 }
 
-/// Gives the Deployment a status.
+/// Sets the status of the Deployment.
 fn with_deployment(mut observed: Observed, status: Value) -> Observed {
     let live = observed.objects.get_mut(&ObjectKey::new("Deployment", names::OPERAND)).unwrap();
     let mut object = (*live.object).clone();

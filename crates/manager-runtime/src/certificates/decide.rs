@@ -1,4 +1,4 @@
-//! What a Secret of certificates needs now: a pure decision, and the Secret as it is after it was carried out.
+//! Decides what a certificate Secret needs, and returns the Secret after that change. Pure functions.
 
 use super::issue::{self, BACKDATED, IssueError, Pair};
 use k8s_openapi::{
@@ -15,7 +15,7 @@ use rustls::{
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// Key of the CA's certificate, followed by those that are still trusted although they sign no more.
+/// Key of the CA certificate, followed by previous CAs that clients still trust.
 pub const BUNDLE: &str = "ca.crt";
 /// Key of the CA's private key.
 pub const AUTHORITY_KEY: &str = "ca.key";
@@ -24,39 +24,39 @@ pub const CERTIFICATE: &str = "tls.crt";
 /// Key of the server's private key.
 pub const KEY: &str = "tls.key";
 
-/// Most CAs that are kept in a bundle beside the one that signs.
-const PREVIOUS_AT_MOST: usize = 4;
+/// The maximum number of previous CAs in a bundle.
+const MAX_PREVIOUS: usize = 4;
 
-/// What the Secret should hold.
+/// The desired Secret.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Namespace of the Secret.
     pub namespace: String,
     /// Name of the Secret.
     pub secret: String,
-    /// Labels of the Secret when it is created.
+    /// Labels of a new Secret.
     pub labels: BTreeMap<String, String>,
-    /// Names that clients know the server by; the first is the certificate's common name.
+    /// DNS names of the server. The first is the certificate's common name.
     pub dns_names: Vec<String>,
     /// Common name of the CA.
     pub authority: String,
     /// Organization of the CA.
     pub organization: String,
-    /// How long things last.
+    /// Validity and renewal periods.
     pub times: Times,
 }
 
-/// How long things last.
+/// Validity and renewal periods.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// Validity of a CA.
     pub authority: SignedDuration,
     /// Validity of a server certificate.
     pub server: SignedDuration,
-    /// Either is renewed when it has less than this left.
+    /// A certificate or CA is renewed this long before it expires.
     pub renew_before: SignedDuration,
-    /// How long a CA stays in the bundle after another one took its place. Long enough for every replica to
-    /// follow, and short, so that who replaces a CA that he no longer trusts need not wait for days.
+    /// How long a replaced CA stays in the bundle. Long enough for every replica to load the new one, and short,
+    /// because an administrator may replace a CA that is compromised.
     pub overlap: SignedDuration,
 }
 
@@ -71,55 +71,56 @@ impl Default for Times {
     }
 }
 
-/// What to do with a Secret.
+/// The change that a Secret needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing before this time.
+    /// No change before this time.
     Keep {
         /// When to decide again.
         until: Timestamp,
     },
-    /// A new server certificate of the same CA.
+    /// A new server certificate from the same CA.
     NewServer {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A new CA and a new server certificate; the CA before it stays in the bundle.
+    /// A new CA and a new server certificate. The previous CA stays in the bundle.
     NewAuthority {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The CAs before the one that signs have been kept long enough.
+    /// Remove the previous CAs from the bundle: their overlap is over.
     DropPrevious,
-    /// The Secret is somebody else's: it is not written.
+    /// Another client owns the Secret. It must not be written.
     Refuse {
-        /// Why, and the way out.
+        /// The reason, and the remedy.
         reason: String,
     },
 }
 
-/// Decides what `found`, the Secret in the cluster, needs at `now`.
+/// Decides what change `found`, the Secret in the cluster, needs at `now`.
 pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decision {
     let Some(secret) = found else {
-        return Decision::NewAuthority { reason: "there is no Secret".to_owned() };
+        return Decision::NewAuthority { reason: "the Secret does not exist".to_owned() };
     };
-    // A Secret of type kubernetes.io/tls cannot be made beforehand without its keys, but with empty values.
+    // An administrator may create the Secret in advance. Type kubernetes.io/tls requires the keys, and allows empty
+    // values.
     let data = secret.data.as_ref().filter(|data| data.values().any(|value| !value.0.is_empty()));
     let Some(data) = data else {
         return Decision::NewAuthority { reason: "the Secret is empty".to_owned() };
     };
-    // Only who makes certificates himself keeps the CA's key beside them, and nothing else with it.
-    let ours = [BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY];
-    if !data.contains_key(AUTHORITY_KEY) || data.keys().any(|key| !ours.contains(&key.as_str())) {
+    // Only a self-managed Secret contains the CA's private key, and no keys beside these four.
+    let expected = [BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY];
+    if !data.contains_key(AUTHORITY_KEY) || data.keys().any(|key| !expected.contains(&key.as_str())) {
         let keys: Vec<&str> = data.keys().map(String::as_str).collect();
         return Decision::Refuse {
             reason: format!(
-                "Secret {}/{} was made by somebody else, as it holds {} where {} are expected: delete it, or \
-                 choose another name",
+                "Secret {}/{} belongs to another client: it contains {}, expected {}. Delete the Secret, or configure \
+                 another name",
                 wanted.namespace,
                 wanted.secret,
                 keys.join(", "),
-                ours.join(", ")
+                expected.join(", ")
             ),
         };
     }
@@ -132,14 +133,14 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
         Err(reason) => return Decision::NewAuthority { reason: format!("{BUNDLE} {reason}") },
     };
     if authority_ends <= now {
-        return Decision::NewAuthority { reason: "the CA is about to expire".to_owned() };
+        return Decision::NewAuthority { reason: "the CA expires soon".to_owned() };
     }
     let server_ends = match issue::ends(&material.server.certificate) {
         Ok(end) => renewal(end, wanted),
         Err(reason) => return Decision::NewServer { reason: format!("{CERTIFICATE} {reason}") },
     };
     if server_ends <= now {
-        return Decision::NewServer { reason: "the server certificate is about to expire".to_owned() };
+        return Decision::NewServer { reason: "the server certificate expires soon".to_owned() };
     }
     if let Err(reason) = material.check(&wanted.dns_names, now) {
         return Decision::NewServer { reason };
@@ -159,11 +160,11 @@ fn renewal(end: Timestamp, wanted: &Wanted) -> Timestamp {
     end.checked_sub(wanted.times.renew_before).unwrap_or(end)
 }
 
-/// The Secret after `decision`; None when there is nothing to write.
+/// The Secret after `decision`, or None when the decision needs no write.
 ///
-/// It keeps the metadata of `found`, and with it the version that the API server compares. `trusted` is PEM text
-/// of CAs that clients trust now, which a new CA joins for the time of the overlap.
-pub fn carried_out(
+/// The Secret keeps the metadata of `found`, and so the resource version that the API server compares. `trusted` is
+/// PEM text of the CAs that clients trust now. The bundle of a new CA contains them for the time of the overlap.
+pub fn secret_after(
     decision: &Decision,
     found: Option<&Secret>,
     trusted: &str,
@@ -185,7 +186,7 @@ pub fn carried_out(
             let server = issue::server(&signing, &wanted.dns_names, now, times.server);
             match server.map(|server| Material { server, ..material.clone() }) {
                 Ok(renewed) if renewed.check(&wanted.dns_names, now).is_ok() => renewed,
-                // A CA whose key is lost, or is another's, signs no more: the next one takes over.
+                // The CA cannot sign, because its key is lost or belongs to another CA. A new CA replaces it.
                 _ => Material::new(Some(&material), trusted, wanted, now)?,
             }
         }
@@ -193,29 +194,29 @@ pub fn carried_out(
             Material::new(material.as_ref(), trusted, wanted, now)?
         }
     };
-    // What would be found wanting again must not be written, or it would be written over and over.
+    // A Secret that fails this check would be written again after every read.
     new.check(&wanted.dns_names, now).map_err(IssueError::Unusable)?;
     Ok(Some(new.into_secret(found, wanted)))
 }
 
-/// What the Secret holds, all PEM.
+/// The contents of the Secret, all PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Material {
-    /// The CA that signs, then those before it.
+    /// The CA that signs, then the previous CAs.
     pub bundle: String,
     /// Private key of the CA that signs.
     pub authority_key: String,
-    /// What the server shows.
+    /// The server certificate and its private key.
     pub server: Pair,
 }
 
 impl Material {
-    /// Reads a Secret; the error names the key that is missing or is no text.
+    /// Reads a Secret. The error names the key that is missing or is not text.
     pub fn read(secret: &Secret) -> Result<Self, String> {
         let text = |key: &str| {
             let bytes = secret.data.as_ref().and_then(|data| data.get(key));
             let bytes = bytes.ok_or_else(|| format!("{key} is missing"))?;
-            String::from_utf8(bytes.0.clone()).map_err(|_| format!("{key} is no PEM data"))
+            String::from_utf8(bytes.0.clone()).map_err(|_| format!("{key} is not PEM data"))
         };
         Ok(Self {
             bundle: text(BUNDLE)?,
@@ -240,42 +241,42 @@ impl Material {
             }
         }
         previous.retain(|certificate| issue::ends(certificate).is_ok_and(|end| end > now));
-        previous.truncate(PREVIOUS_AT_MOST);
+        previous.truncate(MAX_PREVIOUS);
         let bundle = authority.certificate.clone() + &previous.concat();
         Ok(Self { bundle, authority_key: authority.key, server })
     }
 
-    /// The certificates of the bundle, each as PEM in the same form; the first signs.
+    /// The certificates of the bundle, each as normalized PEM. The first one signs.
     pub fn authorities(&self) -> Vec<String> {
         certificates(&self.bundle)
     }
 
-    /// Whether clients that trust the bundle accept the server under each of these names. A certificate that is
-    /// not valid yet counts as one that is: the clock of its maker may be ahead of ours.
+    /// Whether clients that trust the bundle accept the server under each of these names. The check accepts a
+    /// certificate that is not valid yet: the clock of the replica that issued it may be ahead.
     pub fn check(&self, dns_names: &[String], now: Timestamp) -> Result<(), String> {
         let (chain, key) = self.server.der().map_err(|(key, reason)| format!("{key} {reason}"))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         CertifiedKey::from_der(chain.clone(), key, &provider)
-            .map_err(|error| format!("{CERTIFICATE} and {KEY} are no pair: {error}"))?;
+            .map_err(|error| format!("{CERTIFICATE} and {KEY} do not match: {error}"))?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(
             CertificateDer::pem_slice_iter(self.bundle.as_bytes()).filter_map(Result::ok),
         );
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
-            .map_err(|error| format!("{BUNDLE} holds no CA: {error}"))?;
+            .map_err(|error| format!("{BUNDLE} contains no CA: {error}"))?;
         let [certificate, intermediates @ ..] = chain.as_slice() else {
-            return Err(format!("{CERTIFICATE} holds no certificate"));
+            return Err(format!("{CERTIFICATE} contains no certificate"));
         };
         let begin = issue::begins(&self.server.certificate).unwrap_or(now);
         let seconds = u64::try_from(begin.max(now).as_second()).unwrap_or_default();
         let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         for name in dns_names {
             let server =
-                ServerName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no DNS name"))?;
+                ServerName::try_from(name.as_str()).map_err(|_| format!("{name:?} is not a DNS name"))?;
             verifier
                 .verify_server_cert(certificate, intermediates, &server, &[], at)
-                .map_err(|error| format!("the server certificate does not serve as {name}: {error}"))?;
+                .map_err(|error| format!("the server certificate is not valid for {name}: {error}"))?;
         }
         Ok(())
     }
@@ -302,20 +303,20 @@ impl Material {
 }
 
 impl Pair {
-    /// The certificates and the private key as DER; the error names the key of the Secret and what is wrong.
+    /// The certificates and the private key as DER. The error names the key of the Secret and the fault.
     pub fn der(
         &self,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), (&'static str, String)> {
         let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| (CERTIFICATE, format!("is no PEM data: {error}")))?;
+            .map_err(|error| (CERTIFICATE, format!("is not PEM data: {error}")))?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
-            .map_err(|error| (KEY, format!("holds no private key: {error}")))?;
+            .map_err(|error| (KEY, format!("contains no private key: {error}")))?;
         Ok((chain, key))
     }
 }
 
-/// The certificates in this text, each as PEM in one and the same form. What is no certificate is passed over.
+/// The certificates in this text, each as normalized PEM. Anything else is skipped.
 pub fn certificates(pem: &str) -> Vec<String> {
     let blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
     blocks

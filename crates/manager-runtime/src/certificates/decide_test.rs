@@ -6,7 +6,7 @@ fn wanted() -> Wanted {
     Wanted {
         namespace: "home".to_owned(),
         secret: "server-cert".to_owned(),
-        labels: BTreeMap::from([("made".to_owned(), "here".to_owned())]),
+        labels: BTreeMap::from([("created".to_owned(), "here".to_owned())]),
         dns_names: vec!["webhook.home.svc".to_owned()],
         authority: "test-ca".to_owned(),
         organization: "test".to_owned(),
@@ -18,10 +18,10 @@ fn start() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
-/// Decides and carries out; returns the Secret afterwards.
+/// Decides, and returns the decision and the Secret after it.
 fn step(found: Option<&Secret>, trusted: &str, now: Timestamp) -> (Decision, Option<Secret>) {
     let decision = decide(found, &wanted(), now);
-    let after = carried_out(&decision, found, trusted, &wanted(), now).unwrap();
+    let after = secret_after(&decision, found, trusted, &wanted(), now).unwrap();
     (decision, after)
 }
 
@@ -29,7 +29,7 @@ fn fresh() -> Secret {
     step(None, "", start()).1.unwrap()
 }
 
-fn spoilt(key: &str, text: &str) -> Secret {
+fn corrupt(key: &str, text: &str) -> Secret {
     let mut secret = fresh();
     secret.data.as_mut().unwrap().insert(key.to_owned(), ByteString(text.into()));
     secret
@@ -47,22 +47,22 @@ fn keeps(secret: &Secret, now: Timestamp) -> Timestamp {
 }
 
 #[test]
-fn a_missing_secret_is_made_and_serves() {
+fn a_missing_secret_is_created_and_serves() {
     let (decision, secret) = step(None, "", start());
     let secret = secret.unwrap();
-    assert_eq!(decision, Decision::NewAuthority { reason: "there is no Secret".to_owned() });
+    assert_eq!(decision, Decision::NewAuthority { reason: "the Secret does not exist".to_owned() });
     assert_eq!(secret.metadata.namespace.as_deref(), Some("home"));
     assert_eq!(secret.metadata.labels, Some(wanted().labels));
     let material = Material::read(&secret).unwrap();
     assert_eq!(material.check(&wanted().dns_names, start()), Ok(()));
     assert_eq!(material.authorities().len(), 1);
     let error = material.check(&["other.home.svc".to_owned()], start()).unwrap_err();
-    assert!(error.contains("does not serve as other.home.svc"), "{error}");
+    assert!(error.contains("is not valid for other.home.svc"), "{error}");
     assert_eq!(keeps(&secret, start()), start() + DAY * 275);
 }
 
 #[test]
-fn an_empty_secret_is_filled_and_keeps_its_version() {
+fn an_empty_secret_is_filled_and_keeps_its_resource_version() {
     let mut empty = Secret::default();
     empty.metadata.name = Some("server-cert".to_owned());
     empty.metadata.resource_version = Some("7".to_owned());
@@ -80,7 +80,7 @@ fn an_empty_secret_is_filled_and_keeps_its_version() {
 }
 
 #[test]
-fn a_server_certificate_is_renewed_by_the_same_ca() {
+fn the_same_ca_renews_a_server_certificate() {
     let first = fresh();
     let now = start() + DAY * 276;
     let (decision, second) = step(Some(&first), "", now);
@@ -92,16 +92,16 @@ fn a_server_certificate_is_renewed_by_the_same_ca() {
 }
 
 #[test]
-fn the_ca_before_stays_for_the_overlap_and_no_longer() {
+fn the_previous_ca_stays_in_the_bundle_for_the_overlap() {
     let first = fresh();
     let now = start() + DAY * 3561;
     let (decision, second) = step(Some(&first), "", now);
     let second = second.unwrap();
-    assert_eq!(decision, Decision::NewAuthority { reason: "the CA is about to expire".to_owned() });
+    assert_eq!(decision, Decision::NewAuthority { reason: "the CA expires soon".to_owned() });
     let (before, after) = (Material::read(&first).unwrap(), Material::read(&second).unwrap());
     assert_eq!(after.authorities().len(), 2);
     assert_eq!(after.authorities()[1], before.authorities()[0]);
-    // Either server certificate is accepted by whoever trusts the new bundle.
+    // Clients that trust the new bundle accept both server certificates.
     assert_eq!(after.check(&wanted().dns_names, now), Ok(()));
     let old_server = Material { server: before.server, ..after.clone() };
     assert_eq!(old_server.check(&wanted().dns_names, start()), Ok(()));
@@ -117,7 +117,7 @@ fn the_ca_before_stays_for_the_overlap_and_no_longer() {
 }
 
 #[test]
-fn what_clients_trust_now_stays_for_the_overlap() {
+fn cas_that_clients_trust_stay_in_the_bundle_for_the_overlap() {
     let lost = text(&fresh(), BUNDLE);
     let expired = {
         let long_ago = start() - DAY * 4000;
@@ -129,9 +129,9 @@ fn what_clients_trust_now_stays_for_the_overlap() {
 }
 
 #[test]
-fn spoilt_content_of_our_own_is_replaced() {
+fn corrupt_content_is_replaced() {
     for (key, what) in [(BUNDLE, "ca.crt"), (CERTIFICATE, "tls.crt"), (KEY, "tls.key")] {
-        let secret = spoilt(key, "garbage");
+        let secret = corrupt(key, "garbage");
         let (decision, after) = step(Some(&secret), "", start());
         match decision {
             Decision::NewServer { reason } | Decision::NewAuthority { reason } => {
@@ -144,8 +144,8 @@ fn spoilt_content_of_our_own_is_replaced() {
 }
 
 #[test]
-fn a_ca_that_lost_its_key_is_replaced_only_when_it_must_sign() {
-    let secret = spoilt(AUTHORITY_KEY, "garbage");
+fn a_ca_without_its_key_is_replaced_when_it_must_sign() {
+    let secret = corrupt(AUTHORITY_KEY, "garbage");
     let renewal = keeps(&secret, start());
     let (decision, after) = step(Some(&secret), "", renewal);
     assert!(matches!(decision, Decision::NewServer { .. }), "{decision:?}");
@@ -155,8 +155,8 @@ fn a_ca_that_lost_its_key_is_replaced_only_when_it_must_sign() {
 }
 
 #[test]
-fn a_key_of_another_ca_signs_nothing() {
-    let mut secret = spoilt(CERTIFICATE, "garbage");
+fn a_ca_with_the_key_of_another_ca_is_replaced() {
+    let mut secret = corrupt(CERTIFICATE, "garbage");
     let other = Material::read(&fresh()).unwrap().authority_key;
     secret.data.as_mut().unwrap().insert(AUTHORITY_KEY.to_owned(), ByteString(other.into_bytes()));
     let (decision, after) = step(Some(&secret), "", start());
@@ -165,35 +165,35 @@ fn a_key_of_another_ca_signs_nothing() {
 }
 
 #[test]
-fn a_name_that_cannot_be_served_is_an_error_and_not_written() {
+fn an_invalid_dns_name_is_an_error() {
     let wanted = Wanted { dns_names: vec!["no name".to_owned()], ..wanted() };
     let decision = decide(None, &wanted, start());
-    let error = carried_out(&decision, None, "", &wanted, start()).unwrap_err().to_string();
+    let error = secret_after(&decision, None, "", &wanted, start()).unwrap_err().to_string();
     assert!(error.contains("no name"), "{error}");
 }
 
 #[test]
-fn other_names_need_another_certificate() {
+fn changed_dns_names_need_a_new_server_certificate() {
     let secret = fresh();
     let renamed = Wanted { dns_names: vec!["renamed.home.svc".to_owned()], ..wanted() };
     let decision = decide(Some(&secret), &renamed, start());
     assert!(matches!(&decision, Decision::NewServer { reason } if reason.contains("renamed.home.svc")));
-    let after = carried_out(&decision, Some(&secret), "", &renamed, start()).unwrap().unwrap();
+    let after = secret_after(&decision, Some(&secret), "", &renamed, start()).unwrap().unwrap();
     assert_eq!(text(&after, BUNDLE), text(&secret, BUNDLE));
     assert!(matches!(decide(Some(&after), &renamed, start()), Decision::Keep { .. }));
 }
 
 #[test]
-fn a_certificate_from_a_clock_ahead_is_left_alone() {
+fn a_certificate_that_is_not_valid_yet_is_kept() {
     let hours_behind = start() - SignedDuration::from_hours(5);
     keeps(&fresh(), hours_behind);
 }
 
 #[test]
-fn a_secret_of_somebody_else_is_not_written() {
+fn a_secret_of_another_client_is_not_written() {
     let mut of_cert_manager = fresh();
     of_cert_manager.data.as_mut().unwrap().remove(AUTHORITY_KEY);
-    let with_more = spoilt("password", "hunter2");
+    let with_more = corrupt("password", "hunter2");
     for secret in [of_cert_manager, with_more] {
         let (decision, after) = step(Some(&secret), "", start());
         assert!(matches!(&decision, Decision::Refuse { reason } if reason.contains("home/server-cert")));
@@ -201,19 +201,19 @@ fn a_secret_of_somebody_else_is_not_written() {
     }
 }
 
-/// A Secret as cert-controller of Open Policy Agent writes it: RSA 2048 in PKCS#1, CA with serial number 0.
+/// A Secret that cert-controller of Open Policy Agent wrote: RSA 2048 in PKCS#1, CA with serial number 0.
 #[test]
 fn a_secret_of_the_go_program_is_kept_and_renewed() {
     let text = include_str!("testdata/go-secret.json");
     let secret: Secret = serde_json::from_str(text).unwrap();
     let mut wanted = wanted();
     wanted.dns_names = vec!["jobset-webhook-service.jobset-system.svc".to_owned()];
-    let made: Timestamp = issue::begins(&Material::read(&secret).unwrap().bundle).unwrap();
-    assert!(matches!(decide(Some(&secret), &wanted, made + DAY), Decision::Keep { .. }));
-    let late = made + DAY * 300;
+    let created: Timestamp = issue::begins(&Material::read(&secret).unwrap().bundle).unwrap();
+    assert!(matches!(decide(Some(&secret), &wanted, created + DAY), Decision::Keep { .. }));
+    let late = created + DAY * 300;
     let decision = decide(Some(&secret), &wanted, late);
     assert!(matches!(decision, Decision::NewServer { .. }), "{decision:?}");
-    let after = carried_out(&decision, Some(&secret), "", &wanted, late).unwrap().unwrap();
+    let after = secret_after(&decision, Some(&secret), "", &wanted, late).unwrap().unwrap();
     assert_eq!(after.data.as_ref().unwrap()[BUNDLE], secret.data.as_ref().unwrap()[BUNDLE]);
     assert!(matches!(decide(Some(&after), &wanted, late), Decision::Keep { .. }));
 }

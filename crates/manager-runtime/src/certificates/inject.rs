@@ -1,4 +1,4 @@
-//! What a webhook configuration lacks to trust a bundle of CAs. Mutating and validating ones look alike here.
+//! The patch that a webhook configuration, mutating or validating, needs to trust a CA bundle.
 
 use super::decide::certificates;
 use k8s_openapi::ByteString;
@@ -8,13 +8,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// The server-side apply that puts `bundle` into every webhook of `configuration`; None when it is there.
+/// The server-side apply patch that sets `caBundle` to `bundle` in every webhook of `configuration`, or None when
+/// every webhook has it.
 ///
-/// It names nothing but the bundles, so that everything else stays with whoever wrote it. It holds for this very
-/// object: a configuration that was deleted meanwhile is not made anew.
+/// The patch names only the bundles, so other field managers keep their fields. It contains the UID: the API server
+/// does not create the configuration again after its deletion.
 ///
-/// Whoever owns a webhook by server-side apply cannot drop it by leaving it out of what he applies, as the bundle in
-/// it is not his (Kubernetes: the rest of the entry stays, and is invalid). He has to remove it by a patch.
+/// Another field manager cannot remove a webhook by leaving it out of its apply configuration, because it does not
+/// own the bundle (Kubernetes keeps the rest of the entry, which is invalid). It must remove the webhook with a patch.
 pub fn injection(kind: &ApiResource, configuration: &DynamicObject, bundle: &str) -> Option<Value> {
     let webhooks = webhooks(configuration);
     if webhooks.iter().all(|webhook| ca_bundle(webhook).as_deref() == Some(bundle)) {
@@ -31,7 +32,7 @@ pub fn injection(kind: &ApiResource, configuration: &DynamicObject, bundle: &str
     }))
 }
 
-/// Whether every webhook of `configuration` trusts `authority`, a certificate as [`certificates`] returns it.
+/// Whether every webhook of `configuration` trusts `authority`, in the form that [`certificates`] returns.
 pub fn trusts(configuration: &DynamicObject, authority: &str) -> bool {
     let trusts = |webhook| {
         let bundle = ca_bundle(webhook).unwrap_or_default();
@@ -91,7 +92,7 @@ mod tests {
                 json!({"name": name, "clientConfig": client, "sideEffects": "None"})
             })
             .collect();
-        // As in a list: without its kind.
+        // Items of a list have no kind.
         serde_json::from_value(json!({
             "metadata": {"name": "hooks", "uid": "u1"},
             "webhooks": webhooks,
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn only_bundles_are_applied_and_only_when_one_differs() {
+    fn a_patch_sets_only_bundles_and_only_when_one_differs() {
         let bundle = authority();
         assert_eq!(
             injection(&kind(), &configuration(&[("a", Some(&bundle)), ("b", Some(&bundle))]), &bundle),
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_is_trusted_when_every_webhook_has_it() {
+    fn a_configuration_trusts_a_ca_that_every_webhook_contains() {
         let (old, new) = (authority(), authority());
         let both = format!("{new}{old}");
         let configuration = configuration(&[("a", Some(&both)), ("b", Some(&old))]);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bundle_is_replaced() {
+    fn an_invalid_bundle_is_replaced() {
         let bundle = authority();
         let odd = configuration(&[("a", Some("nonsense"))]);
         assert!(injection(&kind(), &odd, &bundle).is_some() && !trusts(&odd, &bundle));

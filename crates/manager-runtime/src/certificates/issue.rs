@@ -1,4 +1,4 @@
-//! A CA, and server certificates that it signs. ECDSA P-256, which every TLS client of Kubernetes knows.
+//! Creates a CA, and the server certificates that it signs: ECDSA P-256, which every Kubernetes TLS client supports.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -9,23 +9,23 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use x509_parser::{parse_x509_certificate, pem::Pem};
 
-/// How long before it is made a certificate begins, for clocks that lag behind.
+/// A certificate is valid from this long before its creation, because the clocks of clients may be late.
 pub const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 
-/// Why a certificate cannot be made.
+/// Why a certificate cannot be created.
 #[derive(Debug, Error)]
 pub enum IssueError {
-    /// The library refuses, for example a name that is none.
-    #[error("cannot make a certificate: {0}")]
-    Make(#[from] rcgen::Error),
+    /// The library refuses, for example an invalid name.
+    #[error("cannot create a certificate: {0}")]
+    Create(#[from] rcgen::Error),
     /// The CA cannot sign.
     #[error("cannot sign with the CA: {0}")]
     Authority(String),
-    /// Clients would refuse what was made.
-    #[error("cannot make a certificate that serves: {0}")]
+    /// Clients would refuse the certificate.
+    #[error("cannot create a certificate that clients accept: {0}")]
     Unusable(String),
-    /// The end is beyond what certificates can say.
-    #[error("a certificate cannot end at {0}")]
+    /// The expiration time is out of range.
+    #[error("cannot create a certificate that expires at {0}: the time is out of range")]
     Time(Timestamp),
 }
 
@@ -38,7 +38,7 @@ pub struct Pair {
     pub key: String,
 }
 
-/// Makes a CA that signs with itself.
+/// Creates a self-signed CA.
 pub fn authority(
     name: &str,
     organization: &str,
@@ -54,7 +54,7 @@ pub fn authority(
     Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
-/// Makes a certificate for a server of these DNS names, signed by `authority`, whose end it does not outlive.
+/// Creates a certificate for a server with these DNS names. `authority` signs it. It expires no later than the CA.
 pub fn server(
     authority: &Pair,
     dns_names: &[String],
@@ -83,7 +83,7 @@ fn params(
 ) -> Result<CertificateParams, IssueError> {
     let mut params = CertificateParams::new(dns_names)?;
     params.distinguished_name = DistinguishedName::new();
-    // X.509 allows a common name 64 characters; longer names stand among the DNS names alone.
+    // X.509 limits a common name to 64 characters. A longer name is in the DNS names only.
     if common_name.len() <= 64 {
         params.distinguished_name.push(DnType::CommonName, common_name);
     }
@@ -94,12 +94,12 @@ fn params(
     Ok(params)
 }
 
-/// When the first certificate of this PEM text begins.
+/// When the first certificate of this PEM text becomes valid.
 pub fn begins(pem: &str) -> Result<Timestamp, String> {
     validity(pem).map(|(begin, _)| begin)
 }
 
-/// When the first certificate of this PEM text ends.
+/// When the first certificate of this PEM text expires.
 pub fn ends(pem: &str) -> Result<Timestamp, String> {
     validity(pem).map(|(_, end)| end)
 }
@@ -107,10 +107,10 @@ pub fn ends(pem: &str) -> Result<Timestamp, String> {
 fn validity(pem: &str) -> Result<(Timestamp, Timestamp), String> {
     let first = Pem::iter_from_buffer(pem.as_bytes())
         .next()
-        .ok_or_else(|| "holds no PEM data".to_owned())?
-        .map_err(|error| format!("is no PEM data: {error}"))?;
-    let (_, parsed) =
-        parse_x509_certificate(&first.contents).map_err(|error| format!("holds no certificate: {error}"))?;
+        .ok_or_else(|| "contains no PEM data".to_owned())?
+        .map_err(|error| format!("is not PEM data: {error}"))?;
+    let (_, parsed) = parse_x509_certificate(&first.contents)
+        .map_err(|error| format!("contains no certificate: {error}"))?;
     let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|error| error.to_string());
     let validity = parsed.validity();
     Ok((time(validity.not_before.timestamp())?, time(validity.not_after.timestamp())?))
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificates_begin_early_and_end_with_their_ca() {
+    fn certificates_are_backdated_and_expire_with_their_ca() {
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
         let ca = authority("test-ca", "test", now, SignedDuration::from_hours(48)).unwrap();
         let names = ["a.b.svc".to_owned()];

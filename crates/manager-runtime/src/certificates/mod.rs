@@ -1,35 +1,35 @@
-//! Certificates of the process's own making, for webhooks that the API server calls.
+//! Issues and rotates the certificates of webhook servers, without cert-manager.
 //!
 //! ```text
-//! Secret ca.crt ca.key tls.crt tls.key ──► served from memory by every replica
+//! Secret ca.crt ca.key tls.crt tls.key ──► every replica serves tls.crt from memory
 //!    ▲    │                                        ▲
-//!    │    └──► caBundle of every webhook ──────────┘ a certificate of a new CA is served
-//!    └─ made and renewed by whichever replica          when the bundle has been everywhere for a while
-//!       is first; the others read what it wrote
+//!    │    └──► caBundle of every webhook ──────────┘ replicas serve a certificate of a new CA
+//!    └─ the fastest replica issues and renews;       after the bundle had time to propagate
+//!       the others read what it wrote
 //! ```
 //!
-//! | module | what it gives | needs a server |
+//! | module | contents | needs a server |
 //! |---|---|---|
-//! | [`issue`] | a CA, and server certificates that it signs | no |
-//! | [`decide`] | what a Secret needs now, and the Secret after that | no |
-//! | [`inject`] | what a webhook configuration lacks to trust the CA | no |
-//! | [`keeper`] | the loop that watches and writes; it tells what to serve | yes |
+//! | [`issue`] | creates a CA, and the server certificates that it signs | no |
+//! | [`decide`] | decides what a Secret needs, and returns the Secret after that change | no |
+//! | [`inject`] | decides what a webhook configuration needs to trust the CA | no |
+//! | [`rotator`] | the loop that watches, writes, and publishes the certificate to serve | yes |
 //!
-//! **Rotation loses no request.** A new CA goes into the Secret together with the certificate it signed, in front
-//! of the CA before it: for [`decide::Times::overlap`] the bundle holds both. Replicas write that bundle into the
-//! webhooks at once, and go on serving the old certificate until the API servers had time to read it.
+//! **Rotation fails no request.** The Secret stores a new CA together with the certificate that it signs, in front
+//! of the previous CA: for [`decide::Times::overlap`] the bundle contains both. Replicas write that bundle to the
+//! webhooks at once, and serve the old certificate until the API servers had time to read the bundle.
 //!
-//! **Replicas do not fight.** Every write of the Secret names the version that it was decided on (or is a
-//! creation); who comes second reads again, and finds nothing left to do. All replicas write the same bundle.
+//! **Replicas do not overwrite each other.** Every update of the Secret names the resource version that it is based
+//! on. After a conflict, a replica reads the Secret again and finds it up to date. All replicas write the same bundle.
 //!
-//! **Clocks may differ.** Certificates begin an hour before they are made, and one that is not valid *yet* is
-//! left alone.
+//! **Clocks may differ.** A certificate is valid from an hour before its creation, and replicas keep a certificate
+//! that is not valid *yet*.
 
 pub mod decide;
 pub mod inject;
 pub mod issue;
-pub mod keeper;
+pub mod rotator;
 
 pub use decide::{Decision, Times, Wanted, decide};
 pub use issue::{IssueError, Pair};
-pub use keeper::{Keeper, State, Target};
+pub use rotator::{Rotator, State, Target};

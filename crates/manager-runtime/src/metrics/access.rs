@@ -1,5 +1,5 @@
-//! Who may read the metrics: the API server says who a bearer token belongs to (`TokenReview`), and whether that
-//! user may (`SubjectAccessReview`). Both answers are remembered for a while.
+//! Authenticates and authorizes requests for metrics. The API server authenticates the bearer token (`TokenReview`)
+//! and authorizes the user (`SubjectAccessReview`). Both results are cached for a short time.
 
 use crate::client::api_message;
 use axum::{
@@ -29,25 +29,25 @@ use thiserror::Error;
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::{debug, error};
 
-/// How long the API server may take for one answer.
-const LONGEST_REVIEW: Duration = Duration::from_secs(10);
-/// How long it is remembered whose a token is.
-const TOKENS_FOR: Duration = Duration::from_mins(1);
-/// How long it is remembered that a user may.
-const ALLOWED_FOR: Duration = Duration::from_mins(5);
-/// How long it is remembered that a user may not.
-const DENIED_FOR: Duration = Duration::from_secs(30);
-/// Answers that are remembered at a time: few scrape, and whoever tries many tokens shall not fill the memory.
-const REMEMBERED: u64 = 512;
-/// Questions to the API server at a time: who tries many tokens shall not put that load on it.
-const REVIEWS_AT_ONCE: usize = 8;
-/// Longest token that the API server is bothered with.
-const LONGEST_TOKEN: usize = 16 << 10;
+/// Timeout of one review.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the user of a token is cached.
+const TOKEN_TTL: Duration = Duration::from_mins(1);
+/// How long an allowed review is cached.
+const ALLOWED_TTL: Duration = Duration::from_mins(5);
+/// How long a denied review is cached.
+const DENIED_TTL: Duration = Duration::from_secs(30);
+/// Entries in each cache. Few clients scrape, and a client that tries many tokens must not fill the memory.
+const CACHE_CAPACITY: u64 = 512;
+/// Concurrent reviews. A client that tries many tokens must not overload the API server.
+const MAX_REVIEWS: usize = 8;
+/// The longest token, in bytes, that is sent to the API server.
+const MAX_TOKEN_LENGTH: usize = 16 << 10;
 
-/// A token, or a question about a user, as what is remembered of it: a digest, so that no secret stays in memory.
+/// A cache key: the digest of a token or of a review. The caches contain no token.
 type Fingerprint = [u8; 32];
 
-/// Asks the API server who may.
+/// Authenticates and authorizes requests with the API server.
 #[derive(Clone)]
 pub struct Access {
     client: Client,
@@ -56,19 +56,19 @@ pub struct Access {
     reviews: Arc<Semaphore>,
 }
 
-/// Why a request is not served.
+/// Why a request is denied.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Denied {
-    /// No token, or none that the API server knows.
+    /// The request has no token, or one that the API server does not accept.
     #[error("Unauthorized")]
     Unauthorized,
-    /// The user may not.
+    /// The user is not allowed.
     #[error("Authorization denied for user {0}")]
     Forbidden(String),
-    /// It cannot be told who asks.
+    /// The token review failed.
     #[error("Authentication failed")]
     AuthenticationFailed,
-    /// It cannot be told whether the user may.
+    /// The access review failed.
     #[error("Authorization for user {0} failed")]
     AuthorizationFailed(String),
 }
@@ -85,42 +85,42 @@ impl IntoResponse for Denied {
     }
 }
 
-struct ByDecision;
+struct DecisionTtl;
 
-impl Expiry<Fingerprint, bool> for ByDecision {
+impl Expiry<Fingerprint, bool> for DecisionTtl {
     fn expire_after_create(&self, _: &Fingerprint, allowed: &bool, _: Instant) -> Option<Duration> {
-        Some(if *allowed { ALLOWED_FOR } else { DENIED_FOR })
+        Some(if *allowed { ALLOWED_TTL } else { DENIED_TTL })
     }
 }
 
 impl Access {
-    /// `client` needs the rights to create `tokenreviews` and `subjectaccessreviews`.
+    /// `client` needs permission to create `tokenreviews` and `subjectaccessreviews`.
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            users: Cache::builder().max_capacity(REMEMBERED).time_to_live(TOKENS_FOR).build(),
-            decisions: Cache::builder().max_capacity(REMEMBERED).expire_after(ByDecision).build(),
-            reviews: Arc::new(Semaphore::new(REVIEWS_AT_ONCE)),
+            users: Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(TOKEN_TTL).build(),
+            decisions: Cache::builder().max_capacity(CACHE_CAPACITY).expire_after(DecisionTtl).build(),
+            reviews: Arc::new(Semaphore::new(MAX_REVIEWS)),
         }
     }
 
-    /// Whether whoever sends these headers may do this.
+    /// Authenticates and authorizes a request.
     ///
     /// # Errors
-    /// When not, with what to answer.
+    /// When the request is denied, or a review fails.
     pub async fn check(&self, headers: &HeaderMap, method: &Method, path: &str) -> Result<(), Denied> {
         let token = bearer_token(headers).ok_or(Denied::Unauthorized)?;
-        let known = self.users.try_get_with(fingerprint(&[token]), self.review_token(token)).await;
-        let user = known
+        let authenticated = self.users.try_get_with(fingerprint(&[token]), self.review_token(token)).await;
+        let user = authenticated
             .map_err(|error| {
-                error!(%error, "metrics: cannot tell whose a token is");
+                error!(%error, "metrics: token review failed");
                 Denied::AuthenticationFailed
             })?
             .ok_or(Denied::Unauthorized)?;
         let name = user.username.clone().unwrap_or_default();
         let verb = method.as_str().to_ascii_lowercase();
-        let question = question(&user, &verb, path);
-        let decided = self.decisions.try_get_with(question, self.review_access(&user, &verb, path)).await;
+        let key = review_key(&user, &verb, path);
+        let decided = self.decisions.try_get_with(key, self.review_access(&user, &verb, path)).await;
         match decided {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -128,7 +128,7 @@ impl Access {
                 Err(Denied::Forbidden(name))
             }
             Err(error) => {
-                error!(%error, user = name, "metrics: cannot tell whether the user may read them");
+                error!(%error, user = name, "metrics: access review failed");
                 Err(Denied::AuthorizationFailed(name))
             }
         }
@@ -141,7 +141,7 @@ impl Access {
         };
         let status = self.review(review).await?.status.unwrap_or_default();
         if !status.authenticated.unwrap_or(false) {
-            debug!(error = status.error, "metrics: token not accepted");
+            debug!(error = status.error, "metrics: token rejected");
             return Ok(None);
         }
         Ok(status.user.map(Arc::new))
@@ -173,18 +173,18 @@ impl Access {
             + std::fmt::Debug,
     {
         let (reviews, params) = (Api::<K>::all(self.client.clone()), PostParams::default());
-        let answer = async {
-            let _place = self.reviews.acquire().await;
+        let response = async {
+            let _permit = self.reviews.acquire().await;
             reviews.create(&params, &review).await
         };
-        match timeout(LONGEST_REVIEW, answer).await {
-            Ok(answer) => answer.map_err(|error| format!("{}: {}", K::kind(&()), api_message(&error))),
-            Err(_) => Err(format!("{}: no answer within {LONGEST_REVIEW:?}", K::kind(&()))),
+        match timeout(REVIEW_TIMEOUT, response).await {
+            Ok(response) => response.map_err(|error| format!("{}: {}", K::kind(&()), api_message(&error))),
+            Err(_) => Err(format!("{}: no response within {REVIEW_TIMEOUT:?}", K::kind(&()))),
         }
     }
 }
 
-/// Lets through whoever may.
+/// Middleware that denies requests without access.
 pub(super) async fn require(State(access): State<Access>, request: Request, next: Next) -> Response {
     match access.check(request.headers(), request.method(), request.uri().path()).await {
         Ok(()) => next.run(request).await,
@@ -196,12 +196,12 @@ pub(super) async fn require(State(access): State<Access>, request: Request, next
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     let token = token.trim();
-    let fits = !token.is_empty() && token.len() <= LONGEST_TOKEN && !token.contains(' ');
+    let fits = !token.is_empty() && token.len() <= MAX_TOKEN_LENGTH && !token.contains(' ');
     (scheme.eq_ignore_ascii_case("bearer") && fits).then_some(token)
 }
 
-/// What a decision depends on.
-fn question(user: &UserInfo, verb: &str, path: &str) -> Fingerprint {
+/// The cache key of an access review: everything that its result depends on.
+fn review_key(user: &UserInfo, verb: &str, path: &str) -> Fingerprint {
     let extra = user.extra.iter().flatten().flat_map(|(key, values)| {
         std::iter::once(key.as_str()).chain(values.iter().map(String::as_str)).chain([""])
     });
@@ -211,7 +211,7 @@ fn question(user: &UserInfo, verb: &str, path: &str) -> Fingerprint {
     fingerprint(&parts)
 }
 
-/// A digest in which the ends of the parts count.
+/// A digest of the parts and of their lengths, so that different lists of parts differ.
 fn fingerprint(parts: &[&str]) -> Fingerprint {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -230,9 +230,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tower::service_fn;
 
-    /// An API server that knows the tokens `reader` and `stranger`, of which the first may, and fails otherwise.
-    fn api_server(asked: Arc<AtomicUsize>) -> Client {
-        let answer = |review: Value| match review["kind"].as_str() {
+    /// An API server that authenticates the tokens `reader`, `stranger` and `unlucky`. It allows `reader`, fails access
+    /// reviews of `unlucky`, and fails token reviews of `broken`.
+    fn api_server(requests: Arc<AtomicUsize>) -> Client {
+        let status_of = |review: Value| match review["kind"].as_str() {
             Some("TokenReview") => match review["spec"]["token"].as_str() {
                 Some(token @ ("reader" | "stranger" | "unlucky")) => {
                     json!({"authenticated": true, "user": {"username": token, "groups": ["system:authenticated"]}})
@@ -247,11 +248,11 @@ mod tests {
             },
         };
         let service = service_fn(move |request: Request<Body>| {
-            asked.fetch_add(1, Ordering::SeqCst);
+            requests.fetch_add(1, Ordering::SeqCst);
             async move {
                 let body = request.into_body().collect_bytes().await?;
                 let mut review: Value = serde_json::from_slice(&body).unwrap();
-                let status = answer(review.clone());
+                let status = status_of(review.clone());
                 let code = if status.is_null() { 500 } else { 201 };
                 review["status"] = status;
                 let body = Body::from(serde_json::to_vec(&review).unwrap());
@@ -261,7 +262,7 @@ mod tests {
         Client::new(service, "default")
     }
 
-    async fn ask(access: &Access, authorization: Option<&str>, method: Method) -> Result<(), Denied> {
+    async fn check(access: &Access, authorization: Option<&str>, method: Method) -> Result<(), Denied> {
         let mut headers = HeaderMap::new();
         if let Some(text) = authorization {
             headers.insert(AUTHORIZATION, text.parse().unwrap());
@@ -272,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn the_api_server_decides() {
         let access = Access::new(api_server(Arc::default()));
-        for (authorization, answer) in [
+        for (authorization, expected) in [
             (Some("Bearer reader"), Ok(())),
             (Some("bearer  reader "), Ok(())),
             (None, Err(Denied::Unauthorized)),
@@ -285,25 +286,25 @@ mod tests {
             (Some("Bearer broken"), Err(Denied::AuthenticationFailed)),
             (Some("Bearer unlucky"), Err(Denied::AuthorizationFailed("unlucky".into()))),
         ] {
-            assert_eq!(ask(&access, authorization, Method::GET).await, answer, "{authorization:?}");
+            assert_eq!(check(&access, authorization, Method::GET).await, expected, "{authorization:?}");
         }
-        let answer = ask(&access, Some("Bearer reader"), Method::DELETE).await;
-        assert_eq!(answer, Err(Denied::Forbidden("reader".into())), "the right is to get");
-        let long = format!("Bearer {}", "x".repeat(LONGEST_TOKEN + 1));
-        assert_eq!(ask(&access, Some(&long), Method::GET).await, Err(Denied::Unauthorized));
+        let result = check(&access, Some("Bearer reader"), Method::DELETE).await;
+        assert_eq!(result, Err(Denied::Forbidden("reader".into())), "only get is allowed");
+        let long = format!("Bearer {}", "x".repeat(MAX_TOKEN_LENGTH + 1));
+        assert_eq!(check(&access, Some(&long), Method::GET).await, Err(Denied::Unauthorized));
     }
 
     #[tokio::test]
-    async fn answers_are_remembered_and_failures_are_not() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let access = Access::new(api_server(asked.clone()));
+    async fn results_are_cached_and_failures_are_not() {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let access = Access::new(api_server(requests.clone()));
         let count = async |token: &str| {
-            let before = asked.load(Ordering::SeqCst);
-            let many = (0..20).map(|_| ask(&access, Some(token), Method::GET));
+            let before = requests.load(Ordering::SeqCst);
+            let many = (0..20).map(|_| check(&access, Some(token), Method::GET));
             futures::future::join_all(many).await;
-            asked.load(Ordering::SeqCst) - before
+            requests.load(Ordering::SeqCst) - before
         };
-        assert_eq!(count("Bearer reader").await, 2, "many at once ask once");
+        assert_eq!(count("Bearer reader").await, 2, "concurrent requests share one review");
         assert_eq!(count("Bearer reader").await, 0);
         assert_eq!(count("Bearer stranger").await, 2);
         assert_eq!(count("Bearer guessed").await, 1);
@@ -313,21 +314,21 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_a_question_counts() {
+    fn every_part_of_a_review_is_in_its_key() {
         let user = |name: &str, groups: &[&str]| UserInfo {
             username: Some(name.to_owned()),
             groups: Some(groups.iter().map(|&group| group.to_owned()).collect()),
             ..UserInfo::default()
         };
-        let questions = [
-            question(&user("a", &["b"]), "get", "/metrics"),
-            question(&user("a", &["b", ""]), "get", "/metrics"),
-            question(&user("ab", &[]), "get", "/metrics"),
-            question(&user("a", &["b"]), "post", "/metrics"),
-            question(&user("a", &["b"]), "get", "/"),
+        let keys = [
+            review_key(&user("a", &["b"]), "get", "/metrics"),
+            review_key(&user("a", &["b", ""]), "get", "/metrics"),
+            review_key(&user("ab", &[]), "get", "/metrics"),
+            review_key(&user("a", &["b"]), "post", "/metrics"),
+            review_key(&user("a", &["b"]), "get", "/"),
         ];
-        for (index, one) in questions.iter().enumerate() {
-            assert!(!questions[index + 1..].contains(one));
+        for (index, key) in keys.iter().enumerate() {
+            assert!(!keys[index + 1..].contains(key));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What controllers do: reconciles by result, how long they take, and the workers that do them.
+//! Metrics of controllers: reconciles by result, their duration, and workers.
 
 use super::registered;
 use prometheus::{
@@ -6,27 +6,27 @@ use prometheus::{
 };
 use std::time::Instant;
 
-/// controller-runtime: `controller_runtime_reconcile_time_seconds`.
+/// Buckets of controller-runtime's `controller_runtime_reconcile_time_seconds`.
 const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25,
     1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0,
     50.0, 60.0,
 ];
 
-/// How a reconcile ended.
+/// The result of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is nothing more to do.
+    /// Nothing is left to do.
     Success,
-    /// It goes on at once.
+    /// The key is requeued at once.
     Requeue,
-    /// It goes on after a time.
+    /// The key is requeued after a delay.
     RequeueAfter,
-    /// It failed and is tried again.
+    /// It failed, and is retried.
     Error,
-    /// It failed in a way that no further try can mend.
+    /// It failed, and a retry cannot succeed.
     TerminalError,
-    /// It took longer than it may.
+    /// It exceeded its deadline.
     Timeout,
     /// It panicked.
     Panic,
@@ -114,7 +114,7 @@ impl Vectors {
     }
 }
 
-/// Counts for one controller.
+/// Metrics of one controller.
 #[derive(Clone)]
 pub struct ControllerMetrics {
     success: IntCounter,
@@ -131,12 +131,12 @@ pub struct ControllerMetrics {
 }
 
 impl ControllerMetrics {
-    /// So many reconciles may run side by side.
+    /// Sets the number of reconciles that may run concurrently.
     pub fn workers(&self, count: usize) {
         self.workers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// A reconcile begins.
+    /// Starts to measure a reconcile.
     #[must_use]
     pub fn begin(&self) -> Running {
         self.active.inc();
@@ -162,14 +162,14 @@ impl ControllerMetrics {
     }
 }
 
-/// A reconcile that runs; dropping it ends it.
+/// A running reconcile. Dropping the value ends the measurement.
 pub struct Running {
     metrics: ControllerMetrics,
     since: Instant,
 }
 
 impl Running {
-    /// It ended so.
+    /// Records the result of the reconcile.
     pub fn end(self, outcome: Outcome) {
         self.metrics.count(outcome);
     }
@@ -188,7 +188,7 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn reconciles_are_counted_by_their_end() {
+    fn reconciles_are_counted_by_result() {
         let metrics = Metrics::new().unwrap();
         let controller = metrics.controller("frobber");
         controller.workers(3);

@@ -1,4 +1,4 @@
-//! Metrics in Prometheus' text format, under the names that dashboards of Kubernetes controllers use.
+//! Metrics in the Prometheus text format, with the names that dashboards for Kubernetes controllers use.
 //!
 //! | module | metrics |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | [`webhook`] | `controller_runtime_webhook_*` |
 //! | [`rest_client`] | `rest_client_requests_total` |
 //! | [`process`] | `process_*` |
-//! | here | `leader_election_master_status`, `certwatcher_read_certificate_*`, `event_recorder_*`, `writer_*` |
+//! | this module | `leader_election_master_status`, `certwatcher_read_certificate_*`, `event_recorder_*`, `writer_*` |
 //!
-//! [`server`] serves them over HTTPS to whom [`access`] lets in.
+//! [`server`] serves them over HTTPS; [`access`] authenticates and authorizes each request.
 
 pub mod access;
 pub mod controller;
@@ -25,17 +25,17 @@ use prometheus::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buckets for what takes between a microsecond and a quarter of an hour: the powers of ten that Kubernetes' own
-/// queues use, finer where most values lie.
+/// Buckets for durations between a microsecond and 1000 seconds: the powers of ten of Kubernetes' work queues, with
+/// smaller steps where most values are.
 pub(crate) const SECONDS: &[f64] = &[
     1e-6, 1e-5, 1e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 100.0,
     1000.0,
 ];
 
-/// Sets values that are looked up.
+/// A function that updates metrics before a scrape.
 type Update = Box<dyn Fn() + Send + Sync>;
 
-/// All metrics of a process. Clones are the same metrics.
+/// All metrics of a process. Clones share the metrics.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -50,14 +50,14 @@ pub struct Metrics {
     writer: WriterMetrics,
 }
 
-/// How often certificates were read from files.
+/// Reads of certificate files.
 #[derive(Clone)]
 pub struct CertificateMetrics {
     pub(crate) reads: IntCounter,
     pub(crate) errors: IntCounter,
 }
 
-/// What became of the events that were to be recorded.
+/// Kubernetes events by result.
 #[derive(Clone)]
 pub struct EventMetrics {
     pub(crate) waiting: IntGauge,
@@ -66,7 +66,7 @@ pub struct EventMetrics {
     pub(crate) dropped: IntCounter,
 }
 
-/// How long write requests waited, and how often they were sent again.
+/// Waiting time and retries of write requests.
 #[derive(Clone)]
 pub struct WriterMetrics {
     pub(crate) waited: Histogram,
@@ -74,10 +74,10 @@ pub struct WriterMetrics {
 }
 
 impl Metrics {
-    /// Metrics that are all zero.
+    /// Creates the metrics, all zero.
     ///
     /// # Errors
-    /// Never, unless two metrics of this crate have one name.
+    /// When two metrics of this crate have the same name, which is a defect.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
@@ -91,17 +91,17 @@ impl Metrics {
             )?,
         };
         let recorded = IntCounterVec::new(
-            Opts::new(
-                "event_recorder_events_total",
-                "Total number of Kubernetes events by what became of them",
-            ),
+            Opts::new("event_recorder_events_total", "Total number of Kubernetes events by result"),
             &["result"],
         )?;
         let recorded = registered(&registry, recorded)?;
         let events = EventMetrics {
             waiting: registered(
                 &registry,
-                IntGauge::new("event_recorder_queue_length", "Kubernetes events that wait to be sent")?,
+                IntGauge::new(
+                    "event_recorder_queue_length",
+                    "Number of Kubernetes events that wait to be sent",
+                )?,
             )?,
             sent: recorded.with_label_values(&["sent"]),
             refused: recorded.with_label_values(&["refused"]),
@@ -109,11 +109,11 @@ impl Metrics {
         };
         let waited = HistogramOpts::new(
             "writer_wait_seconds",
-            "How long write requests waited for their turn and for the client's own limits",
+            "How long in seconds write requests waited in the fair queue and for client-side limits",
         );
         let writer = WriterMetrics {
             waited: registered(&registry, Histogram::with_opts(waited.buckets(SECONDS.to_vec()))?)?,
-            retries: counter("writer_retries_total", "Total number of write requests that were sent again")?,
+            retries: counter("writer_retries_total", "Total number of retries of write requests")?,
         };
         let leads = IntGaugeVec::new(
             Opts::new(
@@ -139,20 +139,20 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Adds metrics of the program's own.
+    /// Registers a metric of the program.
     ///
     /// # Errors
-    /// When a metric of this name exists.
+    /// When a metric with this name exists.
     pub fn register<C: Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {
         registered(&self.registry, collector)
     }
 
-    /// Calls `update` before each scrape: for what is cheaper to look up now and then than to count along.
+    /// Calls `update` before each scrape. For values that are cheaper to read then than to keep current.
     pub fn before_scrape(&self, update: impl Fn() + Send + Sync + 'static) {
         self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(update));
     }
 
-    /// All of them, as text (Prometheus: text format 0.0.4).
+    /// All metrics as text (Prometheus text format 0.0.4).
     ///
     /// # Errors
     /// When a metric has no value, which is a defect.
@@ -163,48 +163,48 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// Whether this replica holds the Lease `name`.
+    /// Records whether this replica holds the Lease `name`.
     pub fn leads(&self, name: &str, leads: bool) {
         self.leads.with_label_values(&[name]).set(i64::from(leads));
     }
 
-    /// Of certificates that are read from files.
+    /// Metrics of certificate files.
     pub fn certificates(&self) -> &CertificateMetrics {
         &self.certificates
     }
 
-    /// Of Kubernetes events.
+    /// Metrics of Kubernetes events.
     pub fn events(&self) -> &EventMetrics {
         &self.events
     }
 
-    /// Of write requests.
+    /// Metrics of write requests.
     pub fn writer(&self) -> &WriterMetrics {
         &self.writer
     }
 
-    /// Of admission webhooks.
+    /// Metrics of admission webhooks.
     pub fn webhooks(&self) -> &webhook::WebhookMetrics {
         &self.webhooks
     }
 
-    /// Of one controller.
+    /// Metrics of one controller.
     pub fn controller(&self, name: &str) -> controller::ControllerMetrics {
         self.controllers.of(name)
     }
 
-    /// Of the queue of one controller.
+    /// Metrics of the work queue of one controller.
     pub fn queue(&self, name: &str) -> work_queue::QueueMetrics {
         self.queues.of(name)
     }
 
-    /// Of the requests to the API server at `host`.
+    /// A layer that counts the requests to the API server at `host`.
     pub fn requests(&self, host: &str) -> rest_client::CountRequests {
         rest_client::CountRequests::new(self.requests.clone(), host)
     }
 }
 
-/// Adds a metric to a registry.
+/// Registers a metric and returns it.
 pub(crate) fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_type_stand_before_the_values() {
+    fn help_and_type_precede_the_values() {
         let metrics = Metrics::new().unwrap();
         metrics.leads("lease", true);
         let text = metrics.text().unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_up_is_looked_up_at_each_scrape() {
+    fn updates_run_before_each_scrape() {
         let metrics = Metrics::new().unwrap();
         let gauge = metrics.register(IntGauge::new("things", "Things").unwrap()).unwrap();
         metrics.before_scrape(move || gauge.inc());
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_measures_itself() {
+    fn process_metrics_have_values() {
         let text = Metrics::new().unwrap().text().unwrap();
         for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"] {
             let line = lines(&text, name).pop().unwrap();

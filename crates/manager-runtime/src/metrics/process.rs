@@ -1,5 +1,5 @@
-//! The process itself: time, memory, files, threads. By `procfs`; the process metrics of the `prometheus` crate
-//! count processor time in whole seconds, of which a controller at rest uses one in ten minutes.
+//! Process metrics: CPU time, memory, files, threads. They come from `procfs`, because the process metrics of the
+//! `prometheus` crate count CPU time in whole seconds, and an idle controller uses one second in ten minutes.
 
 use super::Metrics;
 use procfs::{
@@ -8,7 +8,7 @@ use procfs::{
 };
 use prometheus::{Counter, Gauge};
 
-/// Measures at each scrape. A system that does not tell leaves the values at zero.
+/// Updates the metrics before each scrape. Without procfs they stay zero.
 pub(super) fn measure(metrics: &Metrics) -> prometheus::Result<()> {
     let gauge = |name: &str, help: &str| metrics.register(Gauge::new(name, help)?);
     let cpu = metrics.register(Counter::new(

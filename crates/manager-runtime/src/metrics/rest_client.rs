@@ -1,4 +1,4 @@
-//! Requests to the API server, counted as client-go counts them.
+//! Counts requests to the API server with the labels of client-go.
 
 use super::registered;
 use axum::http::{Request, Response};
@@ -18,7 +18,7 @@ pub(super) fn requests_total(registry: &Registry) -> prometheus::Result<IntCount
     registered(registry, IntCounterVec::new(options, &["code", "method", "host"])?)
 }
 
-/// Layer of a Kubernetes client that counts its requests.
+/// A layer that counts the requests of a Kubernetes client.
 #[derive(Clone)]
 pub struct CountRequests {
     total: IntCounterVec,
@@ -39,7 +39,7 @@ impl<S> Layer<S> for CountRequests {
     }
 }
 
-/// A client whose requests are counted.
+/// The service that counts requests.
 #[derive(Clone)]
 pub struct Counted<S> {
     inner: S,
@@ -61,14 +61,14 @@ where
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let (method, counts) = (request.method().clone(), self.counts.clone());
-        let answer = self.inner.call(request);
+        let response = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await;
-            // client-go: what got no answer has this code.
-            let status = answer.as_ref().ok().map(Response::status);
+            let response = response.await;
+            // client-go uses this code for requests without a response.
+            let status = response.as_ref().ok().map(Response::status);
             let code = status.as_ref().map_or("<error>", |status| status.as_str());
             counts.total.with_label_values(&[code, method.as_str(), &counts.host]).inc();
-            answer
+            response
         })
     }
 }
@@ -80,11 +80,11 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     #[tokio::test]
-    async fn answers_and_failures_are_counted() {
+    async fn responses_and_failures_are_counted() {
         let metrics = Metrics::new().unwrap();
         let server = service_fn(|request: Request<u16>| async move {
             match *request.body() {
-                0 => Err("nobody there"),
+                0 => Err("connection refused"),
                 code => Ok(Response::builder().status(code).body(()).unwrap()),
             }
         });

@@ -1,4 +1,4 @@
-//! `/metrics` over HTTPS, and `/debug/flags/v`, where the log level is changed while the process runs.
+//! Serves `/metrics` over HTTPS, and `/debug/flags/v`, which changes the log level at run time.
 
 use super::{
     Metrics,
@@ -23,34 +23,34 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-/// Where, how and until when metrics are served.
+/// Configuration of the metrics server.
 #[derive(Clone, Debug)]
 pub struct MetricsServer {
     /// Address and port.
     pub address: SocketAddr,
-    /// Folder of `tls.crt` and `tls.key`, followed. While they are not there, a certificate is served that the
-    /// process made for itself.
+    /// Folder of `tls.crt` and `tls.key`. The server reloads them. While they do not exist, it serves a self-signed
+    /// certificate.
     pub certificates: PathBuf,
     /// TLS versions and cipher suites.
     pub options: TlsOptions,
 }
 
-/// Why metrics cannot be served.
+/// Why the metrics server cannot run.
 #[derive(Debug, Error)]
 pub enum MetricsServerError {
-    /// There is no certificate.
+    /// The self-signed certificate cannot be created.
     #[error(transparent)]
     Certificate(#[from] TlsError),
-    /// There is no server.
+    /// The server cannot start.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
 impl MetricsServer {
-    /// Serves until `shutdown`. `client` asks the API server who may read, and who may change the level of `log`.
+    /// Serves until `shutdown`. The API server, through `client`, authorizes reads and changes to the level of `log`.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or TLS cannot be as the options want it.
+    /// When the server cannot bind the address, or the TLS options leave nothing to serve.
     pub async fn serve(
         self,
         metrics: Metrics,
@@ -60,7 +60,7 @@ impl MetricsServer {
     ) -> Result<(), MetricsServerError> {
         let server = Server::bind(self.address).await?;
         info!(address = %server.address(), "serving metrics");
-        let certificate = Certificate::self_signed(&["localhost", "127.0.0.1"])?.follow_when_there(
+        let certificate = Certificate::self_signed(&["localhost", "127.0.0.1"])?.replace_from(
             &self.certificates,
             metrics.certificates(),
             &shutdown,
@@ -70,12 +70,12 @@ impl MetricsServer {
     }
 }
 
-/// Serves whom `access` lets in.
+/// The routes, all protected by `access`.
 fn router(metrics: Metrics, log: LogHandle, access: Access) -> Router {
     Router::new()
         .route("/metrics", any(scrape))
         .with_state(metrics)
-        // Kubernetes: where its programs take a number for --v; here also the words of --zap-log-level.
+        // Kubernetes components accept a number for --v at this path. This one also accepts values of --zap-log-level.
         .merge(Router::new().route("/debug/flags/v", put(set_level)).with_state(log))
         .route_layer(from_fn_with_state(access, require))
 }
@@ -95,8 +95,8 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
     match metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => {
-            error!(%error, "the metrics cannot be written");
-            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n").into_response()
+            error!(%error, "cannot encode the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n").into_response()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests to admission webhooks: how many, how answered, how long they take.
+//! Metrics of admission webhooks: requests by response code, in flight, and their duration.
 
 use super::{SECONDS, registered};
 use axum::{
@@ -15,7 +15,7 @@ use prometheus::{
 use std::{panic::AssertUnwindSafe, time::Instant};
 use tracing::error;
 
-/// Counts for all webhooks of the process.
+/// Metrics of all webhooks of the process.
 #[derive(Clone)]
 pub struct WebhookMetrics {
     seconds: HistogramVec,
@@ -49,7 +49,7 @@ impl WebhookMetrics {
         })
     }
 
-    /// Counts what the routes of `router` do, from the beginning for those at `paths`. A panic is answered with 500.
+    /// Measures the routes of `router`. The metrics for `paths` exist from the start. A panic becomes response 500.
     pub fn instrument<'a>(&self, router: Router, paths: impl IntoIterator<Item = &'a str>) -> Router {
         for path in paths {
             self.seconds.with_label_values(&[path]);
@@ -60,18 +60,18 @@ impl WebhookMetrics {
         }
         let metrics = self.clone();
         router.route_layer(from_fn(move |request: Request, next: Next| {
-            // A layer of routes sees no path that is none of them, so that no stranger makes up labels.
+            // A route layer sees only requests that match a route, so a client cannot create new labels.
             let (metrics, path) = (metrics.clone(), request.uri().path().to_owned());
             async move { metrics.count(&path, next.run(request)).await }
         }))
     }
 
-    async fn count(&self, webhook: &str, answer: impl Future<Output = Response>) -> Response {
+    async fn count(&self, webhook: &str, response: impl Future<Output = Response>) -> Response {
         let _in_flight = InFlight::new(self.in_flight.with_label_values(&[webhook]));
         let since = Instant::now();
-        let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        let response = AssertUnwindSafe(response).catch_unwind().await.unwrap_or_else(|_| {
             self.panics.inc();
-            error!(webhook, "webhook panicked: a defect, please report it");
+            error!(webhook, "webhook panicked, which is a defect: please report it");
             (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response()
         });
         self.seconds.with_label_values(&[webhook]).observe(since.elapsed().as_secs_f64());
@@ -80,7 +80,7 @@ impl WebhookMetrics {
     }
 }
 
-/// Counted as long as it lives: a client that goes away ends its request wherever that stands.
+/// Counts a request until it is dropped: the future of a request is dropped when the client disconnects.
 struct InFlight(IntGauge);
 
 impl InFlight {
@@ -103,11 +103,11 @@ mod tests {
     use tower::ServiceExt;
 
     async fn defective() -> &'static str {
-        panic!("as it must in a test")
+        panic!("intended panic of the test")
     }
 
     #[tokio::test]
-    async fn requests_are_counted_by_path_and_answer() {
+    async fn requests_are_counted_by_path_and_code() {
         let metrics = Metrics::new().unwrap();
         let router = Router::new().route("/good", post(|| async { "yes" })).route("/bad", post(defective));
         let router = metrics.webhooks().instrument(router, ["/good", "/bad"]);
@@ -126,6 +126,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("/none"), "a stranger's path is no label");
+        assert!(!text.contains("/none"), "an unknown path creates no label");
     }
 }

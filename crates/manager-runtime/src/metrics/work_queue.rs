@@ -1,4 +1,4 @@
-//! What waits in queues, how long, and what is in work.
+//! Metrics of work queues: depth, waiting time, and work in progress.
 
 use super::{SECONDS, registered};
 use prometheus::{
@@ -6,7 +6,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
-/// Queue and controller have the same name.
+/// A queue has the name of its controller.
 const LABELS: &[&str] = &["name", "controller"];
 
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl Vectors {
             )?,
             unfinished: gauges(
                 "workqueue_unfinished_work_seconds",
-                "How many seconds the items that are in work have been so, added up: what grows without end is stuck.",
+                "Seconds since the start of all reconciles in progress, added up. If it keeps growing, one is stuck.",
             )?,
             longest: gauges(
                 "workqueue_longest_running_processor_seconds",
@@ -71,7 +71,7 @@ impl Vectors {
     }
 }
 
-/// Counts for one queue.
+/// Metrics of one queue.
 #[derive(Clone)]
 pub struct QueueMetrics {
     pub(crate) depth: IntGauge,

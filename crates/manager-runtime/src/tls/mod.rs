@@ -1,12 +1,12 @@
-//! TLS: which certificate, under which rules.
+//! TLS of servers: certificates, versions and cipher suites.
 //!
-//! | module | what it gives |
+//! | module | contents |
 //! |---|---|
-//! | here | a certificate that may change while it is served: from a folder, or from memory |
+//! | this module | a certificate that reloads while servers use it: from a folder, or from memory |
 //! | [`options`] | TLS versions and cipher suites, by the names that Kubernetes uses |
 //!
-//! A mounted Secret changes by a symbolic link that swings to another folder, so files are compared by
-//! content, not watched by name. Connections that stand go on with the certificate they began with.
+//! The kubelet updates a mounted Secret by moving a symbolic link to another folder, so this module compares the
+//! contents of the files instead of watching their names. Open connections keep the certificate of their handshake.
 
 pub mod options;
 
@@ -42,77 +42,77 @@ pub enum TlsError {
     /// A file is missing or cannot be read.
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, #[source] std::io::Error),
-    /// What should hold a certificate or a key does not.
-    #[error("{0} holds no usable PEM data: {reason}", reason = pem_fault(.1))]
+    /// A certificate or key is not valid PEM data.
+    #[error("{0} contains no usable PEM data: {reason}", reason = pem_fault(.1))]
     Pem(String, pem::Error),
-    /// There is PEM data, or none, and no certificate in it.
-    #[error("{0} holds no certificate")]
+    /// The file contains no certificate.
+    #[error("{0} contains no certificate")]
     NoCertificate(String),
-    /// The files belong to different certificates.
-    #[error("{0} holds another key than that of the certificate beside it")]
-    OtherKey(String),
-    /// Certificate and key do not make a server.
+    /// The private key does not match the certificate.
+    #[error("{0} does not match the certificate in the same place")]
+    KeyMismatch(String),
+    /// The TLS library refuses the certificate.
     #[error("the certificate in {0} cannot be used: {1}")]
     Certificate(String, #[source] rustls::Error),
-    /// A certificate cannot be made.
-    #[error("cannot make a certificate: {0}")]
-    Make(#[from] rcgen::Error),
+    /// A self-signed certificate cannot be created.
+    #[error("cannot create a self-signed certificate: {0}")]
+    Create(#[from] rcgen::Error),
 }
 
-/// A certificate and its key, which may be replaced while servers use it. Clones are the same certificate.
+/// A certificate and its key, which can be replaced while servers use them. Clones share the certificate.
 #[derive(Clone, Debug)]
 pub struct Certificate(Arc<ArcSwap<CertifiedKey>>);
 
 impl Certificate {
-    /// From the content of a `tls.crt` and a `tls.key`.
+    /// Reads the contents of a `tls.crt` and a `tls.key`.
     ///
     /// # Errors
-    /// When they hold no PEM data, or do not belong together.
+    /// When they are not PEM data, or do not match.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let pair = KeyPair { certificate: certificate.to_owned(), key: key.to_owned() };
         Ok(Self(Arc::new(ArcSwap::new(pair.certified_key(None)?))))
     }
 
-    /// From now on, serves this one. Connections that stand are not touched.
+    /// Replaces the certificate for new connections. Open connections do not change.
     ///
     /// # Errors
-    /// As with [`Self::from_pem`]; then the old one goes on.
+    /// As [`Self::from_pem`]. The current certificate stays in use.
     pub fn replace(&self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
         let pair = KeyPair { certificate: certificate.to_owned(), key: key.to_owned() };
         self.0.store(pair.certified_key(None)?);
         Ok(())
     }
 
-    /// One that nobody trusts who has not been told to, for these host names and addresses.
+    /// Creates a self-signed certificate for these host names and addresses.
     ///
     /// # Errors
-    /// When a name can stand in no certificate.
+    /// When a name is not valid in a certificate.
     pub fn self_signed(names: &[&str]) -> Result<Self, TlsError> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names)?;
-        Self::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())
+        let generated = rcgen::generate_simple_self_signed(names)?;
+        Self::from_pem(generated.cert.pem().as_bytes(), generated.signing_key.serialize_pem().as_bytes())
     }
 
-    /// Waits until `folder` holds a usable certificate, then follows it until `shutdown`.
-    /// None when `shutdown` came first.
+    /// Waits until `folder` contains a usable certificate, then reloads it until `shutdown`.
+    /// None when `shutdown` comes first.
     pub async fn follow(
         folder: &Path,
         metrics: &CertificateMetrics,
         shutdown: &CancellationToken,
     ) -> Option<Self> {
-        let mut follower = Follower::new(folder, metrics);
+        let mut reloader = Reloader::new(folder, metrics);
         let mut ticks = ticks();
         loop {
             tokio::select! { () = shutdown.cancelled() => return None, _ = ticks.tick() => {} }
-            match follower.look().await {
+            match reloader.read().await {
                 Ok(Some(key)) => {
                     let certificate = Self(Arc::new(ArcSwap::new(key)));
-                    tokio::spawn(certificate.clone().keep_following(follower, shutdown.clone()));
+                    tokio::spawn(certificate.clone().reload(reloader, shutdown.clone()));
                     return Some(certificate);
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    if follower.is_news(&error) {
+                    if reloader.is_new_error(&error) {
                         info!(folder = %folder.display(), %error, "waiting for the certificate");
                     }
                 }
@@ -120,38 +120,38 @@ impl Certificate {
         }
     }
 
-    /// Follows the certificate in `folder` until `shutdown`; while there is none, serves this one.
+    /// Reloads the certificate in `folder` until `shutdown`. While there is none, serves this one.
     #[must_use]
-    pub fn follow_when_there(
+    pub fn replace_from(
         self,
         folder: &Path,
         metrics: &CertificateMetrics,
         shutdown: &CancellationToken,
     ) -> Self {
-        let follower = Follower::new(folder, metrics);
-        tokio::spawn(self.clone().keep_following(follower, shutdown.clone()));
+        let reloader = Reloader::new(folder, metrics);
+        tokio::spawn(self.clone().reload(reloader, shutdown.clone()));
         self
     }
 
-    async fn keep_following(self, mut follower: Follower, shutdown: CancellationToken) {
+    async fn reload(self, mut reloader: Reloader, shutdown: CancellationToken) {
         let mut ticks = ticks();
         loop {
             tokio::select! { () = shutdown.cancelled() => return, _ = ticks.tick() => {} }
-            match follower.look().await {
+            match reloader.read().await {
                 Ok(Some(key)) => {
                     self.0.store(key);
-                    info!(folder = %follower.folder.display(), "certificate changed, serving the new one");
+                    info!(folder = %reloader.folder.display(), "serving the new certificate");
                 }
                 Ok(None) => {}
-                Err(error) if follower.is_not_there_yet(&error) => {
-                    if follower.is_news(&error) {
-                        info!(%error, "serving a self-signed certificate until there is one");
+                Err(error) if reloader.does_not_exist_yet(&error) => {
+                    if reloader.is_new_error(&error) {
+                        info!(%error, "serving a self-signed certificate until the files exist");
                     }
                 }
-                // Perhaps half a change: the other file follows. What is served goes on being served.
+                // Perhaps only one of the two files has changed so far. The current certificate stays in use.
                 Err(error) => {
-                    if follower.is_news(&error) {
-                        warn!(%error, "no certificate to change to");
+                    if reloader.is_new_error(&error) {
+                        warn!(%error, "cannot reload the certificate, serving the current one");
                     }
                 }
             }
@@ -187,7 +187,7 @@ impl KeyPair {
         Ok(Self { certificate: read("tls.crt").await?, key: read("tls.key").await? })
     }
 
-    /// Errors name the file in `folder`, or the field of a Secret.
+    /// Errors name the file in `folder`, or without a folder the key of the Secret.
     fn certified_key(&self, folder: Option<&Path>) -> Result<Arc<CertifiedKey>, TlsError> {
         let named =
             |name: &str| folder.map_or_else(|| name.to_owned(), |f| f.join(name).display().to_string());
@@ -201,37 +201,37 @@ impl KeyPair {
         let provider = CryptoProvider::get_default().cloned();
         let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
         CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey(named("tls.key")),
+            rustls::Error::InconsistentKeys(_) => TlsError::KeyMismatch(named("tls.key")),
             error => TlsError::Certificate(named("tls.crt"), error),
         })
     }
 }
 
-/// What is wrong with PEM data, without the bytes that the library shows.
+/// The fault in PEM data, without the bytes that the library's own text contains.
 fn pem_fault(error: &pem::Error) -> String {
     match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
-        pem::Error::IllegalSectionStart { .. } => "a section has no proper beginning".to_owned(),
-        pem::Error::NoItemsFound => "there is none".to_owned(),
+        pem::Error::MissingSectionEnd { .. } => "a section has no end marker".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a section has no valid begin marker".to_owned(),
+        pem::Error::NoItemsFound => "no section found".to_owned(),
         error => error.to_string(),
     }
 }
 
-/// Looks at a folder again and again, and tells what is new.
-struct Follower {
+/// Reads a folder and detects changes.
+struct Reloader {
     folder: PathBuf,
     metrics: CertificateMetrics,
     current: Option<KeyPair>,
-    told: String,
+    last_error: String,
 }
 
-impl Follower {
+impl Reloader {
     fn new(folder: &Path, metrics: &CertificateMetrics) -> Self {
-        Self { folder: folder.to_owned(), metrics: metrics.clone(), current: None, told: String::new() }
+        Self { folder: folder.to_owned(), metrics: metrics.clone(), current: None, last_error: String::new() }
     }
 
-    /// A certificate that differs from the last one, if there is one.
-    async fn look(&mut self) -> Result<Option<Arc<CertifiedKey>>, TlsError> {
+    /// Reads the folder. Returns the certificate if it differs from the last one.
+    async fn read(&mut self) -> Result<Option<Arc<CertifiedKey>>, TlsError> {
         self.metrics.reads.inc();
         let found = async {
             let pair = KeyPair::read(&self.folder).await?;
@@ -244,11 +244,11 @@ impl Follower {
             Ok(None) => Ok(None),
             Ok(Some((key, pair))) => {
                 self.current = Some(pair);
-                self.told.clear();
+                self.last_error.clear();
                 Ok(Some(key))
             }
             Err(error) => {
-                if !self.is_not_there_yet(&error) {
+                if !self.does_not_exist_yet(&error) {
                     self.metrics.errors.inc();
                 }
                 Err(error)
@@ -256,18 +256,18 @@ impl Follower {
         }
     }
 
-    /// Whether nothing was ever there, which is no fault: it may come.
-    fn is_not_there_yet(&self, error: &TlsError) -> bool {
+    /// Whether the files never existed. This is not a failure: they may be created later.
+    fn does_not_exist_yet(&self, error: &TlsError) -> bool {
         let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
         self.current.is_none() && matches!(error, TlsError::Read(_, error) if missing(error))
     }
 
-    /// Whether this has not just been told.
-    fn is_news(&mut self, error: &TlsError) -> bool {
+    /// Whether this error differs from the last one.
+    fn is_new_error(&mut self, error: &TlsError) -> bool {
         let text = error.to_string();
-        let news = text != self.told;
-        self.told = text;
-        news
+        let is_new = text != self.last_error;
+        self.last_error = text;
+        is_new
     }
 }
 
@@ -277,27 +277,27 @@ mod tests {
     use crate::metrics::Metrics;
 
     fn write_pair(folder: &Path, name: &str) {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        std::fs::write(folder.join("tls.crt"), made.cert.pem()).unwrap();
-        std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        let generated = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(folder.join("tls.crt"), generated.cert.pem()).unwrap();
+        std::fs::write(folder.join("tls.key"), generated.signing_key.serialize_pem()).unwrap();
     }
 
     #[tokio::test]
-    async fn a_missing_or_broken_file_is_named() {
+    async fn errors_name_the_missing_or_invalid_file() {
         let metrics = Metrics::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut follower = Follower::new(folder.path(), metrics.certificates());
-        let error = follower.look().await.err().unwrap();
+        let mut reloader = Reloader::new(folder.path(), metrics.certificates());
+        let error = reloader.read().await.err().unwrap();
         assert!(error.to_string().contains("tls.crt"), "{error}");
-        assert!(follower.is_news(&error) && !follower.is_news(&error));
+        assert!(reloader.is_new_error(&error) && !reloader.is_new_error(&error));
         write_pair(folder.path(), "webhook.test");
-        assert!(follower.look().await.unwrap().is_some());
-        assert!(follower.look().await.unwrap().is_none(), "nothing new");
+        assert!(reloader.read().await.unwrap().is_some());
+        assert!(reloader.read().await.unwrap().is_none(), "the files have not changed");
         std::fs::write(folder.path().join("tls.key"), "nonsense").unwrap();
-        let error = follower.look().await.err().unwrap();
+        let error = reloader.read().await.err().unwrap();
         assert!(error.to_string().contains("tls.key"), "{error}");
         std::fs::write(folder.path().join("tls.crt"), "").unwrap();
-        let error = follower.look().await.err().unwrap();
+        let error = reloader.read().await.err().unwrap();
         assert!(error.to_string().contains("tls.crt"), "{error}");
         let text = metrics.text().unwrap();
         assert!(text.contains("\ncertwatcher_read_certificate_total 5\n"), "{text}");
@@ -311,12 +311,12 @@ mod tests {
         let certificate = one.cert.pem();
         let of = |key: String| Certificate::from_pem(certificate.as_bytes(), key.as_bytes());
         let error = of(other.signing_key.serialize_pem()).unwrap_err();
-        assert_eq!(error.to_string(), "tls.key holds another key than that of the certificate beside it");
+        assert_eq!(error.to_string(), "tls.key does not match the certificate in the same place");
         let error = Certificate::from_pem(b"nonsense", b"").unwrap_err();
-        assert_eq!(error.to_string(), "tls.crt holds no certificate");
+        assert_eq!(error.to_string(), "tls.crt contains no certificate");
         let cut = certificate.split("-----END").next().unwrap();
         let error = Certificate::from_pem(cut.as_bytes(), b"").unwrap_err();
-        assert_eq!(error.to_string(), "tls.crt holds no usable PEM data: a section has no end");
+        assert_eq!(error.to_string(), "tls.crt contains no usable PEM data: a section has no end marker");
         let served = of(one.signing_key.serialize_pem()).unwrap();
         assert!(served.replace(other.cert.pem().as_bytes(), b"nonsense").is_err());
         assert!(
@@ -325,20 +325,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_of_its_own_serves_until_there_is_one() {
+    async fn a_self_signed_certificate_serves_until_the_files_exist() {
         let (metrics, folder, stop) =
             (Metrics::new().unwrap(), tempfile::tempdir().unwrap(), CancellationToken::new());
         let certificate = Certificate::self_signed(&["localhost", "127.0.0.1"]).unwrap();
-        let own = certificate.0.load_full();
-        let certificate = certificate.follow_when_there(folder.path(), metrics.certificates(), &stop);
-        assert!(Arc::ptr_eq(&own, &certificate.0.load_full()));
+        let self_signed = certificate.0.load_full();
+        let certificate = certificate.replace_from(folder.path(), metrics.certificates(), &stop);
+        assert!(Arc::ptr_eq(&self_signed, &certificate.0.load_full()));
         write_pair(folder.path(), "metrics.test");
         let changed = async {
-            while Arc::ptr_eq(&own, &certificate.0.load_full()) {
+            while Arc::ptr_eq(&self_signed, &certificate.0.load_full()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(4 * POLL, changed).await.expect("the new one is served");
+        tokio::time::timeout(4 * POLL, changed).await.expect("the new certificate is served");
         stop.cancel();
     }
 }

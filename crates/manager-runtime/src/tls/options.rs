@@ -1,4 +1,4 @@
-//! TLS versions and cipher suites, by the names that Kubernetes and Go use.
+//! TLS versions and cipher suites, by the names of Kubernetes and Go.
 
 use rustls::{
     ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
@@ -11,100 +11,100 @@ use tracing::warn;
 
 use super::Certificate;
 
-/// What a server asks of its clients. By default TLS 1.2 or newer, with every suite that is thought safe.
+/// TLS requirements of a server. The default is TLS 1.2 or later, with every suite that rustls supports.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
     only_tls13: bool,
-    /// Suites of TLS 1.2, where they are chosen. Those of TLS 1.3 cannot be: all of them are good.
+    /// The configured suites of TLS 1.2. The suites of TLS 1.3 are not configurable.
     chosen: Option<Vec<SupportedCipherSuite>>,
 }
 
-/// Why there can be no such server. Each tells what to write instead.
+/// Why the options are invalid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OptionsError {
-    /// Field `tls`, as the Go program words it.
+    /// Field `tls`, with the messages of the Go program.
     #[error("tls: {0}")]
     Tls(String),
-    /// TLS 1.3 leaves no choice.
+    /// The suites of TLS 1.3 are not configurable.
     #[error("tls.cipherSuites: may not be specified when `minVersion` is 'VersionTLS13'")]
-    NoChoice,
-    /// Only suites were chosen that are not implemented.
-    #[error("tls.cipherSuites: none of {0} is served here: add one such as {DEFAULT_SUITE}")]
-    NoneLeft(String),
+    NotConfigurable,
+    /// None of the configured suites is supported.
+    #[error("tls.cipherSuites: none of {0} is supported: add a supported suite such as {DEFAULT_SUITE}")]
+    NoneSupported(String),
 }
 
 const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 const DEFAULT_SUITE: &str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
 
-/// Whether a suite may be named, and what stands behind the name.
+/// The support for a suite that a configuration may name.
 #[derive(Clone, Copy)]
-enum Known {
-    /// One of TLS 1.2 that is served.
-    Served(SupportedCipherSuite),
-    /// One of TLS 1.3: served in any case.
+enum Support {
+    /// A supported suite of TLS 1.2.
+    Tls12(SupportedCipherSuite),
+    /// A suite of TLS 1.3, which is always supported.
     Tls13,
-    /// One that Go thinks secure and that rustls leaves out.
-    LeftOut,
-    /// One that even Go serves only when asked to.
+    /// A suite that Go considers secure, and rustls does not support.
+    Unsupported,
+    /// A suite that Go considers insecure, and rustls does not support.
     Insecure,
 }
 
-/// All suites that Go's crypto/tls knows, sorted by name, with the two older names that Kubernetes keeps.
-const KNOWN: &[(&str, Known)] = &[
-    ("TLS_AES_128_GCM_SHA256", Known::Tls13),
-    ("TLS_AES_256_GCM_SHA384", Known::Tls13),
-    ("TLS_CHACHA20_POLY1305_SHA256", Known::Tls13),
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", Known::LeftOut),
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256", Known::Insecure),
+/// All suites of Go's crypto/tls, sorted by name, with the two legacy names that Kubernetes accepts.
+const KNOWN: &[(&str, Support)] = &[
+    ("TLS_AES_128_GCM_SHA256", Support::Tls13),
+    ("TLS_AES_256_GCM_SHA384", Support::Tls13),
+    ("TLS_CHACHA20_POLY1305_SHA256", Support::Tls13),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", Support::Unsupported),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256", Support::Insecure),
     (
         "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        Support::Tls12(suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
     ),
-    ("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", Known::LeftOut),
+    ("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", Support::Unsupported),
     (
         "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+        Support::Tls12(suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
     ),
     (
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
-        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+        Support::Tls12(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
     ),
     (
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-        Known::Served(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+        Support::Tls12(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
     ),
-    ("TLS_ECDHE_ECDSA_WITH_RC4_128_SHA", Known::Insecure),
-    ("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", Known::Insecure),
-    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", Known::LeftOut),
-    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256", Known::Insecure),
-    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", Known::Served(suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)),
-    ("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", Known::LeftOut),
-    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", Known::Served(suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)),
+    ("TLS_ECDHE_ECDSA_WITH_RC4_128_SHA", Support::Insecure),
+    ("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", Support::Insecure),
+    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", Support::Unsupported),
+    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256", Support::Insecure),
+    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", Support::Tls12(suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)),
+    ("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", Support::Unsupported),
+    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", Support::Tls12(suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)),
     (
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
-        Known::Served(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+        Support::Tls12(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
     ),
     (
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-        Known::Served(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+        Support::Tls12(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
     ),
-    ("TLS_ECDHE_RSA_WITH_RC4_128_SHA", Known::Insecure),
-    ("TLS_RSA_WITH_3DES_EDE_CBC_SHA", Known::Insecure),
-    ("TLS_RSA_WITH_AES_128_CBC_SHA", Known::Insecure),
-    ("TLS_RSA_WITH_AES_128_CBC_SHA256", Known::Insecure),
-    ("TLS_RSA_WITH_AES_128_GCM_SHA256", Known::Insecure),
-    ("TLS_RSA_WITH_AES_256_CBC_SHA", Known::Insecure),
-    ("TLS_RSA_WITH_AES_256_GCM_SHA384", Known::Insecure),
-    ("TLS_RSA_WITH_RC4_128_SHA", Known::Insecure),
+    ("TLS_ECDHE_RSA_WITH_RC4_128_SHA", Support::Insecure),
+    ("TLS_RSA_WITH_3DES_EDE_CBC_SHA", Support::Insecure),
+    ("TLS_RSA_WITH_AES_128_CBC_SHA", Support::Insecure),
+    ("TLS_RSA_WITH_AES_128_CBC_SHA256", Support::Insecure),
+    ("TLS_RSA_WITH_AES_128_GCM_SHA256", Support::Insecure),
+    ("TLS_RSA_WITH_AES_256_CBC_SHA", Support::Insecure),
+    ("TLS_RSA_WITH_AES_256_GCM_SHA384", Support::Insecure),
+    ("TLS_RSA_WITH_RC4_128_SHA", Support::Insecure),
 ];
 
 impl TlsOptions {
-    /// Reads `minVersion` and `cipherSuites` of a configuration; empty means the default. A suite that Go has and
-    /// rustls has not is left out with a warning.
+    /// Parses `minVersion` and `cipherSuites` of a configuration. An empty value means the default. A suite that Go
+    /// supports and rustls does not is ignored with a warning.
     ///
     /// # Errors
-    /// When a value makes no sense, with all that is wrong.
+    /// When a value is invalid. The error lists every invalid value.
     pub fn parse(min_version: &str, cipher_suites: &[String]) -> Result<Self, OptionsError> {
         let (version, chosen) = (parse_version(min_version), parse_suites(cipher_suites));
         let (only_tls13, chosen) = match (version, chosen) {
@@ -118,29 +118,29 @@ impl TlsOptions {
             return Ok(Self { only_tls13, chosen: None });
         }
         if only_tls13 {
-            return Err(OptionsError::NoChoice);
+            return Err(OptionsError::NotConfigurable);
         }
         let served = chosen.iter().filter_map(|(_, known)| match known {
-            Known::Served(suite) => Some(*suite),
+            Support::Tls12(suite) => Some(*suite),
             _ => None,
         });
         let served: Vec<_> = served.collect();
         for (name, known) in &chosen {
-            if matches!(known, Known::LeftOut | Known::Insecure) {
-                warn!("tls.cipherSuites: {name} is not served here, left out");
+            if matches!(known, Support::Unsupported | Support::Insecure) {
+                warn!("tls.cipherSuites: {name} is not supported, ignored");
             }
         }
-        if served.is_empty() && !chosen.iter().any(|(_, known)| matches!(known, Known::Tls13)) {
+        if served.is_empty() && !chosen.iter().any(|(_, known)| matches!(known, Support::Tls13)) {
             let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
-            return Err(OptionsError::NoneLeft(names.join(", ")));
+            return Err(OptionsError::NoneSupported(names.join(", ")));
         }
         Ok(Self { only_tls13, chosen: Some(served) })
     }
 
-    /// A server's configuration: these options, this certificate, HTTP/1.1.
+    /// The configuration of a server with these options and this certificate, for HTTP/1.1.
     ///
     /// # Errors
-    /// When the TLS implementation of the process has none of the suites (FIPS mode has fewer).
+    /// When the TLS implementation of the process supports none of the suites (FIPS mode supports fewer).
     pub fn server_config(&self, certificate: Certificate) -> Result<ServerConfig, rustls::Error> {
         let mut provider = CryptoProvider::get_default()
             .map_or_else(rustls::crypto::aws_lc_rs::default_provider, |provider| provider.as_ref().clone());
@@ -155,30 +155,30 @@ impl TlsOptions {
         Ok(config)
     }
 
-    /// Without a suite there is no TLS 1.2.
+    /// Without a suite of TLS 1.2, only TLS 1.3 is possible.
     fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
         let no_suite = self.chosen.as_ref().is_some_and(Vec::is_empty);
         if self.only_tls13 || no_suite { ONLY_TLS13 } else { BOTH }
     }
 }
 
-/// Whether only TLS 1.3 will do.
+/// Whether the minimum is TLS 1.3.
 fn parse_version(name: &str) -> Result<bool, String> {
-    const WAY_OUT: &str = "Please use VersionTLS12 or VersionTLS13";
+    const REMEDY: &str = "Please use VersionTLS12 or VersionTLS13";
     match name {
         "" | "VersionTLS12" => Ok(false),
         "VersionTLS13" => Ok(true),
         "VersionTLS10" | "VersionTLS11" => {
-            Err(format!("invalid minVersion: {name} is not supported. {WAY_OUT}"))
+            Err(format!("invalid minVersion: {name} is not supported. {REMEDY}"))
         }
-        _ => Err(format!("invalid minVersion: unknown tls version {name:?}. {WAY_OUT}")),
+        _ => Err(format!("invalid minVersion: unknown tls version {name:?}. {REMEDY}")),
     }
 }
 
-fn parse_suites(names: &[String]) -> Result<Vec<(&'static str, Known)>, String> {
+fn parse_suites(names: &[String]) -> Result<Vec<(&'static str, Support)>, String> {
     let known = names.iter().map(|name| KNOWN.iter().find(|(known, _)| known == name).copied().ok_or(name));
     known.collect::<Result<_, _>>().map_err(|name| {
-        let secure = KNOWN.iter().filter(|(_, known)| !matches!(known, Known::Insecure)).map(|(name, _)| *name);
+        let secure = KNOWN.iter().filter(|(_, known)| !matches!(known, Support::Insecure)).map(|(name, _)| *name);
         format!(
             "invalid cipher suites: Cipher suite {name} not supported or doesn't exist. Please use the secure cipher \
              names: [{}]",
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_as_the_error_lists_them() {
+    fn suites_are_sorted_by_name() {
         assert!(KNOWN.is_sorted_by(|(one, _), (other, _)| one < other));
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_the_way_out() {
+    fn errors_name_the_value_and_the_remedy() {
         let version =
             |rest: &str| format!("tls: invalid minVersion: {rest}. Please use VersionTLS12 or VersionTLS13");
         assert_eq!(parse("VersionTLS10", &[]).unwrap_err(), version("VersionTLS10 is not supported"));
@@ -227,13 +227,13 @@ mod tests {
         );
         assert_eq!(
             parse("", &["TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]).unwrap_err(),
-            "tls.cipherSuites: none of TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA is served \
-             here: add one such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+            "tls.cipherSuites: none of TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA is supported: \
+             add a supported suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
         );
     }
 
     #[test]
-    fn suites_are_chosen_among_those_of_tls12_only() {
+    fn only_suites_of_tls12_are_configurable() {
         let certificate = Certificate::self_signed(&["localhost"]).unwrap();
         let served = |version: &str, suites: &[&str]| {
             let config = parse(version, suites).unwrap().server_config(certificate.clone()).unwrap();
@@ -250,6 +250,10 @@ mod tests {
                 DEFAULT_SUITE
             ]
         );
-        assert_eq!(served("", &["TLS_AES_128_GCM_SHA256"]).len(), 3, "TLS 1.3 has no choice");
+        assert_eq!(
+            served("", &["TLS_AES_128_GCM_SHA256"]).len(),
+            3,
+            "the suites of TLS 1.3 are not configurable"
+        );
     }
 }

@@ -6,19 +6,19 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// A lock for which callers wait in a circle; see [`FairQueue::take`].
+/// A lock that grants callers access round-robin; see [`FairQueue::take`].
 #[derive(Default)]
-pub(super) struct FairQueue(Mutex<Circle>);
+pub(super) struct FairQueue(Mutex<Waiters>);
 
 #[derive(Default)]
-struct Circle {
+struct Waiters {
     taken: bool,
-    /// Callers with somebody waiting, each once, in the order of their turns.
+    /// Callers that wait, each once, in round-robin order.
     order: VecDeque<String>,
     waiting: HashMap<String, VecDeque<oneshot::Sender<()>>>,
 }
 
-impl Circle {
+impl Waiters {
     fn next(&mut self) -> Option<oneshot::Sender<()>> {
         let caller = self.order.pop_front()?;
         let queue = self.waiting.get_mut(&caller)?;
@@ -32,56 +32,57 @@ impl Circle {
     }
 }
 
-/// The turn of one caller; dropping it ends it.
+/// The lock. Dropping the permit releases it.
 pub(super) struct Permit<'a>(&'a FairQueue);
 
 impl FairQueue {
-    /// Waits for the turn of `caller`: after at most one of each other caller, and after what it asked for before.
+    /// Takes the lock for `caller`. It waits for at most one permit of each other caller, and for earlier calls of the
+    /// same caller.
     pub(super) async fn take(&self, caller: &str) -> Permit<'_> {
         let granted = {
-            let mut circle = self.circle();
-            if !circle.taken {
-                circle.taken = true;
+            let mut waiters = self.waiters();
+            if !waiters.taken {
+                waiters.taken = true;
                 return Permit(self);
             }
             let (grant, granted) = oneshot::channel();
-            let queue = circle.waiting.entry(caller.to_owned()).or_default();
+            let queue = waiters.waiting.entry(caller.to_owned()).or_default();
             queue.push_back(grant);
             if queue.len() == 1 {
-                circle.order.push_back(caller.to_owned());
+                waiters.order.push_back(caller.to_owned());
             }
             granted
         };
         let mut waiting = Waiting { fair_queue: self, granted };
-        // The sender is only dropped with the circle itself.
+        // The queue keeps the sender until it grants the lock.
         let _ = (&mut waiting.granted).await;
         Permit(self)
     }
 
-    fn pass_on(&self) {
-        let mut circle = self.circle();
-        while let Some(next) = circle.next() {
-            // Whoever gave up waiting is passed over.
+    fn grant_next(&self) {
+        let mut waiters = self.waiters();
+        while let Some(next) = waiters.next() {
+            // Skip a call that was cancelled.
             if next.send(()).is_ok() {
                 return;
             }
         }
-        circle.taken = false;
+        waiters.taken = false;
     }
 
-    fn circle(&self) -> MutexGuard<'_, Circle> {
-        // Nothing panics while it holds the lock; were it so, the circle would still be whole.
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        // No code panics with the lock. After a panic, the state would still be consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.pass_on();
+        self.0.grant_next();
     }
 }
 
-/// Somebody who waits. When he is dropped just as his turn was granted, it goes on to the next.
+/// A call that waits. If it is dropped after the grant, the next call gets the lock.
 struct Waiting<'a> {
     fair_queue: &'a FairQueue,
     granted: oneshot::Receiver<()>,
@@ -91,7 +92,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.granted.close();
         if self.granted.try_recv().is_ok() {
-            self.fair_queue.pass_on();
+            self.fair_queue.grant_next();
         }
     }
 }
@@ -103,7 +104,7 @@ mod tests {
     use std::cell::RefCell;
 
     #[tokio::test]
-    async fn callers_alternate_however_much_each_has() {
+    async fn callers_alternate_however_often_each_asks() {
         let (queue, log) = (FairQueue::default(), RefCell::new(String::new()));
         let one = |caller: &'static str| {
             let (queue, log) = (&queue, &log);
@@ -118,14 +119,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_gives_up_does_not_hold_up_the_others() {
+    async fn a_cancelled_call_does_not_block_the_others() {
         let queue = FairQueue::default();
         let first = queue.take("a").await;
         let (mut granted, mut waiting, mut last) =
             (Box::pin(queue.take("b")), Box::pin(queue.take("b")), Box::pin(queue.take("c")));
         assert!((&mut granted).now_or_never().is_none() && (&mut waiting).now_or_never().is_none());
         assert!((&mut last).now_or_never().is_none());
-        // One leaves while it waits, one after its turn was granted.
+        // One call is cancelled while it waits, one after the grant.
         drop(waiting);
         drop(first);
         drop(granted);

@@ -1,19 +1,18 @@
-//! Requests that change something: in turn, bounded in flight and in rate, tried again, and only while we lead.
+//! Write requests: ordered fairly, limited in number and rate, retried, and sent only while this replica leads.
 //!
 //! ```text
-//! send(request) ──► turn ──► pause that the server asked for ──► place in flight ──► token ──► request
-//!                     ▲                                                                         │
-//!                     └───────────── passing fault: after a pause with jitter ◄─────────────────┘
+//! send(request) ──► fair queue ──► Retry-After ──► slot in flight ──► rate limit ──► request
+//!                       ▲                                                               │
+//!                       └────────── transient error: after a delay with jitter ◄────────┘
 //! ```
 //!
-//! * The client opens one connection per request in flight, so a burst of a thousand creates must not become a
-//!   thousand connections: [`Writer::IN_FLIGHT`]. The rate is a token bucket.
-//! * Callers take [`fair_queue`]: whoever has one request to send waits for at most one of each other caller.
-//! * Passing faults (see [`retry`]) are tried again a few times. A request that got no answer may have had its
-//!   effect: the second one then finds it (already exists, not found, conflict), and the caller, who knows what
-//!   that means, has to look. A conflict is never tried again, as what was to be written was decided on an older
-//!   state.
-//! * Nothing is sent, and what is under way is dropped, when the [`Fence`] closes.
+//! * The client opens one connection per request in flight, so a burst of a thousand creates must not open a
+//!   thousand connections: [`Writer::IN_FLIGHT`]. A token bucket limits the rate.
+//! * Callers wait in the [`fair_queue`]: a caller with one request waits for at most one request of each other caller.
+//! * The writer retries transient errors (see [`retry`]) a few times. A request without a response may have taken
+//!   effect. Its retry then fails (already exists, not found, conflict), and the caller must handle that error. The
+//!   writer never retries a conflict, because the request is based on an older state.
+//! * When the [`Fence`] closes, the writer sends nothing more and drops the requests in flight.
 
 mod fair_queue;
 mod retry;
@@ -36,16 +35,15 @@ use tokio::{
 };
 use tracing::debug;
 
-/// Longest wait for the answer to one request. The API server itself gives up after a minute; admission webhooks
-/// take up to 30 seconds.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Timeout of one request. The API server's own timeout is a minute; admission webhooks take up to 30 seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// One that took so long is not tried again here: whoever waits for it has waited long enough.
+/// A request timed out. The writer does not retry it, because the caller has waited long enough.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {PATIENCE:?}")]
-struct NoAnswer;
+#[error("no response within {REQUEST_TIMEOUT:?}")]
+struct RequestTimeout;
 
-/// Sends write requests for one caller. Clones share all bounds.
+/// Sends write requests for one caller. Clones share all limits.
 #[derive(Clone)]
 pub struct Writer {
     caller: Arc<str>,
@@ -56,20 +54,20 @@ struct Shared {
     fair_queue: FairQueue,
     in_flight: Arc<Semaphore>,
     rate: DefaultDirectRateLimiter,
-    /// The server asked to be left alone until then.
+    /// No request before this time: the server requested a delay.
     pause: Mutex<Option<Instant>>,
     fence: Fence,
     metrics: OnceLock<WriterMetrics>,
 }
 
 impl Writer {
-    /// Requests in flight at a time, over all callers.
+    /// The maximum number of requests in flight, of all callers together.
     pub const IN_FLIGHT: usize = 64;
-    /// Requests that one caller should have waiting or in flight at a time.
+    /// The number of requests that one caller should have waiting or in flight.
     pub const PER_CALLER: usize = 32;
 
-    /// Lets `qps` requests a second through, and `burst` at once after a pause, while `fence` is open.
-    /// An infinite rate is as good as none.
+    /// A writer that sends `qps` requests a second, with bursts of `burst`, while `fence` is open. An infinite rate
+    /// means no limit.
     pub fn new(qps: f32, burst: i32, fence: Fence) -> Self {
         let qps = if qps.is_nan() { 1.0 } else { f64::from(qps).clamp(0.001, 1e6) };
         let period = Duration::from_secs_f64(qps.recip());
@@ -87,39 +85,38 @@ impl Writer {
         Self { caller: "".into(), shared: Arc::new(shared) }
     }
 
-    /// Measures what it sends, and all that take turns with it.
+    /// Adds metrics to this writer and all its clones.
     #[must_use]
     pub fn measured(self, metrics: &Metrics) -> Self {
         self.shared.metrics.get_or_init(|| metrics.writer().clone());
         self
     }
 
-    /// One that takes turns with those of other callers. A caller is whatever should get its share, such as the
-    /// object that is reconciled.
+    /// A clone for another caller. Each caller gets an equal share; a caller is for example one object that is
+    /// reconciled.
     #[must_use]
     pub fn for_caller(&self, caller: &str) -> Self {
         Self { caller: caller.into(), shared: Arc::clone(&self.shared) }
     }
 
-    /// Sends what `request` makes when it is the caller's turn, again after a passing fault, and returns the last
-    /// answer.
+    /// Sends `request`, retries transient errors, and returns the last result.
     pub async fn send<T, Sending>(&self, request: impl Fn() -> Sending) -> kube::Result<T>
     where
         Sending: Future<Output = kube::Result<T>>,
     {
         let mut backoff = Backoff::default();
         loop {
-            let answer = match self.shared.fence.guard(self.send_once(&request)).await {
-                Ok(answer) => answer,
+            let result = match self.shared.fence.guard(self.send_once(&request)).await {
+                Ok(result) => result,
                 Err(closed) => return Err(kube::Error::Service(closed.into())),
             };
-            let Err(error) = answer else { return answer };
-            let asked = retry::asked_pause(&error);
-            if let Some(pause) = asked {
+            let Err(error) = result else { return result };
+            let retry_after = retry::retry_after(&error);
+            if let Some(pause) = retry_after {
                 self.pause(pause);
             }
             let Some(delay) = backoff.after(&error) else { return Err(error) };
-            debug!(%error, ?delay, ?asked, "sending again");
+            debug!(%error, ?delay, ?retry_after, "retrying the request");
             if let Some(metrics) = self.shared.metrics.get() {
                 metrics.retries.inc();
             }
@@ -131,27 +128,27 @@ impl Writer {
     where
         Sending: Future<Output = kube::Result<T>>,
     {
-        let _place = self.place().await;
-        match timeout(PATIENCE, request()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(kube::Error::Service(NoAnswer.into())),
+        let _slot = self.slot().await;
+        match timeout(REQUEST_TIMEOUT, request()).await {
+            Ok(result) => result,
+            Err(_) => Err(kube::Error::Service(RequestTimeout.into())),
         }
     }
 
-    /// Waits for the caller's turn, and in it for everything else, so that nobody queues anywhere but there.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits in the fair queue, and with its lock for all other limits, so that requests queue only there.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         let (shared, since) = (&self.shared, Instant::now());
         let _permit = shared.fair_queue.take(&self.caller).await;
         while let Some(end) = shared.paused_until() {
             sleep_until(end).await;
         }
-        // The semaphore is never closed; were it, the rate would still hold.
-        let place = Arc::clone(&shared.in_flight).acquire_owned().await.ok();
+        // The semaphore is never closed. Without it, the rate limit would still apply.
+        let slot = Arc::clone(&shared.in_flight).acquire_owned().await.ok();
         shared.rate.until_ready().await;
         if let Some(metrics) = shared.metrics.get() {
             metrics.waited.observe(since.elapsed().as_secs_f64());
         }
-        place
+        slot
     }
 
     fn pause(&self, pause: Duration) {

@@ -1,53 +1,53 @@
-//! Which faults pass, and when to try again.
+//! Which errors are transient, and when to retry.
 
-use super::NoAnswer;
+use super::RequestTimeout;
 use governor::Jitter;
 use kube::Error;
 use std::time::Duration;
 
-/// Tries in all.
-const TRIES: u32 = 6;
-/// Pause after the first failure; each further one is twice as long.
+/// Attempts in all, with the first one.
+const ATTEMPTS: u32 = 6;
+/// Delay after the first failure. Each further delay is twice as long.
 const FIRST: Duration = Duration::from_millis(100);
-/// Longest pause that a server may ask for.
-const LONGEST_ASKED: Duration = Duration::from_mins(1);
+/// The longest `Retry-After` that the writer obeys.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// Counts tries. In all they take some three seconds, after which the reconcile backs off instead.
+/// Counts failures. All attempts take about three seconds; after that, the reconcile backs off instead.
 #[derive(Default)]
 pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// When to try again after `error`; None when that is of no use.
+    /// The delay before the next attempt, or None if no attempt should follow.
     pub(super) fn after(&mut self, error: &Error) -> Option<Duration> {
         self.failures += 1;
-        if !passes(error) || self.failures >= TRIES {
+        if !is_transient(error) || self.failures >= ATTEMPTS {
             return None;
         }
         let whole = FIRST * 2_u32.pow(self.failures - 1);
-        // Half of it at random, so that what failed together does not come back together.
+        // Jitter spreads the retries of requests that failed together.
         Some(Jitter::new(whole / 2, whole / 2) + Duration::ZERO)
     }
 }
 
-/// Whether the same request may succeed a moment later.
-fn passes(error: &Error) -> bool {
+/// Whether the same request may succeed later.
+fn is_transient(error: &Error) -> bool {
     match error {
         Error::Api(status) => status.code == 429 || status.code >= 500,
-        // No connection, or one that broke.
+        // The connection failed.
         Error::HyperError(_) | Error::ReadEvents(_) | Error::HttpError(_) => true,
-        Error::Service(error) => !error.is::<crate::leader::Closed>() && !error.is::<NoAnswer>(),
+        Error::Service(error) => !error.is::<crate::leader::Closed>() && !error.is::<RequestTimeout>(),
         _ => false,
     }
 }
 
-/// How long the server asked to be left alone.
-pub(super) fn asked_pause(error: &Error) -> Option<Duration> {
+/// The delay that the server requests.
+pub(super) fn retry_after(error: &Error) -> Option<Duration> {
     let Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (matches!(status.code, 429 | 503) && seconds > 0)
-        .then(|| Duration::from_secs(u64::from(seconds)).min(LONGEST_ASKED))
+        .then(|| Duration::from_secs(u64::from(seconds)).min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -63,12 +63,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_what_passes_is_tried_again_and_not_for_ever() {
+    fn only_transient_errors_are_retried_a_few_times() {
         for code in [400, 403, 404, 409, 422] {
             assert_eq!(Backoff::default().after(&refusal(code, 0)), None, "{code}");
         }
         assert_eq!(Backoff::default().after(&Error::Service(crate::leader::Closed.into())), None);
-        assert_eq!(Backoff::default().after(&Error::Service(NoAnswer.into())), None);
+        assert_eq!(Backoff::default().after(&Error::Service(RequestTimeout.into())), None);
         let mut backoff = Backoff::default();
         let delays: Vec<_> = std::iter::from_fn(|| backoff.after(&refusal(500, 0))).collect();
         assert_eq!(delays.len(), 5);
@@ -79,10 +79,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_server_may_ask_for_a_pause() {
-        assert_eq!(asked_pause(&refusal(429, 3)), Some(Duration::from_secs(3)));
-        assert_eq!(asked_pause(&refusal(503, 900)), Some(LONGEST_ASKED));
-        assert_eq!(asked_pause(&refusal(429, 0)), None);
-        assert_eq!(asked_pause(&refusal(500, 3)), None);
+    fn retry_after_is_limited() {
+        assert_eq!(retry_after(&refusal(429, 3)), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after(&refusal(503, 900)), Some(MAX_RETRY_AFTER));
+        assert_eq!(retry_after(&refusal(429, 0)), None);
+        assert_eq!(retry_after(&refusal(500, 3)), None);
     }
 }

@@ -8,7 +8,7 @@ fn unlimited() -> Writer {
 }
 
 #[tokio::test]
-async fn no_more_than_the_bound_is_in_flight() {
+async fn requests_in_flight_are_limited() {
     let writer = unlimited();
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let one = || async {
@@ -35,10 +35,10 @@ async fn the_rate_may_be_less_than_one() {
     }
 }
 
-/// Twenty callers with a thousand requests each are at work, at 200 a second: whoever comes with one request
-/// waits for some twenty of theirs, a tenth of a second, and not for twenty thousand.
+/// Twenty callers send a thousand requests each, at 200 a second. A caller with one request waits for about twenty of
+/// theirs, a tenth of a second, and not for twenty thousand.
 #[tokio::test]
-async fn one_request_is_not_held_up_by_thousands_of_others() {
+async fn thousands_of_requests_do_not_delay_one_of_another_caller() {
     let writer = Writer::new(200.0, 1, Fence::none());
     let many = join_all((0..20_000).map(|at| {
         let writer = writer.clone();
@@ -50,33 +50,34 @@ async fn one_request_is_not_held_up_by_thousands_of_others() {
         writer.for_caller("modest").send(|| async { Ok(()) }).await.unwrap();
         begun.elapsed()
     };
-    let waited = tokio::select! { _ = many => panic!("the rate does not hold"), waited = modest => waited };
+    let waited = tokio::select! { _ = many => panic!("the rate is not limited"), waited = modest => waited };
     assert!(waited < Duration::from_millis(500), "{waited:?}");
 }
 
 #[tokio::test]
-async fn passing_faults_are_tried_again_and_others_are_told() {
-    let tries = AtomicU32::new(0);
-    let twice_bad =
-        || async { if tries.fetch_add(1, Ordering::SeqCst) < 2 { Err(refusal(500, 0)) } else { Ok("done") } };
+async fn transient_errors_are_retried_and_others_are_returned() {
+    let attempts = AtomicU32::new(0);
+    let fails_twice = || async {
+        if attempts.fetch_add(1, Ordering::SeqCst) < 2 { Err(refusal(500, 0)) } else { Ok("done") }
+    };
     let metrics = crate::metrics::Metrics::new().unwrap();
-    assert_eq!(unlimited().measured(&metrics).send(twice_bad).await.unwrap(), "done");
+    assert_eq!(unlimited().measured(&metrics).send(fails_twice).await.unwrap(), "done");
     let text = metrics.text().unwrap();
     assert!(
         text.contains("\nwriter_retries_total 2\n") && text.contains("\nwriter_wait_seconds_count 3\n"),
         "{text}"
     );
-    tries.store(0, Ordering::SeqCst);
+    attempts.store(0, Ordering::SeqCst);
     let conflict = || async {
-        tries.fetch_add(1, Ordering::SeqCst);
+        attempts.fetch_add(1, Ordering::SeqCst);
         Err::<(), _>(refusal(409, 0))
     };
     assert!(unlimited().send(conflict).await.is_err());
-    assert_eq!(tries.load(Ordering::SeqCst), 1);
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_pause_that_the_server_asks_for_holds_for_everybody() {
+async fn retry_after_delays_all_callers() {
     let writer = unlimited();
     let refused = AtomicU32::new(0);
     let begun = Instant::now();
@@ -92,7 +93,7 @@ async fn a_pause_that_the_server_asks_for_holds_for_everybody() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_behind_a_closed_fence() {
+async fn a_closed_fence_stops_requests() {
     let (gate, fence) = crate::leader::Gate::closed();
     let writer = Writer::new(1e6, 1_000_000, fence);
     let sent = AtomicU32::new(0);
@@ -104,6 +105,6 @@ async fn nothing_is_sent_behind_a_closed_fence() {
     assert!(error.to_string().contains("may no longer lead"), "{error}");
     assert_eq!(sent.load(Ordering::SeqCst), 0);
     gate.open_until(Instant::now() + Duration::from_millis(50));
-    assert!(writer.send(hanging).await.is_err(), "what is under way is dropped");
+    assert!(writer.send(hanging).await.is_err(), "the request in flight is dropped");
     assert_eq!(sent.load(Ordering::SeqCst), 1);
 }

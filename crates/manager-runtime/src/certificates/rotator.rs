@@ -1,8 +1,9 @@
-//! The loop: watches the Secret and the webhook configurations, writes what they lack, tells what to serve.
+//! The rotation loop: watches the Secret and the webhook configurations, writes them, and publishes the certificate
+//! to serve.
 
 use super::{
     Pair,
-    decide::{Decision, Material, Wanted, carried_out, decide},
+    decide::{Decision, Material, Wanted, decide, secret_after},
     inject::{injection, trusted, trusts},
     issue::IssueError,
 };
@@ -23,22 +24,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// How long the API servers get to read a bundle before a certificate is served that needs it. They follow
-/// webhook configurations by watch, within a second.
-const HOLD: Duration = Duration::from_secs(10);
-/// Certificates are looked at this often even if nothing changes, as clocks are set and machines sleep.
-const LONGEST_PAUSE: Duration = Duration::from_hours(12);
-/// Pauses after a failure: the first, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long the API servers have to read a bundle before replicas serve a certificate that needs it. API servers
+/// watch webhook configurations, and read a change within a second.
+const PROPAGATION: Duration = Duration::from_secs(10);
+/// The longest time between two checks, because system clocks change and machines sleep.
+const RESYNC: Duration = Duration::from_hours(12);
+/// Backoff after a failure: the first delay, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// What to keep, and who has to trust it.
+/// Keeps a certificate Secret current, and the webhook configurations that must trust it.
 #[derive(Clone, Debug)]
-pub struct Keeper {
+pub struct Rotator {
     /// The Secret.
     pub wanted: Wanted,
     /// The webhook configurations that get the bundle.
     pub targets: Vec<Target>,
-    /// In whose name the bundle is applied.
+    /// The field manager that applies the bundle.
     pub field_manager: String,
 }
 
@@ -51,30 +52,30 @@ pub struct Target {
     pub name: String,
 }
 
-/// What the loop has come to.
+/// The result of the loop so far.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// What to serve.
+    /// The certificate to serve.
     pub serve: Option<Pair>,
-    /// What is missing before clients accept it. None once they did, and for good: a bundle that somebody
-    /// overwrites is repaired, and takes nothing from the other webhooks meanwhile.
+    /// Why clients do not accept the certificate yet. None as soon as they accept it, until the process ends: if
+    /// another client overwrites a bundle, the loop repairs it, and the other webhooks keep working.
     pub missing: Option<String>,
 }
 
 #[derive(Debug, Error)]
-enum KeepError {
+enum RotateError {
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error("cannot write Secret {0}: {1}")]
     Secret(String, #[source] kube::Error),
     #[error("cannot read Secret {0}: {1}")]
     Read(String, #[source] kube::Error),
-    #[error("cannot put the CA into {0} {1}: {2}")]
+    #[error("cannot set the CA bundle of {0} {1}: {2}")]
     Inject(String, String, #[source] kube::Error),
 }
 
-/// An object as the watch tells it; None until the first answer.
-type Seen<K> = Option<Option<K>>;
+/// An object as the watch reports it; None until the first report.
+type Observed<K> = Option<Option<K>>;
 
 enum Event {
     Secret(Option<Secret>),
@@ -83,28 +84,28 @@ enum Event {
 
 struct Loop {
     client: Client,
-    keeper: Keeper,
-    secret: Seen<Secret>,
-    targets: Vec<Seen<DynamicObject>>,
-    /// The CA that every webhook trusts, and since when.
+    rotator: Rotator,
+    secret: Observed<Secret>,
+    targets: Vec<Observed<DynamicObject>>,
+    /// The CA that every webhook trusts, and when this was first observed.
     trusted: Option<(String, Instant)>,
-    refused: String,
+    last_refusal: String,
     state: watch::Sender<State>,
 }
 
-impl Keeper {
-    /// Starts the loop; it ends with `shutdown`, or when nobody looks at its state any more.
+impl Rotator {
+    /// Starts the loop. It ends with `shutdown`, or when every receiver is dropped.
     pub fn start(self, client: Client, shutdown: CancellationToken) -> watch::Receiver<State> {
-        let missing = Some("the API server has not answered yet".to_owned());
+        let missing = Some("the API server has not responded yet".to_owned());
         let (state, receiver) = watch::channel(State { serve: None, missing });
         let targets = vec![None; self.targets.len()];
         let run = Loop {
             client,
-            keeper: self,
+            rotator: self,
             secret: None,
             targets,
             trusted: None,
-            refused: String::new(),
+            last_refusal: String::new(),
             state,
         };
         tokio::spawn(async move { shutdown.run_until_cancelled(run.run()).await });
@@ -116,39 +117,39 @@ impl Loop {
     async fn run(mut self) {
         let mut events = self.watch();
         let mut wake = Instant::now();
-        let mut retry = RETRY.0;
+        let mut retry = BACKOFF.0;
         loop {
             tokio::select! {
                 () = self.state.closed() => return,
-                Some(event) = events.next() => self.see(event),
+                Some(event) = events.next() => self.observe(event),
                 () = sleep_until(wake) => {}
             }
-            match self.pass().await {
-                Ok(next) => (wake, retry) = (next, RETRY.0),
+            match self.reconcile().await {
+                Ok(next) => (wake, retry) = (next, BACKOFF.0),
                 Err(error) => {
                     let error = in_one_line(&error);
-                    warn!(error, again_in = ?retry, "certificates");
-                    self.miss(error);
-                    (wake, retry) = (Instant::now() + retry, (retry * 2).min(RETRY.1));
+                    warn!(error, retry_in = ?retry, "cannot rotate certificates");
+                    self.report_missing(error);
+                    (wake, retry) = (Instant::now() + retry, (retry * 2).min(BACKOFF.1));
                 }
             }
         }
     }
 
     fn watch(&self) -> BoxStream<'static, Event> {
-        let wanted = &self.keeper.wanted;
+        let wanted = &self.rotator.wanted;
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &wanted.namespace);
         let what = format!("Secret {}/{}", wanted.namespace, wanted.secret);
-        let secret = followed(watch_object(secrets, &wanted.secret), what).map(Event::Secret);
-        let targets = self.keeper.targets.iter().enumerate().map(|(at, target)| {
+        let secret = retried(watch_object(secrets, &wanted.secret), what).map(Event::Secret);
+        let targets = self.rotator.targets.iter().enumerate().map(|(at, target)| {
             let api = Api::all_with(self.client.clone(), &target.resource);
             let what = format!("{} {}", target.resource.kind, target.name);
-            followed(watch_object(api, &target.name), what).map(move |seen| Event::Target(at, seen)).boxed()
+            retried(watch_object(api, &target.name), what).map(move |seen| Event::Target(at, seen)).boxed()
         });
         stream::select_all(targets.chain([secret.boxed()])).boxed()
     }
 
-    fn see(&mut self, event: Event) {
+    fn observe(&mut self, event: Event) {
         match event {
             Event::Secret(secret) => self.secret = Some(secret),
             Event::Target(at, target) => {
@@ -159,70 +160,70 @@ impl Loop {
         }
     }
 
-    /// Brings everything one step further; returns when to look again if nothing changes.
-    async fn pass(&mut self) -> Result<Instant, KeepError> {
-        // What is trusted now decides what a new bundle must hold, so that nothing is made before that is known.
-        let Some(secret) = self.secret.clone() else { return Ok(Instant::now() + LONGEST_PAUSE) };
+    /// Makes the next change, and returns the time of the next reconcile if nothing changes.
+    async fn reconcile(&mut self) -> Result<Instant, RotateError> {
+        // A new bundle contains the CAs that the webhooks trust now, so the loop waits until all of them are known.
+        let Some(secret) = self.secret.clone() else { return Ok(Instant::now() + RESYNC) };
         if self.targets.iter().any(Option::is_none) {
-            return Ok(Instant::now() + LONGEST_PAUSE);
+            return Ok(Instant::now() + RESYNC);
         }
         let now = Timestamp::now();
-        let decision = decide(secret.as_ref(), &self.keeper.wanted, now);
+        let decision = decide(secret.as_ref(), &self.rotator.wanted, now);
         let next = match &decision {
             Decision::Keep { until } => {
                 let pause = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-                Instant::now() + pause.clamp(Duration::from_secs(1), LONGEST_PAUSE)
+                Instant::now() + pause.clamp(Duration::from_secs(1), RESYNC)
             }
             Decision::Refuse { reason } => {
-                if self.refused != *reason {
+                if self.last_refusal != *reason {
                     warn!("{reason}");
-                    self.refused.clone_from(reason);
+                    self.last_refusal.clone_from(reason);
                 }
-                self.miss(reason.clone());
-                return Ok(Instant::now() + LONGEST_PAUSE);
+                self.report_missing(reason.clone());
+                return Ok(Instant::now() + RESYNC);
             }
             Decision::NewServer { .. } | Decision::NewAuthority { .. } | Decision::DropPrevious => {
                 let written = self.write(&decision, secret.as_ref(), now).await;
                 if let Some(usable) = secret.as_ref().and_then(|secret| self.usable(secret, now))
                     && written.is_err()
                 {
-                    // It is valid for weeks yet, and better than nothing.
-                    self.use_it(&usable, Instant::now()).await?;
+                    // The certificate is still valid, so webhooks work while the write is retried.
+                    self.inject_and_serve(&usable, Instant::now()).await?;
                 }
-                // The new content is looked at at once.
+                // The next reconcile uses the new content.
                 return written.map(|()| Instant::now());
             }
         };
         match secret.as_ref().and_then(|secret| Material::read(secret).ok()) {
-            Some(material) => self.use_it(&material, next).await,
+            Some(material) => self.inject_and_serve(&material, next).await,
             None => Ok(next),
         }
     }
 
-    /// What the Secret holds, if clients accept it.
+    /// The contents of the Secret, if clients accept them.
     fn usable(&self, secret: &Secret, now: Timestamp) -> Option<Material> {
         Material::read(secret)
             .ok()
-            .filter(|material| material.check(&self.keeper.wanted.dns_names, now).is_ok())
+            .filter(|material| material.check(&self.rotator.wanted.dns_names, now).is_ok())
     }
 
-    /// Injects and serves; returns when to look again, at `next` or before.
-    async fn use_it(&mut self, material: &Material, next: Instant) -> Result<Instant, KeepError> {
+    /// Injects the CA and publishes the certificate. Returns the time of the next reconcile: `next` or earlier.
+    async fn inject_and_serve(&mut self, material: &Material, next: Instant) -> Result<Instant, RotateError> {
         let injected = self.inject(&material.bundle).await;
-        let held_until = self.serve(material);
-        injected.map(|()| held_until.map_or(next, |held_until| held_until.min(next)))
+        let blocked_until = self.serve(material);
+        injected.map(|()| blocked_until.map_or(next, |blocked_until| blocked_until.min(next)))
     }
 
-    /// Writes the Secret; whoever else was faster is read instead.
+    /// Writes the Secret. After a conflict, reads what another replica wrote.
     async fn write(
         &mut self,
         decision: &Decision,
         found: Option<&Secret>,
         now: Timestamp,
-    ) -> Result<(), KeepError> {
-        let wanted = &self.keeper.wanted;
+    ) -> Result<(), RotateError> {
+        let wanted = &self.rotator.wanted;
         let trusted: String = self.targets.iter().flatten().flatten().map(trusted).collect();
-        let Some(secret) = carried_out(decision, found, &trusted, wanted, now)? else { return Ok(()) };
+        let Some(secret) = secret_after(decision, found, &trusted, wanted, now)? else { return Ok(()) };
         let title = format!("{}/{}", wanted.namespace, wanted.secret);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &wanted.namespace);
         let written = match found {
@@ -233,49 +234,53 @@ impl Loop {
             Ok(written) => {
                 match decision {
                     Decision::NewServer { reason } => {
-                        info!(secret = title, reason, "made a server certificate");
+                        info!(secret = title, reason, "issued a server certificate");
                     }
                     Decision::NewAuthority { reason } => {
-                        info!(secret = title, reason, "made a CA and a server certificate");
+                        info!(secret = title, reason, "issued a CA and a server certificate");
                     }
-                    Decision::DropPrevious => info!(secret = title, "dropped the previous CAs"),
+                    Decision::DropPrevious => info!(secret = title, "removed the previous CAs"),
                     Decision::Keep { .. } | Decision::Refuse { .. } => {}
                 }
                 Some(written)
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                debug!(secret = title, "another replica was faster");
-                api.get_opt(&wanted.secret).await.map_err(|error| KeepError::Read(title, error))?
+                debug!(secret = title, "another replica wrote the Secret first");
+                api.get_opt(&wanted.secret).await.map_err(|error| RotateError::Read(title, error))?
             }
-            Err(error) => return Err(KeepError::Secret(title, error)),
+            Err(error) => return Err(RotateError::Secret(title, error)),
         });
         Ok(())
     }
 
-    /// Writes the bundle to where it is not.
-    async fn inject(&mut self, bundle: &str) -> Result<(), KeepError> {
-        for (target, seen) in self.keeper.targets.iter().zip(&mut self.targets) {
+    /// Writes the bundle to every webhook configuration without it.
+    async fn inject(&mut self, bundle: &str) -> Result<(), RotateError> {
+        for (target, seen) in self.rotator.targets.iter().zip(&mut self.targets) {
             let Some(Some(configuration)) = seen else { continue };
             let Some(patch) = injection(&target.resource, configuration, bundle) else { continue };
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &target.resource);
-            let params = PatchParams::apply(&self.keeper.field_manager).force();
+            let params = PatchParams::apply(&self.rotator.field_manager).force();
             match api.patch(&target.name, &params, &Patch::Apply(&patch)).await {
                 Ok(patched) => {
-                    info!(kind = target.resource.kind, name = target.name, "put the CA into the webhooks");
+                    info!(
+                        kind = target.resource.kind,
+                        name = target.name,
+                        "set the CA bundle of the webhooks"
+                    );
                     *configuration = patched;
                 }
-                // Deleted, or another one of its name: the watch tells.
+                // The configuration was deleted, or replaced by another one. The watch reports that.
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => *seen = Some(None),
                 Err(error) => {
                     let (kind, name) = (target.resource.kind.clone(), target.name.clone());
-                    return Err(KeepError::Inject(kind, name, error));
+                    return Err(RotateError::Inject(kind, name, error));
                 }
             }
         }
         Ok(())
     }
 
-    /// Publishes what to serve. When that has to wait for the API servers, returns until when.
+    /// Publishes the certificate to serve. Returns a time if it must wait until the API servers trust its CA.
     fn serve(&mut self, material: &Material) -> Option<Instant> {
         let authority = material.authorities().into_iter().next().unwrap_or_default();
         let present: Vec<_> = self.targets.iter().flatten().flatten().collect();
@@ -284,26 +289,26 @@ impl Loop {
             Some((of, since)) if everywhere && of == authority => Some((of, since)),
             _ => everywhere.then(|| (authority, Instant::now())),
         };
-        let targets = self.keeper.targets.iter().zip(&self.targets);
+        let targets = self.rotator.targets.iter().zip(&self.targets);
         let absent =
             targets.filter(|(_, seen)| !matches!(seen, Some(Some(_)))).map(|(target, _)| target).next();
         let missing = match absent {
-            Some(target) => Some(format!("there is no {} {}", target.resource.kind, target.name)),
-            None if self.trusted.is_none() => Some("the CA is not in every webhook".to_owned()),
+            Some(target) => Some(format!("{} {} does not exist", target.resource.kind, target.name)),
+            None if self.trusted.is_none() => Some("not every webhook trusts the CA".to_owned()),
             None => None,
         };
         let current = self.state.borrow().clone();
-        let trusted_at = self.trusted.as_ref().map(|(_, since)| *since + HOLD);
-        let names = &self.keeper.wanted.dns_names;
+        let serve_after = self.trusted.as_ref().map(|(_, since)| *since + PROPAGATION);
+        let names = &self.rotator.wanted.dns_names;
         let still_accepted = |served: &Pair| {
             let with_served = Material { server: served.clone(), ..material.clone() };
             with_served.check(names, Timestamp::now()).is_ok()
         };
-        // What is served already, or the first to be served, or one that everybody had time to trust, or in the
-        // place of one that nobody trusts.
+        // Serve the certificate if it is the first one, if it is served already, if the API servers had time to trust
+        // it, or if they do not trust the current one.
         let now = Instant::now();
         let may_serve = current.serve.as_ref().is_none_or(|served| {
-            *served == material.server || trusted_at.is_some_and(|at| at <= now) || !still_accepted(served)
+            *served == material.server || serve_after.is_some_and(|at| at <= now) || !still_accepted(served)
         });
         self.state.send_if_modified(|state| {
             let before = state.clone();
@@ -314,12 +319,12 @@ impl Loop {
             *state != before
         });
         if may_serve && current.serve.as_ref() != Some(&material.server) {
-            info!("serving a new certificate");
+            info!("serving the new certificate");
         }
-        if may_serve { None } else { trusted_at }
+        if may_serve { None } else { serve_after }
     }
 
-    fn miss(&self, reason: String) {
+    fn report_missing(&self, reason: String) {
         self.state.send_if_modified(|state| {
             let changes = state.missing.as_ref().is_some_and(|missing| *missing != reason);
             if changes {
@@ -330,18 +335,18 @@ impl Loop {
     }
 }
 
-/// A watch that goes on after errors, told once each.
-fn followed<K: Send + 'static>(
+/// A watch that retries, and logs each new error once.
+fn retried<K: Send + 'static>(
     objects: impl stream::Stream<Item = kube::runtime::watcher::Result<Option<K>>> + Send + 'static,
     what: String,
 ) -> impl stream::Stream<Item = Option<K>> + Send {
-    let mut told = String::new();
+    let mut last_error = String::new();
     objects
         .inspect_err(move |error| {
             let error = in_one_line(error);
-            if error != told {
-                warn!(what, error, "cannot watch");
-                told = error;
+            if error != last_error {
+                warn!(what, error, "watch failed, retrying");
+                last_error = error;
             }
         })
         .backoff(WatchBackoff::default())

@@ -1,9 +1,9 @@
-//! What is applied, deleted and waited for.
+//! The steps of a plan: what the operator applies, deletes and waits for.
 
 use super::*;
 
 #[test]
-fn the_management_state_says_what_is_done() {
+fn the_management_state_selects_the_mode() {
     for (spec, mode) in [
         (json!({}), Mode::Managed),
         (json!({"managementState": "Managed"}), Mode::Managed),
@@ -17,11 +17,11 @@ fn the_management_state_says_what_is_done() {
     assert_eq!(Mode::of(None), Mode::Absent);
     let mut deleted = operator(json!({"managementState": "Managed"}));
     deleted.metadata.deletion_timestamp = Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
-    assert_eq!(Mode::of(Some(&deleted)), Mode::Absent, "the garbage collector is at work");
+    assert_eq!(Mode::of(Some(&deleted)), Mode::Absent, "the garbage collector deletes the operand");
 }
 
 #[test]
-fn unmanaged_does_nothing() {
+fn an_unmanaged_operand_has_an_empty_plan() {
     let plan = decide(&installed(json!({"managementState": "Unmanaged"})));
     assert_eq!(plan.mode, Mode::Unmanaged);
     assert!(plan.apply.is_empty() && plan.delete.is_empty() && plan.issue.is_empty());
@@ -29,7 +29,7 @@ fn unmanaged_does_nothing() {
 }
 
 #[test]
-fn without_the_cert_manager_that_is_asked_for_everything_that_needs_none_is_applied() {
+fn without_a_required_cert_manager_only_independent_objects_are_applied() {
     let mut observed = ready_to_install(json!({"certificates": {"provider": "CertManager"}}));
     observed.apis.clear();
     observed.secrets.clear();
@@ -44,7 +44,7 @@ fn without_the_cert_manager_that_is_asked_for_everything_that_needs_none_is_appl
 }
 
 #[test]
-fn a_running_operand_is_kept_when_cert_manager_goes() {
+fn a_running_operand_stays_when_cert_manager_is_removed() {
     let mut observed = installed(json!({"certificates": {"provider": "CertManager"}}));
     observed.apis.clear();
     let plan = decide(&observed);
@@ -53,7 +53,7 @@ fn a_running_operand_is_kept_when_cert_manager_goes() {
 }
 
 #[test]
-fn the_operand_waits_for_its_certificates_and_every_missing_one_is_told() {
+fn the_operand_waits_for_its_certificates_and_each_missing_one_is_reported() {
     let mut observed = ready_to_install(json!({}));
     observed.secrets.clear();
     let not_ready = |name: &str, message: &str| {
@@ -89,18 +89,18 @@ fn the_operand_waits_for_its_certificates_and_every_missing_one_is_told() {
 }
 
 #[test]
-fn a_lost_certificate_leaves_the_deployment_as_it_is_and_repairs_the_rest() {
+fn without_its_certificate_the_deployment_stays_and_other_objects_are_repaired() {
     let mut observed = installed(json!({}));
     observed.secrets.remove(names::WEBHOOK_SECRET);
     let plan = decide(&observed);
-    assert!(!applies(&plan, "Deployment"), "its pods still serve with the certificate that they read");
+    assert!(!applies(&plan, "Deployment"), "the pods still serve with the old certificate");
     assert!(applies(&plan, VALIDATING) && applies(&plan, CRD) && applies(&plan, "Service"));
     observed.objects.remove(&ObjectKey::new(VALIDATING, names::VALIDATING_WEBHOOKS));
-    assert!(!applies(&decide(&observed), VALIDATING), "nobody may be there to answer");
+    assert!(!applies(&decide(&observed), VALIDATING), "webhooks without a serving pod would reject requests");
 }
 
 #[test]
-fn a_missing_operand_image_is_said_at_once() {
+fn a_missing_operand_image_is_reported_at_once() {
     let settings = Settings { operand_image: None, ..settings() };
     let plan = plan(&settings, &ready_to_install(json!({})), now()).unwrap();
     assert_eq!(reasons(&plan), ["MissingOperandImage"]);
@@ -109,7 +109,7 @@ fn a_missing_operand_image_is_said_at_once() {
 }
 
 #[test]
-fn webhooks_need_the_deployment_and_the_deployment_needs_the_api() {
+fn webhooks_need_the_deployment_and_the_deployment_needs_the_crd() {
     let plan = decide(&ready_to_install(json!({})));
     let needs = |kind: &str| {
         let step = plan.apply.iter().find(|step| step.key.kind == kind).unwrap();
@@ -121,7 +121,7 @@ fn webhooks_need_the_deployment_and_the_deployment_needs_the_api() {
 }
 
 #[test]
-fn what_an_older_version_made_is_pruned_and_what_others_made_is_not() {
+fn objects_of_an_older_version_are_pruned_and_those_of_other_clients_are_not() {
     let mut observed = installed(json!({}));
     let extra = |name: &str, label: &str, owner: &str| {
         let object: DynamicObject = serde_json::from_value(json!({
@@ -139,7 +139,7 @@ fn what_an_older_version_made_is_pruned_and_what_others_made_is_not() {
     observed.objects.extend([
         extra("of-an-older-version", "jobset-operator", "JobSetOperator"),
         extra("with-a-copied-label", "jobset-operator", "SomethingElse"),
-        extra("with-a-copied-owner", "somebody", "JobSetOperator"),
+        extra("with-a-copied-owner", "another-client", "JobSetOperator"),
     ]);
     assert_eq!(decide(&observed).delete, [ObjectKey::new("ConfigMap", "of-an-older-version")]);
 }
@@ -161,7 +161,7 @@ fn secret(name: &str, adopted: bool) -> (ObjectKey, Live) {
 }
 
 #[test]
-fn secrets_are_adopted_once_they_are_there_and_never_pruned() {
+fn existing_secrets_are_adopted_and_not_pruned() {
     let mut observed = installed(json!({}));
     assert!(!applies(&decide(&observed), "Secret"));
     observed.objects.extend([secret(names::CA_SECRET, true), secret(names::WEBHOOK_SECRET, false)]);
@@ -170,12 +170,12 @@ fn secrets_are_adopted_once_they_are_there_and_never_pruned() {
     assert_eq!(adopted.len(), 2);
     assert_eq!(adopted[1].object.metadata.uid.as_deref(), Some("uid-of-webhook-server-cert"));
     assert_eq!(adopted[1].object.metadata.owner_references.as_ref().unwrap()[0].uid, "uid-of-cluster");
-    assert_eq!(adopted[1].object.data, Value::Null, "the content is cert-manager's");
+    assert_eq!(adopted[1].object.data, Value::Null, "cert-manager owns the data");
     assert_eq!(plan.delete, []);
 }
 
 #[test]
-fn secrets_go_after_their_certificates() {
+fn secrets_are_deleted_after_their_certificates() {
     let mut observed = installed(json!({}));
     observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
     observed.objects.extend([secret(names::CA_SECRET, true)]);
@@ -186,7 +186,7 @@ fn secrets_go_after_their_certificates() {
 }
 
 #[test]
-fn an_api_that_an_older_operator_owned_is_disowned() {
+fn the_owner_reference_of_the_crd_is_removed() {
     let mut observed = installed(json!({}));
     assert!(!decide(&observed).disown_api);
     let key = ObjectKey::new(CRD, names::JOBSET_CRD);
@@ -197,13 +197,13 @@ fn an_api_that_an_older_operator_owned_is_disowned() {
 }
 
 #[test]
-fn removed_takes_webhooks_first_and_the_api_not_at_all() {
+fn removed_deletes_webhooks_first_and_keeps_the_crd() {
     let mut observed = installed(json!({"managementState": "Managed"}));
     observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
     let plan = decide(&observed);
     let kinds: Vec<&str> = plan.delete.iter().map(|key| key.kind.as_str()).collect();
     assert_eq!(kinds[..3], ["MutatingWebhookConfiguration", VALIDATING, "Deployment"]);
-    assert_eq!(kinds.len() + 1, observed.objects.len(), "all but the API");
+    assert_eq!(kinds.len() + 1, observed.objects.len(), "all objects except the CRD");
     assert!(!kinds.contains(&CRD));
     assert!(!plan.delete_unused_api, "the operand still runs");
     assert!(plan.apply.is_empty());

@@ -1,4 +1,4 @@
-//! What the administrator and the cluster ask for, and what becomes of it.
+//! The effect of the administrator's and the cluster's settings on the operand.
 
 use super::*;
 use jobset_operator::observe::facts::TlsSecurityProfile;
@@ -15,11 +15,11 @@ fn configuration(observed: &Observed) -> Value {
 }
 
 #[test]
-fn replicas_follow_the_topology_and_the_administrator_has_the_last_word() {
-    for (highly_available, asked, expected) in
+fn replicas_depend_on_the_topology_unless_the_administrator_sets_them() {
+    for (highly_available, replicas, expected) in
         [(false, None, 1), (true, None, 2), (true, Some(1), 1), (false, Some(3), 3)]
     {
-        let mut observed = installed(json!({"controller": {"replicas": asked}}));
+        let mut observed = installed(json!({"controller": {"replicas": replicas}}));
         observed.facts.highly_available = highly_available;
         let plan = decide(&observed);
         assert_eq!(step(&plan, "Deployment", names::OPERAND).unwrap().data["spec"]["replicas"], expected);
@@ -28,18 +28,18 @@ fn replicas_follow_the_topology_and_the_administrator_has_the_last_word() {
 }
 
 #[test]
-fn a_budget_goes_with_its_second_pod() {
+fn the_disruption_budget_is_deleted_with_the_second_replica() {
     let mut observed = installed(json!({}));
     observed.facts.highly_available = true;
-    carry_out(&mut observed);
+    execute(&mut observed);
     observed.facts.highly_available = false;
     assert_eq!(decide(&observed).delete, [ObjectKey::new("PodDisruptionBudget", names::OPERAND)]);
 }
 
 #[test]
-fn the_tls_profile_reaches_the_configuration() {
+fn the_tls_profile_is_in_the_configuration() {
     let mut observed = installed(json!({}));
-    assert_eq!(configuration(&observed).get("tls"), None, "no OpenShift");
+    assert_eq!(configuration(&observed).get("tls"), None, "a cluster without TLS profile");
     observed.facts.tls_profile = Some(TlsSecurityProfile::Modern);
     assert_eq!(configuration(&observed)["tls"], json!({"minVersion": "VersionTLS13"}));
     let ciphers = vec!["AES128-SHA".to_owned()];
@@ -47,11 +47,11 @@ fn the_tls_profile_reaches_the_configuration() {
     assert_eq!(configuration(&observed)["tls"]["minVersion"], "VersionTLS12");
     let plan = decide(&observed);
     assert_eq!(reasons(&plan), ["UnsupportedTLSProfile"]);
-    assert!(applies(&plan, "Deployment"), "it serves all the same");
+    assert!(applies(&plan, "Deployment"), "the operand uses the profile Intermediate");
 }
 
 #[test]
-fn the_cluster_says_which_proxy_and_else_the_operators_own_environment() {
+fn the_proxy_comes_from_the_cluster_or_else_from_the_operators_environment() {
     let observed = installed(json!({}));
     let mut settings = settings();
     settings.proxy.https_proxy = "http://of-the-operator:1".into();
@@ -68,7 +68,7 @@ fn the_cluster_says_which_proxy_and_else_the_operators_own_environment() {
 }
 
 #[test]
-fn overrides_come_last_and_hold_up_upgrades() {
+fn overrides_take_precedence_and_block_upgrades() {
     let overridden = installed(json!({
         "controller": {"featureGates": {"RestartJob": true}},
         "unsupportedConfigOverrides": {"featureGates": {"RestartJob": false}},
@@ -82,7 +82,7 @@ fn overrides_come_last_and_hold_up_upgrades() {
 }
 
 #[test]
-fn overrides_that_no_operand_could_read_are_not_used() {
+fn invalid_overrides_are_not_used() {
     let observed = installed(json!({"unsupportedConfigOverrides": {"webhook": {"port": "high"}}}));
     assert_eq!(configuration(&observed).get("webhook"), None);
     let plan = decide(&observed);
@@ -91,7 +91,7 @@ fn overrides_that_no_operand_could_read_are_not_used() {
 }
 
 #[test]
-fn optional_monitoring_is_applied_where_its_apis_are() {
+fn monitoring_is_applied_if_its_apis_are_served() {
     let mut observed = installed(json!({}));
     assert!(!applies(&decide(&observed), "ServiceMonitor") && !applies(&decide(&observed), "PrometheusRule"));
     observed.apis.insert(kinds::PROMETHEUS_RULE_CRD.to_owned());

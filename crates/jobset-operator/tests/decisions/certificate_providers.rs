@@ -1,17 +1,17 @@
-//! Certificates: who issues them, and how the operand moves from one issuer to the other.
+//! Providers of certificates, and the move of the operand from one provider to another.
 
 use super::*;
 use jobset_operator::desired::Issue;
 use k8s_openapi::api::core::v1::Secret;
-use manager_runtime::certificates::decide::{carried_out, certificates};
+use manager_runtime::certificates::decide::{certificates, secret_after};
 use manager_runtime::certificates::inject;
 
 const MUTATING: &str = "MutatingWebhookConfiguration";
 
-/// Stores what the plan wants issued, as the actor does.
+/// Issues the certificates of the plan and stores them, as the actor does.
 fn issue_all(observed: &mut Observed) {
     for Issue { wanted, decision } in decide(observed).issue {
-        let secret: Secret = carried_out(&decision, None, "", &wanted, now()).unwrap().unwrap();
+        let secret: Secret = secret_after(&decision, None, "", &wanted, now()).unwrap().unwrap();
         let mut object: DynamicObject =
             serde_json::from_value(serde_json::to_value(&secret).unwrap()).unwrap();
         object.types = Some(kube::core::TypeMeta { api_version: "v1".into(), kind: "Secret".into() });
@@ -61,30 +61,34 @@ fn without_cert_manager_the_operator_issues() {
     issue_all(&mut observed);
     let plan = decide(&observed);
     assert!(plan.issue.is_empty() && plan.waiting.is_empty());
-    assert!(plan.look_again.unwrap() > now(), "they are renewed in time");
+    assert!(plan.look_again.unwrap() > now(), "the operator plans their renewal");
     assert!(applies(&plan, "Deployment") && applies(&plan, MUTATING));
 }
 
 #[test]
-fn a_cert_manager_that_does_not_answer_is_told_after_a_while() {
+fn a_cert_manager_that_does_not_issue_is_reported_after_five_minutes() {
     let mut observed = without_cert_manager(json!({}));
     observed.apis.extend([kinds::ISSUER_CRD, kinds::CERTIFICATE_CRD].map(str::to_owned));
     let minutes = |minutes| now() - SignedDuration::from_mins(minutes);
-    for (told, overdue) in [(None, false), (Some(minutes(4)), false), (Some(minutes(5)), true)] {
+    for (reported, overdue) in [(None, false), (Some(minutes(4)), false), (Some(minutes(5)), true)] {
         let mut cluster = operator(json!({}));
-        let tell = |at| status(&settings(), &observed, &decide(&observed), &[], &cluster, &Time(at));
-        cluster.status = told.map(tell);
+        let status_at = |at| status(&settings(), &observed, &decide(&observed), &[], &cluster, &Time(at));
+        cluster.status = reported.map(status_at);
         observed.operator = Some(Arc::new(cluster));
         let plan = decide(&observed);
-        assert!(!plan.waiting.is_empty(), "it is waited for all the same");
-        assert_eq!(reasons(&plan), if overdue { &["CertificatesNotIssued"][..] } else { &[] }, "{told:?}");
-        let wait = SignedDuration::from_mins(if told.is_some() { 1 } else { 5 });
-        assert_eq!(plan.look_again, (!overdue).then(|| now() + wait), "{told:?}");
+        assert!(!plan.waiting.is_empty(), "the operator still waits");
+        assert_eq!(
+            reasons(&plan),
+            if overdue { &["CertificatesNotIssued"][..] } else { &[] },
+            "{reported:?}"
+        );
+        let wait = SignedDuration::from_mins(if reported.is_some() { 1 } else { 5 });
+        assert_eq!(plan.look_again, (!overdue).then(|| now() + wait), "{reported:?}");
     }
 }
 
 #[test]
-fn the_provider_is_who_is_asked_for_and_else_cert_manager_where_it_is() {
+fn auto_means_cert_manager_if_its_api_is_served() {
     for (provider, cert_manager, issues, needs) in [
         ("Auto", false, true, false),
         ("Auto", true, false, false),
@@ -103,11 +107,11 @@ fn the_provider_is_who_is_asked_for_and_else_cert_manager_where_it_is() {
     }
 }
 
-/// Every step of the way waits for the one before it, and at every step whoever serves is trusted.
+/// Each step waits for the previous one, and at each step the webhooks trust the certificate of every serving pod.
 #[test]
 fn the_operand_moves_to_the_operators_certificates_and_back() {
     let mut observed = with_deployment(installed(json!({})), rolled_out());
-    carry_out(&mut observed);
+    execute(&mut observed);
     let (cert_manager, wanted) = (AUTHORITIES[0].clone(), json!({"certificates": {"provider": "BuiltIn"}}));
     let old = certificates(&cert_manager);
     assert_eq!(trusted(&observed), old);
@@ -115,84 +119,88 @@ fn the_operand_moves_to_the_operators_certificates_and_back() {
     observed.operator = Some(Arc::new(operator(wanted)));
     let plan = decide(&observed);
     assert_eq!(plan.issue.len(), 2);
-    assert_eq!(mounted(&plan).as_deref(), Some(names::WEBHOOK_SECRET), "the old ones serve on");
-    assert!(applies(&plan, "Certificate"), "and are renewed, should it take long");
+    assert_eq!(
+        mounted(&plan).as_deref(),
+        Some(names::WEBHOOK_SECRET),
+        "the pods still mount the old certificate"
+    );
+    assert!(applies(&plan, "Certificate"), "cert-manager still renews the old certificate");
 
     issue_all(&mut observed);
     let new = authority_of(&observed, names::BUILT_IN_WEBHOOK_SECRET);
     let plan = decide(&observed);
     assert_eq!(mounted(&plan), None, "the webhooks do not trust the new CA yet");
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), [vec![new.clone()], old.clone()].concat(), "both");
 
     let plan = decide(&observed);
     assert_eq!(mounted(&plan).as_deref(), Some(names::BUILT_IN_WEBHOOK_SECRET));
-    carry_out(&mut observed);
+    execute(&mut observed);
     let mut observed = with_deployment(
         observed,
         json!({"observedGeneration": 7, "replicas": 2,
         "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}),
     );
-    carry_out(&mut observed);
-    assert_eq!(trusted(&observed).len(), 2, "a pod of before serves still");
+    execute(&mut observed);
+    assert_eq!(trusted(&observed).len(), 2, "an old pod still serves");
     assert!(observed.get("Certificate", names::WEBHOOK_CERTIFICATE).is_some());
 
     let mut observed = with_deployment(observed, rolled_out());
     let plan = decide(&observed);
     assert!(plan.delete.iter().any(|key| key.kind == "Certificate"), "{:?}", plan.delete);
     assert!(plan.delete.iter().any(|key| key.kind == "Issuer"));
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), std::slice::from_ref(&new));
 
-    // Back again: cert-manager has issued already.
+    // And back to cert-manager, whose certificates are issued.
     observed.operator = Some(Arc::new(operator(json!({}))));
     assert!(applies(&decide(&observed), "Certificate"));
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), [old.clone(), vec![new]].concat());
-    carry_out(&mut observed);
+    execute(&mut observed);
     let mut observed = with_deployment(observed, rolled_out());
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), old);
     let secrets: Vec<_> = observed.objects.keys().filter(|key| key.kind == "Secret").collect();
     assert!(secrets.is_empty(), "{secrets:?}");
 }
 
 #[test]
-fn a_new_ca_is_trusted_beside_the_old_one_until_every_pod_serves_with_it() {
+fn the_webhooks_trust_the_old_and_the_new_ca_until_every_pod_serves_with_the_new_one() {
     let mut observed = with_deployment(installed(json!({})), rolled_out());
-    carry_out(&mut observed);
+    execute(&mut observed);
     observed.secrets.insert(names::WEBHOOK_SECRET.into(), complete("hash-3", &AUTHORITIES[1]));
     assert_eq!(mounted(&decide(&observed)), None);
-    carry_out(&mut observed);
+    execute(&mut observed);
     let both: Vec<_> = [1, 0].iter().flat_map(|&index| certificates(&AUTHORITIES[index])).collect();
     assert_eq!(trusted(&observed), both);
-    carry_out(&mut observed);
+    execute(&mut observed);
     let observed = with_deployment(observed, json!({"observedGeneration": 6}));
     assert_eq!(trusted(&observed), both);
     let mut observed = with_deployment(observed, rolled_out());
-    // The Deployment counts them no more, and they may still be sent requests.
+    // The Deployment does not count terminating pods, and they may still receive requests.
     observed.ending_pods = 1;
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), both);
     observed.ending_pods = 0;
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), certificates(&AUTHORITIES[1]));
 }
 
 #[test]
-fn a_ca_that_somebody_took_out_of_a_webhook_is_put_back() {
+fn a_ca_that_another_client_removed_is_restored() {
     let mut observed = with_deployment(installed(json!({})), rolled_out());
     let key = ObjectKey::new(MUTATING, names::MUTATING_WEBHOOKS);
     let live = observed.objects.get_mut(&key).unwrap();
     let mut object = (*live.object).clone();
     object.data["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
     live.object = Arc::new(object);
-    carry_out(&mut observed);
+    execute(&mut observed);
     assert_eq!(trusted(&observed), certificates(&AUTHORITIES[0]));
 }
 
 #[test]
-fn an_injector_of_before_is_sent_away() {
+fn the_annotation_of_the_ca_injector_is_removed() {
     let mut observed = installed(json!({}));
     assert_eq!(decide(&observed).detach_injector, []);
     let key = ObjectKey::new(MUTATING, names::MUTATING_WEBHOOKS);
@@ -205,7 +213,7 @@ fn an_injector_of_before_is_sent_away() {
 }
 
 #[test]
-fn a_secret_of_somebody_else_is_not_overwritten() {
+fn a_secret_of_another_client_is_not_overwritten() {
     let mut observed = without_cert_manager(json!({}));
     let object: DynamicObject = serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": names::BUILT_IN_WEBHOOK_SECRET},
