@@ -1,4 +1,4 @@
-//! The operator, installed as OLM would, and its operand.
+//! The operator, installed as by OLM, and its operand.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use kube::api::{Api, ListParams};
 
 use crate::{E2e, status_of};
 
-/// The output that the documents show for `oc get pod -n openshift-jobset-operator`.
+/// The output of `oc get pod -n openshift-jobset-operator` is as documented.
 pub(crate) async fn both_pods_run(e2e: Arc<E2e>) -> Result<()> {
     assert_eq!(e2e.installation.namespace, "openshift-jobset-operator");
     wait_for(
-        "two pods, 1/1 Running",
+        "two pods to be 1/1 Running",
         PATIENCE,
         || async {
             e2e.kubectl.run(&["get", "pod", "--namespace", "openshift-jobset-operator", "--no-headers"])
@@ -50,13 +50,13 @@ pub(crate) async fn operator_reports_its_conditions(e2e: Arc<E2e>) -> Result<()>
     Ok(())
 }
 
-/// The API server reaches the operand's webhooks through their Service and trusts cert-manager's certificate.
+/// The API server reaches the operand's webhooks through their Service and trusts their certificate.
 pub(crate) async fn controller_answers_webhooks(e2e: Arc<E2e>) -> Result<()> {
-    let impossible = objects::one(
+    let invalid = objects::one(
         "
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
-metadata: {name: impossible}
+metadata: {name: invalid}
 spec:
   successPolicy: {operator: All, targetReplicatedJobs: [ghost]}
   replicatedJobs:
@@ -64,8 +64,8 @@ spec:
     template: {spec: {template: {spec: {containers: [{name: c, image: i}]}}}}
 ",
     )?;
-    let Err(refusal) = objects::create(&e2e.client, "default", &impossible, true).await else {
-        bail!("a JobSet that cannot be was accepted");
+    let Err(refusal) = objects::create(&e2e.client, "default", &invalid, true).await else {
+        bail!("the webhooks accepted an invalid JobSet");
     };
     assert!(
         refusal.code == 422 && refusal.message.contains("invalid replicatedJob name 'ghost'"),
@@ -77,7 +77,7 @@ spec:
     Ok(())
 }
 
-/// Our own pods ask for nothing that the strictest of Kubernetes' pod security standards forbids.
+/// The pods of operator and operand meet the Pod Security Standard `restricted`.
 pub(crate) async fn pods_are_restricted(e2e: Arc<E2e>) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
     for pod in pods.list(&ListParams::default()).await? {

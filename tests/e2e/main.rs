@@ -1,6 +1,6 @@
-//! The whole story on a real node: installed from `bundle/`, real pods, DNS, logs, and everything taken away again.
+//! End-to-end tests on a real node: installation from `bundle/`, real pods, DNS and logs, and uninstallation.
 
-// A panic fails the test that it happens in, and no other.
+// A panic fails only its own test.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod installation;
@@ -25,10 +25,10 @@ use kube::Client;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-/// Images that no registry has: only what was loaded into the node can run.
+/// Name of the image, which is loaded into the node.
 const IMAGE: &str = "localhost/jobset-operator:e2e";
 
-/// What the tests share: a cluster on which the operator was installed and told to deploy its operand.
+/// The shared value of the tests: a cluster with an installed operator and operand.
 struct E2e {
     cluster: SuiteCluster,
     client: Client,
@@ -49,24 +49,24 @@ fn main() -> ExitCode {
         workloads::workers_reach_their_coordinator,
         workloads::demo_jobset_completes_as_documented,
         policies::failed_leader_fails_the_jobset,
-        policies::failed_worker_restarts_all,
+        policies::failed_worker_restarts_the_jobset,
         policies::retained_claim_keeps_its_data,
         policies::containers_start_in_order,
-        policies::finished_jobset_goes_after_its_time,
+        policies::finished_jobset_is_deleted_after_its_ttl,
     ];
     let operator = tests![
-        operator_lifecycle::settled_operator_is_quiet,
-        operator_lifecycle::log_level_reaches_the_pods,
-        operator_lifecycle::certificate_renewed_early,
-        operator_lifecycle::certificates_change_their_provider,
-        operator_lifecycle::killed_operand_comes_back,
-        operator_lifecycle::killed_operator_takes_up_its_work,
-        operator_lifecycle::removed_and_back,
+        operator_lifecycle::settled_operator_writes_nothing,
+        operator_lifecycle::log_level_change_rejects_no_request,
+        operator_lifecycle::certificate_renewal_rejects_no_request,
+        operator_lifecycle::certificate_provider_change_rejects_no_request,
+        operator_lifecycle::killed_operand_recovers,
+        operator_lifecycle::restarted_operator_completes_a_rollout,
+        operator_lifecycle::removed_operand_returns_when_managed,
     ];
-    // In this order.
+    // The order matters.
     let uninstallation = tests![
         uninstallation::jobsets_outlive_the_operand,
-        uninstallation::operand_comes_back,
+        uninstallation::new_jobset_operator_reinstalls_the_operand,
         uninstallation::nothing_is_left,
     ];
     let parts = vec![
@@ -74,12 +74,16 @@ fn main() -> ExitCode {
         Part::new(4, prepare, workloads),
         Part::new(1, prepare, operator),
         Part::new(1, prepare, uninstallation),
-        Part::new(1, prepare, tests![operator_uninstallation::wrong_order_blocks_nothing]),
+        Part::new(
+            1,
+            prepare,
+            tests![operator_uninstallation::uninstalling_the_operator_first_blocks_nothing],
+        ),
     ];
     suite::run_parts("e2e", NodeKind::Real, parts)
 }
 
-/// Installs the operator and its operand, where they are not.
+/// Installs the operator and its operand, unless they are installed.
 async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
     let (client, kubectl) = (cluster.client().await?, cluster.kubectl()?);
     let installation = bundle::plan(&objects::repository().join("bundle"), Some(IMAGE))?;
@@ -100,13 +104,13 @@ async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
 }
 
 impl E2e {
-    /// Creates a JobSet that runs nothing.
+    /// Creates a suspended JobSet.
     async fn create_suspended(&self, name: &str) -> Result<DynamicObject> {
         let jobset = objects::suspended_jobset(name)?;
         Ok(objects::create(&self.client, "default", &jobset, false).await?)
     }
 
-    /// Creates the JobSetOperator and waits until the operator says that the operand is available.
+    /// Creates the JobSetOperator and waits until the operand is available.
     async fn install_operand(&self) -> Result<()> {
         let operator = objects::apply(&self.client, &self.operator, "kubectl").await?;
         let api = objects::api_of(&self.client, &operator).await?;
@@ -117,10 +121,10 @@ impl E2e {
             |conditions| status_of(conditions, "Available") == "True",
         )
         .await?;
-        // kube-proxy learns of a ready pod a moment later.
+        // kube-proxy updates its rules a moment after a pod becomes ready.
         let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"))?.remove(0);
         wait_for(
-            "the webhooks to be reached",
+            "the webhooks to respond",
             PATIENCE,
             || async { Ok(objects::create(&self.client, "default", &example, true).await.err()) },
             Option::is_none,
@@ -129,7 +133,7 @@ impl E2e {
         Ok(())
     }
 
-    /// Writes the logs of our programs to where those of the cluster are kept.
+    /// Writes the logs of operator and operand to the cluster's log folder.
     fn keep_program_logs(&self) {
         let namespace = &self.installation.namespace;
         for deployment in ["jobset-operator", "jobset-controller-manager"] {
@@ -147,14 +151,14 @@ impl E2e {
     }
 }
 
-/// The folder of the programs that were built together with this one, such as `target/debug`.
+/// The folder of the programs that Cargo built with this one, such as `target/debug`.
 fn programs() -> Result<std::path::PathBuf> {
     let this = std::env::current_exe().context("cannot find the path of this program")?;
     let folder = this.ancestors().nth(2).context("this program is not in a target folder")?;
     Ok(folder.to_owned())
 }
 
-/// Status of a condition; empty when there is none.
+/// Status of a condition; empty if it is not set.
 fn status_of<'a>(conditions: &'a Value, kind: &str) -> &'a str {
     conditions
         .as_array()

@@ -1,4 +1,4 @@
-//! The operator at work on a real operand: rollouts, certificates and deaths, under admission load.
+//! The operator with a real operand: rollouts, certificates and crashes, under admission load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use crate::{E2e, status_of};
 
 const OPERAND: &str = "jobset-controller-manager";
 
-/// A rollout, with nobody refused on the way.
-pub(crate) async fn log_level_reaches_the_pods(e2e: Arc<E2e>) -> Result<()> {
+/// A changed log level causes a rollout.
+pub(crate) async fn log_level_change_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
     let load = Load::start(&e2e);
     settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
     let arguments = deployment(&e2e).await?.data["spec"]["template"]["spec"]["containers"][0]["args"].clone();
@@ -26,21 +26,21 @@ pub(crate) async fn log_level_reaches_the_pods(e2e: Arc<E2e>) -> Result<()> {
     load.end()
 }
 
-/// As `cmctl renew` does it: cert-manager issues anew, and the operand serves with it.
-pub(crate) async fn certificate_renewed_early(e2e: Arc<E2e>) -> Result<()> {
+/// The test requests a renewal as `cmctl renew` does.
+pub(crate) async fn certificate_renewal_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
     let load = Load::start(&e2e);
     let served = annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await?;
     let certificate = object(&e2e, "cert-manager.io/v1", "Certificate", "jobset-serving-cert")?;
     let api = objects::api_of(&e2e.client, &certificate).await?;
     let mut conditions = api.get("jobset-serving-cert").await?.data["status"]["conditions"].clone();
     conditions.as_array_mut().unwrap().push(json!({
-        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "a test asks for it",
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "requested by a test",
         "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }));
     let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
     api.patch_status("jobset-serving-cert", &PatchParams::default(), &patch).await?;
     wait_for(
-        "the operand to be told of the new certificate",
+        "the pod template to have the hash of the new certificate",
         PATIENCE,
         || async { annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await },
         |now| *now != served,
@@ -50,8 +50,8 @@ pub(crate) async fn certificate_renewed_early(e2e: Arc<E2e>) -> Result<()> {
     load.end()
 }
 
-/// To the operator's own certificates and back, without a refused request.
-pub(crate) async fn certificates_change_their_provider(e2e: Arc<E2e>) -> Result<()> {
+/// The provider changes to the operator and back to cert-manager.
+pub(crate) async fn certificate_provider_change_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
     let load = Load::start(&e2e);
     for (provider, secret) in
         [("BuiltIn", "jobset-builtin-webhook-server-cert"), ("CertManager", "webhook-server-cert")]
@@ -66,14 +66,14 @@ pub(crate) async fn certificates_change_their_provider(e2e: Arc<E2e>) -> Result<
     load.end()
 }
 
-pub(crate) async fn killed_operand_comes_back(e2e: Arc<E2e>) -> Result<()> {
+pub(crate) async fn killed_operand_recovers(e2e: Arc<E2e>) -> Result<()> {
     kill_pods(&e2e, "control-plane=controller-manager").await?;
-    wait_for_answer(&e2e).await?;
+    wait_for_webhooks(&e2e).await?;
     settle(&e2e, json!({"managementState": "Managed"})).await
 }
 
-/// A rollout needs no operator, and what was left undone is done by the next.
-pub(crate) async fn killed_operator_takes_up_its_work(e2e: Arc<E2e>) -> Result<()> {
+/// The operator is killed during a rollout.
+pub(crate) async fn restarted_operator_completes_a_rollout(e2e: Arc<E2e>) -> Result<()> {
     let load = Load::start(&e2e);
     specify(&e2e, json!({"managementState": "Managed", "logLevel": "Debug", "controller": {"replicas": 2}}))
         .await?;
@@ -85,8 +85,8 @@ pub(crate) async fn killed_operator_takes_up_its_work(e2e: Arc<E2e>) -> Result<(
     load.end()
 }
 
-/// JobSets stay, and their pods can be made although nobody answers for them.
-pub(crate) async fn removed_and_back(e2e: Arc<E2e>) -> Result<()> {
+/// Without the operand, JobSets remain, and clients can create their pods.
+pub(crate) async fn removed_operand_returns_when_managed(e2e: Arc<E2e>) -> Result<()> {
     let kept = e2e.create_suspended("kept-while-removed").await?;
     specify(&e2e, json!({"managementState": "Removed"})).await?;
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
@@ -113,17 +113,16 @@ spec: {containers: [{name: c, image: busybox}]}
     let started = Instant::now();
     settle(&e2e, json!({"managementState": "Managed"})).await?;
     eprintln!("figure: from Managed to Available and settled, images present: {:?}", started.elapsed());
-    wait_for_answer(&e2e).await?;
+    wait_for_webhooks(&e2e).await?;
     objects::delete(&e2e.client, &kept).await
 }
 
-/// The operator that nobody disturbs writes nothing.
-pub(crate) async fn settled_operator_is_quiet(e2e: Arc<E2e>) -> Result<()> {
+pub(crate) async fn settled_operator_writes_nothing(e2e: Arc<E2e>) -> Result<()> {
     settle(&e2e, json!({"managementState": "Managed"})).await?;
     let since = jiff::Timestamp::now();
     let user = format!("system:serviceaccount:{}:jobset-operator", e2e.installation.namespace);
     holds_for(
-        "an untouched cluster costing no write",
+        "no write in a settled cluster",
         Duration::from_secs(10),
         || async {
             let audit = e2e.cluster.cluster().audit();
@@ -139,52 +138,49 @@ pub(crate) async fn settled_operator_is_quiet(e2e: Arc<E2e>) -> Result<()> {
     .await
 }
 
-/// Requests for admission, all of which must be answered.
+/// Background admission requests, all of which must succeed.
 struct Load {
-    ends: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    requests: Arc<AtomicUsize>,
     tasks: Vec<tokio::task::JoinHandle<Option<String>>>,
 }
 
 impl Load {
     fn start(e2e: &Arc<E2e>) -> Self {
-        let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..2).map(|_| {
-            let (e2e, ends, asked) = (Arc::clone(e2e), Arc::clone(&ends), Arc::clone(&asked));
+            let (e2e, stop, requests) = (Arc::clone(e2e), Arc::clone(&stop), Arc::clone(&requests));
             tokio::spawn(async move {
-                while !ends.load(Ordering::Relaxed) {
-                    if let Err(refusal) = ask(&e2e).await {
+                while !stop.load(Ordering::Relaxed) {
+                    if let Err(refusal) = send_admission_request(&e2e).await {
                         return Some(refusal);
                     }
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    requests.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 None
             })
         });
-        Self { tasks: tasks.collect(), ends, asked }
+        Self { tasks: tasks.collect(), stop, requests }
     }
 
     fn end(self) -> Result<()> {
-        self.ends.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         let refusals: Vec<String> = tokio::task::block_in_place(|| {
             let handle = tokio::runtime::Handle::current();
             self.tasks.into_iter().filter_map(|task| handle.block_on(task).ok().flatten()).collect()
         });
         ensure!(
             refusals.is_empty(),
-            "refused after {} requests: {refusals:?}",
-            self.asked.load(Ordering::Relaxed)
+            "rejected after {} requests: {refusals:?}",
+            self.requests.load(Ordering::Relaxed)
         );
-        eprintln!(
-            "figure: {} admission requests meanwhile, none refused",
-            self.asked.load(Ordering::Relaxed)
-        );
+        eprintln!("figure: {} admission requests, none rejected", self.requests.load(Ordering::Relaxed));
         Ok(())
     }
 }
 
-async fn ask(e2e: &E2e) -> Result<(), String> {
+async fn send_admission_request(e2e: &E2e) -> Result<(), String> {
     let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"));
     let example = example.map_err(|error| error.to_string())?.remove(0);
     objects::create(&e2e.client, "default", &example, true)
@@ -193,9 +189,14 @@ async fn ask(e2e: &E2e) -> Result<(), String> {
         .map_err(|refusal| refusal.to_string())
 }
 
-async fn wait_for_answer(e2e: &E2e) -> Result<()> {
-    wait_for("the webhooks to answer", PATIENCE, || async { Ok(ask(e2e).await.err()) }, Option::is_none)
-        .await?;
+async fn wait_for_webhooks(e2e: &E2e) -> Result<()> {
+    wait_for(
+        "the webhooks to respond",
+        PATIENCE,
+        || async { Ok(send_admission_request(e2e).await.err()) },
+        Option::is_none,
+    )
+    .await?;
     Ok(())
 }
 
@@ -207,7 +208,7 @@ async fn specify(e2e: &E2e, spec: Value) -> Result<()> {
     Ok(())
 }
 
-/// Makes this the spec and waits until the status says of it that all is well.
+/// Sets the spec and waits until the status reports for it that the operand is available and settled.
 async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
     specify(e2e, spec).await?;
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
@@ -230,7 +231,7 @@ async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
 async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
     let found = pods.list(&ListParams::default().labels(selector)).await?;
-    ensure!(!found.items.is_empty(), "no pod has the labels {selector}");
+    ensure!(!found.items.is_empty(), "no pod matches {selector}");
     let mut killed = Vec::new();
     for pod in found {
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
@@ -238,7 +239,7 @@ async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
         killed.push(pod.name_any());
     }
     wait_for(
-        "other pods to be ready",
+        "new pods to be ready",
         PATIENCE,
         || async {
             let found = pods.list(&ListParams::default().labels(selector)).await?;

@@ -1,4 +1,4 @@
-//! Taking the operator away in an order that the documents advise against.
+//! Uninstallation in an order that the documents advise against.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::E2e;
 
-/// The operator goes first, with its namespace, and nobody is left to look after the operand. Kubernetes' garbage
-/// collector takes it and its webhooks away all the same, so that nothing is refused; only the JobSet API stays.
-pub(crate) async fn wrong_order_blocks_nothing(e2e: Arc<E2e>) -> Result<()> {
+/// Uninstalls the operator and its namespace before the JobSetOperator. Kubernetes' garbage collector then deletes the
+/// operand and its webhooks, so the API server rejects no requests. Only the JobSet API remains.
+pub(crate) async fn uninstalling_the_operator_first_blocks_nothing(e2e: Arc<E2e>) -> Result<()> {
     for object in &e2e.installation.objects {
         objects::delete(&e2e.client, object).await?;
     }

@@ -1,4 +1,4 @@
-//! What the policies of the examples make of real pods.
+//! The policies in the examples, with real pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) async fn failed_leader_fails_the_jobset(e2e: Arc<E2e>) -> Result<()> 
     );
     let message = "applying FailJobSet failure policy action (first failed job: leader-fails-leader-0)";
     assert_eq!(condition["message"], message);
-    // The workers are stopped; the leader's pod stays, to be read.
+    // The controller deletes the active Jobs of the workers. The leader's failed pod remains, with its log.
     wait_for(
         "only the leader's pod to be left",
         PATIENCE,
@@ -38,7 +38,7 @@ pub(crate) async fn failed_leader_fails_the_jobset(e2e: Arc<E2e>) -> Result<()> 
     delete(&e2e, &namespace, "leader-fails").await
 }
 
-pub(crate) async fn failed_worker_restarts_all(e2e: Arc<E2e>) -> Result<()> {
+pub(crate) async fn failed_worker_restarts_the_jobset(e2e: Arc<E2e>) -> Result<()> {
     let namespace = apply(&e2e, "failure-policy-worker.yaml").await?;
     let status =
         status_when(&e2e, &namespace, "worker-fails", |status| !status["terminalState"].is_null()).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn failed_worker_restarts_all(e2e: Arc<E2e>) -> Result<()> {
         (&status["terminalState"], &status["restarts"], &status["restartsCountTowardsMax"]),
         (&json!("Completed"), &json!(1), &json!(1))
     );
-    // All pods are of the second attempt, under the names of the first.
+    // All pods belong to the second attempt. Their Jobs have the names of the first one.
     let pods = pods(&e2e, &namespace).await?;
     let names = ["worker-fails-leader-0-0", "worker-fails-worker-0-0", "worker-fails-worker-1-0"];
     assert_eq!(pods.keys().collect::<Vec<_>>(), names);
@@ -88,7 +88,7 @@ pub(crate) async fn retained_claim_keeps_its_data(e2e: Arc<E2e>) -> Result<()> {
         seen.push((claim.uid(), claim.spec.and_then(|spec| spec.volume_name)));
     }
     assert_eq!(seen[0], seen[1]);
-    ensure!(seen[0].1.is_some(), "the claim was never bound");
+    ensure!(seen[0].1.is_some(), "the claim has no volume");
     kubectl(&e2e, &namespace, &["delete", "pvc", "checkpoint-training"]).map(drop)
 }
 
@@ -96,18 +96,19 @@ pub(crate) async fn containers_start_in_order(e2e: Arc<E2e>) -> Result<()> {
     let namespace = apply(&e2e, "startup-order.yaml").await?;
     wait_until_completed(&e2e, &namespace, "in-order").await?;
     let pods = pods(&e2e, &namespace).await?;
-    let started =
-        |job: &str| life(&pods[&format!("in-order-{job}-0")]).map(|life| life.started_at.map(|it| it.0));
-    let data_ended = life(&pods["in-order-data-0-0"])?.finished_at.map(|it| it.0);
+    let started = |job: &str| {
+        terminated_state(&pods[&format!("in-order-{job}-0")]).map(|state| state.started_at.map(|it| it.0))
+    };
+    let data_ended = terminated_state(&pods["in-order-data-0-0"])?.finished_at.map(|it| it.0);
     let leader = started("leader-0")?;
     ensure!(
         leader >= data_ended,
-        "the leader started at {leader:?}, before the data was there at {data_ended:?}"
+        "the leader started at {leader:?}, before the data Job ended at {data_ended:?}"
     );
-    // Its readiness probe succeeds after three seconds.
-    let leader_ready = leader.context("it has started")? + SignedDuration::from_secs(3);
+    // The leader's readiness probe succeeds after three seconds.
+    let leader_ready = leader.context("the container has not started")? + SignedDuration::from_secs(3);
     for worker in ["worker-0", "worker-1"] {
-        let worker = started(worker)?.context("it has started")?;
+        let worker = started(worker)?.context("the container has not started")?;
         ensure!(
             worker >= leader_ready,
             "a worker started at {worker}, before the leader was ready at {leader_ready}"
@@ -116,24 +117,27 @@ pub(crate) async fn containers_start_in_order(e2e: Arc<E2e>) -> Result<()> {
     delete(&e2e, &namespace, "in-order").await
 }
 
-pub(crate) async fn finished_jobset_goes_after_its_time(e2e: Arc<E2e>) -> Result<()> {
+pub(crate) async fn finished_jobset_is_deleted_after_its_ttl(e2e: Arc<E2e>) -> Result<()> {
     let namespace = apply(&e2e, "ttl.yaml").await?;
     let status =
         status_when(&e2e, &namespace, "short-lived", |status| !status["terminalState"].is_null()).await?;
-    let finished = status["conditions"][0]["lastTransitionTime"].as_str().context("a time")?.parse()?;
+    let finished = status["conditions"][0]["lastTransitionTime"]
+        .as_str()
+        .context("the condition has no lastTransitionTime")?
+        .parse()?;
     wait_for(
-        "nothing of it to be left",
+        "the JobSet and its children to be deleted",
         PATIENCE,
         || async { kubectl(&e2e, &namespace, &["get", "jobsets,jobs,pods,services", "--output", "name"]) },
         String::is_empty,
     )
     .await?;
     let age = k8s_openapi::jiff::Timestamp::now().duration_since(finished);
-    ensure!(age >= SignedDuration::from_secs(10), "it went {age} after its end");
+    ensure!(age >= SignedDuration::from_secs(10), "deleted {age} after the end, before the TTL");
     Ok(())
 }
 
-/// Applies an example in a namespace of its own.
+/// Applies an example in a new namespace.
 async fn apply(e2e: &E2e, file: &str) -> Result<String> {
     let namespace = e2e.cluster.namespace(&e2e.client).await?;
     kubectl(e2e, &namespace, &["apply", "-f", &example(file)])?;
@@ -144,29 +148,29 @@ fn kubectl(e2e: &E2e, namespace: &str, args: &[&str]) -> Result<String> {
     e2e.kubectl.run(&[args, &["--namespace", namespace]].concat())
 }
 
-/// The status of a JobSet, as soon as `condition` holds for it.
+/// Waits until the status of a JobSet satisfies `condition`, and returns the status.
 async fn status_when(
     e2e: &E2e,
     namespace: &str,
     jobset: &str,
     condition: impl Fn(&Value) -> bool,
 ) -> Result<Value> {
-    let look = || async {
+    let observe = || async {
         let text = kubectl(e2e, namespace, &["get", "jobset", jobset, "--output", "jsonpath={.status}"])?;
         Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     };
-    wait_for(&format!("status of {jobset}"), PATIENCE, look, condition).await
+    wait_for(&format!("the status of {jobset}"), PATIENCE, observe, condition).await
 }
 
-/// The pods in a namespace, by their names without the random end.
+/// The pods in a namespace, by their names without the random suffix.
 async fn pods(e2e: &E2e, namespace: &str) -> Result<BTreeMap<String, Pod>> {
     let pods = Api::<Pod>::namespaced(e2e.client.clone(), namespace).list(&ListParams::default()).await?;
     let stem = |name: String| name.rsplit_once('-').map_or(name.clone(), |(stem, _)| stem.to_owned());
     Ok(pods.into_iter().map(|pod| (stem(pod.name_any()), pod)).collect())
 }
 
-/// When the only container of a pod started and ended, as the kubelet has it.
-fn life(pod: &Pod) -> Result<ContainerStateTerminated> {
+/// The terminated state of a pod's only container, as the kubelet reports it.
+fn terminated_state(pod: &Pod) -> Result<ContainerStateTerminated> {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref());
     let ended = statuses.and_then(|all| all.first()?.state.as_ref()?.terminated.clone());
     ended.with_context(|| format!("{} has not ended", pod.name_any()))

@@ -1,4 +1,4 @@
-//! Taking the operand and the operator away.
+//! Uninstallation of the operand and the operator.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::E2e;
 
-/// Deleting the JobSetOperator takes the operand away, but neither JobSets nor, as long as there are any, their CRD.
+/// Deleting the JobSetOperator removes the operand, but no JobSets, nor their CRD as long as there are any.
 pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
-    // A test that failed may have left some.
+    // A failed test may have left JobSets.
     e2e.kubectl.run(&["delete", "jobsets", "--all", "--all-namespaces"])?;
     let jobset = e2e.create_suspended("survivor").await?;
     delete_operator_resource(&e2e).await?;
@@ -19,7 +19,7 @@ pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
 
     objects::delete(&e2e.client, &jobset).await?;
     wait_for(
-        "the CRD to follow the last JobSet",
+        "the CRD to be deleted after the last JobSet",
         PATIENCE,
         || async { e2e.kubectl.run(&["get", "crds", "--output", "name"]) },
         |crds| !crds.contains("jobsets.jobset.x-k8s.io"),
@@ -28,8 +28,7 @@ pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
     Ok(())
 }
 
-/// A new JobSetOperator brings everything back.
-pub(crate) async fn operand_comes_back(e2e: Arc<E2e>) -> Result<()> {
+pub(crate) async fn new_jobset_operator_reinstalls_the_operand(e2e: Arc<E2e>) -> Result<()> {
     e2e.install_operand().await.inspect_err(|_| e2e.keep_program_logs())?;
     for example in objects::read_folder(&objects::repository().join("docs/examples"))? {
         objects::create(&e2e.client, "default", &example, true).await?;
@@ -43,7 +42,7 @@ pub(crate) async fn nothing_is_left(e2e: Arc<E2e>) -> Result<()> {
         objects::delete(&e2e.client, object).await?;
     }
     wait_for(
-        "no object with jobset in its name to be left",
+        "all objects with jobset in their names to be deleted",
         PATIENCE,
         || async {
             let kinds = "namespaces,crds,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations";
@@ -56,12 +55,12 @@ pub(crate) async fn nothing_is_left(e2e: Arc<E2e>) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the JobSetOperator, and waits until its operand is gone and the operator alone is left.
+/// Deletes the JobSetOperator, and waits until only the operator is left.
 async fn delete_operator_resource(e2e: &E2e) -> Result<()> {
     objects::delete(&e2e.client, &e2e.operator).await?;
     let namespace = &e2e.installation.namespace;
-    let gone = wait_for(
-        "the operand to be gone",
+    let deleted = wait_for(
+        "the operand to be deleted",
         PATIENCE,
         || async {
             let namespaced = "deployments,pods,services,configmaps,roles,certificates,issuers";
@@ -69,13 +68,13 @@ async fn delete_operator_resource(e2e: &E2e) -> Result<()> {
             let mut names =
                 e2e.kubectl.run(&["get", namespaced, "--namespace", namespace, "--output", "name"])?;
             names += &e2e.kubectl.run(&["get", cluster_wide, "--output", "name"])?;
-            // What OLM installed is named after the operator.
+            // The names of objects that OLM installs start with the operator's name.
             let rest =
                 names.lines().filter(|name| name.contains("jobset") && !name.contains("/jobset-operator"));
             Ok(rest.map(str::to_owned).collect::<Vec<_>>())
         },
         Vec::is_empty,
     );
-    gone.await.inspect_err(|_| e2e.keep_program_logs())?;
+    deleted.await.inspect_err(|_| e2e.keep_program_logs())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The documents' JobSets in real pods: docs/examples, applied as a user applies them.
+//! The JobSets of docs/examples with real pods.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) async fn workers_reach_their_coordinator(e2e: Arc<E2e>) -> Result<()>
     delete(&e2e, &namespace, "coordinator").await
 }
 
-/// Columns, names and words are those of the published walk-through of this JobSet.
+/// Columns, names and messages are those in the published documentation of this JobSet.
 pub(crate) async fn demo_jobset_completes_as_documented(e2e: Arc<E2e>) -> Result<()> {
     let namespace = e2e.cluster.namespace(&e2e.client).await?;
     let kubectl = |args: &[&str]| e2e.kubectl.run(&[args, &["--namespace", &namespace]].concat());
@@ -89,13 +89,13 @@ pub(crate) async fn demo_jobset_completes_as_documented(e2e: Arc<E2e>) -> Result
     ] {
         assert!(rows.iter().any(|row| row.join(" ") == expected), "no \"{expected}\" in:\n{described}");
     }
-    let event = rows.last().context("describe printed something")?;
+    let event = rows.last().context("kubectl describe printed nothing")?;
     assert_eq!((event[0].as_str(), event[1].as_str()), ("Normal", "AllJobsCompleted"), "{described}");
     assert_eq!(event[3..].join(" "), "jobset jobset completed successfully", "{described}");
     delete(&e2e, &namespace, "demo-jobset").await
 }
 
-/// Names of the JobSet's pods in order, when so many of them are 1/1 Running.
+/// Waits until this number of the JobSet's pods are 1/1 Running, and returns their names, sorted.
 async fn wait_until_running(e2e: &E2e, namespace: &str, jobset: &str, number: usize) -> Result<Vec<String>> {
     let selector = format!("jobset.sigs.k8s.io/jobset-name={jobset}");
     let rows = wait_for(
@@ -132,11 +132,11 @@ pub(crate) async fn wait_until_completed(e2e: &E2e, namespace: &str, jobset: &st
     Ok(())
 }
 
-/// Deletes a JobSet, and waits until nothing of it is left.
+/// Deletes a JobSet, and waits until its children are deleted.
 pub(crate) async fn delete(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
     e2e.kubectl.run(&["delete", "jobset", jobset, "--namespace", namespace])?;
     wait_for(
-        &format!("nothing of {jobset} to be left"),
+        &format!("{jobset} and its children to be deleted"),
         PATIENCE,
         || async {
             e2e.kubectl.run(&[

@@ -1,9 +1,9 @@
-//! Fuzzes admission: any bytes, as the body of a request to each webhook. `hack/test fuzz` runs it for a while.
+//! Fuzzes admission: sends arbitrary bytes to each webhook as the body of a request. `hack/test fuzz` runs it.
 //!
-//! Half of the inputs are changed byte by byte, by libFuzzer. The other half stay JSON and get a fault somewhere
-//! inside, so that what comes after decoding is reached as well.
+//! libFuzzer mutates half of the inputs byte by byte. The other half remain valid JSON with a mutated value, so that
+//! fuzzing also reaches the code after decoding.
 #![no_main]
-// A panic is what is looked for, and what reports it.
+// The fuzzer reports panics.
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../../crates/jobset-controller/tests/admission/spoilt_json.rs"]
@@ -24,9 +24,9 @@ use tokio::runtime::{Builder, Runtime};
 use tower::service_fn;
 
 static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().build().expect("a runtime can be made"));
+    LazyLock::new(|| Builder::new_current_thread().build().expect("cannot create a runtime"));
 
-/// Beside an API server on which there is nothing. All gates are on: more code, and the same inputs.
+/// Admission with an API server that has no objects. All feature gates are on, to reach more code.
 static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
     let _guard = RUNTIME.enter();
     let server = service_fn(|_: Request<Body>| async {
@@ -47,9 +47,9 @@ static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
 
 fuzz_target!(|body: &[u8]| {
     for webhook in Webhook::ALL {
-        let answer = RUNTIME.block_on(ADMISSION.answer(webhook, body));
-        let answer: Value = serde_json::from_str(&answer).expect("the answer is JSON");
-        assert!(answer["response"]["allowed"].is_boolean(), "{webhook:?}: {answer}");
+        let response = RUNTIME.block_on(ADMISSION.answer(webhook, body));
+        let response: Value = serde_json::from_str(&response).expect("the response is JSON");
+        assert!(response["response"]["allowed"].is_boolean(), "{webhook:?}: {response}");
     }
 });
 

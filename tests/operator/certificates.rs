@@ -1,4 +1,4 @@
-//! Certificates of cert-manager, whose part the tests play, and of the operator.
+//! Certificates of cert-manager, which the tests simulate, and of the operator.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::{DEPLOYMENT, MUTATING, PROMPT, Suite, VALIDATING};
 const CERT_MANAGER: &str = include_str!("fixtures/cert-manager.yaml");
 const CERTIFICATE: (&str, &str, &str) = ("cert-manager.io/v1", "Certificate", "jobset-serving-cert");
 
-/// cert-manager is demanded, missed, installed, waited for, and then serves.
-pub(crate) async fn cert_manager_is_asked_for_and_comes(suite: Arc<Suite>) -> Result<()> {
+/// The user requires cert-manager before it is installed. The operand changes its certificates once they are issued.
+pub(crate) async fn operator_waits_for_cert_manager(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     suite.specify(json!({"certificates": {"provider": "CertManager"}})).await?;
     suite.wait_for_conditions(&["Degraded=True", "Available=True"], PROMPT).await?;
@@ -34,19 +34,24 @@ pub(crate) async fn cert_manager_is_asked_for_and_comes(suite: Arc<Suite>) -> Re
     suite.wait_for_object("the Certificate", CERTIFICATE, PROMPT, |_| true).await?;
     suite.wait_for_conditions(&["Degraded=False", "Available=True", "Progressing=True"], PROMPT).await?;
     let not_ready = json!({"status": {"conditions": [
-        {"type": "Ready", "status": "False", "reason": "Pending", "message": "the sun is not up"},
+        {"type": "Ready", "status": "False", "reason": "Pending", "message": "Issuing certificate"},
     ]}});
     let api = objects::api_of(&suite.client, &crate::reference(CERTIFICATE.0, CERTIFICATE.1, CERTIFICATE.2)?)
         .await?;
     api.patch_status(CERTIFICATE.2, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(not_ready))
         .await?;
     let progressing = || async { suite.condition("Progressing").await };
-    jobset_tests::wait::wait_for("its reason to be quoted", PROMPT, progressing, |condition| {
-        condition["reason"] == "WaitingForCertificates"
-            && condition["message"]
-                .as_str()
-                .is_some_and(|message| message.contains("Pending: the sun is not up"))
-    })
+    jobset_tests::wait::wait_for(
+        "the condition to contain the Certificate's message",
+        PROMPT,
+        progressing,
+        |condition| {
+            condition["reason"] == "WaitingForCertificates"
+                && condition["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains("Pending: Issuing certificate"))
+        },
+    )
     .await?;
 
     let authority = issue(&suite).await?;
@@ -54,38 +59,41 @@ pub(crate) async fn cert_manager_is_asked_for_and_comes(suite: Arc<Suite>) -> Re
     let mounted = mounted(&suite).await?;
     assert_eq!(mounted, "webhook-server-cert");
     for configuration in [MUTATING, VALIDATING] {
-        let bundle = || async { trusted(&suite, configuration).await };
+        let bundle = || async { ca_bundle(&suite, configuration).await };
         let only_new = |bundle: &String| *bundle == authority;
-        jobset_tests::wait::wait_for("the CA of before to go", PROMPT, bundle, only_new).await?;
+        jobset_tests::wait::wait_for("the earlier CA to be removed", PROMPT, bundle, only_new).await?;
     }
-    let gone =
+    let exists =
         || async { Ok(suite.get("v1", "Secret", "jobset-builtin-webhook-server-cert").await?.is_some()) };
-    jobset_tests::wait::wait_for("the Secret of before to go", PROMPT, gone, |exists| !exists).await?;
+    jobset_tests::wait::wait_for("the earlier Secret to be deleted", PROMPT, exists, |exists| !exists)
+        .await?;
     Ok(())
 }
 
-/// Back to the operator's own. What cert-manager made goes when the last pod serves with the new ones.
-pub(crate) async fn certificates_move_back(suite: Arc<Suite>) -> Result<()> {
+/// The operator deletes the objects for cert-manager once all pods serve with the operator's certificates.
+pub(crate) async fn certificates_return_to_the_operator(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({"certificates": {"provider": "BuiltIn"}})).await?;
     assert_eq!(mounted(&suite).await?, "jobset-builtin-webhook-server-cert");
-    let gone = || async { Ok(suite.get(CERTIFICATE.0, CERTIFICATE.1, CERTIFICATE.2).await?.is_some()) };
-    jobset_tests::wait::wait_for("the Certificate to go", PROMPT, gone, |exists| !exists).await?;
-    let gone = || async { Ok(suite.get("v1", "Secret", "webhook-server-cert").await?.is_some()) };
-    jobset_tests::wait::wait_for("its Secret to go", PROMPT, gone, |exists| !exists).await?;
+    let exists = || async { Ok(suite.get(CERTIFICATE.0, CERTIFICATE.1, CERTIFICATE.2).await?.is_some()) };
+    jobset_tests::wait::wait_for("the Certificate to be deleted", PROMPT, exists, |exists| !exists).await?;
+    let exists = || async { Ok(suite.get("v1", "Secret", "webhook-server-cert").await?.is_some()) };
+    jobset_tests::wait::wait_for("its Secret to be deleted", PROMPT, exists, |exists| !exists).await?;
     remove(&suite, CERT_MANAGER).await?;
     suite.install(json!({})).await
 }
 
-/// With the Secret its CA is lost. The one that pods serve with is trusted until none of them does.
-pub(crate) async fn lost_certificate_is_issued_anew(suite: Arc<Suite>) -> Result<()> {
+/// Deleting the Secret also deletes its CA. The webhook configurations contain the earlier CA as long as a pod serves
+/// with a certificate of it.
+pub(crate) async fn deleted_certificate_is_reissued(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
-    let before = trusted(&suite, MUTATING).await?;
+    let before = ca_bundle(&suite, MUTATING).await?;
     suite.delete(("v1", "Secret", "jobset-builtin-webhook-server-cert")).await?;
-    let bundle = || async { trusted(&suite, MUTATING).await };
+    let bundle = || async { ca_bundle(&suite, MUTATING).await };
     let both = |bundle: &String| bundle.contains(&before) && bundle.len() > before.len();
-    jobset_tests::wait::wait_for("both CAs to be trusted", PROMPT, bundle, both).await?;
+    jobset_tests::wait::wait_for("the webhook configurations to contain both CAs", PROMPT, bundle, both)
+        .await?;
     let only_new = |bundle: &String| !bundle.contains(&before) && !bundle.is_empty();
-    jobset_tests::wait::wait_for("the old CA to go", PATIENCE, bundle, only_new).await?;
+    jobset_tests::wait::wait_for("the earlier CA to be removed", PATIENCE, bundle, only_new).await?;
     suite.install(json!({})).await
 }
 
@@ -96,8 +104,8 @@ async fn mounted(suite: &Suite) -> Result<String> {
     Ok(cert["secret"]["secretName"].as_str().unwrap().to_owned())
 }
 
-/// The CA bundle that all webhooks of a configuration have.
-async fn trusted(suite: &Suite, configuration: (&str, &str, &str)) -> Result<String> {
+/// The CA bundle of all webhooks in a configuration.
+async fn ca_bundle(suite: &Suite, configuration: (&str, &str, &str)) -> Result<String> {
     let found = suite.get(configuration.0, configuration.1, configuration.2).await?.unwrap();
     let webhooks = found.data["webhooks"].as_array().unwrap().clone();
     let bundle = |webhook: &Value| -> Result<String> {
@@ -111,7 +119,7 @@ async fn trusted(suite: &Suite, configuration: (&str, &str, &str)) -> Result<Str
     Ok(first)
 }
 
-/// What cert-manager does: one CA, two certificates. Returns the CA.
+/// Issues certificates as cert-manager does: one CA, two certificates. Returns the CA.
 async fn issue(suite: &Suite) -> Result<String> {
     let mut authority = CertificateParams::new([])?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! What a cluster has or has not, and what it says about itself, while the operator runs.
+//! APIs and configuration of the cluster that change while the operator runs.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const SERVICE_MONITOR: (&str, &str, &str) =
 const RULES: (&str, &str, &str) =
     ("monitoring.coreos.com/v1", "PrometheusRule", "jobset-controller-manager-alerts");
 
-pub(crate) async fn monitoring_comes_and_goes(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn monitors_follow_the_monitoring_api(suite: Arc<Suite>) -> Result<()> {
     let crds = include_str!("fixtures/monitoring.yaml");
     suite.install(json!({})).await?;
     remove(&suite, crds).await?;
@@ -27,9 +27,9 @@ pub(crate) async fn monitoring_comes_and_goes(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await
 }
 
-/// Topology, TLS profile and proxy of an OpenShift cluster. When the TLS profile changes, the operator ends to serve
-/// with it when it is started anew, as the kubelet would.
-pub(crate) async fn openshift_is_followed(suite: Arc<Suite>) -> Result<()> {
+/// Topology, TLS profile and proxy of an OpenShift cluster. When the TLS profile changes, the operator exits, and the
+/// kubelet restarts it. The test takes the kubelet's place.
+pub(crate) async fn operand_follows_openshift_configuration(suite: Arc<Suite>) -> Result<()> {
     let crds = include_str!("fixtures/openshift.yaml");
     suite.install(json!({})).await?;
     suite.apply(crds).await?;
@@ -54,7 +54,7 @@ spec: {{tlsSecurityProfile: {tls}}}
         )
     };
     apply_when_served(&suite, &facts("{type: Modern}")).await?;
-    started_anew(&suite).await?;
+    restart_after_exit(&suite).await?;
     suite.wait_for_object("two pods", DEPLOYMENT, PATIENCE, |data| data["spec"]["replicas"] == 2).await?;
     suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await?;
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
@@ -70,11 +70,11 @@ spec: {{tlsSecurityProfile: {tls}}}
             "{type: Custom, custom: {minTLSVersion: VersionTLS12, ciphers: [ECDHE-RSA-AES256-GCM-SHA384]}}",
         ))
         .await?;
-    started_anew(&suite).await?;
+    restart_after_exit(&suite).await?;
     let expected =
         json!({"minVersion": "VersionTLS12", "cipherSuites": ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]});
     wait_for(
-        "the suite to be in the configuration",
+        "the cipher suite to be in the configuration",
         PATIENCE,
         || async { Ok(configuration(&suite).await?["tls"].clone()) },
         |tls| *tls == expected,
@@ -84,28 +84,28 @@ spec: {{tlsSecurityProfile: {tls}}}
     suite
         .apply(&facts("{type: Custom, custom: {minTLSVersion: VersionTLS12, ciphers: [AES128-SHA]}}"))
         .await?;
-    started_anew(&suite).await?;
+    restart_after_exit(&suite).await?;
     suite.wait_for_conditions(&["Degraded=True", "Available=True"], PATIENCE).await?;
     assert_eq!(suite.condition("Degraded").await?["reason"], "UnsupportedTLSProfile");
 
     remove(&suite, crds).await?;
-    started_anew(&suite).await?;
+    restart_after_exit(&suite).await?;
     suite.wait_for_object("one pod", DEPLOYMENT, PATIENCE, |data| data["spec"]["replicas"] == 1).await?;
     let tls = || async { Ok(configuration(&suite).await?.get("tls").cloned()) };
-    wait_for("TLS to be the operand's own choice again", PROMPT, tls, Option::is_none).await?;
+    wait_for("the TLS settings to be removed from the configuration", PROMPT, tls, Option::is_none).await?;
     suite.install(json!({})).await
 }
 
-/// Waits until the operator has ended, and starts it anew.
-async fn started_anew(suite: &Suite) -> Result<()> {
-    wait_for("the operator to end", PROMPT, || async { Ok(suite.operator.runs()) }, |runs| !runs).await?;
+/// Waits until the operator has exited, and restarts it.
+async fn restart_after_exit(suite: &Suite) -> Result<()> {
+    wait_for("the operator to exit", PROMPT, || async { Ok(suite.operator.runs()) }, |runs| !runs).await?;
     suite.operator.stop()?;
     suite.operator.start()
 }
 
 async fn apply_when_served(suite: &Suite, yaml: &str) -> Result<()> {
     wait_for(
-        "the new APIs to be served",
+        "the API server to serve the new APIs",
         PATIENCE,
         || async { Ok(suite.apply(yaml).await.map_err(|error| format!("{error:#}"))) },
         Result::is_ok,
@@ -114,14 +114,14 @@ async fn apply_when_served(suite: &Suite, yaml: &str) -> Result<()> {
     .map_err(anyhow::Error::msg)
 }
 
-/// Deletes these objects and waits until they are gone.
+/// Deletes these objects and waits until they are deleted.
 pub(crate) async fn remove(suite: &Suite, yaml: &str) -> Result<()> {
     for object in objects::parse(yaml)? {
         objects::delete(&suite.client, &object).await?;
         let api = objects::api_of(&suite.client, &object).await?;
         let name = object.metadata.name.clone().unwrap_or_default();
         wait_for(
-            &format!("{name} to go"),
+            &format!("{name} to be deleted"),
             PATIENCE,
             || async { Ok(api.get_opt(&name).await?.is_some()) },
             |exists| !exists,

@@ -1,4 +1,4 @@
-//! JobSet installations of somebody else.
+//! Other installations of JobSet in the cluster.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ webhooks:
   rules: [{apiGroups: [jobset.x-k8s.io], apiVersions: [v1alpha2], operations: [CREATE], resources: [jobsets]}]
 ";
 
-pub(crate) async fn a_controller_elsewhere_is_named_and_left_alone(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn another_controller_is_reported_and_not_changed(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     suite.apply(CONTROLLER).await?;
     suite.wait_for_conditions(&["Degraded=True"], PROMPT).await?;
@@ -47,7 +47,7 @@ pub(crate) async fn a_controller_elsewhere_is_named_and_left_alone(suite: Arc<Su
     assert_eq!(degraded["reason"], "ConflictingInstallation");
     let message = degraded["message"].as_str().unwrap();
     assert!(message.contains("namespace jobset-system"), "{message}");
-    // As long as there are two, nobody undoes the other's work.
+    // With two installations, the operator changes nothing.
     let since = jiff::Timestamp::now();
     suite
         .patch(DEPLOYMENT, json!({"metadata": {"labels": {"app.kubernetes.io/component": "theirs"}}}))
@@ -61,7 +61,7 @@ pub(crate) async fn a_controller_elsewhere_is_named_and_left_alone(suite: Arc<Su
     suite.install(json!({})).await
 }
 
-pub(crate) async fn foreign_webhooks_are_named_and_left_alone(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn foreign_webhooks_are_reported_and_not_changed(suite: Arc<Suite>) -> Result<()> {
     suite.specify(json!({"managementState": "Removed"})).await?;
     suite.wait_for_conditions(&["Available=False", "Progressing=False"], PATIENCE).await?;
     suite.apply(WEBHOOKS).await?;

@@ -1,4 +1,4 @@
-//! From nothing to an operand that is available, and what the administrator sees and sets.
+//! Installation of the operand, and the settings and status that an administrator uses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, Suite};
 
-/// Without a JobSetOperator, and even without its CRD being known for long, nothing happens.
-pub(crate) async fn waits_quietly_for_a_jobset_operator(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn operator_writes_nothing_without_a_jobset_operator(suite: Arc<Suite>) -> Result<()> {
     let started = jiff::Timestamp::now();
     holds_for(
-        "no write, and a process that runs",
+        "a running operator without writes",
         Duration::from_secs(3),
         || async { Ok((suite.operator.runs(), suite.writes_since(started)?)) },
         |(runs, writes)| *runs && writes.is_empty(),
@@ -23,8 +22,8 @@ pub(crate) async fn waits_quietly_for_a_jobset_operator(suite: Arc<Suite>) -> Re
     .await
 }
 
-/// No cert-manager, no Prometheus operator, no OpenShift: the operator needs none of them.
-pub(crate) async fn operand_is_available_without_anything_else_installed(suite: Arc<Suite>) -> Result<()> {
+/// The operator needs neither cert-manager nor the Prometheus operator nor OpenShift.
+pub(crate) async fn operand_becomes_available_without_other_operators(suite: Arc<Suite>) -> Result<()> {
     let started = Instant::now();
     suite.install(json!({"managementState": "Managed"})).await?;
     eprintln!(
@@ -49,7 +48,7 @@ pub(crate) async fn operand_is_available_without_anything_else_installed(suite: 
     let pod = &deployment.data["spec"]["template"]["spec"];
     assert_eq!(pod["containers"][0]["image"], OPERAND_IMAGE);
     assert_eq!(pod["volumes"][1]["secret"]["secretName"], "jobset-builtin-webhook-server-cert");
-    // Nothing blocks the JobSetOperator's deletion, and only the API outlives it.
+    // No object blocks the deletion of the JobSetOperator, and only the CRD has no owner.
     for object in suite.managed()? {
         let owners = object.metadata.owner_references.clone().unwrap_or_default();
         let is_api = objects::kind(&object) == "CustomResourceDefinition";
@@ -63,7 +62,7 @@ pub(crate) async fn operand_is_available_without_anything_else_installed(suite: 
     Ok(())
 }
 
-pub(crate) async fn it_is_shown_in_columns(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn kubectl_shows_status_and_events(suite: Arc<Suite>) -> Result<()> {
     let shown = suite.kubectl.run(&["get", "jobsetoperators"])?;
     let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["NAME", "AVAILABLE", "PROGRESSING", "DEGRADED", "VERSION", "AGE"], "{shown}");
@@ -73,8 +72,8 @@ pub(crate) async fn it_is_shown_in_columns(suite: Arc<Suite>) -> Result<()> {
     Ok(())
 }
 
-/// `edit` and `view` in a namespace are enough, as for everything else there.
-pub(crate) async fn users_of_a_project_may_run_jobsets(suite: Arc<Suite>) -> Result<()> {
+/// Users with role `edit` or `view` in a namespace have access to its JobSets.
+pub(crate) async fn edit_and_view_roles_include_jobsets(suite: Arc<Suite>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     for (user, role) in [("ed", "edit"), ("vic", "view")] {
         suite
@@ -90,7 +89,7 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
             .await?;
     }
     let may = |user: &str, verb: &str| {
-        let answer = suite.kubectl.run(&[
+        let output = suite.kubectl.run(&[
             "auth",
             "can-i",
             verb,
@@ -100,13 +99,13 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
             "--as",
             user,
         ]);
-        // kubectl says no with its exit code as well.
-        answer.is_ok_and(|answer| answer.trim() == "yes")
+        // For "no", kubectl also fails.
+        output.is_ok_and(|output| output.trim() == "yes")
     };
-    // The roles are put together by a controller of Kubernetes.
+    // A controller of Kubernetes aggregates the roles.
     wait_for("ed to be allowed", PATIENCE, || async { Ok(may("ed", "create")) }, |allowed| *allowed).await?;
     wait_for("vic to be allowed", PATIENCE, || async { Ok(may("vic", "list")) }, |allowed| *allowed).await?;
-    assert!(may("ed", "delete") && !may("vic", "create") && !may("somebody", "get"));
+    assert!(may("ed", "delete") && !may("vic", "create") && !may("guest", "get"));
     Ok(())
 }
 
@@ -133,7 +132,7 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
     assert!(budget.is_some());
     let configuration = configuration(&suite).await?;
     assert_eq!(configuration["clientConnection"], json!({"qps": 50.0, "burst": 100}));
-    assert_eq!(configuration["featureGates"], json!({"RestartJob": false}), "overrides come last");
+    assert_eq!(configuration["featureGates"], json!({"RestartJob": false}), "overrides have precedence");
     let upgradeable = suite.condition("Upgradeable").await?;
     assert_eq!(
         (&upgradeable["status"], &upgradeable["reason"]),
@@ -143,14 +142,14 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
     suite.install(json!({"managementState": "Managed"})).await?;
     assert_eq!(suite.condition("Upgradeable").await?["status"], "True");
     let budget = suite.get("policy/v1", "PodDisruptionBudget", "jobset-controller-manager").await?;
-    assert!(budget.is_none(), "one pod needs none");
+    assert!(budget.is_none(), "a single pod needs no PodDisruptionBudget");
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
     assert_eq!(deployment.data["spec"]["template"]["spec"].get("tolerations"), None);
     Ok(())
 }
 
-/// What the JobSetOperator no longer says goes, although nothing else of the Deployment changes.
-pub(crate) async fn a_setting_alone_is_taken_back(suite: Arc<Suite>) -> Result<()> {
+/// The operator reverts a setting even if nothing else in the Deployment changes.
+pub(crate) async fn a_removed_setting_is_reverted(suite: Arc<Suite>) -> Result<()> {
     for (field, value) in [
         ("tolerations", json!([{"key": "taint", "operator": "Exists"}])),
         ("nodeSelector", json!({"kubernetes.io/os": "linux"})),
@@ -159,39 +158,42 @@ pub(crate) async fn a_setting_alone_is_taken_back(suite: Arc<Suite>) -> Result<(
         suite.install(json!({"controller": {field: value}})).await?;
         let pointer = format!("/spec/template/spec/{field}");
         suite
-            .wait_for_object(&format!("{field} to come"), DEPLOYMENT, PROMPT, |data| {
+            .wait_for_object(&format!("{field} to be set"), DEPLOYMENT, PROMPT, |data| {
                 data.pointer(&pointer) == Some(&value)
             })
             .await?;
         suite.specify(json!({})).await?;
-        let gone = |data: &Value| data.pointer(&pointer).is_none();
-        suite.wait_for_object(&format!("{field} to go"), DEPLOYMENT, PROMPT, gone).await?;
+        let is_absent = |data: &Value| data.pointer(&pointer).is_none();
+        suite.wait_for_object(&format!("{field} to be removed"), DEPLOYMENT, PROMPT, is_absent).await?;
     }
     suite.install(json!({})).await
 }
 
-/// There is no pod then that could tell what is wrong.
-pub(crate) async fn pods_that_are_refused_are_told(suite: Arc<Suite>) -> Result<()> {
+/// If the API server rejects the operand's pods, the condition contains the reason.
+pub(crate) async fn condition_reports_rejected_pods(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
-    suite.specify(json!({"controller": {"priorityClassName": "nobody-made-this"}})).await?;
+    suite.specify(json!({"controller": {"priorityClassName": "no-such-class"}})).await?;
     suite.wait_for_conditions(&["Degraded=True", "Available=True"], PROMPT).await?;
     let degraded = suite.condition("Degraded").await?;
     assert_eq!(degraded["reason"], "OperandPodRefused");
-    assert!(degraded["message"].as_str().is_some_and(|said| said.contains("nobody-made-this")), "{degraded}");
+    assert!(
+        degraded["message"].as_str().is_some_and(|message| message.contains("no-such-class")),
+        "{degraded}"
+    );
     suite.install(json!({})).await
 }
 
-/// The operand's takes a rollout, the operator's none.
+/// The operand's log level needs a rollout, the operator's does not.
 pub(crate) async fn log_levels_take_effect(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({"logLevel": "Debug", "operatorLogLevel": "Debug"})).await?;
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
     let arguments = &deployment.data["spec"]["template"]["spec"]["containers"][0]["args"];
     assert_eq!(arguments[1], "--zap-log-level=debug");
-    let told = |level: &'static str| {
+    let wait_for_event = |level: &'static str| {
         let suite = Arc::clone(&suite);
         async move {
             wait_for(
-                "the change to be told in an event",
+                "an event about the change",
                 PROMPT,
                 || async {
                     suite.kubectl.run(&[
@@ -207,15 +209,15 @@ pub(crate) async fn log_levels_take_effect(suite: Arc<Suite>) -> Result<()> {
             .await
         }
     };
-    told("Debug").await?;
+    wait_for_event("Debug").await?;
     let log = std::fs::read_to_string(suite.operator.log())?;
-    assert!(log.contains("\"level\":\"DEBUG\""), "debug lines are written");
+    assert!(log.contains("\"level\":\"DEBUG\""), "the log contains no debug lines");
     suite.install(json!({})).await?;
-    told("Normal").await?;
+    wait_for_event("Normal").await?;
     Ok(())
 }
 
-/// The operand's configuration file.
+/// Reads the operand's configuration.
 pub(crate) async fn configuration(suite: &Suite) -> Result<Value> {
     let config_map = suite.get(CONFIGURATION.0, CONFIGURATION.1, CONFIGURATION.2).await?.unwrap();
     assert_eq!(config_map.metadata.namespace.as_deref(), Some(NAMESPACE));

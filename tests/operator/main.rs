@@ -1,9 +1,9 @@
-//! The operator as a process beside a real control plane with simulated nodes, on which the operand's pods are ready
-//! without running: what it installs, repairs, follows, refuses and takes away.
+//! Tests of the operator as a process, with a real control plane and simulated nodes, on which the operand's pods
+//! become ready without containers.
 //!
-//! There is one JobSetOperator in a cluster, so that the tests run one after the other. Each leaves an operand behind
-//! that is available, or begins by asking for one.
-// A panic fails the test that it happens in, and no other.
+//! A cluster has only one JobSetOperator, so the tests run one after the other. Each test starts with an available
+//! operand, or installs it.
+// A panic fails only its own test.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod certificates;
@@ -27,12 +27,12 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-/// How soon the operator acts on what it sees.
+/// Timeout for reactions of the operator that need no rollout.
 const PROMPT: Duration = Duration::from_secs(5);
-/// The label of what the operator manages.
-const OURS: &str = "app.kubernetes.io/managed-by=jobset-operator";
+/// Label of managed objects.
+const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by=jobset-operator";
 
-/// What the tests share.
+/// The shared value of the tests.
 struct Suite {
     cluster: SuiteCluster,
     client: Client,
@@ -47,30 +47,30 @@ fn main() -> ExitCode {
         1,
         prepare,
         tests![
-            installation::waits_quietly_for_a_jobset_operator,
-            installation::operand_is_available_without_anything_else_installed,
-            installation::it_is_shown_in_columns,
-            installation::users_of_a_project_may_run_jobsets,
+            installation::operator_writes_nothing_without_a_jobset_operator,
+            installation::operand_becomes_available_without_other_operators,
+            installation::kubectl_shows_status_and_events,
+            installation::edit_and_view_roles_include_jobsets,
             installation::settings_reach_the_operand,
-            installation::a_setting_alone_is_taken_back,
-            installation::pods_that_are_refused_are_told,
+            installation::a_removed_setting_is_reverted,
+            installation::condition_reports_rejected_pods,
             installation::log_levels_take_effect,
-            repair::untouched_cluster_costs_no_write,
-            repair::what_is_deleted_or_changed_is_restored,
-            repair::what_is_added_is_taken_away,
-            repair::what_cannot_be_changed_back_is_made_anew,
-            repair::what_was_changed_while_it_was_away_is_repaired,
-            cluster_facts::monitoring_comes_and_goes,
-            cluster_facts::openshift_is_followed,
-            conflicts::a_controller_elsewhere_is_named_and_left_alone,
-            conflicts::foreign_webhooks_are_named_and_left_alone,
-            certificates::cert_manager_is_asked_for_and_comes,
-            certificates::certificates_move_back,
-            certificates::lost_certificate_is_issued_anew,
-            states::unmanaged_touches_nothing,
-            states::removed_takes_everything_and_managed_brings_it_back,
+            repair::settled_operator_writes_nothing,
+            repair::deleted_and_changed_objects_are_restored,
+            repair::added_fields_are_removed,
+            repair::objects_with_irreversible_changes_are_recreated,
+            repair::changes_during_downtime_are_repaired,
+            cluster_facts::monitors_follow_the_monitoring_api,
+            cluster_facts::operand_follows_openshift_configuration,
+            conflicts::another_controller_is_reported_and_not_changed,
+            conflicts::foreign_webhooks_are_reported_and_not_changed,
+            certificates::operator_waits_for_cert_manager,
+            certificates::certificates_return_to_the_operator,
+            certificates::deleted_certificate_is_reissued,
+            states::unmanaged_operand_is_not_changed,
+            states::managed_restores_a_removed_operand,
             states::jobsets_outlive_a_deleted_jobset_operator,
-            states::operand_goes_while_the_operator_is_away,
+            states::operand_is_deleted_while_the_operator_is_down,
         ],
     )
 }
@@ -83,7 +83,7 @@ async fn prepare(cluster: SuiteCluster) -> Result<Suite> {
 }
 
 impl Suite {
-    /// Applies the objects of this YAML text.
+    /// Applies the objects in this YAML stream.
     async fn apply(&self, yaml: &str) -> Result<()> {
         for object in objects::parse(yaml)? {
             objects::apply(&self.client, &object, "test").await?;
@@ -91,7 +91,7 @@ impl Suite {
         Ok(())
     }
 
-    /// Makes this the whole spec of the JobSetOperator, creating it where there is none.
+    /// Sets the spec of the JobSetOperator, which it creates if there is none.
     async fn specify(&self, spec: Value) -> Result<()> {
         let operators = self.operators().await?;
         if operators.get_opt("cluster").await?.is_some() {
@@ -109,13 +109,13 @@ impl Suite {
         objects::api_of(&self.client, &job_set_operator(json!({}))?).await
     }
 
-    /// Makes this the spec, and waits until the operand is there and everything is settled.
+    /// Sets the spec, and waits until the operand is available and settled.
     async fn install(&self, spec: Value) -> Result<()> {
         self.specify(spec).await?;
         self.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await
     }
 
-    /// Waits until the status is about the present spec and has these conditions, each as `type=status`.
+    /// Waits until the status is up to date with the spec and has these conditions, each as `type=status`.
     async fn wait_for_conditions(&self, wanted: &[&str], limit: Duration) -> Result<()> {
         let operators = self.operators().await?;
         wait_for(
@@ -135,19 +135,19 @@ impl Suite {
         Ok(())
     }
 
-    /// One condition of the JobSetOperator.
+    /// Returns a condition of the JobSetOperator.
     async fn condition(&self, kind: &str) -> Result<Value> {
         Ok(condition(&self.operators().await?.get("cluster").await?, kind).clone())
     }
 
-    /// An object by kind and name; none where there is none.
+    /// Returns an object by kind and name; `None` if the object or its kind does not exist.
     async fn get(&self, api_version: &str, kind: &str, name: &str) -> Result<Option<DynamicObject>> {
         let object = reference(api_version, kind, name)?;
         let Ok(api) = objects::api_of(&self.client, &object).await else { return Ok(None) };
         Ok(api.get_opt(name).await?)
     }
 
-    /// Waits until an object satisfies a condition.
+    /// Waits until an object exists and satisfies a condition.
     async fn wait_for_object(
         &self,
         what: &str,
@@ -175,7 +175,7 @@ impl Suite {
         objects::delete(&self.client, &reference(api_version, kind, name)?).await
     }
 
-    /// Everything with the operator's label that it manages.
+    /// Lists the objects with the operator's label.
     fn managed(&self) -> Result<Vec<DynamicObject>> {
         let mut kinds = "clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,services,configmaps,\
                          deployments,poddisruptionbudgets,networkpolicies,secrets,mutatingwebhookconfigurations,\
@@ -187,13 +187,20 @@ impl Suite {
                 kinds = format!("{kinds},{optional}");
             }
         }
-        let text =
-            self.kubectl.run(&["get", &kinds, "--all-namespaces", "--selector", OURS, "--output", "json"])?;
+        let text = self.kubectl.run(&[
+            "get",
+            &kinds,
+            "--all-namespaces",
+            "--selector",
+            MANAGED_BY_LABEL,
+            "--output",
+            "json",
+        ])?;
         let list: Value = serde_json::from_str(&text)?;
         Ok(serde_json::from_value(list["items"].clone())?)
     }
 
-    /// The operator's writes since a time, other than of its Lease, of events and of its own status.
+    /// Lists the operator's writes since a time, except for its Lease, events and its status.
     fn writes_since(&self, since: jiff::Timestamp) -> Result<Vec<String>> {
         let audit = self.cluster.cluster().audit();
         let entries = audit.query().user(self.operator.user()).writes().since(since).entries()?;
@@ -216,7 +223,7 @@ fn job_set_operator(spec: Value) -> Result<DynamicObject> {
     }))?)
 }
 
-/// An object as far as its address goes; the namespace counts where its kind has any.
+/// A reference to an object. The namespace applies only if its kind is namespaced.
 fn reference(api_version: &str, kind: &str, name: &str) -> Result<DynamicObject> {
     Ok(serde_json::from_value(json!({
         "apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE},
@@ -228,7 +235,7 @@ fn condition<'a>(operator: &'a DynamicObject, kind: &str) -> &'a Value {
     conditions.into_iter().flatten().find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
 }
 
-/// Kind, name and API version of an object.
+/// API version, kind and name of an object.
 fn address(object: &DynamicObject) -> (String, String, String) {
     let types = object.types.clone().unwrap_or_default();
     (types.api_version, types.kind, object.name_any())

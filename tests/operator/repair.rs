@@ -1,4 +1,4 @@
-//! What others change is repaired, and nothing is written without need.
+//! Repair of changes by other clients, without unnecessary writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, SERVICE, Suite, address};
 
-pub(crate) async fn untouched_cluster_costs_no_write(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn settled_operator_writes_nothing(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     let since = jiff::Timestamp::now();
     holds_for(
-        "an untouched cluster costing no write",
+        "no write in a settled cluster",
         Duration::from_secs(10),
         || async { suite.writes_since(since) },
         Vec::is_empty,
@@ -25,12 +25,12 @@ pub(crate) async fn untouched_cluster_costs_no_write(suite: Arc<Suite>) -> Resul
     .await
 }
 
-/// Every managed object, one after the other, deleted and then changed. What is restored equals what was there.
-pub(crate) async fn what_is_deleted_or_changed_is_restored(suite: Arc<Suite>) -> Result<()> {
+/// Deletes and then changes every managed object, one after the other. The restored object equals the original.
+pub(crate) async fn deleted_and_changed_objects_are_restored(suite: Arc<Suite>) -> Result<()> {
     suite.apply(include_str!("fixtures/monitoring.yaml")).await?;
     suite.install(json!({"controller": {"replicas": 2}})).await?;
     let mut managed = suite.managed()?;
-    // What these are followed by goes on for a while.
+    // Last, because repairs of these objects cause a rollout.
     managed.sort_by_key(|object| ["ConfigMap", "Secret"].contains(&objects::kind(object)));
     let mut kinds: Vec<_> = managed.iter().map(objects::kind).collect();
     kinds.dedup();
@@ -38,15 +38,19 @@ pub(crate) async fn what_is_deleted_or_changed_is_restored(suite: Arc<Suite>) ->
     let mut times = Vec::new();
     for object in &managed {
         times.push(
-            deleted(&suite, object).await.with_context(|| format!("deleted {}", objects::title(object)))?,
+            repair_after_deletion(&suite, object)
+                .await
+                .with_context(|| format!("deleted {}", objects::title(object)))?,
         );
         times.push(
-            changed(&suite, object).await.with_context(|| format!("changed {}", objects::title(object)))?,
+            repair_after_change(&suite, object)
+                .await
+                .with_context(|| format!("changed {}", objects::title(object)))?,
         );
     }
     times.sort();
     eprintln!(
-        "figure: from drift to repair, {} times: median {:?}, worst {:?}",
+        "figure: time of {} repairs: median {:?}, maximum {:?}",
         times.len(),
         times[times.len() / 2],
         times[times.len() - 1]
@@ -54,37 +58,39 @@ pub(crate) async fn what_is_deleted_or_changed_is_restored(suite: Arc<Suite>) ->
     suite.install(json!({})).await
 }
 
-async fn deleted(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
+async fn repair_after_deletion(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
     let api = objects::api_of(&suite.client, object).await?;
     let name = object.name_any();
     let (since, started) = (jiff::Timestamp::now(), Instant::now());
     api.delete(&name, &DeleteParams::background()).await?;
-    let restored = restored(suite, object, started, |live| live.uid() != object.uid()).await?;
+    let restored = wait_until_restored(suite, object, started, |live| live.uid() != object.uid()).await?;
     nothing_else_written(suite, object, since)?;
     Ok(restored)
 }
 
-async fn changed(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
+async fn repair_after_change(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
     let api = objects::api_of(&suite.client, object).await?;
     let name = object.name_any();
-    // What was deleted has another uid by now.
+    // The restored object has another uid.
     let object = &api.get(&name).await?;
     let mut patch = vec![json!({
-        "op": "add", "path": "/metadata/labels/app.kubernetes.io~1part-of", "value": "somebody-elses",
+        "op": "add", "path": "/metadata/labels/app.kubernetes.io~1part-of", "value": "another-project",
     })];
-    patch.extend(change_of_content(object));
+    patch.extend(harmful_change(object));
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch.into())?);
     let (since, started) = (jiff::Timestamp::now(), Instant::now());
     let after = api.patch(&name, &PatchParams::default(), &patch).await?;
-    assert_ne!(after.resource_version(), object.resource_version(), "the change must be one");
-    let restored =
-        restored(suite, object, started, |live| live.resource_version() != after.resource_version()).await?;
+    assert_ne!(after.resource_version(), object.resource_version(), "the patch must change the object");
+    let restored = wait_until_restored(suite, object, started, |live| {
+        live.resource_version() != after.resource_version()
+    })
+    .await?;
     nothing_else_written(suite, object, since)?;
     Ok(restored)
 }
 
-/// A change that does harm, for each kind that has any content.
-fn change_of_content(object: &DynamicObject) -> Option<Value> {
+/// A harmful change for each kind with content.
+fn harmful_change(object: &DynamicObject) -> Option<Value> {
     let replace = |path: &str, value: Value| json!({"op": "replace", "path": path, "value": value});
     Some(match objects::kind(object) {
         "Deployment" => replace("/spec/replicas", json!(0)),
@@ -106,8 +112,9 @@ fn change_of_content(object: &DynamicObject) -> Option<Value> {
     })
 }
 
-/// Waits until there is an object that equals `before` and is another than what was left of it.
-async fn restored(
+/// Waits until the object equals `before`, and `is_another` distinguishes it from the deleted or changed one. Returns
+/// the time since `started`.
+async fn wait_until_restored(
     suite: &Suite,
     before: &DynamicObject,
     started: Instant,
@@ -120,11 +127,11 @@ async fn restored(
         if equals {
             return Ok(started.elapsed());
         }
-        // An API server takes seconds to take in a schema of this size.
+        // The API server needs seconds to process a schema of this size.
         let limit = if kind == "CustomResourceDefinition" { 3 * PROMPT } else { PROMPT };
         if started.elapsed() > limit {
             bail!(
-                "not restored after {limit:?}: is {:#?}, was {:#?}; see {}",
+                "not restored after {limit:?}: found {:#?}, expected {:#?}; see {}",
                 live.as_ref().map(content),
                 content(before),
                 suite.operator.log().display()
@@ -134,12 +141,12 @@ async fn restored(
     }
 }
 
-/// What of an object the operator is responsible for.
+/// The part of an object that the operator manages.
 fn content(object: &DynamicObject) -> Value {
     let mut data = object.data.clone();
     if let Some(fields) = data.as_object_mut() {
         fields.remove("status");
-        // Addresses are the API server's, keys and certificates are made anew.
+        // The API server chooses addresses, and the operator issues new keys and certificates.
         if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
@@ -152,7 +159,7 @@ fn content(object: &DynamicObject) -> Value {
             fields.insert("data".into(), keys.unwrap_or_default());
         }
         for webhook in fields.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
-            // A new CA may be on its way.
+            // The operator may be about to add a new CA.
             webhook["clientConfig"]["caBundle"] = json!(webhook["clientConfig"]["caBundle"].is_string());
         }
         if let Some(annotations) =
@@ -165,7 +172,7 @@ fn content(object: &DynamicObject) -> Value {
 }
 
 fn nothing_else_written(suite: &Suite, object: &DynamicObject, since: jiff::Timestamp) -> Result<()> {
-    // A certificate is trusted and rolled out; so is a configuration.
+    // Changes of certificates and configuration cause a rollout.
     if ["Secret", "ConfigMap"].contains(&objects::kind(object)) {
         return Ok(());
     }
@@ -176,8 +183,8 @@ fn nothing_else_written(suite: &Suite, object: &DynamicObject, since: jiff::Time
     Ok(())
 }
 
-/// Server-side apply leaves what others add; the operator does not.
-pub(crate) async fn what_is_added_is_taken_away(suite: Arc<Suite>) -> Result<()> {
+/// Server-side apply keeps fields of other field managers. The operator removes them.
+pub(crate) async fn added_fields_are_removed(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     let pod = "/spec/template/spec";
     for (target, patch, pointer) in [
@@ -191,54 +198,56 @@ pub(crate) async fn what_is_added_is_taken_away(suite: Arc<Suite>) -> Result<()>
             json!({"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}}),
             format!("{pod}/nodeSelector"),
         ),
-        (CONFIGURATION, json!({"data": {"more": "of it"}}), "/data/more".to_owned()),
+        (CONFIGURATION, json!({"data": {"more": "data"}}), "/data/more".to_owned()),
         (CONFIGURATION, json!({"binaryData": {"more": "bW9yZQ=="}}), "/binaryData".to_owned()),
     ] {
         suite.patch(target, patch).await?;
-        let gone = |data: &Value| data.pointer(&pointer).is_none();
-        suite.wait_for_object(&format!("{pointer} to go"), target, PROMPT, gone).await?;
+        let is_absent = |data: &Value| data.pointer(&pointer).is_none();
+        suite.wait_for_object(&format!("{pointer} to be removed"), target, PROMPT, is_absent).await?;
     }
     let environment = json!([{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [
-        {"name": "MORE", "value": "of it"},
+        {"name": "MORE", "value": "added"},
     ]}]);
     let api =
         objects::api_of(&suite.client, &crate::reference(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2)?).await?;
     let patch: Patch<()> = Patch::Json(serde_json::from_value(environment)?);
     api.patch(DEPLOYMENT.2, &PatchParams::default(), &patch).await?;
     suite
-        .wait_for_object("the variable to go", DEPLOYMENT, PROMPT, |data| {
+        .wait_for_object("the variable to be removed", DEPLOYMENT, PROMPT, |data| {
             data.pointer("/spec/template/spec/containers/0/env").is_none()
         })
         .await?;
-    // What is none of its business stays, and is not fought over.
+    // The operator keeps labels of other clients, and does not write because of them.
     suite.patch(DEPLOYMENT, json!({"metadata": {"labels": {"team": "red"}}})).await?;
     suite.install(json!({})).await?;
-    untouched_cluster_costs_no_write(Arc::clone(&suite)).await?;
+    settled_operator_writes_nothing(Arc::clone(&suite)).await?;
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
     assert_eq!(deployment.labels().get("team").map(String::as_str), Some("red"));
     Ok(())
 }
 
-/// Changes that the API server lets nobody take back, or not the operator: the object is made anew.
-pub(crate) async fn what_cannot_be_changed_back_is_made_anew(suite: Arc<Suite>) -> Result<()> {
+/// The API server does not let the operator revert some changes. The operator then recreates the object.
+pub(crate) async fn objects_with_irreversible_changes_are_recreated(suite: Arc<Suite>) -> Result<()> {
     const ROLE: (&str, &str, &str) = ("rbac.authorization.k8s.io/v1", "ClusterRole", "jobset-manager-role");
     const SECRET: (&str, &str, &str) = ("v1", "Secret", "jobset-builtin-metrics-server-cert");
     suite.install(json!({})).await?;
-    // A controller of Kubernetes would go on to take all rights out of the role.
-    let nobody = json!({"clusterRoleSelectors": [{"matchLabels": {"no": "role"}}]});
+    // With this rule, a controller of Kubernetes removes all rules from the role.
+    let no_roles = json!({"clusterRoleSelectors": [{"matchLabels": {"no": "role"}}]});
     for (target, patch, pointer) in [
-        (ROLE, json!({"aggregationRule": nobody}), "/aggregationRule"),
+        (ROLE, json!({"aggregationRule": no_roles}), "/aggregationRule"),
         (CONFIGURATION, json!({"immutable": true}), "/immutable"),
         (SECRET, json!({"immutable": true}), "/immutable"),
     ] {
         suite.patch(target, patch).await?;
-        let gone = |data: &Value| data.pointer(pointer).is_none();
-        suite.wait_for_object(&format!("{pointer} of {} to go", target.2), target, PROMPT, gone).await?;
+        let is_absent = |data: &Value| data.pointer(pointer).is_none();
+        suite
+            .wait_for_object(&format!("{pointer} of {} to be removed", target.2), target, PROMPT, is_absent)
+            .await?;
     }
     let role = suite.get(ROLE.0, ROLE.1, ROLE.2).await?.context("no role")?;
     assert_ne!(role.data["rules"], json!([]));
 
-    // A Service without an address, made while nobody looked: the API server calls no webhook through it.
+    // A headless Service, created while the operator is down: the API server cannot call webhooks through it.
     suite.operator.stop()?;
     let mut service = suite.get(SERVICE.0, SERVICE.1, SERVICE.2).await?.context("no Service")?;
     suite.delete(SERVICE).await?;
@@ -255,7 +264,7 @@ pub(crate) async fn what_cannot_be_changed_back_is_made_anew(suite: Arc<Suite>) 
     suite.install(json!({})).await
 }
 
-pub(crate) async fn what_was_changed_while_it_was_away_is_repaired(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn changes_during_downtime_are_repaired(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     let before = suite.managed()?;
     suite.operator.stop()?;
@@ -263,7 +272,7 @@ pub(crate) async fn what_was_changed_while_it_was_away_is_repaired(suite: Arc<Su
         let api = objects::api_of(&suite.client, object).await?;
         if ["Service", "ClusterRole"].contains(&objects::kind(object)) {
             api.delete(&object.name_any(), &DeleteParams::background()).await?;
-        } else if let Some(change) = change_of_content(object) {
+        } else if let Some(change) = harmful_change(object) {
             let patch: Patch<()> = Patch::Json(serde_json::from_value(json!([change]))?);
             api.patch(&object.name_any(), &PatchParams::default(), &patch).await?;
         }
@@ -271,20 +280,22 @@ pub(crate) async fn what_was_changed_while_it_was_away_is_repaired(suite: Arc<Su
     let started = Instant::now();
     suite.operator.start()?;
     for object in &before {
-        restored(&suite, object, Instant::now(), |_| true).await.with_context(|| objects::title(object))?;
+        wait_until_restored(&suite, object, Instant::now(), |_| true)
+            .await
+            .with_context(|| objects::title(object))?;
     }
-    eprintln!("figure: from start to everything repaired: {:?}", started.elapsed());
+    eprintln!("figure: time from start until all objects are repaired: {:?}", started.elapsed());
     suite.install(json!({})).await?;
-    // A restart alone changes nothing.
+    // A restart causes no writes.
     let versions = |suite: &Suite| -> Result<Vec<_>> {
         let managed = suite.managed()?;
         Ok(managed.iter().map(|object| (address(object), object.resource_version())).collect())
     };
-    untouched_cluster_costs_no_write(Arc::clone(&suite)).await?;
+    settled_operator_writes_nothing(Arc::clone(&suite)).await?;
     let settled = versions(&suite)?;
     suite.operator.stop()?;
     suite.operator.start()?;
-    untouched_cluster_costs_no_write(Arc::clone(&suite)).await?;
+    settled_operator_writes_nothing(Arc::clone(&suite)).await?;
     assert_eq!(versions(&suite)?, settled);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Management states, the way from each to the others, and the end of a JobSetOperator.
+//! Management states, transitions between them, and deletion of the JobSetOperator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{DEPLOYMENT, JOBSET_API, MUTATING, PROMPT, SERVICE, Suite, VALIDATING};
 
-pub(crate) async fn unmanaged_touches_nothing(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn unmanaged_operand_is_not_changed(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     suite.specify(json!({"managementState": "Unmanaged"})).await?;
     suite.wait_for_conditions(&["Available=True", "Progressing=False"], PROMPT).await?;
@@ -20,13 +20,13 @@ pub(crate) async fn unmanaged_touches_nothing(suite: Arc<Suite>) -> Result<()> {
     suite.patch(DEPLOYMENT, json!({"spec": {"replicas": 3}})).await?;
     suite.delete(SERVICE).await?;
     holds_for(
-        "an unmanaged operand being left alone",
+        "no write to an unmanaged operand",
         Duration::from_secs(3),
         || async { suite.writes_since(since) },
         Vec::is_empty,
     )
     .await?;
-    // How it is is told all the same.
+    // The status still reports the operand's state.
     suite.wait_for_conditions(&["Available=False"], PATIENCE).await?;
 
     suite.install(json!({"managementState": "Force"})).await?;
@@ -36,7 +36,7 @@ pub(crate) async fn unmanaged_touches_nothing(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({"managementState": "Managed"})).await
 }
 
-pub(crate) async fn removed_takes_everything_and_managed_brings_it_back(suite: Arc<Suite>) -> Result<()> {
+pub(crate) async fn managed_restores_a_removed_operand(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     suite.specify(json!({"managementState": "Unmanaged"})).await?;
     suite.wait_for_conditions(&["Available=True"], PROMPT).await?;
@@ -59,8 +59,14 @@ pub(crate) async fn removed_takes_everything_and_managed_brings_it_back(suite: A
             }
         }
         if state == "Removed" {
-            // Without any JobSet the API goes as well.
-            wait_for("nothing to be left", PATIENCE, || async { suite.managed() }, Vec::is_empty).await?;
+            // Without JobSets, the operator also deletes the CRD.
+            wait_for(
+                "all managed objects to be deleted",
+                PATIENCE,
+                || async { suite.managed() },
+                Vec::is_empty,
+            )
+            .await?;
         }
     }
     suite.install(json!({})).await
@@ -69,7 +75,7 @@ pub(crate) async fn removed_takes_everything_and_managed_brings_it_back(suite: A
 pub(crate) async fn jobsets_outlive_a_deleted_jobset_operator(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     create_jobset(&suite, "survivor").await?;
-    // Removed leaves it, too.
+    // In state Removed, JobSets remain.
     suite.specify(json!({"managementState": "Removed"})).await?;
     suite.wait_for_conditions(&["Available=False", "Progressing=False"], PATIENCE).await?;
     only_the_api_is_left(&suite).await?;
@@ -81,13 +87,18 @@ pub(crate) async fn jobsets_outlive_a_deleted_jobset_operator(suite: Arc<Suite>)
         suite.kubectl.run(&["get", "jobset", "survivor", "--namespace", "default", "--output", "name"])?;
     assert_eq!(jobset.trim(), "jobset.jobset.x-k8s.io/survivor");
     suite.kubectl.run(&["delete", "jobset", "survivor", "--namespace", "default"])?;
-    wait_for("the API to follow the last JobSet", PATIENCE, || async { suite.managed() }, Vec::is_empty)
-        .await?;
+    wait_for(
+        "the CRD to be deleted after the last JobSet",
+        PATIENCE,
+        || async { suite.managed() },
+        Vec::is_empty,
+    )
+    .await?;
     suite.install(json!({})).await
 }
 
-/// Kubernetes' garbage collector needs no operator, whichever goes first.
-pub(crate) async fn operand_goes_while_the_operator_is_away(suite: Arc<Suite>) -> Result<()> {
+/// Kubernetes' garbage collector deletes the operand without the operator.
+pub(crate) async fn operand_is_deleted_while_the_operator_is_down(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     create_jobset(&suite, "kept").await?;
     suite.operator.stop()?;
@@ -95,19 +106,19 @@ pub(crate) async fn operand_goes_while_the_operator_is_away(suite: Arc<Suite>) -
     only_the_api_is_left(&suite).await?;
     suite.operator.start()?;
     holds_for(
-        "the API staying while there is a JobSet",
+        "the CRD being kept while there is a JobSet",
         Duration::from_secs(3),
         || async { Ok(suite.get(JOBSET_API.0, JOBSET_API.1, JOBSET_API.2).await?.is_some()) },
         |exists| *exists,
     )
     .await?;
-    // A new JobSetOperator takes over what an earlier one left.
+    // A new JobSetOperator adopts the CRD.
     suite.install(json!({})).await?;
     suite.kubectl.run(&["delete", "jobset", "kept", "--namespace", "default"])?;
     suite.install(json!({})).await
 }
 
-/// Creates a JobSet although nobody answers the webhooks here: for that moment there are none.
+/// Creates a JobSet. In this suite, no process serves the webhooks, so this deletes their configurations first.
 async fn create_jobset(suite: &Suite, name: &str) -> Result<()> {
     suite.specify(json!({"managementState": "Unmanaged"})).await?;
     suite.wait_for_conditions(&["Progressing=False"], PROMPT).await?;
@@ -115,7 +126,7 @@ async fn create_jobset(suite: &Suite, name: &str) -> Result<()> {
     suite.delete(MUTATING).await?;
     let jobset = objects::suspended_jobset(name)?;
     let created = || async { Ok(objects::create(&suite.client, "default", &jobset, false).await.err()) };
-    wait_for("the webhooks to be forgotten", PATIENCE, created, Option::is_none).await?;
+    wait_for("the API server to stop calling webhooks", PATIENCE, created, Option::is_none).await?;
     suite.install(json!({"managementState": "Managed"})).await
 }
 

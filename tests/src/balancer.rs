@@ -1,4 +1,4 @@
-//! What a Service does in a cluster: one address in front of several servers.
+//! A load balancer: one address for several servers, as a Service provides in a cluster.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use anyhow::Result;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// Forwards each connection to the next server that accepts it, until it is dropped.
+/// Forwards each connection to the next server that accepts it. Dropping the balancer stops it.
 #[derive(Debug)]
 pub struct Balancer {
     address: SocketAddr,
@@ -21,21 +21,21 @@ impl Balancer {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let servers = Arc::<Mutex<Vec<SocketAddr>>>::default();
-        let known = Arc::clone(&servers);
+        let targets = Arc::clone(&servers);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, Arc::clone(&known)));
+                tokio::spawn(forward(client, Arc::clone(&targets)));
             }
         });
         Ok(Self { address, servers, task: task.abort_handle() })
     }
 
-    /// Where it listens.
+    /// Address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on forwards to these.
+    /// Sets the servers for new connections.
     pub fn set(&self, servers: Vec<SocketAddr>) {
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
     }
@@ -48,16 +48,16 @@ impl Drop for Balancer {
 }
 
 async fn forward(mut client: TcpStream, servers: Arc<Mutex<Vec<SocketAddr>>>) {
-    let in_turn = {
+    let candidates = {
         let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
         if !servers.is_empty() {
             servers.rotate_left(1);
         }
         servers.clone()
     };
-    for server in in_turn {
+    for server in candidates {
         if let Ok(mut server) = TcpStream::connect(server).await {
-            // A connection that breaks is the business of its two ends.
+            // The two ends handle a broken connection.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             return;
         }

@@ -1,6 +1,6 @@
-//! Installing the OLM bundle as OLM would, on a cluster without OLM.
+//! Installs the OLM bundle as OLM does, on a cluster without OLM.
 //!
-//! From `bundle/manifests` OLM takes the CRDs and, from the `ClusterServiceVersion`, what belongs to the operator:
+//! OLM applies the CRDs in `bundle/manifests` and creates the operator's objects from the `ClusterServiceVersion`:
 //!
 //! | in the CSV | becomes |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `clusterPermissions[]` | `ServiceAccount`, `ClusterRole` and `ClusterRoleBinding` |
 //! | `install.spec.deployments[]` | Deployments in the install namespace |
 //!
-//! Other objects of the bundle (Services and the like) go into the install namespace as they are. The namespace
-//! is the one that the CSV suggests. [`plan`] decides all that without a cluster.
+//! OLM applies other objects of the bundle, such as Services, in the install namespace, which the CSV suggests.
+//! [`plan`] computes the objects without a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,15 +25,15 @@ use serde_json::{Value, json};
 
 use crate::objects;
 
-/// Who OLM's objects belong to.
+/// Field manager of OLM's objects.
 pub const FIELD_MANAGER: &str = "olm";
 
-/// What a bundle becomes on a cluster.
+/// The objects of an installed bundle.
 #[derive(Debug)]
 pub struct Installation {
     /// Name of the `ClusterServiceVersion`.
     pub name: String,
-    /// The namespace that the operator runs in.
+    /// Namespace of the operator.
     pub namespace: String,
     /// The objects, in the order in which to apply them.
     pub objects: Vec<DynamicObject>,
@@ -75,25 +75,29 @@ struct StrategyDeployment {
     spec: DeploymentSpec,
 }
 
-/// Reads the bundle in this folder and lays out its installation.
+/// Reads the bundle in this folder and computes the objects to apply.
 ///
-/// `image` takes the place of every image that the CSV names: in the containers and in the variables whose
-/// names end with `_IMAGE` (or begin with `RELATED_IMAGE_`), by which the operator learns of its operand's.
+/// `image` replaces every image in the CSV: those of containers, and those in environment variables whose names end
+/// with `_IMAGE` or start with `RELATED_IMAGE_`, which configure the operand's image.
 pub fn plan(bundle: &Path, image: Option<&str>) -> Result<Installation> {
     let manifests = objects::read_folder(&bundle.join("manifests"))?;
     let csv = manifests
         .iter()
         .find(|object| objects::kind(object) == "ClusterServiceVersion")
-        .ok_or_else(|| anyhow!("{} holds no ClusterServiceVersion", bundle.join("manifests").display()))?;
+        .ok_or_else(|| anyhow!("{} contains no ClusterServiceVersion", bundle.join("manifests").display()))?;
     let name = csv.name_any();
-    let namespace =
-        csv.annotations().get("operatorframework.io/suggested-namespace").cloned().ok_or_else(|| {
-            anyhow!("{name} suggests no namespace (annotation operatorframework.io/suggested-namespace)")
-        })?;
+    let namespace = csv
+        .annotations()
+        .get("operatorframework.io/suggested-namespace")
+        .cloned()
+        .ok_or_else(|| anyhow!("{name} has no annotation operatorframework.io/suggested-namespace"))?;
     let strategy: Strategy = Strategy::deserialize(csv.data.pointer("/spec/install").unwrap_or(&Value::Null))
         .with_context(|| format!("spec.install of {name} is not an install strategy"))?;
     if strategy.strategy != "deployment" {
-        bail!("spec.install.strategy of {name} is \"{}\"; OLM knows only \"deployment\"", strategy.strategy);
+        bail!(
+            "spec.install.strategy of {name} is \"{}\", but OLM supports only \"deployment\"",
+            strategy.strategy
+        );
     }
 
     let mut objects = vec![namespace_object(csv, &namespace)?];
@@ -135,7 +139,7 @@ pub fn plan(bundle: &Path, image: Option<&str>) -> Result<Installation> {
     Ok(Installation { name, namespace, objects, deployments })
 }
 
-/// The namespace, with the labels that the CSV's template for it has.
+/// The namespace, from the CSV's template if it has one.
 fn namespace_object(csv: &DynamicObject, namespace: &str) -> Result<DynamicObject> {
     const TEMPLATE: &str = "operatorframework.io/suggested-namespace-template";
     let Some(template) = csv.annotations().get(TEMPLATE) else {
@@ -173,11 +177,11 @@ fn deployment_object(
     image: Option<&str>,
 ) -> Result<DynamicObject> {
     let StrategyDeployment { name, label, mut spec } = deployment;
-    // OLM tells the operator which namespaces its OperatorGroup covers, and the CSV that it was installed by.
+    // OLM sets the namespaces of the OperatorGroup as an annotation, and the name of the CSV as a variable.
     let annotations = spec.template.metadata.get_or_insert_default().annotations.get_or_insert_default();
     annotations.insert("olm.targetNamespaces".into(), namespace.into());
     let pod =
-        spec.template.spec.as_mut().ok_or_else(|| anyhow!("the Deployment {name} of {csv} has no pod"))?;
+        spec.template.spec.as_mut().ok_or_else(|| anyhow!("Deployment {name} of {csv} has no pod spec"))?;
     for container in &mut pod.containers {
         let variables = container.env.get_or_insert_default();
         if let Some(image) = image {
@@ -265,7 +269,7 @@ spec:
     }
 
     #[test]
-    fn the_strategy_becomes_objects_in_an_order_that_can_be_applied() {
+    fn plan_lists_the_objects_in_the_order_in_which_to_apply_them() {
         let plan = planned(None);
         assert_eq!((plan.name.as_str(), plan.namespace.as_str()), ("kettle.v1.2.3", "kitchen"));
         assert_eq!(plan.deployments, ["kettle"]);
@@ -295,7 +299,7 @@ spec:
     }
 
     #[test]
-    fn images_are_replaced_where_they_are_named_and_nowhere_else() {
+    fn only_images_are_replaced() {
         let containers = |plan: &Installation| {
             plan.objects.last().unwrap().data["spec"]["template"]["spec"]["containers"].clone()
         };
@@ -314,10 +318,10 @@ spec:
     }
 
     #[test]
-    fn a_folder_without_csv_is_named() {
+    fn an_error_names_the_folder_without_a_csv() {
         let folder = folder();
         let error = plan(&folder, None).unwrap_err().to_string();
         std::fs::remove_dir_all(folder).unwrap();
-        assert!(error.ends_with("manifests holds no ClusterServiceVersion"), "{error}");
+        assert!(error.ends_with("manifests contains no ClusterServiceVersion"), "{error}");
     }
 }

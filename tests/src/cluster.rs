@@ -15,10 +15,10 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-/// Set to anything, it leaves the cluster of a suite standing after the last test, to look at.
+/// If this environment variable is set, the cluster of a suite keeps running after the last test.
 pub const KEEP: &str = "JOBSET_TEST_KEEP";
 
-/// A cluster that one suite has for itself.
+/// The cluster of one suite.
 #[derive(Clone, Debug)]
 pub struct SuiteCluster {
     suite: &'static str,
@@ -27,28 +27,28 @@ pub struct SuiteCluster {
 }
 
 impl SuiteCluster {
-    /// Starts it.
+    /// Starts the cluster.
     pub fn up(suite: &'static str, node: NodeKind) -> Result<Self> {
         let settings = Settings { node, ..Settings::default() };
         let cluster = Cluster::up(Options { name: name_of(suite), settings, ..Options::default() })?;
         Ok(Self { suite, cluster: Arc::new(cluster), namespaces: Arc::default() })
     }
 
-    /// Takes the suite's cluster down, if there is one, in whatever state it is.
+    /// Takes the suite's cluster down, in any state, if there is one.
     pub fn take_down(suite: &str) -> Result<()> {
         devcluster::cluster::down(&name_of(suite), None, &Progress::quiet()).map(drop)
     }
 
-    /// Says where the suite's cluster is and how to get rid of it.
-    pub fn tell_how_to_use(suite: &str) {
+    /// Prints the kubeconfig of the suite's cluster, and the command that takes the cluster down.
+    pub fn print_instructions(suite: &str) {
         let name = name_of(suite);
         if let Ok(cluster) = Cluster::find(&name, None) {
-            eprintln!("the cluster stands: export KUBECONFIG={}", cluster.kubeconfig().display());
+            eprintln!("the cluster is running: export KUBECONFIG={}", cluster.kubeconfig().display());
             eprintln!("take it down with: cargo run --package devcluster -- down --name {name}");
         }
     }
 
-    /// Copies the logs of the cluster and of our programs to where they outlive it; see [`kept_logs`].
+    /// Copies the logs of the cluster and of the programs under test to [`kept_logs`], because `down` removes them.
     pub fn keep_logs(suite: &str) {
         let Ok(cluster) = Cluster::find(&name_of(suite), None) else { return };
         let (from, to) = (cluster.context().layout.logs(), kept_logs(suite));
@@ -64,16 +64,16 @@ impl SuiteCluster {
             Ok(())
         };
         if let Err(error) = copy() {
-            eprintln!("warning: the logs in {} cannot be kept: {error:#}", from.display());
+            eprintln!("warning: cannot copy the logs in {}: {error:#}", from.display());
         }
     }
 
-    /// Where this cluster's logs are when the suite has ended.
-    pub fn logs_kept_in(&self) -> PathBuf {
+    /// Folder of this cluster's logs after the suite has ended.
+    pub fn kept_logs(&self) -> PathBuf {
         kept_logs(self.suite)
     }
 
-    /// The cluster itself.
+    /// The cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
@@ -83,7 +83,7 @@ impl SuiteCluster {
         &self.cluster.context().layout
     }
 
-    /// kubectl as administrator.
+    /// kubectl as the administrator.
     pub fn kubectl(&self) -> Result<Kubectl> {
         self.cluster.kubectl()
     }
@@ -93,7 +93,7 @@ impl SuiteCluster {
         client_of(&self.cluster).await
     }
 
-    /// A new namespace; tests run side by side and share nothing below cluster scope.
+    /// Creates a namespace. Tests run in parallel, and each uses its own namespace.
     pub async fn namespace(&self, client: &Client) -> Result<String> {
         let name = format!("test-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
         let namespace = Namespace {
@@ -109,17 +109,17 @@ impl SuiteCluster {
 pub async fn client_of(cluster: &Cluster) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Client::try_from(config).context("no client can be made from the cluster's kubeconfig")
+    Client::try_from(config).context("cannot create a client from the cluster's kubeconfig")
 }
 
-/// Differs between copies of the repository, so that their tests can run at the same time.
+/// Name of the cluster. It differs between copies of the repository, so that their tests can run at the same time.
 fn name_of(suite: &str) -> String {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_MANIFEST_DIR").hash(&mut hasher);
     format!("test-{suite}-{:06x}", hasher.finish() & 0x00ff_ffff)
 }
 
-/// `target/test-logs/<suite>`, beside the suites' own output.
+/// `target/test-logs/<suite>`, next to the output of the suite.
 fn kept_logs(suite: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
     // target/debug/deps/<suite>-<hash>

@@ -1,10 +1,10 @@
-//! The JobSet controller as a process of this machine, beside a cluster whose nodes cannot run it.
+//! Runs the JobSet controller as a process on this machine, for a cluster whose nodes cannot run it.
 //!
-//! It gets from `manifests/` what it would get on plain Kubernetes, so that these files are tested with it:
+//! It uses `manifests/` as an installation on Kubernetes does, so that the suites also test these files:
 //!
-//! * CRDs, namespace, service account and RBAC as they are; it calls the API server with a token of that
-//!   account, and so with no right more than the manifests give;
-//! * the webhook configurations, save that they name an address of this machine instead of a Service.
+//! * CRDs, namespace, service account and RBAC are unchanged. The controller authenticates with a token of that service
+//!   account, so it has only the rights of the manifests.
+//! * Webhook configurations have an address of this machine instead of a Service.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ use crate::wait::{PATIENCE, wait_for};
 /// Name of the program, of its log file, and of its Deployment in `manifests/`.
 pub const PROGRAM: &str = "jobset-controller-manager";
 
-/// Who applies what the manifests hold.
+/// Field manager of the objects in the manifests.
 const FIELD_MANAGER: &str = "kubectl";
 
 /// A running controller.
@@ -47,14 +47,14 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Installs `manifests/` on the cluster and starts the controller; returns when its webhooks answer.
+    /// Installs `manifests/` on the cluster, starts the controller, and waits until its webhooks respond.
     ///
-    /// It runs until [`Controller::stop`], or until the cluster is taken down.
+    /// The controller runs until [`Controller::stop`], or until the cluster is taken down.
     pub async fn start(client: &Client, layout: &Layout) -> Result<Self> {
         Self::start_with(client, layout, &[]).await
     }
 
-    /// The same with feature gates other than the default. One that runs already is ended before.
+    /// Like [`Controller::start`], with feature gates. Stops a running controller first.
     pub async fn start_with(
         client: &Client,
         layout: &Layout,
@@ -62,7 +62,7 @@ impl Controller {
     ) -> Result<Self> {
         process::stop(layout, PROGRAM, Duration::from_secs(10))?;
         let manifests = Manifests::read(&objects::repository().join("manifests"))?;
-        for object in &manifests.foundation {
+        for object in &manifests.prerequisites {
             objects::apply(client, object, FIELD_MANAGER).await?;
         }
         let folder = layout.root().join(PROGRAM);
@@ -108,34 +108,34 @@ impl Controller {
         .await?
         .map_err(anyhow::Error::msg)?;
         for object in &manifests.webhooks {
-            objects::apply(client, &pointed_at(object, webhook, &ca)?, FIELD_MANAGER).await?;
+            objects::apply(client, &with_address(object, webhook, &ca)?, FIELD_MANAGER).await?;
         }
-        // The API server learns of changed webhooks a moment later.
-        let plain = objects::one(&jobset_of("{}"))?;
-        let impossible =
+        // The API server observes changed webhook configurations a moment later.
+        let valid = objects::one(&jobset_of("{}"))?;
+        let invalid =
             objects::one(&jobset_of("{successPolicy: {operator: All, targetReplicatedJobs: [ghost]}}"))?;
         let called = wait_for(
             "the API server to call the webhooks",
             PATIENCE,
             || async {
-                let plain = objects::create(client, "default", &plain, true).await;
-                Ok((plain, objects::create(client, "default", &impossible, true).await))
+                let valid = objects::create(client, "default", &valid, true).await;
+                Ok((valid, objects::create(client, "default", &invalid, true).await))
             },
-            |(plain, impossible)| {
+            |(valid, invalid)| {
                 let defaulted = |jobset: &DynamicObject| jobset.data.pointer("/spec/successPolicy").is_some();
-                plain.as_ref().is_ok_and(defaulted) && impossible.as_ref().is_err_and(|it| it.code == 422)
+                valid.as_ref().is_ok_and(defaulted) && invalid.as_ref().is_err_and(|it| it.code == 422)
             },
         )
         .await;
         called.map(|_| controller)
     }
 
-    /// The user as whom it calls the API server, as the audit log names it.
+    /// The controller's user in the audit log.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// Where it serves its metrics.
+    /// Address of its metrics endpoint.
     pub fn metrics(&self) -> SocketAddr {
         self.metrics
     }
@@ -145,12 +145,12 @@ impl Controller {
         self.layout.log(PROGRAM)
     }
 
-    /// An error that quotes the log when the controller has died.
+    /// Returns an error with the end of the log if the controller has died.
     pub fn check(&self) -> Result<()> {
         self.record.check(&self.layout)
     }
 
-    /// Ends it.
+    /// Stops the controller.
     pub fn stop(&self) -> Result<()> {
         process::stop(&self.layout, PROGRAM, Duration::from_secs(10))
     }
@@ -162,10 +162,10 @@ fn jobset_of(spec: &str) -> String {
     )
 }
 
-/// The program of this name that cargo built beside the one that runs.
+/// Path of the program that Cargo built next to the running one.
 pub fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let this = std::env::current_exe().context("cannot find out where this program is")?;
-    // target/debug/name beside target/debug/program or target/debug/deps/test-program.
+    let this = std::env::current_exe().context("cannot find the path of this program")?;
+    // target/debug/name, next to target/debug/program or target/debug/deps/test-program.
     this.ancestors()
         .skip(1)
         .take(2)
@@ -174,9 +174,11 @@ pub fn beside_this_program(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| anyhow!("{name} is not built: run `cargo build --workspace`"))
 }
 
-/// What `manifests/` holds, sorted by what becomes of it here.
+/// The objects in `manifests/`.
 pub(crate) struct Manifests {
-    pub(crate) foundation: Vec<DynamicObject>,
+    /// Objects that the controller needs before it starts.
+    pub(crate) prerequisites: Vec<DynamicObject>,
+    /// The webhook configurations.
     pub(crate) webhooks: Vec<DynamicObject>,
     /// Namespace and name of the controller's service account.
     pub(crate) account: (String, String),
@@ -184,7 +186,7 @@ pub(crate) struct Manifests {
 
 impl Manifests {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let mut foundation = Vec::new();
+        let mut prerequisites = Vec::new();
         let mut webhooks = Vec::new();
         let mut account = None;
         for object in objects::read_folder(folder)? {
@@ -195,7 +197,7 @@ impl Manifests {
                 | "Role"
                 | "RoleBinding"
                 | "ClusterRole"
-                | "ClusterRoleBinding" => foundation.push(object),
+                | "ClusterRoleBinding" => prerequisites.push(object),
                 "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => webhooks.push(object),
                 "Deployment" if object.name_any() == PROGRAM => {
                     let deployment: Deployment = object.try_parse()?;
@@ -206,12 +208,15 @@ impl Manifests {
                 _ => {}
             }
         }
-        // Namespaces before what is in them.
-        foundation.sort_by_key(|object| objects::kind(object) != "Namespace");
+        // Namespaces come first.
+        prerequisites.sort_by_key(|object| objects::kind(object) != "Namespace");
         let account = account.ok_or_else(|| {
-            anyhow!("no Deployment {PROGRAM} with namespace and serviceAccountName in {}", folder.display())
+            anyhow!(
+                "{} contains no Deployment {PROGRAM} with namespace and serviceAccountName",
+                folder.display()
+            )
         })?;
-        Ok(Self { foundation, webhooks, account })
+        Ok(Self { prerequisites, webhooks, account })
     }
 
     pub(crate) async fn token(&self, client: &Client) -> Result<String> {
@@ -220,7 +225,7 @@ impl Manifests {
     }
 }
 
-/// A token of this service account, which outlives the suite.
+/// Requests a token of this service account, valid for longer than the suite runs.
 pub(crate) async fn token_of(client: &Client, namespace: &str, name: &str) -> Result<String> {
     let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
@@ -228,10 +233,10 @@ pub(crate) async fn token_of(client: &Client, namespace: &str, name: &str) -> Re
         .create_token_request(name, &PostParams::default(), &request)
         .await
         .with_context(|| format!("cannot get a token for service account {namespace}/{name}"))?;
-    answer.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server gave an empty token"))
+    answer.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server returned no token"))
 }
 
-/// The defaults, save for the addresses of its servers; metrics are off.
+/// The default configuration with these addresses, and without metrics.
 pub(crate) fn configuration_at(webhook: SocketAddr, probes: SocketAddr) -> Configuration {
     let mut configuration = Configuration {
         api_version: configuration::API_VERSION.into(),
@@ -245,7 +250,7 @@ pub(crate) fn configuration_at(webhook: SocketAddr, probes: SocketAddr) -> Confi
     configuration
 }
 
-/// Writes `tls.crt` and `tls.key` for 127.0.0.1; returns the authority's certificate as PEM.
+/// Writes `tls.crt` and `tls.key` for 127.0.0.1. Returns the CA certificate as PEM.
 pub fn write_certificates(folder: &Path) -> Result<String> {
     let mut authority = CertificateParams::new([])?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -258,21 +263,21 @@ pub fn write_certificates(folder: &Path) -> Result<String> {
     Ok(authority.pem())
 }
 
-/// The administrator's kubeconfig with this token in the place of its credentials.
+/// The administrator's kubeconfig with this token instead of its credentials.
 pub(crate) fn kubeconfig_with_token(administrator: &Path, token: &str) -> Result<String> {
     let text = std::fs::read_to_string(administrator)
         .with_context(|| format!("cannot read {}", administrator.display()))?;
     let mut kubeconfig: Value = serde_yaml::from_str(&text)?;
     let users = kubeconfig.get_mut("users").and_then(Value::as_array_mut);
     let Some([user]) = users.map(Vec::as_mut_slice) else {
-        bail!("{} does not name one user", administrator.display())
+        bail!("{} must contain exactly one user", administrator.display())
     };
     *user = json!({ "name": user.get("name"), "user": { "token": token } });
     Ok(serde_yaml::to_string(&kubeconfig)?)
 }
 
-/// A webhook configuration with every webhook at this address in the place of a Service.
-fn pointed_at(object: &DynamicObject, address: SocketAddr, ca: &str) -> Result<DynamicObject> {
+/// A webhook configuration with this address instead of a Service.
+fn with_address(object: &DynamicObject, address: SocketAddr, ca: &str) -> Result<DynamicObject> {
     let redirect = |client: &mut WebhookClientConfig| {
         let path = client.service.take().and_then(|service| service.path).unwrap_or_default();
         client.url = Some(format!("https://{address}{path}"));
@@ -287,7 +292,7 @@ fn pointed_at(object: &DynamicObject, address: SocketAddr, ca: &str) -> Result<D
         configuration.webhooks.iter_mut().flatten().for_each(|webhook| redirect(&mut webhook.client_config));
         serde_json::to_value(configuration)?
     };
-    // Nobody shall inject another authority.
+    // Without its annotations, cert-manager does not inject another CA.
     if let Some(metadata) = redirected.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("annotations");
     }
@@ -299,20 +304,20 @@ pub(crate) async fn readiness(address: SocketAddr) -> Result<(), String> {
     probe(address, "/readyz").await
 }
 
-/// Probes this path; what was answered when it was not 200.
+/// Probes this path. An error is the status line or the reason why there is none.
 pub(crate) async fn probe(address: SocketAddr, path: &str) -> Result<(), String> {
-    let ask = async {
+    let request = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer.lines().next().unwrap_or_default().to_owned())
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        Ok::<_, std::io::Error>(response.lines().next().unwrap_or_default().to_owned())
     };
-    let line = ask.await.map_err(|error| error.to_string())?;
+    let line = request.await.map_err(|error| error.to_string())?;
     if line.contains(" 200 ") { Ok(()) } else { Err(line) }
 }
 
-/// An address of this machine that nobody listens on.
+/// A free address on this machine.
 pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?)

@@ -1,17 +1,18 @@
-//! What the suites under `api/`, `integration/`, `failover/`, `operator/` and `e2e/` stand on, and `install-bundle`, which the demo uses too.
+//! Support for the suites `api`, `integration`, `failover`, `operator` and `e2e`, and the programs `install-bundle` and
+//! `start-controller`, which the demo uses.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`suite`] | runs a suite's tests against one cluster and takes that cluster down, whatever happens |
-//! | [`cluster`] | the cluster of a suite: bringing it up, talking to it, keeping its logs |
-//! | [`controller`] | the JobSet controller as a process of this machine, with the rights and webhooks of `manifests/` |
-//! | [`replicas`] | several of them, with a leader, behind one address |
-//! | [`balancer`] | that address |
-//! | [`operator`] | the JobSet operator as a process of this machine, with the rights of `deploy/` |
-//! | [`faulty_proxy`] | stands before an API server, and makes faults on purpose |
-//! | [`bundle`] | installs the OLM bundle as OLM would |
+//! | [`suite`] | runs the tests of a suite on one cluster, and always takes that cluster down |
+//! | [`cluster`] | starts the cluster of a suite, connects to it and keeps its logs |
+//! | [`controller`] | runs the JobSet controller as a process, with the RBAC and webhooks of `manifests/` |
+//! | [`replicas`] | runs several controllers with leader election, behind one address |
+//! | [`balancer`] | distributes connections to the controllers |
+//! | [`operator`] | runs the JobSet operator as a process, with the RBAC of `deploy/` |
+//! | [`faulty_proxy`] | a proxy for an API server that injects faults |
+//! | [`bundle`] | installs the OLM bundle as OLM does |
 //! | [`objects`] | reads, applies and deletes Kubernetes objects of any kind |
-//! | [`wait`] | waits for a condition, with a deadline and the last thing seen |
+//! | [`wait`] | waits for a condition, with a timeout and the last observation |
 
 pub mod balancer;
 pub mod bundle;

@@ -1,4 +1,4 @@
-//! Kubernetes objects of any kind: from files, into the API server, and out of it.
+//! Reads Kubernetes objects of any kind from files, and gets, applies, creates and deletes them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use kube::discovery::{self, Scope};
 use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 
-/// The repository's root.
+/// Root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Every object in this text of one or more YAML documents; empty documents are passed over.
+/// Parses the objects in a YAML stream. Ignores empty documents.
 pub fn parse(text: &str) -> Result<Vec<DynamicObject>> {
     serde_yaml::Deserializer::from_str(text)
         .map(|document| Ok(Option::<DynamicObject>::deserialize(document)?))
@@ -22,13 +22,13 @@ pub fn parse(text: &str) -> Result<Vec<DynamicObject>> {
         .collect()
 }
 
-/// Every object in this file.
+/// Reads the objects in a file.
 pub fn read(file: &Path) -> Result<Vec<DynamicObject>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    parse(&text).with_context(|| format!("{} does not hold Kubernetes objects", file.display()))
+    parse(&text).with_context(|| format!("{} does not contain Kubernetes objects", file.display()))
 }
 
-/// Every object in the YAML files of this folder and its subfolders, kustomizations aside, ordered by path.
+/// Reads the objects in the YAML files of a folder and its subfolders, sorted by path, without kustomizations.
 pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
     let mut paths = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read folder {}", folder.display()))?
@@ -48,16 +48,16 @@ pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
     Ok(objects)
 }
 
-/// The one object in this text.
+/// Parses YAML that contains exactly one object.
 pub fn one(text: &str) -> Result<DynamicObject> {
     let mut objects = parse(text)?;
     match (objects.pop(), objects.is_empty()) {
         (Some(object), true) => Ok(object),
-        _ => bail!("not one object: {text}"),
+        _ => bail!("not exactly one object: {text}"),
     }
 }
 
-/// A JobSet that runs nothing.
+/// A suspended JobSet.
 pub fn suspended_jobset(name: &str) -> Result<DynamicObject> {
     one(&format!(
         "
@@ -73,12 +73,12 @@ spec:
     ))
 }
 
-/// Kind of an object; empty when it has none.
+/// Kind of an object; empty if it has none.
 pub fn kind(object: &DynamicObject) -> &str {
     object.types.as_ref().map_or("", |types| &types.kind)
 }
 
-/// Kind, namespace and name, for messages.
+/// Kind, namespace and name of an object, for messages.
 pub fn title(object: &DynamicObject) -> String {
     match object.namespace() {
         Some(namespace) => format!("{} {namespace}/{}", kind(object), object.name_any()),
@@ -86,7 +86,7 @@ pub fn title(object: &DynamicObject) -> String {
     }
 }
 
-/// Where objects like this one are read and written.
+/// The API of objects of this kind and namespace.
 pub async fn api_of(client: &Client, object: &DynamicObject) -> Result<Api<DynamicObject>> {
     let types =
         object.types.as_ref().ok_or_else(|| anyhow!("{} has no apiVersion and kind", object.name_any()))?;
@@ -101,7 +101,7 @@ pub async fn api_of(client: &Client, object: &DynamicObject) -> Result<Api<Dynam
     })
 }
 
-/// Applies an object server-side, in the name of this field manager.
+/// Applies an object with server-side apply and this field manager.
 pub async fn apply(client: &Client, object: &DynamicObject, manager: &str) -> Result<DynamicObject> {
     let params = PatchParams::apply(manager).force();
     let api = api_of(client, object).await?;
@@ -110,7 +110,7 @@ pub async fn apply(client: &Client, object: &DynamicObject, manager: &str) -> Re
         .with_context(|| format!("cannot apply {}", title(object)))
 }
 
-/// Creates an object in this namespace (where its kind has namespaces); the API server's refusal is the error.
+/// Creates an object, in this namespace if its kind is namespaced. The error is the API server's response.
 pub async fn create(
     client: &Client,
     namespace: &str,
@@ -129,10 +129,10 @@ pub async fn create(
     api.create(&params, &object).await.map_err(Refusal::from)
 }
 
-/// What the API server said no with.
+/// An error response of the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// HTTP status; 0 when the request never got an answer.
+    /// HTTP status code; 0 if there was no response.
     pub code: u16,
     /// The message that a user sees.
     pub message: String,
@@ -155,7 +155,7 @@ impl From<kube::Error> for Refusal {
     }
 }
 
-/// Deletes an object; one that is gone already, or whose kind is, counts as deleted.
+/// Deletes an object. Succeeds if the object or its kind does not exist.
 pub async fn delete(client: &Client, object: &DynamicObject) -> Result<()> {
     let Ok(api) = api_of(client, object).await else { return Ok(()) };
     match api.delete(&object.name_any(), &DeleteParams::background()).await {
@@ -170,20 +170,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_told_apart_and_empty_ones_passed_over() {
+    fn parse_ignores_empty_documents() {
         let objects = parse("---\n# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: b}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: c}\n").unwrap();
         assert_eq!(objects.iter().map(title).collect::<Vec<_>>(), ["Secret b/a", "Namespace c"]);
     }
 
     #[test]
-    fn a_folder_is_read_in_the_order_of_its_paths() {
+    fn read_folder_returns_every_example() {
         let objects = read_folder(&repository().join("docs/examples")).unwrap();
         assert!(objects.iter().all(|object| kind(object) == "JobSet") && objects.len() >= 2);
     }
 
     #[test]
-    fn a_file_that_holds_something_else_is_named() {
+    fn an_error_names_the_file_without_objects() {
         let error = read(&repository().join("Cargo.toml")).unwrap_err();
-        assert!(format!("{error:#}").contains("Cargo.toml does not hold Kubernetes objects"), "{error:#}");
+        assert!(format!("{error:#}").contains("Cargo.toml does not contain Kubernetes objects"), "{error:#}");
     }
 }

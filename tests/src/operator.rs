@@ -1,7 +1,7 @@
-//! The JobSet operator as a process of this machine, beside a cluster whose nodes cannot run it.
+//! Runs the JobSet operator as a process on this machine, for a cluster whose nodes cannot run it.
 //!
-//! It gets what `deploy/` gives it, save the Deployment: it calls the API server with a token of its service
-//! account, and so with no right more than the manifests give.
+//! It uses `deploy/` without the Deployment. The operator authenticates with a token of its service account, so it has
+//! only the rights of the manifests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::objects;
 
 /// Name of the program, of its log file, and of its service account.
 pub const PROGRAM: &str = "jobset-operator";
-/// Where `deploy/` puts it.
+/// Namespace of the operator in `deploy/`.
 pub const NAMESPACE: &str = "openshift-jobset-operator";
-/// Image that the operator is told to deploy.
+/// Image of the operand.
 pub const OPERAND_IMAGE: &str = "registry.example/jobset:operand";
 
-/// An operator, installed; it may run or not.
+/// An installed operator. It need not run.
 #[derive(Clone, Debug)]
 pub struct Operator {
     layout: Layout,
@@ -29,7 +29,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Installs `deploy/` without the Deployment, and starts nothing yet.
+    /// Installs `deploy/` without the Deployment. Does not start the operator.
     pub async fn install(client: &Client, layout: &Layout) -> Result<Self> {
         for object in objects::read_folder(&objects::repository().join("deploy"))? {
             if !["Deployment", "JobSetOperator"].contains(&objects::kind(&object)) {
@@ -44,7 +44,7 @@ impl Operator {
         Ok(Self { layout: layout.clone(), kubeconfig })
     }
 
-    /// Starts the program.
+    /// Starts the operator.
     pub fn start(&self) -> Result<()> {
         Daemon::new(PROGRAM, beside_this_program(PROGRAM)?)
             .args(["operator", "--listen", "0", "--metrics-bind-address", "0"].map(str::to_owned))
@@ -55,24 +55,24 @@ impl Operator {
         Ok(())
     }
 
-    /// Ends the program as a rollout would: it is asked to.
+    /// Stops the operator with SIGTERM, as a rollout does.
     pub fn stop(&self) -> Result<()> {
         process::stop(&self.layout, PROGRAM, Duration::from_secs(20))
     }
 
-    /// Whether it runs.
+    /// Whether the operator runs.
     pub fn runs(&self) -> bool {
         Record::find(&self.layout, PROGRAM).is_some_and(|record| record.is_alive())
     }
 
-    /// The user as whom it calls the API server, as the audit log names it.
+    /// The operator's user in the audit log.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{NAMESPACE}:{PROGRAM}")
     }
 
-    /// Resident memory, in KiB.
+    /// Resident memory of the operator in KiB.
     pub fn resident_memory(&self) -> Result<u64> {
-        let record = Record::find(&self.layout, PROGRAM).context("the operator does not run")?;
+        let record = Record::find(&self.layout, PROGRAM).context("the operator is not running")?;
         let status = std::fs::read_to_string(format!("/proc/{}/status", record.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)

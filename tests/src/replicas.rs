@@ -1,7 +1,7 @@
-//! Several JobSet controllers beside one cluster, as a Deployment would run them: they elect a leader, make their
-//! certificates themselves, and stand behind one address.
+//! Runs several JobSet controllers for one cluster, as a Deployment does. They elect a leader, issue their
+//! certificates, and serve behind one address.
 //!
-//! Everything is as in `manifests/`. Only the webhooks' Service leads to this machine, where no pods run.
+//! The installation is that of `manifests/`, except for the webhooks' Service, which refers to this machine.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,19 +29,19 @@ use crate::controller::{
 use crate::objects;
 use crate::wait::{PATIENCE, wait_for};
 
-/// Namespace of the controller, its Lease and its Secret.
+/// Namespace of the controllers, their Lease and their Secret.
 pub const NAMESPACE: &str = "jobset-system";
-/// The Lease.
+/// Name of the Lease.
 pub const LEASE: &str = "6d4f6a47.jobset.x-k8s.io";
-/// The Secret of the certificates.
+/// Name of the Secret with the certificates.
 pub const SECRET: &str = "jobset-webhook-server-cert";
-/// The webhook configurations.
+/// Kinds and names of the webhook configurations.
 pub const WEBHOOKS: [(&str, &str); 2] = [
     ("MutatingWebhookConfiguration", "jobset-mutating-webhook-configuration"),
     ("ValidatingWebhookConfiguration", "jobset-validating-webhook-configuration"),
 ];
 
-/// `manifests/` on a cluster, without a controller yet.
+/// `manifests/` on a cluster, without controllers.
 pub struct Installation {
     client: Client,
     layout: Layout,
@@ -50,25 +50,25 @@ pub struct Installation {
     started: AtomicU32,
 }
 
-/// How a replica is started.
+/// Options of a replica.
 #[derive(Clone, Debug, Default)]
 pub struct How {
     /// It takes part in no election. A controller that loses its lease ends, and on a machine that is overloaded it
     /// does; a test of something else than elections is better off without.
     pub without_election: bool,
-    /// Another address of the API server, and the CA of its certificate as PEM.
+    /// Another address for the API server, and the CA of its certificate as PEM.
     pub api_server: Option<(SocketAddr, String)>,
 }
 
-/// A controller.
+/// A controller process.
 pub struct Replica {
-    /// Differs between all that were ever started.
+    /// Unique name.
     pub name: String,
     /// Its log file.
     pub log: PathBuf,
-    /// The id of its token, by which the audit log tells its requests from those of others.
+    /// Credential ID of its token, which identifies its requests in the audit log.
     pub credential: String,
-    /// Where its webhooks listen.
+    /// Address of its webhooks.
     pub webhook: SocketAddr,
     probes: SocketAddr,
     child: Child,
@@ -76,14 +76,14 @@ pub struct Replica {
 }
 
 impl Installation {
-    /// Installs it; controllers that ran on this cluster are gone.
+    /// Installs `manifests/`. No controller may run on the cluster.
     pub async fn new(client: &Client, layout: &Layout) -> Result<Self> {
         let manifests = Manifests::read(&objects::repository().join("manifests"))?;
         let balancer = Balancer::start().await?;
-        for object in &manifests.foundation {
+        for object in &manifests.prerequisites {
             objects::apply(client, object, "kubectl").await?;
         }
-        // The API server asks DNS for the name, and takes the port of the webhook configuration.
+        // The API server resolves the external name, and uses the port of the webhook configuration.
         let service: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": { "name": "jobset-webhook-service", "namespace": NAMESPACE },
@@ -101,16 +101,16 @@ impl Installation {
         Ok(installation)
     }
 
-    /// Applies the webhook configurations, as an administrator does at every upgrade.
+    /// Applies the webhook configurations, as an administrator does in every upgrade.
     pub async fn apply_webhooks(&self) -> Result<()> {
         for (kind, _) in WEBHOOKS {
-            let object = self.webhooks(kind).with_context(|| format!("manifests/ hold no {kind}"))?;
+            let object = self.webhooks(kind).with_context(|| format!("manifests/ contains no {kind}"))?;
             objects::apply(&self.client, &object, "kubectl").await?;
         }
         Ok(())
     }
 
-    /// The webhook configuration of this kind, whose Service has the port of the balancer.
+    /// The webhook configuration of this kind, with the port of the balancer.
     pub fn webhooks(&self, kind: &str) -> Option<DynamicObject> {
         let mut object = self.manifests.webhooks.iter().find(|object| objects::kind(object) == kind)?.clone();
         for webhook in object.data.get_mut("webhooks")?.as_array_mut()? {
@@ -120,7 +120,7 @@ impl Installation {
         Some(object)
     }
 
-    /// The user as whom controllers call the API server.
+    /// The controllers' user in the audit log.
     pub fn user(&self) -> String {
         let (namespace, account) = &self.manifests.account;
         format!("system:serviceaccount:{namespace}:{account}")
@@ -141,12 +141,13 @@ impl Installation {
         settings.leader_election.leader_elect = Some(!how.without_election);
         settings.leader_election.resource_namespace = NAMESPACE.into();
         write(&folder.join("config.yaml"), &serde_yaml::to_string(&settings)?)?;
-        // A token of its own tells it from the others in the audit log.
+        // Its own token identifies its requests in the audit log.
         let token = self.manifests.token(&self.client).await?;
         let mut kubeconfig = kubeconfig_with_token(&self.layout.kubeconfig(), &token)?;
         if let Some((address, ca)) = &how.api_server {
             let mut value: Value = serde_yaml::from_str(&kubeconfig)?;
-            let cluster = value.pointer_mut("/clusters/0/cluster").context("a kubeconfig has a cluster")?;
+            let cluster =
+                value.pointer_mut("/clusters/0/cluster").context("the kubeconfig has no cluster")?;
             let ca = k8s_openapi::ByteString(ca.as_bytes().to_vec());
             *cluster = json!({ "server": format!("https://{address}"), "certificate-authority-data": ca });
             kubeconfig = serde_yaml::to_string(&value)?;
@@ -184,14 +185,14 @@ impl Installation {
             .with_context(|| format!("cannot start {PROGRAM}"))
     }
 
-    /// Starts one and waits until it is ready.
+    /// Starts a controller and waits until it is ready.
     pub async fn start_ready(&self) -> Result<Replica> {
         let mut replica = self.start(&How::default()).await?;
         replica.ready().await?;
         Ok(replica)
     }
 
-    /// Sends the API server's admission requests to these from now on.
+    /// Sends the API server's admission requests to these replicas.
     pub fn balance<'a>(&self, replicas: impl IntoIterator<Item = &'a Replica>) {
         let servers: Vec<SocketAddr> = replicas.into_iter().map(|replica| replica.webhook).collect();
         self.balancer.set(servers);
@@ -202,7 +203,7 @@ impl Replica {
     /// Waits until it is ready.
     pub async fn ready(&mut self) -> Result<()> {
         let probes = self.probes;
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Err(anyhow!(
@@ -211,11 +212,11 @@ impl Replica {
                     self.log.display()
                 ));
             }
-            let answer = readiness(probes).await;
-            if answer.is_ok() {
+            let result = readiness(probes).await;
+            if result.is_ok() {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < PATIENCE, "{} is not ready: {answer:?}", self.name);
+            ensure!(started.elapsed() < PATIENCE, "{} is not ready: {result:?}", self.name);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -240,40 +241,40 @@ impl Replica {
         kill(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub async fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
         Ok(ended.map_err(|_| anyhow!("{} still runs after {limit:?}", self.name))??)
     }
 
-    /// What it logged.
+    /// Its log.
     pub fn log_text(&self) -> Result<String> {
         std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// Waits until it has logged this.
+    /// Waits until its log contains this text.
     pub async fn logs(&self, text: &str) -> Result<()> {
         let what = format!("{} to log {text:?}", self.name);
-        let look = || async { Ok(self.log_text()?.contains(text)) };
-        wait_for(&what, PATIENCE, look, |found| *found).await.map(drop)
+        let read = || async { Ok(self.log_text()?.contains(text)) };
+        wait_for(&what, PATIENCE, read, |found| *found).await.map(drop)
     }
 
-    /// What it calls itself in the Lease.
+    /// Its identity in the Lease.
     pub fn identity(&self) -> Result<String> {
         let log = self.log_text()?;
-        let (_, rest) = log.rsplit_once("identity=").context("no identity in the log yet")?;
+        let (_, rest) = log.rsplit_once("identity=").context("the log contains no identity yet")?;
         Ok(rest.split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned())
     }
 }
 
 fn pid_of(child: &Child) -> Result<Pid> {
-    Ok(Pid::from_raw(i32::try_from(child.id().context("a new process has a pid")?)?))
+    Ok(Pid::from_raw(i32::try_from(child.id().context("the process has ended already")?)?))
 }
 
-/// The credential id that the API server logs for a service account's token.
+/// The credential ID of a service account token in the audit log.
 fn credential_of(token: &str) -> Result<String> {
-    let claims = token.split('.').nth(1).context("a token has three parts")?;
+    let claims = token.split('.').nth(1).context("the token has no claims")?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
-    let id = claims.get("jti").and_then(Value::as_str).context("a token has an id")?;
+    let id = claims.get("jti").and_then(Value::as_str).context("the token has no jti")?;
     Ok(format!("JTI={id}"))
 }

@@ -1,15 +1,15 @@
-//! Running a suite: one cluster, all its tests, and the end of the cluster, whatever happens.
+//! Runs a suite: starts its cluster, runs its tests, and always takes the cluster down.
 //!
-//! A suite is a test program with a main of its own, because something has to run after the last test:
+//! A suite is a test program with its own main function, which takes the cluster down after the last test:
 //!
 //! ```text
-//! up -> prepare -> tests, several at a time -> keep the logs -> down
+//! up -> prepare -> tests, several in parallel -> keep the logs -> down
 //! ```
 //!
-//! A suite may have several parts, one after the other on the same cluster: each is prepared anew.
+//! A suite may have several parts, which run one after the other on the same cluster. Each has its own preparation.
 //!
-//! A panic in a test fails that test alone. Ctrl-C and SIGTERM take the cluster down as well; what a killed run
-//! left behind is taken down at the next start.
+//! A panic in a test fails only that test. Ctrl-C and SIGTERM also take the cluster down. The next run removes the
+//! cluster of a killed run.
 
 use std::future::Future;
 use std::io::Write as _;
@@ -26,15 +26,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{KEEP, SuiteCluster};
 
-/// One test: a name to filter by, and a function that is given what the suite prepared.
+/// A test: a name for filters, and a function that receives the prepared value.
 pub struct Test<Prepared> {
-    /// The function's path below the suite.
+    /// Path of the function in the suite.
     pub name: &'static str,
-    /// Runs it.
+    /// Runs the test.
     pub run: fn(Arc<Prepared>) -> BoxFuture<'static, Result<()>>,
 }
 
-/// The tests of a suite from the paths of their functions, `async fn(Arc<Prepared>) -> Result<()>`.
+/// Lists tests by the paths of their functions, which are `async fn(Arc<Prepared>) -> Result<()>`.
 #[macro_export]
 macro_rules! tests {
     ($($test:path),+ $(,)?) => {
@@ -45,33 +45,34 @@ macro_rules! tests {
     };
 }
 
-/// Tests that share what is prepared for them.
+/// Tests that share a prepared value.
 pub struct Part<Prepared> {
-    at_once: usize,
+    parallel: usize,
     prepare: Box<dyn FnOnce(SuiteCluster) -> LocalBoxFuture<'static, Result<Prepared>>>,
     tests: Vec<Test<Prepared>>,
 }
 
 impl<Prepared> Part<Prepared> {
-    /// `at_once` of these tests run side by side, unless the program's arguments say otherwise; with 1, they run in
-    /// the order of the list. `prepare` makes what they share. It is not called when none of them is chosen.
+    /// `parallel` is the number of tests that run in parallel, unless an argument of the program overrides it; with 1,
+    /// tests run in the order of the list. `prepare` returns the shared value. It is not called if filters exclude all
+    /// tests.
     pub fn new<Preparing>(
-        at_once: usize,
+        parallel: usize,
         prepare: impl FnOnce(SuiteCluster) -> Preparing + 'static,
         tests: Vec<Test<Prepared>>,
     ) -> Self
     where
         Preparing: Future<Output = Result<Prepared>> + 'static,
     {
-        Self { at_once, prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests }
+        Self { parallel, prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests }
     }
 }
 
-/// Runs a suite of one part: `at_once`, `prepare` and `tests` are those of [`Part::new`].
+/// Runs a suite with one part; see [`Part::new`].
 pub fn run<Prepared, Preparing>(
     name: &'static str,
     node: NodeKind,
-    at_once: usize,
+    parallel: usize,
     prepare: impl FnOnce(SuiteCluster) -> Preparing + 'static,
     tests: Vec<Test<Prepared>>,
 ) -> ExitCode
@@ -79,23 +80,23 @@ where
     Prepared: Send + Sync + 'static,
     Preparing: Future<Output = Result<Prepared>> + 'static,
 {
-    run_parts(name, node, vec![Part::new(at_once, prepare, tests)])
+    run_parts(name, node, vec![Part::new(parallel, prepare, tests)])
 }
 
-/// Runs the suite `name` on a cluster with these nodes, as the program's arguments say.
+/// Runs a suite on a cluster with these nodes, with the program's arguments.
 pub fn run_parts<Prepared: Send + Sync + 'static>(
     name: &'static str,
     node: NodeKind,
     mut parts: Vec<Part<Prepared>>,
 ) -> ExitCode {
     let arguments = Arguments::from_args();
-    let chosen = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
-    if arguments.list || !parts.iter().flat_map(|part| &part.tests).any(chosen) {
+    let is_selected = |test: &Test<Prepared>| !arguments.is_filtered_out(&Trial::test(test.name, || Ok(())));
+    if arguments.list || !parts.iter().flat_map(|part| &part.tests).any(is_selected) {
         let tests = parts.iter().flat_map(|part| &part.tests);
         let trials = tests.map(|test| Trial::test(test.name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    parts.retain(|part| part.tests.iter().any(chosen));
+    parts.retain(|part| part.tests.iter().any(is_selected));
     match with_cluster(name, node, |runtime, cluster| {
         let mut all_passed = true;
         for part in parts {
@@ -117,17 +118,17 @@ fn run_part<Prepared: Send + Sync + 'static>(
     arguments: &Arguments,
     part: Part<Prepared>,
 ) -> Result<Conclusion> {
-    let logs = cluster.logs_kept_in();
+    let logs = cluster.kept_logs();
     let mut arguments = arguments.clone();
-    arguments.test_threads.get_or_insert(part.at_once);
+    arguments.test_threads.get_or_insert(part.parallel);
     let preparing = (part.prepare)(cluster.clone());
-    let prepared = Arc::new(runtime.block_on(preparing).context("the suite cannot be prepared")?);
+    let prepared = Arc::new(runtime.block_on(preparing).context("cannot prepare the suite")?);
     let trials = part.tests.into_iter().map(|test| {
         let (runtime, prepared, logs) = (Arc::clone(runtime), Arc::clone(&prepared), logs.clone());
         Trial::test(test.name, move || {
             runtime.block_on((test.run)(prepared)).map_err(|error| {
                 Failed::from(format!(
-                    "{error:#}\nlogs of the cluster and of our programs: {}",
+                    "{error:#}\nlogs of the cluster and of the programs under test: {}",
                     logs.display()
                 ))
             })
@@ -136,29 +137,29 @@ fn run_part<Prepared: Send + Sync + 'static>(
     Ok(libtest_mimic::run(&arguments, trials.collect()))
 }
 
-/// Brings the suite's cluster up, does `work` with it, and takes it down.
+/// Starts the suite's cluster, runs `work` with it, and takes it down.
 fn with_cluster<T>(
     name: &'static str,
     node: NodeKind,
     work: impl FnOnce(&Arc<Runtime>, SuiteCluster) -> Result<T>,
 ) -> Result<T> {
-    let runtime = Arc::new(Runtime::new().context("cannot start the test program's threads")?);
+    let runtime = Arc::new(Runtime::new().context("cannot start the async runtime")?);
     take_down_on_signal(&runtime, name)?;
-    SuiteCluster::take_down(name).context("what an earlier run left cannot be cleaned up")?;
+    SuiteCluster::take_down(name).context("cannot take down the cluster of an earlier run")?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let cluster = SuiteCluster::up(name, node).context("the suite's cluster does not start")?;
+        let cluster = SuiteCluster::up(name, node).context("cannot start the suite's cluster")?;
         work(&runtime, cluster)
     }));
     SuiteCluster::keep_logs(name);
     let down = if std::env::var_os(KEEP).is_some() {
-        SuiteCluster::tell_how_to_use(name);
+        SuiteCluster::print_instructions(name);
         Ok(())
     } else {
-        SuiteCluster::take_down(name).context("the suite's cluster cannot be taken down")
+        SuiteCluster::take_down(name).context("cannot take down the suite's cluster")
     };
     match outcome {
         Ok(Ok(value)) => down.map(|()| value),
-        // The first fault is the one to tell.
+        // The first error is the relevant one.
         Ok(Err(error)) => Err(error),
         Err(panic) => std::panic::resume_unwind(panic),
     }
@@ -173,7 +174,7 @@ fn take_down_on_signal(runtime: &Runtime, name: &'static str) -> Result<()> {
             _ = interrupt.recv() => 130,
             _ = terminate.recv() => 143,
         };
-        // Not eprintln, which panics when nobody reads any more.
+        // Not eprintln, which panics if standard error is closed.
         drop(writeln!(std::io::stderr(), "interrupted: taking the cluster down"));
         if let Err(error) = tokio::task::spawn_blocking(move || SuiteCluster::take_down(name))
             .await

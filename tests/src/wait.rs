@@ -1,4 +1,4 @@
-//! Waiting for a condition, with a deadline and a report of what was seen last.
+//! Waits for a condition, with a timeout and the last observation in the error.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -6,57 +6,57 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long to wait for what has no limit of its own. It is no measure of speed: a machine may be slow, and after the
-/// API server was away the cluster's own controllers come back only after a minute.
+/// Default timeout. It is long, because a machine may be slow, and because Kubernetes' controllers need a minute to
+/// recover after an outage of the API server.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Asks `look` again and again until what it returns satisfies `condition`, and returns that.
+/// Calls `observe` until its result satisfies `condition`, and returns that result.
 ///
-/// An error of `look` ends the wait. When `limit` has passed, the error tells what was seen last; `what`
-/// completes the sentence "gave up waiting for ...".
-pub async fn wait_for<T, Look, Looking>(
+/// An error of `observe` ends the wait. The error of a timeout contains the last observation. `what` completes the
+/// sentence "timed out waiting for ...".
+pub async fn wait_for<T, Observe, Observation>(
     what: &str,
-    limit: Duration,
-    mut look: Look,
+    timeout: Duration,
+    mut observe: Observe,
     condition: impl Fn(&T) -> bool,
 ) -> Result<T>
 where
     T: Debug,
-    Look: FnMut() -> Looking,
-    Looking: Future<Output = Result<T>>,
+    Observe: FnMut() -> Observation,
+    Observation: Future<Output = Result<T>>,
 {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + timeout;
     loop {
-        let seen = look().await?;
-        if condition(&seen) {
-            return Ok(seen);
+        let observed = observe().await?;
+        if condition(&observed) {
+            return Ok(observed);
         }
         if Instant::now() >= deadline {
-            bail!("gave up waiting for {what} after {}s; last seen: {seen:#?}", limit.as_secs());
+            bail!("timed out waiting for {what} after {}s; last observed: {observed:#?}", timeout.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Looks at something `look` returns for as long as `span`, and fails as soon as `condition` does not hold.
+/// Calls `observe` for as long as `span`, and returns an error as soon as `condition` does not hold.
 ///
-/// For what must *not* happen: the span is the test's patience, not a guess at how long something takes.
-pub async fn holds_for<T, Look, Looking>(
+/// Use it for events that must *not* happen.
+pub async fn holds_for<T, Observe, Observation>(
     what: &str,
     span: Duration,
-    mut look: Look,
+    mut observe: Observe,
     condition: impl Fn(&T) -> bool,
 ) -> Result<()>
 where
     T: Debug,
-    Look: FnMut() -> Looking,
-    Looking: Future<Output = Result<T>>,
+    Observe: FnMut() -> Observation,
+    Observation: Future<Output = Result<T>>,
 {
     let end = Instant::now() + span;
     while Instant::now() < end {
-        let seen = look().await?;
-        if !condition(&seen) {
-            bail!("{what} did not hold; seen: {seen:#?}");
+        let observed = observe().await?;
+        if !condition(&observed) {
+            bail!("{what} did not hold; observed: {observed:#?}");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn returns_the_first_sight_that_satisfies() {
+    async fn wait_for_returns_the_first_satisfying_observation() {
         let mut calls = 0;
         let seen = wait_for(
             "a third call",
@@ -84,26 +84,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tells_what_was_seen_last() {
-        let error = wait_for("dawn", Duration::ZERO, || async { Ok("stars") }, |seen| *seen == "sun")
-            .await
-            .unwrap_err();
-        assert_eq!(error.to_string(), "gave up waiting for dawn after 0s; last seen: \"stars\"");
+    async fn a_timeout_reports_the_last_observation() {
+        let error =
+            wait_for("the pod", Duration::ZERO, || async { Ok("Pending") }, |seen| *seen == "Running")
+                .await
+                .unwrap_err();
+        assert_eq!(error.to_string(), "timed out waiting for the pod after 0s; last observed: \"Pending\"");
     }
 
     #[tokio::test]
     async fn an_error_ends_the_wait() {
-        let error = wait_for("dawn", Duration::from_mins(1), || async { bail!("fog") }, |(): &()| true)
-            .await
-            .unwrap_err();
-        assert_eq!(error.to_string(), "fog");
+        let error =
+            wait_for("the pod", Duration::from_mins(1), || async { bail!("not found") }, |(): &()| true)
+                .await
+                .unwrap_err();
+        assert_eq!(error.to_string(), "not found");
     }
 
     #[tokio::test]
-    async fn a_broken_condition_is_reported_with_what_broke_it() {
-        let error = holds_for("silence", Duration::from_mins(1), || async { Ok(1) }, |noise| *noise == 0)
+    async fn holds_for_reports_the_observation_that_violates_the_condition() {
+        let error = holds_for("no write", Duration::from_mins(1), || async { Ok(1) }, |writes| *writes == 0)
             .await
             .unwrap_err();
-        assert_eq!(error.to_string(), "silence did not hold; seen: 1");
+        assert_eq!(error.to_string(), "no write did not hold; observed: 1");
     }
 }

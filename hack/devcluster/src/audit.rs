@@ -1,4 +1,4 @@
-//! The API server's audit log as something a test can ask: who asked for what, how often, with what answer.
+//! Queries of the API server's audit log: the user, the request and the response code of every request.
 //!
 //! ```no_run
 //! # let audit = devcluster::AuditLog::new("/tmp/audit".into());
@@ -7,7 +7,7 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A request is counted when it was answered (stage `ResponseComplete`); a watch is answered when it ends.
+//! A query sees a request when its response is complete (stage `ResponseComplete`): a watch when it ends.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// Verbs that change something.
+/// Verbs of writes.
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
 /// One line of the log.
@@ -28,32 +28,32 @@ pub struct Entry {
     /// Unique for each request.
     #[serde(rename = "auditID")]
     pub audit_id: String,
-    /// `ResponseComplete`; of a watch also `ResponseStarted`; `Panic`.
+    /// `ResponseComplete`, `Panic`, and for a watch also `ResponseStarted`.
     pub stage: String,
     /// Path and query.
     #[serde(rename = "requestURI")]
     pub request_uri: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
-    /// Who asked.
+    /// User of the request.
     pub user: User,
-    /// What the client calls itself.
+    /// User agent of the client.
     #[serde(default)]
     pub user_agent: String,
-    /// What was asked for; requests such as `/readyz` have none.
+    /// Object of the request; requests such as `/readyz` have none.
     pub object_ref: Option<ObjectRef>,
-    /// How it was answered.
+    /// Status of the response.
     pub response_status: Option<ResponseStatus>,
-    /// What parts of the API server noted, such as `authorization.k8s.io/decision`.
+    /// Audit annotations, such as `authorization.k8s.io/decision`.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// When the request came.
+    /// When the API server received the request.
     pub request_received_timestamp: Timestamp,
-    /// When this stage was reached.
+    /// When the request reached this stage.
     pub stage_timestamp: Timestamp,
 }
 
-/// Who asked.
+/// User of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct User {
@@ -61,11 +61,11 @@ pub struct User {
     pub username: String,
     /// Such as `system:masters`.
     pub groups: Vec<String>,
-    /// Such as `authentication.kubernetes.io/credential-id`, which tells one token from another.
+    /// Such as `authentication.kubernetes.io/credential-id`, the ID of the token.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What was asked for. Fields that the request left open are empty.
+/// Object of a request. Fields that the request does not set are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectRef {
@@ -75,13 +75,13 @@ pub struct ObjectRef {
     pub resource: String,
     /// Such as `status`.
     pub subresource: String,
-    /// Empty for cluster-wide requests.
+    /// Empty for cluster-scoped requests.
     pub namespace: String,
     /// Empty for lists and watches.
     pub name: String,
 }
 
-/// How a request was answered.
+/// Status of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ResponseStatus {
@@ -92,17 +92,17 @@ pub struct ResponseStatus {
 }
 
 impl Entry {
-    /// HTTP status code of the answer; 0: there was none.
+    /// HTTP status code of the response; 0: there was no response.
     pub fn code(&self) -> u16 {
         self.response_status.as_ref().map_or(0, |status| status.code)
     }
 
-    /// Whether the user had no right to ask.
+    /// Whether RBAC denied the request.
     pub fn is_forbidden(&self) -> bool {
         self.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
     }
 
-    /// Whether the request was to change something.
+    /// Whether the request is a write.
     pub fn is_write(&self) -> bool {
         WRITES.contains(&self.verb.as_str())
     }
@@ -115,18 +115,18 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// The log in this folder: `audit.log`, and the files that the API server rotated it into.
+    /// The log in this folder: `audit.log` and its rotated files.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// A question that every answered request matches, to be narrowed down.
+    /// A query that matches every completed request.
     pub fn query(&self) -> Query<'_> {
         Query { log: self, filters: Vec::new(), stage: "ResponseComplete" }
     }
 
-    /// Calls `each` with every entry, oldest first.
-    pub fn for_each(&self, mut each: impl FnMut(Entry)) -> Result<()> {
+    /// Calls `visit` with every entry, oldest first.
+    pub fn for_each(&self, mut visit: impl FnMut(Entry)) -> Result<()> {
         for file in self.files()? {
             let mut reader =
                 BufReader::new(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
@@ -135,19 +135,19 @@ impl AuditLog {
                 line.clear();
                 let read =
                     reader.read_line(&mut line).with_context(|| format!("cannot read {}", file.display()))?;
-                // The API server may be in the middle of its last line.
+                // The API server may not have finished the last line.
                 if read == 0 || !line.ends_with('\n') {
                     break;
                 }
                 let entry = serde_json::from_str(&line)
-                    .with_context(|| format!("{} line {number} is no audit event", file.display()))?;
-                each(entry);
+                    .with_context(|| format!("{} line {number} is not an audit event", file.display()))?;
+                visit(entry);
             }
         }
         Ok(())
     }
 
-    /// Oldest first: rotated files carry the time of their rotation in their names.
+    /// The log files, oldest first: the names of rotated files contain the time of rotation.
     fn files(&self) -> Result<Vec<PathBuf>> {
         let mut rotated: Vec<_> = fs::read_dir(&self.folder)
             .with_context(|| format!("cannot read folder {}", self.folder.display()))?
@@ -167,7 +167,7 @@ fn is_log(path: &Path) -> bool {
 
 type Filter = Box<dyn Fn(&Entry) -> bool>;
 
-/// A question to the audit log. Every call narrows it; the last one answers it.
+/// A query of the audit log. Each filter narrows it; `count` and `entries` run it.
 pub struct Query<'a> {
     log: &'a AuditLog,
     filters: Vec<Filter>,
@@ -182,7 +182,7 @@ impl Query<'_> {
         self.filter(move |entry| entry.user.username == name)
     }
 
-    /// Only requests of clients whose user agent begins so, such as `jobset-controller-manager/`.
+    /// Only requests of clients whose user agent has this prefix, such as `jobset-controller-manager/`.
     #[must_use]
     pub fn user_agent(self, prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
@@ -196,14 +196,14 @@ impl Query<'_> {
         self.filter(move |entry| entry.verb == verb)
     }
 
-    /// Only requests that were to change something.
+    /// Only writes.
     #[must_use]
     pub fn writes(self) -> Self {
         self.filter(Entry::is_write)
     }
 
-    /// Only requests for this resource, such as `jobs`, or with a slash for this subresource, such as
-    /// `jobsets/status`. Without a slash, requests for its subresources do not match.
+    /// Only requests for this resource, such as `jobs`, or subresource, such as `jobsets/status`. `jobs` does not match
+    /// requests for subresources of Jobs.
     #[must_use]
     pub fn resource(self, resource: &str) -> Self {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -225,26 +225,26 @@ impl Query<'_> {
         self.object(move |object| object.name == name)
     }
 
-    /// Only requests that were answered with this HTTP status code.
+    /// Only requests whose response has this HTTP status code.
     #[must_use]
     pub fn code(self, code: u16) -> Self {
         self.filter(move |entry| entry.code() == code)
     }
 
-    /// Only requests that came at this time or after it.
+    /// Only requests that the API server received at this time or later.
     #[must_use]
     pub fn since(self, time: Timestamp) -> Self {
         self.filter(move |entry| entry.request_received_timestamp >= time)
     }
 
-    /// Counts watches by their beginning, so that those under way are seen; leaves every other request out.
+    /// Only watches, from the moment they start, so that open watches match.
     #[must_use]
     pub fn watches(mut self) -> Self {
         self.stage = "ResponseStarted";
         self.filter(|entry| entry.verb == "watch")
     }
 
-    /// Only requests that this function accepts.
+    /// Only requests for which this function returns true.
     #[must_use]
     pub fn filter(mut self, accepts: impl Fn(&Entry) -> bool + 'static) -> Self {
         self.filters.push(Box::new(accepts));
@@ -259,14 +259,14 @@ impl Query<'_> {
         entry.stage == self.stage && self.filters.iter().all(|accepts| accepts(entry))
     }
 
-    /// How many requests match.
+    /// Counts the requests that match.
     pub fn count(&self) -> Result<usize> {
         let mut count = 0;
         self.log.for_each(|entry| count += usize::from(self.matches(&entry)))?;
         Ok(count)
     }
 
-    /// The requests that match, oldest first.
+    /// Returns the requests that match, oldest first.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         self.log.for_each(|entry| {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn every_filter_narrows() {
+    fn filters_narrow_a_query() {
         let (_folder, log) = log(&[
             line(1, "ResponseComplete", "create", "ann", "jobs", "one", 201),
             line(2, "ResponseComplete", "patch", "ann", "jobs/status", "one", 409),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_object_or_answer_is_read() {
+    fn an_entry_needs_neither_object_nor_response() {
         let text = r#"{"auditID":"a","stage":"ResponseComplete","requestURI":"/readyz","verb":"get","user":{"username":"u"},"requestReceivedTimestamp":"2026-01-02T03:04:05.000000Z","stageTimestamp":"2026-01-02T03:04:05.000001Z","annotations":{"authorization.k8s.io/decision":"forbid"}}"#;
         let (_folder, log) = log(&[format!("{text}\n")]);
         let entries = log.query().entries().unwrap();
@@ -330,9 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn rotated_files_are_read_first_and_a_line_under_way_not_at_all() {
-        let whole = line(2, "ResponseComplete", "get", "ann", "pods", "new", 200);
-        let (folder, log) = log(&[whole.clone(), whole[..40].to_owned()]);
+    fn rotated_files_come_first_and_an_unfinished_line_is_ignored() {
+        let complete = line(2, "ResponseComplete", "get", "ann", "pods", "new", 200);
+        let (folder, log) = log(&[complete.clone(), complete[..40].to_owned()]);
         let old = line(1, "ResponseComplete", "get", "ann", "pods", "old", 200);
         fs::write(folder.path().join("audit-2026-01-02T03-04-05.000.log"), old).unwrap();
         let names: Vec<_> =
@@ -341,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_is_named() {
+    fn an_error_names_the_invalid_line() {
         let (_folder, log) = log(&["{\"kind\"\n".to_owned()]);
         let message = format!("{:#}", log.query().count().unwrap_err());
-        assert!(message.contains("audit.log line 1 is no audit event"), "{message}");
+        assert!(message.contains("audit.log line 1 is not an audit event"), "{message}");
     }
 }

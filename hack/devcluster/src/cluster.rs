@@ -1,4 +1,4 @@
-//! A cluster's life: up, and down again from whatever state it is found in.
+//! Starts and removes clusters. Removal works from every state that a cluster can be in.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,7 +10,7 @@ use crate::audit::AuditLog;
 use crate::binaries;
 use crate::context::Context;
 use crate::folder::{
-    Found, check_name, folder_digest, found, layout_of, lock, machine_wide_name, remove_folder,
+    FolderContents, check_name, folder_digest, inspect, layout_of, lock, machine_wide_name, remove_folder,
 };
 use crate::kubectl::Kubectl;
 use crate::options::{NodeKind, Options, Settings};
@@ -22,10 +22,10 @@ use crate::{addons, control_plane, kwok, node};
 
 pub use crate::folder::names;
 
-/// A port that was free when it was chosen may be taken when it is used.
+/// Another process can take a port after devcluster chose it and before a daemon listens on it.
 const PORT_ATTEMPTS: usize = 5;
 
-/// A standing cluster.
+/// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
     context: Context,
@@ -33,11 +33,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes the cluster stand: starts it, or finds that it stands already. What is left of one that crashed, or
-    /// was killed while it started, is cleared away first.
+    /// Starts the cluster unless it runs already. Removes the remains of a cluster that crashed or did not finish
+    /// starting first.
     ///
-    /// Fails when a cluster of this name stands with other nodes or limits, and when a daemon does not start;
-    /// then everything is stopped again and the folder stays, with the logs, until [`down`].
+    /// Returns an error if a cluster of this name runs with other nodes or limits, or if a daemon does not start. In
+    /// the second case, it stops all daemons and keeps the folder with the logs until [`down`].
     pub fn up(options: Options) -> Result<Self> {
         let progress = if options.quiet { Progress::quiet() } else { Progress::new() };
         check_name(&options.name)?;
@@ -46,23 +46,22 @@ impl Cluster {
         }
         let layout = layout_of(&options.name, options.dir.as_deref())?;
         let _lock = lock(&layout, &progress)?;
-        match found(&layout)? {
-            Found::Nothing => {}
-            Found::Unreadable(reason) => {
-                progress.note(format!("Clearing away what is left of cluster {}: {reason}", options.name));
-                take_unknown_down(&layout)?;
+        match inspect(&layout)? {
+            FolderContents::Absent => {}
+            FolderContents::Unreadable(reason) => {
+                progress.note(format!("Removing the remains of cluster {}: {reason}", options.name));
+                take_down_unreadable(&layout)?;
             }
-            Found::State(state) => match unhealthy(&layout, &state, &progress)? {
+            FolderContents::Cluster(state) => match find_problem(&layout, &state, &progress)? {
                 None => {
                     if let Some(difference) = difference(&state, &options) {
                         bail!("{difference}");
                     }
-                    progress.note(format!("Cluster {} stands already, and is healthy", state.name));
-                    return Self::standing(layout, *state, progress);
+                    progress.note(format!("Cluster {} runs already and is healthy", state.name));
+                    return Self::open(layout, *state, progress);
                 }
                 Some(reason) => {
-                    progress
-                        .note(format!("Cluster {} is not whole ({reason}): starting it anew", state.name));
+                    progress.note(format!("Cluster {} is not healthy ({reason}): restarting it", state.name));
                     take_down(&layout, &state)?;
                 }
             },
@@ -70,22 +69,22 @@ impl Cluster {
         start(&layout, options, &progress).map(|context| Self { context, remove_on_drop: false })
     }
 
-    /// The cluster in this folder, which must be standing; see [`Cluster::up`] for `name` and `dir`.
+    /// Opens a running cluster by its name or its folder.
     pub fn find(name: &str, dir: Option<&Path>) -> Result<Self> {
         check_name(name)?;
         let layout = layout_of(name, dir)?;
-        match found(&layout)? {
-            Found::State(state) if state.phase == Phase::Running => {
-                Self::standing(layout, *state, Progress::new())
+        match inspect(&layout)? {
+            FolderContents::Cluster(state) if state.phase == Phase::Running => {
+                Self::open(layout, *state, Progress::new())
             }
-            Found::Nothing => {
+            FolderContents::Absent => {
                 bail!("there is no cluster {name}: start it with `devcluster up --name {name}`")
             }
             _ => bail!("cluster {name} did not finish starting: run `devcluster up --name {name}` again"),
         }
     }
 
-    fn standing(layout: Layout, state: State, progress: Progress) -> Result<Self> {
+    fn open(layout: Layout, state: State, progress: Progress) -> Result<Self> {
         let pki = Pki::load_or_create(&layout.pki())?;
         let State { name, settings, network, .. } = state;
         Ok(Self {
@@ -94,7 +93,7 @@ impl Cluster {
         })
     }
 
-    /// Takes the cluster down when this value is dropped, also when a test panics.
+    /// Removes the cluster when this value is dropped, also when a test panics.
     #[must_use]
     pub fn down_on_drop(mut self) -> Self {
         self.remove_on_drop = true;
@@ -111,17 +110,17 @@ impl Cluster {
         self.context.kubectl()
     }
 
-    /// What the API server was asked.
+    /// The API server's audit log.
     pub fn audit(&self) -> AuditLog {
         AuditLog::new(self.context.layout.audit())
     }
 
-    /// Everything about the cluster.
+    /// The cluster's context.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Takes the cluster down; see [`down`].
+    /// Removes the cluster; see [`down`].
     pub fn down(mut self) -> Result<()> {
         self.remove_on_drop = false;
         self.remove()
@@ -142,61 +141,61 @@ impl Drop for Cluster {
         }
         if let Err(error) = self.remove() {
             let Context { name, progress, .. } = &self.context;
-            progress.note(format!("Cluster {name} could not be taken down: {error:#}"));
+            progress.note(format!("Cannot take cluster {name} down: {error:#}"));
         }
     }
 }
 
-/// Takes a cluster down, whatever state it is in: its processes, mounts, namespace, interface and folder are gone
-/// when this returns. False: there was none.
+/// Removes a cluster in any state: its processes, mounts, namespace, interface and folder. Returns false if there is
+/// no such cluster.
 pub fn down(name: &str, dir: Option<&Path>, progress: &Progress) -> Result<bool> {
     check_name(name)?;
     let layout = layout_of(name, dir)?;
     let _lock = lock(&layout, progress)?;
-    let found = found(&layout)?;
-    let name = match &found {
-        Found::Nothing => return Ok(false),
-        Found::State(state) => &state.name,
-        Found::Unreadable(_) => name,
+    let contents = inspect(&layout)?;
+    let name = match &contents {
+        FolderContents::Absent => return Ok(false),
+        FolderContents::Cluster(state) => &state.name,
+        FolderContents::Unreadable(_) => name,
     };
     let step = progress.step(format!("Taking cluster {name} down"));
-    match &found {
-        Found::State(state) => take_down(&layout, state)?,
-        Found::Nothing | Found::Unreadable(_) => take_unknown_down(&layout)?,
+    match &contents {
+        FolderContents::Cluster(state) => take_down(&layout, state)?,
+        FolderContents::Absent | FolderContents::Unreadable(_) => take_down_unreadable(&layout)?,
     }
     step.done();
     Ok(true)
 }
 
-/// What is known about a cluster, and whether it is well.
+/// State and health of a cluster.
 #[derive(Debug)]
 pub struct Status {
     /// Its folder.
     pub layout: Layout,
-    /// What was written down about it.
+    /// Its recorded state.
     pub state: State,
-    /// Its daemons, by name.
+    /// Its daemons, sorted by name.
     pub daemons: Vec<Record>,
-    /// Why it is not healthy; none: it is.
-    pub trouble: Option<String>,
+    /// Why it is not healthy; `None`: it is healthy.
+    pub problem: Option<String>,
 }
 
-/// Looks at a cluster; `None` when there is none.
+/// Returns the status of a cluster, or `None` if there is no such cluster.
 pub fn status(name: &str, dir: Option<&Path>) -> Result<Option<Status>> {
     check_name(name)?;
     let layout = layout_of(name, dir)?;
-    let state = match found(&layout)? {
-        Found::Nothing => return Ok(None),
-        Found::Unreadable(reason) => bail!("{reason}"),
-        Found::State(state) => *state,
+    let state = match inspect(&layout)? {
+        FolderContents::Absent => return Ok(None),
+        FolderContents::Unreadable(reason) => bail!("{reason}"),
+        FolderContents::Cluster(state) => *state,
     };
     let mut daemons = Record::all(&layout);
     daemons.sort_by(|one, other| one.name.cmp(&other.name));
-    let trouble = unhealthy(&layout, &state, &Progress::quiet())?;
-    Ok(Some(Status { layout, state, daemons, trouble }))
+    let problem = find_problem(&layout, &state, &Progress::quiet())?;
+    Ok(Some(Status { layout, state, daemons, problem }))
 }
 
-/// How a standing cluster differs from what was asked for, in one sentence.
+/// An error message if the running cluster differs from the options.
 fn difference(state: &State, options: &Options) -> Option<String> {
     let Settings { node, addons, limits, .. } = &options.settings;
     let what = if state.name != options.name {
@@ -212,25 +211,25 @@ fn difference(state: &State, options: &Options) -> Option<String> {
     };
     let name = &state.name;
     Some(format!(
-        "cluster {name} stands already, {what}: take it down with `devcluster down` first, or give the other one another --name"
+        "cluster {name} runs already, {what}: take it down with `devcluster down` first, or use another --name"
     ))
 }
 
-/// Why the cluster is not whole; none: it is.
-fn unhealthy(layout: &Layout, state: &State, progress: &Progress) -> Result<Option<String>> {
+/// Checks the health of a cluster. Returns the first problem.
+fn find_problem(layout: &Layout, state: &State, progress: &Progress) -> Result<Option<String>> {
     if state.phase != Phase::Running {
-        return Ok(Some("its start was broken off".into()));
+        return Ok(Some("it did not finish starting".into()));
     }
     let records = Record::all(layout);
     let missing =
         control_plane::DAEMONS.iter().find(|name| !records.iter().any(|record| record.name == **name));
     if let Some(name) = missing {
-        return Ok(Some(format!("{name} was never started")));
+        return Ok(Some(format!("{name} did not start")));
     }
     if let Some(record) = records.iter().find(|record| !record.is_alive()) {
-        return Ok(Some(format!("{} does not run", record.name)));
+        return Ok(Some(format!("{} is not running", record.name)));
     }
-    let context = Cluster::standing(layout.clone(), state.clone(), progress.clone())?.context.clone();
+    let context = Cluster::open(layout.clone(), state.clone(), progress.clone())?.context.clone();
     Ok(context
         .kubectl()?
         .run(&["get", "--raw", "/readyz", "--request-timeout=10s"])
@@ -238,7 +237,7 @@ fn unhealthy(layout: &Layout, state: &State, progress: &Progress) -> Result<Opti
         .map(|error| format!("{error:#}")))
 }
 
-/// The programs that a cluster with these settings consists of.
+/// The programs of a cluster with these settings.
 fn programs(settings: &Settings) -> Vec<&'static str> {
     let mut programs: Vec<&str> = control_plane::DAEMONS.to_vec();
     programs.push("kubectl");
@@ -253,13 +252,13 @@ fn programs(settings: &Settings) -> Vec<&'static str> {
     programs
 }
 
-/// Builds the programs that a cluster with these settings consists of, as far as they are missing.
+/// Builds the missing programs of a cluster with these settings.
 pub fn build(settings: &Settings, progress: &Progress) -> Result<()> {
     binaries::ensure_programs(&programs(settings), &settings.binaries, progress)
 }
 
 fn start(layout: &Layout, options: Options, progress: &Progress) -> Result<Context> {
-    // What takes minutes, and may fail, comes before there is anything to clear away.
+    // The build takes minutes and can fail: it comes before there is anything to clean up.
     build(&options.settings, progress)?;
     let mut state = State {
         phase: Phase::Starting,
@@ -281,7 +280,7 @@ fn start(layout: &Layout, options: Options, progress: &Progress) -> Result<Conte
     layout.create()?;
     let outcome = start_daemons(layout, &mut state, progress);
     if outcome.is_err() {
-        // The error is what the user needs; a second one, of tidying up, would hide it.
+        // The user needs the first error. An error of the cleanup would hide it.
         drop(stop_everything(layout, state.network.netns.as_deref()));
     }
     let context = outcome?;
@@ -319,8 +318,8 @@ fn start_daemons(layout: &Layout, state: &mut State, progress: &Progress) -> Res
                 start_nodes(&context)?;
                 return Ok(context);
             }
-            Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => {
-                progress.note("A port was taken meanwhile: trying others");
+            Err(error) if attempt < PORT_ATTEMPTS && is_port_in_use(&error) => {
+                progress.note("Another process took a port: trying other ports");
                 process::kill_all(layout)?;
                 for folder in [layout.etcd(), layout.logs(), layout.pids()] {
                     fs::remove_dir_all(&folder)
@@ -331,7 +330,7 @@ fn start_daemons(layout: &Layout, state: &mut State, progress: &Progress) -> Res
             Err(error) => return Err(error),
         }
     }
-    bail!("no free ports were found on 127.0.0.1")
+    bail!("no free ports on 127.0.0.1 after {PORT_ATTEMPTS} attempts")
 }
 
 fn start_nodes(context: &Context) -> Result<()> {
@@ -345,23 +344,24 @@ fn start_nodes(context: &Context) -> Result<()> {
     }
 }
 
-/// Ports of 127.0.0.1 that are free at this moment, and differ from each other.
+/// Chooses distinct free ports of 127.0.0.1.
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut ports = [0; N];
-    let mut held = Vec::new();
+    // Open listeners keep the ports distinct.
+    let mut listeners = Vec::new();
     for port in &mut ports {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of 127.0.0.1 is free")?;
         *port = listener.local_addr()?.port();
-        held.push(listener);
+        listeners.push(listener);
     }
     Ok(ports)
 }
 
-fn is_port_taken(error: &anyhow::Error) -> bool {
+fn is_port_in_use(error: &anyhow::Error) -> bool {
     format!("{error:#}").contains("address already in use")
 }
 
-/// Ends processes and takes mounts, namespace and interface away; leaves the folder.
+/// Stops the processes and removes mounts, namespace and interface, but not the folder.
 fn stop_everything(layout: &Layout, netns: Option<&str>) -> Result<()> {
     if let Some(netns) = netns {
         node::stop(netns, layout.root())?;
@@ -374,8 +374,9 @@ fn take_down(layout: &Layout, state: &State) -> Result<()> {
     remove_folder(layout)
 }
 
-/// Takes down a cluster whose state cannot be read: it may have had a real node, under whatever name.
-fn take_unknown_down(layout: &Layout) -> Result<()> {
+/// Takes down a cluster whose state is unreadable. It may have a real node. The namespace of that node is found by the
+/// digest in its name.
+fn take_down_unreadable(layout: &Layout) -> Result<()> {
     let suffix = format!("-{}", folder_digest(layout));
     let netns = fs::read_dir(process::NETNS_FOLDER)
         .into_iter()
@@ -392,7 +393,7 @@ mod tests {
     use crate::options::Limits;
 
     #[test]
-    fn a_second_up_with_other_settings_is_refused() {
+    fn a_second_up_with_other_settings_is_an_error() {
         let mut options = Options::default();
         let mut state = State {
             name: "dev".into(),
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn free_ports_differ() {
+    fn free_ports_are_distinct() {
         let [one, other, third] = free_ports().unwrap();
         assert!(one != other && other != third && third != one && one != 0);
     }

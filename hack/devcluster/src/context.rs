@@ -1,4 +1,4 @@
-//! What every part of `up` and `down` is given.
+//! The context that every step of `up` and `down` receives.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,36 +13,35 @@ use crate::process::Daemon;
 use crate::progress::Progress;
 use crate::state::{Layout, Network};
 
-/// One cluster at work: its folder, what it shall be, and the means to make it so.
+/// A cluster that is being started, used or removed.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Name of the cluster.
     pub name: String,
     /// Its folder.
     pub layout: Layout,
-    /// What it was asked to be.
+    /// Its settings.
     pub settings: Settings,
-    /// Where it is.
+    /// Its addresses and ports.
     pub network: Network,
     /// Its certificates.
     pub pki: Pki,
-    /// Where steps are reported.
+    /// Reports the steps.
     pub progress: Progress,
 }
 
 impl Context {
-    /// The network namespace of control plane and node, when there is a real node.
+    /// The network namespace of the control plane and the node, if the node is real.
     pub fn netns(&self) -> Option<&str> {
         self.network.netns.as_deref()
     }
 
-    /// Address of API server and node.
+    /// Address of the API server and the node.
     pub fn node_address(&self) -> Ipv4Addr {
         self.network.node_address
     }
 
-    /// The program of this name, such as `kubelet`: the one that was given, or else the one that devcluster
-    /// builds.
+    /// Path of a program such as `kubelet`: the one from the settings, otherwise the one that devcluster builds.
     pub fn binary(&self, name: &str) -> Result<PathBuf> {
         binaries::find(name, &self.settings.binaries, &self.progress)
     }
@@ -56,7 +55,7 @@ impl Context {
         ))
     }
 
-    /// A daemon that runs in the cluster's network namespace, if it has one.
+    /// A daemon in the cluster's network namespace, or in the host's if the cluster has none.
     pub fn daemon(&self, name: &str, program: impl Into<PathBuf>) -> Daemon {
         Daemon::new(name, program).netns(self.netns())
     }

@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler: what each is told, and starting them.
+//! Configures and starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -8,17 +8,16 @@ use anyhow::{Context as _, Result};
 
 use crate::context::Context;
 use crate::process::Record;
-use crate::state::{Network, write_whole};
-use crate::wait::{self, Seen};
+use crate::state::{Network, write_atomically};
+use crate::wait::{self, ProbeResult};
 
 /// The daemons of every control plane.
 pub(crate) const DAEMONS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-/// A test starts many control planes, and a busy machine is slow.
+/// Long, because tests start several control planes on a busy machine.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
-/// One line of the audit log for each request, without its body, when it was answered; of a watch, also when
-/// it began.
+/// One line for each request when its response is complete, without bodies. A watch also has a line when it starts.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -27,8 +26,8 @@ rules:
 - level: Metadata
 ";
 
-/// Writes certificates, kubeconfigs and configuration, and starts the four; returns when the API server is
-/// ready and namespace `default` has its service account, so that pods can be created.
+/// Writes certificates, kubeconfigs and configuration, and starts the daemons. Returns when the API server is ready and
+/// namespace `default` has its service account, which pods need.
 pub(crate) fn start(context: &Context) -> Result<()> {
     let etcd = context.binary("etcd")?;
     let api_server = context.binary("kube-apiserver")?;
@@ -44,8 +43,8 @@ pub(crate) fn start(context: &Context) -> Result<()> {
     wait::until("the API server to be ready", START_LIMIT, || {
         check(context, &running)?;
         Ok(match kubectl.run(&["get", "--raw", "/readyz"]) {
-            Ok(_) => Seen::Ready(()),
-            Err(error) => Seen::NotYet(format!(
+            Ok(_) => ProbeResult::Ready(()),
+            Err(error) => ProbeResult::Pending(format!(
                 "{error:#}; its log is {}",
                 context.layout.log("kube-apiserver").display()
             )),
@@ -65,8 +64,8 @@ pub(crate) fn start(context: &Context) -> Result<()> {
                 "configmap/kube-root-ca.crt",
                 "--namespace=default",
             ]) {
-                Ok(_) => Seen::Ready(()),
-                Err(error) => Seen::NotYet(format!("{error:#}")),
+                Ok(_) => ProbeResult::Ready(()),
+                Err(error) => ProbeResult::Pending(format!("{error:#}")),
             },
         )
     })?;
@@ -103,12 +102,12 @@ fn write_files(context: &Context) -> Result<()> {
         ("kube-scheduler", "system:kube-scheduler"),
     ] {
         let kubeconfig = pki.client_kubeconfig(daemon, user, None, &url, &context.name)?;
-        write_whole(Path::new(&kubeconfig_of(context, daemon)), kubeconfig.as_bytes())?;
+        write_atomically(Path::new(&kubeconfig_of(context, daemon)), kubeconfig.as_bytes())?;
     }
     let admin =
         pki.client_kubeconfig("admin", "kubernetes-admin", Some("system:masters"), &url, &context.name)?;
-    write_whole(&layout.kubeconfig(), admin.as_bytes())?;
-    write_whole(&layout.config().join("audit-policy.yaml"), AUDIT_POLICY.as_bytes())?;
+    write_atomically(&layout.kubeconfig(), admin.as_bytes())?;
+    write_atomically(&layout.config().join("audit-policy.yaml"), AUDIT_POLICY.as_bytes())?;
     let scheduler = serde_json::json!({
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
@@ -121,7 +120,7 @@ fn write_files(context: &Context) -> Result<()> {
     });
     let scheduler =
         serde_yaml::to_string(&scheduler).context("cannot render the scheduler's configuration")?;
-    write_whole(&layout.config().join("kube-scheduler.yaml"), scheduler.as_bytes())
+    write_atomically(&layout.config().join("kube-scheduler.yaml"), scheduler.as_bytes())
 }
 
 fn etcd_args(context: &Context) -> Vec<String> {
@@ -135,7 +134,7 @@ fn etcd_args(context: &Context) -> Vec<String> {
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster={}={peer}", context.name),
-        // The data is of no worth after a crash of the machine.
+        // The data need not survive a crash of the machine.
         "--unsafe-no-fsync".into(),
         "--quota-backend-bytes=8589934592".into(),
         "--log-level=warn".into(),
@@ -152,14 +151,14 @@ fn api_server_args(context: &Context) -> Vec<String> {
         format!("--secure-port={}", network.api_server_port),
         format!("--service-cluster-ip-range={}", Network::SERVICE_CIDR),
         "--allow-privileged=true".into(),
-        // Who one is.
+        // Authentication.
         format!("--tls-cert-file={}", pki("kube-apiserver.crt")),
         format!("--tls-private-key-file={}", pki("kube-apiserver.key")),
         format!("--client-ca-file={}", pki("ca.crt")),
         format!("--service-account-issuer=https://kubernetes.default.svc.{}", Network::CLUSTER_DOMAIN),
         format!("--service-account-key-file={}", pki("service-account.pub")),
         format!("--service-account-signing-key-file={}", pki("service-account.key")),
-        // What one may do.
+        // Authorization.
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
         // Calls to the kubelet: logs, exec, port-forward.
@@ -175,7 +174,7 @@ fn api_server_args(context: &Context) -> Vec<String> {
         "--requestheader-username-headers=X-Remote-User".into(),
         "--requestheader-group-headers=X-Remote-Group".into(),
         "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
-        // The audit log, bounded: some 400 MB, several hundred thousand requests.
+        // The audit log, limited to 400 MB, which is several hundred thousand requests.
         format!("--audit-policy-file={}", layout.config().join("audit-policy.yaml").display()),
         format!("--audit-log-path={}", layout.audit_log().display()),
         "--audit-log-format=json".into(),
@@ -186,7 +185,7 @@ fn api_server_args(context: &Context) -> Vec<String> {
         format!("--max-mutating-requests-inflight={}", limits.max_mutating_requests_inflight),
     ];
     if network.netns.is_none() {
-        // Endpoints may not name a loopback address, and nothing could reach the Service kubernetes anyway.
+        // Endpoints must not contain a loopback address, and no pod needs the Service kubernetes.
         args.push("--endpoint-reconciler-type=none".into());
     }
     args
@@ -198,9 +197,9 @@ fn controller_manager_args(context: &Context) -> Vec<String> {
     vec![
         format!("--kubeconfig={}", kubeconfig_of(context, "kube-controller-manager")),
         "--leader-elect=false".into(),
-        // Nobody asks it anything, and a port less cannot be taken.
+        // It has no clients, and without a port there is no conflict over one.
         "--secure-port=0".into(),
-        // Each controller is a user of its own in the audit log.
+        // Each controller has its own user in the audit log.
         "--use-service-account-credentials=true".into(),
         format!("--service-account-private-key-file={}", pki("service-account.key")),
         format!("--root-ca-file={}", pki("ca.crt")),
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_addresses_of_the_state_reach_the_daemons() {
+    fn daemons_use_the_ports_and_addresses_of_the_state() {
         let folder = folder();
         let context = context(folder.path(), Some("devcluster-west"));
         let args = api_server_args(&context);
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_reach_the_controller_manager_and_the_scheduler() {
+    fn controller_manager_and_scheduler_use_the_limits() {
         let folder = folder();
         let context = context(folder.path(), None);
         let args = controller_manager_args(&context);
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn without_namespace_no_endpoints_are_published() {
+    fn without_a_network_namespace_the_api_server_publishes_no_endpoints() {
         let folder = folder();
         assert!(
             api_server_args(&context(folder.path(), None))

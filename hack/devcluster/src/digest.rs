@@ -1,10 +1,10 @@
-//! Short names made of digests.
+//! Digests as short names.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-/// The first hexadecimal digits, two for each of `bytes`, of the SHA-256 digest over these parts.
+/// The first `bytes` bytes of the SHA-256 digest of the concatenated parts, in hexadecimal.
 pub(crate) fn short<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>, bytes: usize) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -20,8 +20,8 @@ pub(crate) fn short<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>, bytes: u
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_digest_is_that_of_all_parts() {
-        // sha256("abc") as FIPS 180-2 gives it.
+    fn the_digest_covers_all_parts() {
+        // SHA-256 of "abc", from FIPS 180-2.
         assert_eq!(super::short(["a", "bc"], 4), "ba7816bf");
     }
 }

@@ -1,4 +1,4 @@
-//! The folder that is a cluster: where it is, whose it is, and making it go away.
+//! The folder of a cluster: its location, its lock, its contents and its removal.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::digest;
 use crate::progress::Progress;
 use crate::state::{Layout, State};
 
-/// Names of the clusters in the default place.
+/// Names of the clusters in the default location.
 pub fn names() -> Result<Vec<String>> {
     let Ok(entries) = fs::read_dir(clusters_dir()?) else { return Ok(Vec::new()) };
     let names: BTreeSet<_> = entries
@@ -21,17 +21,18 @@ pub fn names() -> Result<Vec<String>> {
     Ok(names.into_iter().collect())
 }
 
-/// Kubernetes would take longer names; interfaces and namespaces are named after clusters.
+/// Shorter than a DNS label may be, because the names of interfaces and namespaces contain it.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    const LONGEST: usize = 40;
+    const MAX_LENGTH: usize = 40;
     let fits = !name.is_empty()
-        && name.len() <= LONGEST
+        && name.len() <= MAX_LENGTH
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !name.starts_with('-')
         && !name.ends_with('-');
     if !fits {
         bail!(
-            "--name \"{name}\" cannot name a cluster: use up to {LONGEST} lower-case letters, digits and dashes, with no dash at either end"
+            "--name \"{name}\" is not a valid cluster name: use up to {MAX_LENGTH} lower-case letters, digits \
+             and dashes, with no dash at either end"
         );
     }
     Ok(())
@@ -44,14 +45,14 @@ pub(crate) fn clusters_dir() -> Result<PathBuf> {
 pub(crate) fn layout_of(name: &str, dir: Option<&Path>) -> Result<Layout> {
     let root = match dir {
         Some(dir) => {
-            std::path::absolute(dir).with_context(|| format!("--dir {} is no path", dir.display()))?
+            std::path::absolute(dir).with_context(|| format!("--dir {} is not a path", dir.display()))?
         }
         None => clusters_dir()?.join(name),
     };
     Ok(Layout::new(root))
 }
 
-/// Tells clusters of the same name in different folders apart, where the whole machine sees them.
+/// A name for resources of the machine. It is unique, although clusters in different folders may have the same name.
 pub(crate) fn machine_wide_name(layout: &Layout, name: &str) -> String {
     format!("devcluster-{name}-{}", folder_digest(layout))
 }
@@ -60,50 +61,54 @@ pub(crate) fn folder_digest(layout: &Layout) -> String {
     digest::short([layout.root().as_os_str().as_encoded_bytes()], 3)
 }
 
-/// Held while a cluster is changed. The file is not in the cluster's folder, which goes away.
+/// Locks a cluster while it is changed. The lock file is outside of the cluster's folder, because `down` removes that.
 pub(crate) fn lock(layout: &Layout, progress: &Progress) -> Result<fs::File> {
     let folder = cache_dir()?.join("locks");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create folder {}", folder.display()))?;
     let file = lock_file(&folder.join(digest::short([layout.root().as_os_str().as_encoded_bytes()], 8)))?;
     if file.try_lock().is_err() {
-        progress.note("Another devcluster works on this cluster: waiting for it");
+        progress.note("Waiting for another devcluster process that changes this cluster");
         file.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
     }
     Ok(file)
 }
 
-pub(crate) enum Found {
-    Nothing,
-    State(Box<State>),
+/// Contents of a cluster's folder.
+pub(crate) enum FolderContents {
+    /// There is no such folder.
+    Absent,
+    /// A cluster, with its recorded state.
+    Cluster(Box<State>),
+    /// A cluster without a readable state, and why.
     Unreadable(String),
 }
 
-/// What is in the folder. One that holds something else than a cluster is an error: it would be deleted.
-pub(crate) fn found(layout: &Layout) -> Result<Found> {
+/// Reads the folder. A folder with other files is an error, because `down` would delete them.
+pub(crate) fn inspect(layout: &Layout) -> Result<FolderContents> {
     match State::load(layout) {
-        Ok(Some(state)) => return Ok(Found::State(Box::new(state))),
-        Err(error) => return Ok(Found::Unreadable(format!("{error:#}"))),
+        Ok(Some(state)) => return Ok(FolderContents::Cluster(Box::new(state))),
+        Err(error) => return Ok(FolderContents::Unreadable(format!("{error:#}"))),
         Ok(None) => {}
     }
     let entries = match fs::read_dir(layout.root()) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(FolderContents::Absent),
         Err(error) => return Err(anyhow!("cannot read folder {}: {error}", layout.root().display())),
     };
-    // The state is the first file to be written, by way of a temporary one, and the last to be removed.
+    // `up` writes the state first, through a temporary file, and `down` removes it last.
     let foreign = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .find(|name| !name.starts_with(".tmp"));
     match foreign {
-        None => Ok(Found::Unreadable("its folder is empty".into())),
+        None => Ok(FolderContents::Unreadable("its folder is empty".into())),
         Some(name) => bail!(
-            "{} holds {name}, but no cluster: name a folder with --dir that does not exist yet",
+            "{} contains {name}, but no cluster: set --dir to a folder that does not exist yet",
             layout.root().display()
         ),
     }
 }
 
-/// Removes the cluster's folder, the state last: whatever happens, what is left is known as a cluster's.
+/// Removes the cluster's folder. The state goes last, so that an interrupted removal still leaves a cluster.
 pub(crate) fn remove_folder(layout: &Layout) -> Result<()> {
     let remove = || -> std::io::Result<()> {
         for entry in fs::read_dir(layout.root())? {
@@ -123,7 +128,7 @@ pub(crate) fn remove_folder(layout: &Layout) -> Result<()> {
     if let Some(parent) =
         layout.root().parent().filter(|parent| clusters_dir().is_ok_and(|dir| dir == **parent))
     {
-        // It stays as long as there are other clusters in it.
+        // This fails as long as the folder contains other clusters.
         drop(fs::remove_dir(parent));
     }
     match outcome {
@@ -139,36 +144,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_labels() {
+    fn cluster_names_are_short_labels() {
         for name in ["dev", "a", "e2e-1", &"x".repeat(40)] {
             check_name(name).unwrap();
         }
         for name in ["", "-a", "a-", "Dev", "a.b", "a/b", "..", &"x".repeat(41)] {
             let message = check_name(name).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("--name \"{name}\" cannot")), "{message}");
+            assert!(message.starts_with(&format!("--name \"{name}\" is not")), "{message}");
         }
     }
 
     #[test]
-    fn a_folder_that_holds_something_else_is_refused() {
+    fn a_folder_with_other_files_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
-        let message = found(&Layout::new(folder.path())).err().unwrap().to_string();
+        let message = inspect(&Layout::new(folder.path())).err().unwrap().to_string();
         assert!(message.contains("thesis.tex") && message.contains("--dir"), "{message}");
-        assert!(matches!(found(&Layout::new(folder.path().join("new"))).unwrap(), Found::Nothing));
+        assert!(matches!(inspect(&Layout::new(folder.path().join("new"))).unwrap(), FolderContents::Absent));
     }
 
     #[test]
-    fn a_folder_whose_state_was_never_finished_is_a_cluster() {
+    fn a_folder_with_an_unfinished_state_is_a_cluster() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".tmpAbC"), "{").unwrap();
-        assert!(matches!(found(&Layout::new(folder.path())).unwrap(), Found::Unreadable(_)));
+        assert!(matches!(inspect(&Layout::new(folder.path())).unwrap(), FolderContents::Unreadable(_)));
         remove_folder(&Layout::new(folder.path())).unwrap();
         assert!(!folder.path().exists());
     }
 
     #[test]
-    fn clusters_of_one_name_in_two_folders_are_told_apart() {
+    fn clusters_with_one_name_in_two_folders_have_distinct_machine_wide_names() {
         let name = |root: &str| machine_wide_name(&Layout::new(root), "dev");
         assert_ne!(name("/a/dev"), name("/b/dev"));
         assert_eq!(name("/a/dev"), name("/a/dev"));

@@ -1,4 +1,4 @@
-//! The cluster's own kubectl, as the way in which devcluster speaks to the cluster.
+//! The cluster's kubectl. devcluster uses it for all its requests.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::process::{run, run_with_input};
-use crate::wait::{self, Seen};
+use crate::wait::{self, ProbeResult};
 
 /// kubectl with the administrator's kubeconfig.
 #[derive(Clone, Debug)]
@@ -19,13 +19,13 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// `cache` is where kubectl keeps what it learns of the API: never in the user's home, where it would be
-    /// mixed up with that of another cluster at the same address.
+    /// `cache` is kubectl's discovery cache. It is not in the user's home, because another cluster at the same address
+    /// would share it there.
     pub fn new(program: PathBuf, kubeconfig: PathBuf, cache: PathBuf) -> Self {
         Self { program, kubeconfig, cache }
     }
 
-    /// The command, to which arguments can be added.
+    /// The command without arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(format!("--kubeconfig={}", self.kubeconfig.display()));
@@ -33,46 +33,46 @@ impl Kubectl {
         command
     }
 
-    /// Runs kubectl; its standard output.
+    /// Runs kubectl and returns its standard output.
     pub fn run(&self, args: &[&str]) -> Result<String> {
         run(self.command().args(args))
     }
 
-    /// Runs kubectl with this text as its standard input; its standard output.
+    /// Runs kubectl with this standard input and returns its standard output.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Result<String> {
         run_with_input(self.command().args(args), Some(input))
     }
 
-    /// Applies manifests (YAML or JSON, any number of documents), server-side.
+    /// Applies manifests (YAML or JSON, any number of documents) with server-side apply.
     pub fn apply(&self, manifests: &str) -> Result<()> {
         let args = ["apply", "--server-side", "--force-conflicts", "--field-manager=devcluster", "-f", "-"];
         self.run_with_input(&args, manifests).map(drop)
     }
 
-    /// Runs kubectl with `-o json`; what it printed.
+    /// Runs kubectl with `-o json` and returns its output.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         Ok(serde_json::from_str(&self.run(&[args, &["-o", "json"]].concat())?)?)
     }
 
-    /// Waits until kubectl, run with `-o json`, prints something in which `probe` finds what it seeks.
+    /// Runs kubectl with `-o json` until `probe` returns [`ProbeResult::Ready`] for its output.
     ///
-    /// A failing kubectl, for example because the object does not exist yet, counts as not yet.
+    /// A failure of kubectl counts as pending, because the object may not exist yet.
     pub fn wait_for<T>(
         &self,
         what: &str,
         limit: Duration,
         args: &[&str],
-        mut probe: impl FnMut(&Value) -> Seen<T>,
+        mut probe: impl FnMut(&Value) -> ProbeResult<T>,
     ) -> Result<T> {
         wait::until(what, limit, || {
             Ok(match self.json(args) {
-                Ok(answer) => probe(&answer),
-                Err(error) => Seen::NotYet(format!("{error:#}")),
+                Ok(output) => probe(&output),
+                Err(error) => ProbeResult::Pending(format!("{error:#}")),
             })
         })
     }
 
-    /// Waits until a condition of an object is True, such as `Available` of `deployment/coredns`.
+    /// Waits until an object has this condition with status True, such as `Available` of `deployment/coredns`.
     pub fn wait_condition(
         &self,
         namespace: &str,
@@ -83,11 +83,11 @@ impl Kubectl {
         let what = format!("{object} to be {condition}");
         self.wait_for(&what, limit, &["get", object, "--namespace", namespace], |object| {
             match condition_of(object, condition) {
-                Some(found) if found["status"] == "True" => Seen::Ready(()),
+                Some(found) if found["status"] == "True" => ProbeResult::Ready(()),
                 Some(found) => {
-                    Seen::NotYet(format!("{}: {}", text(&found["reason"]), text(&found["message"])))
+                    ProbeResult::Pending(format!("{}: {}", text(&found["reason"]), text(&found["message"])))
                 }
-                None => Seen::NotYet("it has no such condition yet".into()),
+                None => ProbeResult::Pending("the condition is not set yet".into()),
             }
         })
     }
@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_condition_is_found_by_its_type() {
+    fn conditions_are_found_by_type() {
         let object = json!({"status": {"conditions": [
             {"type": "Progressing", "status": "True"},
             {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable"},

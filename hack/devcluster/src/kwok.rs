@@ -1,4 +1,4 @@
-//! Simulated nodes: KWOK answers for their kubelets, and pods on them live as their annotations say.
+//! Simulated nodes. KWOK takes the place of their kubelets; annotations decide what happens to their pods.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,30 +8,30 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::kubectl::Kubectl;
-use crate::state::{Network, write_whole};
-use crate::wait::{self, Seen};
+use crate::state::{Network, write_atomically};
+use crate::wait::{self, ProbeResult};
 
-/// What happens to nodes and pods, stage by stage.
+/// KWOK's stages of nodes and pods.
 const STAGES: &str = include_str!("kwok/stages.yaml");
 
-/// Nodes that one kubectl creates, one after the other.
-const NODES_AT_ONCE: usize = 250;
+/// Number of nodes that one kubectl process creates, one after the other.
+const NODES_PER_LIST: usize = 250;
 
-/// How many kubectl create nodes side by side.
+/// Number of kubectl processes that create nodes at the same time.
 const CREATORS: usize = 4;
 
-/// Starts KWOK and makes the nodes; returns when all of them are Ready.
+/// Starts KWOK, creates the nodes and waits until they are Ready.
 pub(crate) fn start(context: &Context, nodes: u32) -> Result<()> {
     let kwok = context.binary("kwok")?;
     let step = context.progress.step(format!("Starting {nodes} simulated nodes"));
     let kubectl = context.kubectl()?;
     let config = context.layout.config().join("kwok.yaml");
-    write_whole(&config, STAGES.as_bytes())?;
+    write_atomically(&config, STAGES.as_bytes())?;
     let url = context.network.api_server_url();
     let kubeconfig =
         context.pki.client_kubeconfig("kwok", "kwok", Some("system:masters"), &url, &context.name)?;
     let kubeconfig_file = context.layout.config().join("kwok.kubeconfig");
-    write_whole(&kubeconfig_file, kubeconfig.as_bytes())?;
+    write_atomically(&kubeconfig_file, kubeconfig.as_bytes())?;
     let daemon = context
         .daemon("kwok", kwok)
         .args([
@@ -42,28 +42,28 @@ pub(crate) fn start(context: &Context, nodes: u32) -> Result<()> {
             format!("--node-ip={}", Ipv4Addr::new(10, 0, 0, 1)),
             "--node-lease-duration-seconds=40".into(),
         ])
-        // KWOK keeps files of its own in the user's home otherwise.
+        // Otherwise KWOK writes files to the user's home.
         .env("KWOK_WORKDIR", context.layout.root().join("kwok").display().to_string())
         .spawn(&context.layout)?;
 
     create_nodes(&kubectl, nodes)?;
     step.total(u64::from(nodes));
     let mut seen = 0;
-    // A busy machine makes some 50 nodes a second.
+    // A busy machine creates about 50 nodes a second.
     let limit = Duration::from_secs(60 + u64::from(nodes) / 10);
     wait::until("the simulated nodes to be Ready", limit, || {
         daemon.check(&context.layout)?;
         let ready = match ready_nodes(&kubectl) {
             Ok(ready) => ready,
-            Err(error) => return Ok(Seen::NotYet(format!("{error:#}"))),
+            Err(error) => return Ok(ProbeResult::Pending(format!("{error:#}"))),
         };
         step.advance(ready.saturating_sub(seen));
         seen = seen.max(ready);
         Ok(if ready >= u64::from(nodes) {
-            Seen::Ready(())
+            ProbeResult::Ready(())
         } else {
-            Seen::NotYet(format!(
-                "{ready} of {nodes} are, and the log of KWOK is {}",
+            ProbeResult::Pending(format!(
+                "{ready} of {nodes} are Ready; KWOK's log is {}",
                 context.layout.log("kwok").display()
             ))
         })
@@ -74,14 +74,14 @@ pub(crate) fn start(context: &Context, nodes: u32) -> Result<()> {
 
 fn ready_nodes(kubectl: &Kubectl) -> Result<u64> {
     let path = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}";
-    let answer = kubectl.run(&["get", "nodes", "-o", path])?;
-    Ok(u64::try_from(answer.lines().filter(|line| *line == "True").count())?)
+    let output = kubectl.run(&["get", "nodes", "-o", path])?;
+    Ok(u64::try_from(output.lines().filter(|line| *line == "True").count())?)
 }
 
 fn create_nodes(kubectl: &Kubectl, nodes: u32) -> Result<()> {
     let all: Vec<Value> = (0..nodes).map(node).collect();
     let lists: Vec<String> = all
-        .chunks(NODES_AT_ONCE)
+        .chunks(NODES_PER_LIST)
         .map(|chunk| json!({"apiVersion": "v1", "kind": "List", "items": chunk}).to_string())
         .collect();
     for group in lists.chunks(CREATORS) {
@@ -100,7 +100,7 @@ fn create_nodes(kubectl: &Kubectl, nodes: u32) -> Result<()> {
     Ok(())
 }
 
-/// Nodes take turns in three zones, as in a region of a cloud.
+/// A Node. Nodes are spread over three zones, as in a region of a cloud.
 fn node(index: u32) -> Value {
     let name = format!("kwok-{index}");
     let zone = ["zone-a", "zone-b", "zone-c"].into_iter().cycle().nth(index as usize % 3).unwrap_or_default();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_stage_is_one_and_has_a_name_of_its_own() {
+    fn stages_are_valid_and_have_unique_names() {
         let stages = stages();
         let mut names: Vec<_> = stages.iter().map(name).collect();
         names.sort_unstable();
@@ -151,9 +151,9 @@ mod tests {
         }
     }
 
-    /// A pod under deletion must match one stage alone: KWOK draws lots between several.
+    /// If several stages match a pod, KWOK chooses one at random. A terminating pod must match only one.
     #[test]
-    fn only_the_stage_that_deletes_matches_a_pod_under_deletion() {
+    fn only_stage_pod_delete_matches_a_terminating_pod() {
         for stage in stages().iter().filter(|stage| stage["spec"]["resourceRef"]["kind"] == "Pod") {
             let expressions = stage["spec"]["selector"]["matchExpressions"].as_array().unwrap();
             let deletion = expressions.iter().find(|it| it["key"] == ".metadata.deletionTimestamp").unwrap();

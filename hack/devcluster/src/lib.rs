@@ -1,8 +1,8 @@
-//! A real Kubernetes cluster on this machine: for the demo, for tests and for benchmarks alike.
+//! A real Kubernetes cluster on this machine, for the demo, tests and benchmarks.
 //!
 //! The control plane is Kubernetes' own: etcd, kube-apiserver, kube-controller-manager and kube-scheduler, as
-//! processes of this machine. Its nodes are none, one real one in a network namespace of its own, or any
-//! number of simulated ones. A cluster is a folder ([`state::Layout`]); everything else follows from it.
+//! processes of this machine. A cluster has no nodes, one real node in its own network namespace, or any number of
+//! simulated nodes. A cluster is one folder, see [`state::Layout`].
 //!
 //! ```no_run
 //! use devcluster::{Cluster, NodeKind, Options, Settings};

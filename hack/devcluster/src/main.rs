@@ -1,4 +1,4 @@
-//! The program `devcluster`: the command line around the library of the same name.
+//! The program `devcluster`: a command line for the library of the same name.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt as _;
@@ -17,8 +17,8 @@ const ABOUT: &str = "\
 A real Kubernetes cluster on this machine, for the demo, tests and benchmarks.
 
 The control plane is Kubernetes' own (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), built \
-with Go from the modules pinned in hack/controlplane/. The first `up` builds, which takes some minutes; \
-every further one takes seconds.";
+with Go from the modules pinned in hack/controlplane/. The first `up` builds them, which takes minutes; \
+later ones take seconds.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,10 +26,10 @@ Examples:
   devcluster up --node kwok:5            with five simulated nodes, without root
   sudo devcluster up --node real         with a real node: containers, network, DNS, volumes, cert-manager
   export KUBECONFIG=$(devcluster kubeconfig)
-  devcluster kubectl get nodes           kubectl of the cluster's own version
-  devcluster up --name other             a second cluster beside the first
-  devcluster status                      every cluster, and what runs for it
-  devcluster down --all                  nothing is left of any of them";
+  devcluster kubectl get nodes           kubectl in the cluster's version
+  devcluster up --name other             a second cluster next to the first
+  devcluster status                      every cluster and its daemons
+  devcluster down --all                  remove every cluster";
 
 #[derive(Parser)]
 #[command(name = "devcluster", version, about = ABOUT, after_help = EXAMPLES)]
@@ -40,21 +40,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a cluster stand: start it, or find that it stands already
+    /// Start a cluster, unless it runs already
     #[command(after_help = "\
-A second `up` of a standing cluster changes nothing. One that crashed, or whose start was broken off, is cleared \
-away and started anew. The cluster outlives this command, until `devcluster down`.
+A second `up` of a running cluster changes nothing. `up` removes a cluster that crashed or did not finish starting, \
+and starts a new one. The cluster runs until `devcluster down`.
 
-With --node kwok:N, annotations of a pod decide its fate:
-  devcluster.jobset.dev/outcome: succeed | fail    without it, the pod runs for ever
-  devcluster.jobset.dev/after: 5s                  when that happens, counted from Running
-  devcluster.jobset.dev/exit-code: \"3\"             of its containers, when it fails (1)
+With --node kwok:N, annotations of a pod decide what happens to it:
+  devcluster.jobset.dev/outcome: succeed | fail    without it, the pod runs until it is deleted
+  devcluster.jobset.dev/after: 5s                  how long after Ready the pod ends
+  devcluster.jobset.dev/exit-code: \"3\"             exit code of its containers when it fails (default 1)
   devcluster.jobset.dev/pod-condition: DisruptionTarget
-                                                   a condition that it gets when it fails
-  devcluster.jobset.dev/ready-after: 2s            Running, but not yet Ready
-  devcluster.jobset.dev/terminate-after: 3s        how long it takes to be deleted")]
+                                                   a condition that a failed pod gets
+  devcluster.jobset.dev/ready-after: 2s            how long it is Running before it is Ready
+  devcluster.jobset.dev/terminate-after: 3s        how long its deletion takes")]
     Up(Box<Up>),
-    /// Build the programs that a cluster consists of, and start nothing
+    /// Build the programs of a cluster without starting it
     Build {
         #[command(flatten)]
         programs: Box<ClusterSpec>,
@@ -62,17 +62,17 @@ With --node kwok:N, annotations of a pod decide its fate:
         #[arg(long, conflicts_with_all = ["node", "addons"])]
         all: bool,
     },
-    /// Take a cluster down: no process, mount, namespace, interface or folder of it is left
+    /// Remove a cluster: its processes, mounts, namespace, interface and folder
     Down {
         #[command(flatten)]
         which: Which,
-        /// Take down every cluster of this user that is in the default place
+        /// Remove every cluster of this user in the default location
         #[arg(long, conflicts_with_all = ["name", "dir"])]
         all: bool,
     },
-    /// Say which clusters there are, where, and whether they are well
+    /// List the clusters, their folders and their health
     Status {
-        /// Only the cluster of this name; it is an error when it is not well
+        /// Only this cluster; exit with code 1 if it is not healthy
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         /// The cluster's folder
@@ -83,11 +83,11 @@ With --node kwok:N, annotations of a pod decide its fate:
     Kubeconfig {
         #[command(flatten)]
         which: Which,
-        /// Print its content instead
+        /// Print the content instead of the path
         #[arg(long)]
         print: bool,
     },
-    /// Load a container image into the real node, from an archive or packed from files
+    /// Load a container image into the real node, from an archive or from files
     #[command(
         name = "load-image",
         after_help = "\
@@ -95,7 +95,7 @@ Examples:
   devcluster load-image --binaries target/release --tag localhost/jobset:dev
   devcluster load-image --archive image.tar
 
-Pods use it with imagePullPolicy Never or IfNotPresent: there is no registry behind its name."
+Pods use it with imagePullPolicy Never or IfNotPresent: no registry serves it."
     )]
     Load {
         #[command(flatten)]
@@ -107,19 +107,19 @@ Pods use it with imagePullPolicy Never or IfNotPresent: there is no registry beh
     Kubectl {
         #[command(flatten)]
         which: Which,
-        /// What kubectl is told
+        /// Arguments for kubectl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
 }
 
-/// Which cluster is meant.
+/// Selects a cluster.
 #[derive(Args)]
 struct Which {
     /// Name of the cluster
     #[arg(long, default_value = "dev", value_name = "NAME")]
     name: String,
-    /// Folder of the cluster, instead of `devcluster/NAME` under `$XDG_STATE_HOME` or `~/.local/state`
+    /// Folder of the cluster; default: `devcluster/NAME` under `$XDG_STATE_HOME` or `~/.local/state`
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -136,10 +136,10 @@ struct Up {
 
 #[derive(Args)]
 struct ClusterSpec {
-    /// Its nodes: none, real (Linux, root), or kwok:N for N simulated ones
+    /// Nodes: none, real (needs Linux and root), or kwok:N for N simulated nodes
     #[arg(long, default_value = "none", value_name = "KIND")]
     node: NodeKind,
-    /// What a real node runs besides DNS: storage (a default StorageClass), cert-manager, both, or none
+    /// Add-ons of a real node, besides DNS: storage (a default StorageClass), cert-manager, both, or none
     #[arg(long, default_value_t, value_name = "LIST")]
     addons: Addons,
     #[command(flatten)]
@@ -149,10 +149,10 @@ struct ClusterSpec {
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough: `devcluster status | head`.
+        // The reader closed the pipe, as in `devcluster status | head`.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not its Debug, which would add a backtrace.
+            // Display, because Debug adds a backtrace.
             eprintln!("Error: {error:#}");
             ExitCode::FAILURE
         }
@@ -209,7 +209,7 @@ fn run(command: Command) -> Result<()> {
         Command::Load { which, image } => load_image(&which, &image),
         Command::Kubectl { which, args } => {
             let mut kubectl = Cluster::find(&which.name, which.dir.as_deref())?.kubectl()?.command();
-            // Returns only when it fails.
+            // `exec` returns only when it fails.
             bail!("cannot run kubectl: {}", kubectl.args(args).exec())
         }
     }
@@ -220,7 +220,7 @@ fn load_image(which: &Which, image: &LoadImage) -> Result<()> {
     let context = cluster.context();
     if context.settings.node != NodeKind::Real {
         bail!(
-            "cluster {} has --node {}, which runs no containers: images are for --node real",
+            "cluster {} has --node {}, which runs no containers: load images into a cluster with --node real",
             context.name,
             context.settings.node
         );
@@ -241,14 +241,14 @@ fn status(out: &mut impl Write, name: Option<String>, dir: Option<&Path>) -> Res
     for name in names {
         match cluster::status(&name, dir) {
             Err(error) if is_one => return Err(error),
-            // The others are not to blame.
+            // One broken cluster does not hide the others.
             Err(error) => writeln!(out, "{name}\n  health      {error:#}")?,
             Ok(None) if is_one => bail!("there is no cluster {name}"),
             Ok(None) => {}
             Ok(Some(status)) => {
                 print_status(out, &status)?;
-                if let (true, Some(trouble)) = (is_one, &status.trouble) {
-                    bail!("cluster {name} is not healthy: {trouble}");
+                if let (true, Some(problem)) = (is_one, &status.problem) {
+                    bail!("cluster {name} is not healthy: {problem}");
                 }
             }
         }
@@ -257,18 +257,18 @@ fn status(out: &mut impl Write, name: Option<String>, dir: Option<&Path>) -> Res
 }
 
 fn print_status(out: &mut impl Write, status: &Status) -> io::Result<()> {
-    let Status { layout, state, daemons, trouble } = status;
+    let Status { layout, state, daemons, problem } = status;
     writeln!(out, "{}", state.name)?;
-    writeln!(out, "  health      {}", trouble.as_deref().unwrap_or("healthy"))?;
+    writeln!(out, "  health      {}", problem.as_deref().unwrap_or("healthy"))?;
     writeln!(out, "  node        {}", state.settings.node)?;
     writeln!(out, "  server      {}", state.network.api_server_url())?;
     writeln!(out, "  folder      {}", layout.root().display())?;
     writeln!(out, "  kubeconfig  {}", layout.kubeconfig().display())?;
     for daemon in daemons {
-        let state = if daemon.is_alive() { "runs" } else { "DEAD" };
+        let state = if daemon.is_alive() { "running" } else { "DEAD   " };
         writeln!(
             out,
-            "  {state}        {} (process {}, {})",
+            "  {state}     {} (process {}, {})",
             daemon.name,
             daemon.pid,
             layout.log(&daemon.name).display()
@@ -282,13 +282,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_valid() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn limits_without_flags_are_the_library_s() {
+    fn command_line_and_library_have_the_same_default_limits() {
         let Command::Up(up) = Cli::try_parse_from(["devcluster", "up", "--node", "kwok:2"]).unwrap().command
         else {
             panic!("not up");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn kubectl_takes_its_arguments_as_they_are() {
+    fn kubectl_receives_its_arguments_unchanged() {
         let line = ["devcluster", "kubectl", "--name", "west", "get", "pods", "-A", "--name", "x"];
         let Command::Kubectl { which, args } = Cli::try_parse_from(line).unwrap().command else {
             panic!("not kubectl");

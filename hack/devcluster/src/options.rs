@@ -1,4 +1,4 @@
-//! What a cluster is asked to be.
+//! Options of a cluster.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which nodes the cluster has.
+/// The nodes of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NodeKind {
-    /// None: pods stay Pending.
+    /// No nodes: pods stay Pending.
     #[default]
     None,
-    /// One real node, with containers, network and DNS, in a network namespace of its own. Needs root.
+    /// One real node, with containers, network and DNS, in its own network namespace. Needs root.
     Real,
-    /// This many simulated nodes, whose pods run as their annotations say.
+    /// This many simulated nodes. Annotations decide what happens to their pods.
     Kwok(u32),
 }
 
 impl NodeKind {
-    /// More simulated nodes than one KWOK process can keep alive.
-    const MOST_KWOK_NODES: u32 = 10_000;
+    /// One KWOK process cannot renew the leases of more nodes.
+    const MAX_KWOK_NODES: u32 = 10_000;
 }
 
 impl fmt::Display for NodeKind {
@@ -43,19 +43,19 @@ impl FromStr for NodeKind {
             _ => text
                 .strip_prefix("kwok:")
                 .and_then(|nodes| nodes.parse().ok())
-                .filter(|nodes| (1..=Self::MOST_KWOK_NODES).contains(nodes))
+                .filter(|nodes| (1..=Self::MAX_KWOK_NODES).contains(nodes))
                 .map(Self::Kwok)
                 .ok_or_else(|| {
                     format!(
-                        "\"{text}\" is not a kind of node: use none, real, or kwok:N with N from 1 to {}",
-                        Self::MOST_KWOK_NODES
+                        "\"{text}\" is not a node kind: use none, real, or kwok:N with N from 1 to {}",
+                        Self::MAX_KWOK_NODES
                     )
                 }),
         }
     }
 }
 
-/// Serialized as the text that the command line takes.
+/// Serializes a type as its command line value.
 macro_rules! serialize_as_text {
     ($type:ty) => {
         impl Serialize for $type {
@@ -75,10 +75,10 @@ macro_rules! serialize_as_text {
 serialize_as_text!(NodeKind);
 serialize_as_text!(Addons);
 
-/// What runs on a real node besides DNS.
+/// The add-ons of a real node, besides DNS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addons {
-    /// A default StorageClass, and the provisioner behind it.
+    /// A default StorageClass and its provisioner.
     pub storage: bool,
     /// cert-manager.
     pub cert_manager: bool,
@@ -133,7 +133,7 @@ impl FromStr for Addons {
     }
 }
 
-/// How much the control plane may do at once. The defaults keep it from being what a test measures.
+/// Limits of the control plane. The defaults are high, so that tests measure the controller and not the control plane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
@@ -151,10 +151,10 @@ pub struct Limits {
     /// Requests per second of each controller in kube-controller-manager, and of kube-scheduler
     #[arg(long = "kube-api-qps", value_name = "N", default_value_t = 500, help_heading = "Limits")]
     pub kube_api_qps: u32,
-    /// Requests that each of them may send in one burst
+    /// Burst of requests of each of these clients
     #[arg(long = "kube-api-burst", value_name = "N", default_value_t = 1000, help_heading = "Limits")]
     pub kube_api_burst: u32,
-    /// Jobs that the Job controller works on at once
+    /// Jobs that the Job controller reconciles at once
     #[arg(long = "concurrent-job-syncs", value_name = "N", default_value_t = 10, help_heading = "Limits")]
     pub concurrent_job_syncs: u32,
 }
@@ -171,11 +171,11 @@ impl Default for Limits {
     }
 }
 
-/// Programs to use instead of the ones that devcluster builds.
+/// Programs that replace those that devcluster builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "camelCase")]
 pub struct Binaries {
-    /// Folder with some or all of the programs below; those not in it are built
+    /// Folder with some or all of the programs below; devcluster builds the others
     #[arg(long, value_name = "DIR", env = "KUBEBUILDER_ASSETS", help_heading = "Programs")]
     pub assets: Option<PathBuf>,
     /// `etcd` to use
@@ -204,31 +204,31 @@ pub struct Binaries {
     pub kwok: Option<PathBuf>,
 }
 
-/// What makes one standing cluster differ from another, and is therefore compared by a second `up`.
+/// The settings of a cluster. A second `up` compares them with those of the running cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
-    /// Its nodes.
+    /// Nodes.
     pub node: NodeKind,
-    /// What runs on a real node.
+    /// Add-ons of a real node.
     #[serde(default)]
     pub addons: Addons,
-    /// Its limits.
+    /// Limits of the control plane.
     pub limits: Limits,
-    /// Where its programs come from.
+    /// Programs that devcluster does not build.
     pub binaries: Binaries,
 }
 
-/// Everything that [`crate::Cluster::up`] wants to know.
+/// Arguments of [`crate::Cluster::up`].
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Name of the cluster: a DNS label.
     pub name: String,
-    /// Its folder; none: `devcluster/<name>` under `$XDG_STATE_HOME`, or `~/.local/state`.
+    /// Folder of the cluster; `None`: `devcluster/<name>` under `$XDG_STATE_HOME` or `~/.local/state`.
     pub dir: Option<PathBuf>,
-    /// What it shall be.
+    /// Settings of the cluster.
     pub settings: Settings,
-    /// Says nothing while it works.
+    /// Reports no progress.
     pub quiet: bool,
 }
 
@@ -243,14 +243,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_of_node_read_as_they_are_written() {
+    fn node_kinds_round_trip() {
         for text in ["none", "real", "kwok:1", "kwok:250"] {
             assert_eq!(text.parse::<NodeKind>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn other_kinds_are_refused_with_the_ones_there_are() {
+    fn an_unknown_node_kind_is_an_error_that_lists_the_kinds() {
         for text in
             ["", "Real", "kwok", "kwok:", "kwok:0", "kwok:-1", "kwok:10001", "kwok:99999999999", "minikube"]
         {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn addons_read_as_they_are_written() {
+    fn addons_round_trip() {
         for text in ["none", "storage", "cert-manager", "storage,cert-manager"] {
             assert_eq!(text.parse::<Addons>().unwrap().to_string(), text);
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_survive_json() {
+    fn settings_round_trip_through_json() {
         let settings = Settings { node: NodeKind::Kwok(3), ..Settings::default() };
         let json = serde_json::to_string(&settings).unwrap();
         assert!(json.contains("\"kwok:3\""), "{json}");

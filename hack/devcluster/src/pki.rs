@@ -1,8 +1,8 @@
 //! The cluster's certificates, keys and kubeconfigs.
 //!
-//! Two authorities, as Kubernetes wants them: one signs everything that serves or calls the API server, the
-//! other only the API server's own calls to aggregated API servers. Keys are ECDSA P-256: an RSA key takes
-//! longer to make than the whole control plane takes to start.
+//! There are two certificate authorities, as Kubernetes requires: one for servers and for clients of the API server,
+//! one for the API server's requests to aggregated API servers. Keys are ECDSA P-256, because generating an RSA key
+//! takes longer than starting the control plane.
 
 use std::fs;
 use std::net::IpAddr;
@@ -18,14 +18,14 @@ use rcgen::{
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
-use crate::state::write_whole;
+use crate::state::write_atomically;
 
-/// A certificate and its key, as files and as PEM.
+/// A certificate and its private key, as files and as PEM.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// The certificate's file.
+    /// File of the certificate.
     pub cert_file: PathBuf,
-    /// The private key's file (PKCS #8).
+    /// File of the private key (PKCS #8).
     pub key_file: PathBuf,
     /// The certificate.
     pub cert: String,
@@ -42,7 +42,8 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Reads the authorities in this folder, or makes them, together with the service accounts' key.
+    /// Reads the certificate authorities and the service account key from this folder. Creates them if they are
+    /// missing.
     pub fn load_or_create(folder: &Path) -> Result<Self> {
         let pki = Self {
             folder: folder.to_path_buf(),
@@ -51,33 +52,33 @@ impl Pki {
         };
         if !pki.service_account_key().exists() {
             let key = KeyPair::generate()?;
-            write_whole(&pki.service_account_public_key(), key.public_key_pem().as_bytes())?;
-            write_whole(&pki.service_account_key(), key.serialize_pem().as_bytes())?;
+            write_atomically(&pki.service_account_public_key(), key.public_key_pem().as_bytes())?;
+            write_atomically(&pki.service_account_key(), key.serialize_pem().as_bytes())?;
         }
         Ok(pki)
     }
 
-    /// The authority that signs clients and servers; its certificate is what clients trust.
+    /// The authority for servers and clients. Clients trust its certificate.
     pub fn ca(&self) -> &Pair {
         &self.ca
     }
 
-    /// The authority behind the API server's calls to aggregated API servers.
+    /// The authority for the API server's requests to aggregated API servers.
     pub fn front_proxy_ca(&self) -> &Pair {
         &self.front_proxy_ca
     }
 
-    /// Private key that signs service account tokens.
+    /// File of the private key that signs service account tokens.
     pub fn service_account_key(&self) -> PathBuf {
         self.folder.join("service-account.key")
     }
 
-    /// Public key that verifies service account tokens.
+    /// File of the public key that verifies service account tokens.
     pub fn service_account_public_key(&self) -> PathBuf {
         self.folder.join("service-account.pub")
     }
 
-    /// A certificate for a server of these DNS names and addresses, stored as `<name>.crt` and `<name>.key`.
+    /// Issues a serving certificate for these DNS names and addresses, stored as `<name>.crt` and `<name>.key`.
     pub fn serving_cert(&self, name: &str, dns_names: &[&str], addresses: &[IpAddr]) -> Result<Pair> {
         let mut params = leaf(name, None, ExtendedKeyUsagePurpose::ServerAuth);
         for dns_name in dns_names {
@@ -87,12 +88,12 @@ impl Pki {
         signed(&self.folder, name, &params, &self.ca)
     }
 
-    /// A certificate for the user `common_name` in this group, stored as `<name>.crt` and `<name>.key`.
+    /// Issues a client certificate for this user and group, stored as `<name>.crt` and `<name>.key`.
     pub fn client_cert(&self, name: &str, common_name: &str, group: Option<&str>) -> Result<Pair> {
         signed(&self.folder, name, &leaf(common_name, group, ExtendedKeyUsagePurpose::ClientAuth), &self.ca)
     }
 
-    /// The certificate with which the API server calls aggregated API servers.
+    /// Issues the client certificate for the API server's requests to aggregated API servers.
     pub fn front_proxy_client(&self) -> Result<Pair> {
         let name = "front-proxy-client";
         signed(
@@ -103,8 +104,8 @@ impl Pki {
         )
     }
 
-    /// A kubeconfig for the user `common_name` in this group. Certificates are part of the text, so that the
-    /// file can be copied. `context` names cluster and context in it.
+    /// Returns a kubeconfig for the user `common_name` in this group. It embeds the certificates, so it can be copied.
+    /// `context` is the name of its cluster and its context.
     pub fn client_kubeconfig(
         &self,
         name: &str,
@@ -132,18 +133,18 @@ impl Pki {
     }
 }
 
-/// Certificates are valid from an hour ago, for clocks that disagree, and for a year.
-fn validity(params: &mut CertificateParams) {
+/// Certificates are valid for a year. They start an hour ago, because clocks differ.
+fn set_validity(params: &mut CertificateParams) {
     params.not_before = OffsetDateTime::now_utc() - Duration::hours(1);
     params.not_after = OffsetDateTime::now_utc() + Duration::days(365);
 }
 
 fn leaf(common_name: &str, group: Option<&str>, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut params = CertificateParams::default();
-    validity(&mut params);
+    set_validity(&mut params);
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    // Kubernetes reads the user's groups from the organization; rcgen holds one of them.
+    // Kubernetes reads the user's groups from the organization. rcgen supports one.
     if let Some(group) = group {
         params.distinguished_name.push(DnType::OrganizationName, group);
     }
@@ -163,7 +164,7 @@ fn authority(folder: &Path, name: &str, common_name: &str) -> Result<Pair> {
         return Ok(pair);
     }
     let mut params = CertificateParams::default();
-    validity(&mut params);
+    set_validity(&mut params);
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -195,8 +196,8 @@ fn pair_at(folder: &Path, name: &str) -> Pair {
     }
 }
 
-// The key goes first: a certificate that exists has a key.
+// The key comes first, so that every certificate has a key.
 fn store(pair: &Pair) -> Result<()> {
-    write_whole(&pair.key_file, pair.key.as_bytes())?;
-    write_whole(&pair.cert_file, pair.cert.as_bytes())
+    write_atomically(&pair.key_file, pair.key.as_bytes())?;
+    write_atomically(&pair.cert_file, pair.cert.as_bytes())
 }

@@ -1,6 +1,6 @@
-//! What the user sees while something takes long: bars and spinners on a terminal, plain lines in a log.
+//! Progress of long steps: bars and spinners on a terminal, plain lines in a log.
 //!
-//! Everything goes to standard error, so that `devcluster kubeconfig` and the like can be used in `$(...)`.
+//! All output goes to standard error, so that `$(devcluster kubeconfig)` works.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// How often a log says how far a step is.
-const REPORT_EVERY: Duration = Duration::from_secs(20);
+/// Interval of progress lines in a log.
+const REPORT_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Where steps are reported. Cheap to clone; clones share the screen.
+/// Reports steps. Cheap to clone; clones share the screen.
 #[derive(Clone, Debug)]
 pub struct Progress {
     mode: Mode,
@@ -25,21 +25,21 @@ enum Mode {
 }
 
 impl Progress {
-    /// Bars and spinners when standard error is a terminal, lines otherwise.
+    /// Uses bars and spinners if standard error is a terminal, otherwise lines.
     pub fn new() -> Self {
         let mode =
             if std::io::stderr().is_terminal() { Mode::Terminal(MultiProgress::new()) } else { Mode::Lines };
         Self { mode }
     }
 
-    /// Says nothing at all: for tests that start many clusters.
+    /// Reports nothing, for tests that start many clusters.
     pub fn quiet() -> Self {
         Self { mode: Mode::Quiet }
     }
 
-    /// Begins a step that takes noticeable time, such as `Building Kubernetes v1.37.2`.
+    /// Starts a step that takes noticeable time, such as `Building Kubernetes v1.37.2`.
     ///
-    /// The step is reported as done by [`Step::done`]; one that is dropped before that counts as failed.
+    /// [`Step::done`] reports the step as done. A step that is dropped before that is reported as failed.
     pub fn step(&self, title: impl Into<String>) -> Step {
         let title = title.into();
         let display = match &self.mode {
@@ -58,7 +58,7 @@ impl Progress {
         Step { title, display, started: Instant::now(), finished: false }
     }
 
-    /// One line of news that belongs to no step.
+    /// Prints a line that belongs to no step.
     pub fn note(&self, line: impl AsRef<str>) {
         match &self.mode {
             Mode::Terminal(screen) => screen.suspend(|| print_line(line.as_ref())),
@@ -81,20 +81,20 @@ enum Display {
     Nothing,
 }
 
-/// How far a step is.
+/// Progress of a step.
 #[derive(Clone, Copy, Debug)]
 struct Parts {
     done: u64,
     total: u64,
-    /// When that was last said, counted from the step's start.
+    /// Time of the last progress line, since the start of the step.
     reported: Duration,
 }
 
 impl Parts {
-    /// `43 %, about 4 min left`; `elapsed` is the time that the parts done so far took.
+    /// Formats progress as in `43 %, about 4 min left`.
     fn report(&self, elapsed: Duration) -> String {
         let percent = self.done.min(self.total) * 100 / self.total.max(1);
-        // What the first few parts took says little about the others.
+        // The first parts are too few for an estimate.
         if percent < 5 {
             return format!("{percent} %");
         }
@@ -107,7 +107,7 @@ impl Parts {
     }
 }
 
-/// A step under way; see [`Progress::step`].
+/// A running step; see [`Progress::step`].
 #[derive(Debug)]
 pub struct Step {
     title: String,
@@ -117,14 +117,14 @@ pub struct Step {
 }
 
 impl Step {
-    /// Says what the step is at now; shown on a terminal only.
+    /// Shows the current activity of the step, on a terminal only.
     pub fn message(&self, text: impl Into<String>) {
         if let Display::Bar(bar, _) = &self.display {
             bar.set_message(text.into());
         }
     }
 
-    /// The step consists of this many parts, which take about the same time each.
+    /// Sets the number of parts of the step. Parts should take about the same time each.
     pub fn total(&self, parts: u64) {
         match &self.display {
             Display::Bar(bar, _) => {
@@ -136,7 +136,7 @@ impl Step {
         }
     }
 
-    /// That many more parts are done. A log gets a line about it from time to time.
+    /// Adds completed parts. In a log, prints a progress line from time to time.
     pub fn advance(&self, parts: u64) {
         match &self.display {
             Display::Bar(bar, _) => bar.inc(parts),
@@ -144,7 +144,7 @@ impl Step {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let elapsed = self.started.elapsed();
                 state.done += parts;
-                if elapsed >= state.reported + REPORT_EVERY {
+                if elapsed >= state.reported + REPORT_INTERVAL {
                     state.reported = elapsed;
                     print_line(&format!("  {}", state.report(elapsed)));
                 }
@@ -153,12 +153,12 @@ impl Step {
         }
     }
 
-    /// The step succeeded.
+    /// Reports the step as done.
     pub fn done(mut self) {
         self.finish("done");
     }
 
-    /// The step succeeded, and this is worth saying about it.
+    /// Reports the step as done, with details.
     pub fn done_with(mut self, outcome: impl AsRef<str>) {
         self.finish(outcome.as_ref());
     }
@@ -185,14 +185,14 @@ impl Drop for Step {
     }
 }
 
-/// In one piece: several clusters may start at once and share a log.
+/// Writes the line with one call, because several processes may share a log.
 fn print_line(line: &str) {
     use std::io::Write as _;
-    // A reader that went away is no reason to stop.
+    // A closed pipe does not stop the work.
     drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
-// The templates are constants: a template that does not parse falls back to indicatif's own style.
+// The fallbacks are unreachable: the templates are constants.
 fn spinner_style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
@@ -210,14 +210,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_left_is_estimated_from_the_time_taken() {
+    fn remaining_time_is_estimated_from_elapsed_time() {
         for (done, total, elapsed, expected) in [
             (0, 0, 9, "0 %"),
             (4, 100, 9, "4 %"),
             (10, 100, 60, "10 %, about 9 min left"),
             (50, 200, 61, "25 %, about 4 min left"),
             (90, 100, 300, "90 %, less than a minute left"),
-            // A part that was counted twice.
+            // More parts than the total.
             (300, 200, 61, "100 %, less than a minute left"),
         ] {
             let parts = Parts { done, total, reported: Duration::ZERO };

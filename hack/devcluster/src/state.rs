@@ -1,7 +1,7 @@
-//! What a cluster consists of on disk, and what is written down about it.
+//! Files and recorded state of a cluster.
 //!
-//! A cluster is one folder. Everything that it starts is recorded there before it is used, so that `down`
-//! finds it again whatever happened to the process that started it.
+//! A cluster is one folder. `up` records addresses, ports and the namespace there before it uses them, so that `down`
+//! finds them even after `up` was killed.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -20,7 +20,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The cluster whose folder this is; nothing is created.
+    /// The layout below this folder. Creates nothing.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -35,7 +35,7 @@ impl Layout {
         self.root.join("state.json")
     }
 
-    /// Kubeconfig of the cluster's administrator (group `system:masters`), current context named after the cluster.
+    /// Kubeconfig of the cluster's administrator (group `system:masters`). Its context has the cluster's name.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig")
     }
@@ -70,7 +70,7 @@ impl Layout {
         self.root.join("config")
     }
 
-    /// The API server's audit log and its rotated predecessors.
+    /// Folder of the API server's audit log and its rotated files.
     pub fn audit(&self) -> PathBuf {
         self.root.join("audit")
     }
@@ -80,12 +80,12 @@ impl Layout {
         self.audit().join("audit.log")
     }
 
-    /// What belongs to the real node: containerd's and the kubelet's data, sockets, images.
+    /// Data of the real node: files of containerd and the kubelet, sockets, images.
     pub fn node(&self) -> PathBuf {
         self.root.join("node")
     }
 
-    /// Creates the folders, readable by nobody else: they hold keys.
+    /// Creates the folders. Only the owner can read them, because they contain keys.
     pub fn create(&self) -> Result<()> {
         for folder in [
             self.root.clone(),
@@ -103,25 +103,25 @@ impl Layout {
     }
 }
 
-/// How far a cluster got.
+/// Progress of a cluster's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
-    /// `up` began; whatever stands is half a cluster.
+    /// `up` has not finished.
     Starting,
-    /// `up` finished.
+    /// `up` has finished.
     Running,
 }
 
-/// Addresses and ports, chosen once and kept.
+/// Addresses and ports. They do not change after the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
-    /// Name of the network namespace that control plane and node live in; none: they live in the host's.
+    /// Name of the network namespace of control plane and node; `None`: that of the host.
     pub netns: Option<String>,
     /// Address of the API server and, with a real node, of the node.
     pub node_address: Ipv4Addr,
-    /// The host's end of the pair that leads into the namespace, on the same /30.
+    /// The host's address on the pair of interfaces into the namespace, in the same /30.
     pub host_address: Option<Ipv4Addr>,
     /// The API server's port.
     pub api_server_port: u16,
@@ -138,33 +138,33 @@ impl Network {
     pub const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
     /// Address of the cluster's DNS Service.
     pub const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-    /// Addresses of pods. Each cluster has its own namespace, so that all can use the same.
+    /// Addresses of pods. Clusters use the same range, because each has its own network namespace.
     pub const POD_CIDR: &'static str = "10.244.0.0/16";
     /// DNS domain of the cluster.
     pub const CLUSTER_DOMAIN: &'static str = "cluster.local";
 
-    /// Where the API server answers, both inside the namespace and from the host.
+    /// URL of the API server, from the namespace and from the host.
     pub fn api_server_url(&self) -> String {
         format!("https://{}:{}", self.node_address, self.api_server_port)
     }
 }
 
-/// What is known about a cluster, kept in [`Layout::state_file`].
+/// Recorded state of a cluster, in [`Layout::state_file`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// Name of the cluster.
     pub name: String,
-    /// How far it got.
+    /// Progress of its start.
     pub phase: Phase,
-    /// What it was asked to be.
+    /// Its settings.
     pub settings: Settings,
-    /// Where it is.
+    /// Its addresses and ports.
     pub network: Network,
 }
 
 impl State {
-    /// Reads the state of the cluster in this folder; `None` when there is none.
+    /// Reads the state of the cluster in this folder; `None` if there is no state file.
     pub fn load(layout: &Layout) -> Result<Option<Self>> {
         let file = layout.state_file();
         let text = match fs::read_to_string(&file) {
@@ -173,21 +173,18 @@ impl State {
             Err(error) => return Err(anyhow!("cannot read {}: {error}", file.display())),
         };
         let state = serde_json::from_str(&text).with_context(|| {
-            format!(
-                "{} is not a state that this devcluster wrote; `devcluster down` removes the cluster",
-                file.display()
-            )
+            format!("{} is not a valid state file: remove the cluster with `devcluster down`", file.display())
         })?;
         Ok(Some(state))
     }
 
-    /// Writes the state whole: a reader sees the old one or the new one.
+    /// Replaces the state file atomically.
     pub fn store(&self, layout: &Layout) -> Result<()> {
-        write_whole(&layout.state_file(), serde_json::to_string_pretty(self)?.as_bytes())
+        write_atomically(&layout.state_file(), serde_json::to_string_pretty(self)?.as_bytes())
     }
 }
 
-/// Creates a folder, and those that it is in, for this user alone.
+/// Creates a folder and its parents, readable only by the owner.
 pub(crate) fn create_private_dir(folder: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new()
@@ -197,10 +194,10 @@ pub(crate) fn create_private_dir(folder: &Path) -> Result<()> {
         .with_context(|| format!("cannot create folder {}", folder.display()))
 }
 
-/// Replaces a file in one step, readable by its owner alone.
-pub fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
+/// Replaces a file atomically. Only the owner can read it.
+pub fn write_atomically(file: &Path, content: &[u8]) -> Result<()> {
     let write = || -> Result<()> {
-        let folder = file.parent().ok_or_else(|| anyhow!("it has no folder"))?;
+        let folder = file.parent().ok_or_else(|| anyhow!("the path has no parent folder"))?;
         let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
         temporary.write_all(content)?;
         temporary.persist(file)?;
@@ -231,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_state_is_loaded_as_it_was() {
+    fn state_round_trips_through_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path().join("west"));
         layout.create().unwrap();
@@ -241,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_state_names_the_file_and_the_way_out() {
+    fn an_invalid_state_is_an_error_with_file_and_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
         fs::write(layout.state_file(), "{\"name\":").unwrap();
@@ -250,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_closed_to_others() {
+    fn only_the_owner_can_read_the_folders() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path().join("east"));
@@ -266,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_url_names_address_and_port() {
+    fn server_url_contains_address_and_port() {
         let mut network = state().network;
         network.node_address = Ipv4Addr::new(10, 222, 3, 2);
         assert_eq!(network.api_server_url(), "https://10.222.3.2:6443");

@@ -1,30 +1,34 @@
-//! Waiting for a condition, with a deadline and a reason to give when it passes.
+//! Waits for a condition, with a timeout.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// What a probe saw.
+/// Result of a probe.
 #[derive(Debug)]
-pub enum Seen<T> {
+pub enum ProbeResult<T> {
     /// The condition holds.
     Ready(T),
-    /// Not yet, and why: the last such reason is part of the error when the deadline passes.
-    NotYet(String),
+    /// The condition does not hold yet, and why. The error of a timeout contains the last reason.
+    Pending(String),
 }
 
-/// Asks `probe` again and again until it is ready, it fails for good, or `limit` has passed.
+/// Calls `probe` until it returns [`ProbeResult::Ready`] or an error, or until `timeout` has passed.
 ///
-/// `what` completes the sentence "gave up waiting for ...".
-pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Seen<T>>) -> Result<T> {
-    let deadline = Instant::now() + limit;
+/// `what` completes the sentence "timed out waiting for ...".
+pub fn until<T>(
+    what: &str,
+    timeout: Duration,
+    mut probe: impl FnMut() -> Result<ProbeResult<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + timeout;
     loop {
         match probe()? {
-            Seen::Ready(value) => return Ok(value),
-            Seen::NotYet(reason) if Instant::now() >= deadline => {
-                bail!("gave up waiting for {what} after {}s: {reason}", limit.as_secs());
+            ProbeResult::Ready(value) => return Ok(value),
+            ProbeResult::Pending(reason) if Instant::now() >= deadline => {
+                bail!("timed out waiting for {what} after {}s: {reason}", timeout.as_secs());
             }
-            Seen::NotYet(_) => std::thread::sleep(Duration::from_millis(100)),
+            ProbeResult::Pending(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }
@@ -34,25 +38,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn returns_what_the_probe_found() {
+    fn until_returns_the_value_of_the_probe() {
         let mut calls = 0;
         let value = until("three calls", Duration::from_secs(5), || {
             calls += 1;
-            Ok(if calls == 3 { Seen::Ready(calls) } else { Seen::NotYet(format!("call {calls}")) })
+            Ok(if calls == 3 {
+                ProbeResult::Ready(calls)
+            } else {
+                ProbeResult::Pending(format!("call {calls}"))
+            })
         });
         assert_eq!(value.unwrap(), 3);
     }
 
     #[test]
-    fn names_the_last_reason_when_the_deadline_passes() {
-        let error =
-            until::<()>("the moon", Duration::ZERO, || Ok(Seen::NotYet("clouds".into()))).unwrap_err();
-        assert_eq!(error.to_string(), "gave up waiting for the moon after 0s: clouds");
+    fn a_timeout_names_the_last_reason() {
+        let error = until::<()>("the Node", Duration::ZERO, || Ok(ProbeResult::Pending("no network".into())))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "timed out waiting for the Node after 0s: no network");
     }
 
     #[test]
-    fn a_failing_probe_ends_the_wait() {
-        let error = until::<()>("the moon", Duration::from_mins(1), || bail!("no sky")).unwrap_err();
-        assert_eq!(error.to_string(), "no sky");
+    fn an_error_of_the_probe_ends_the_wait() {
+        let error = until::<()>("the Node", Duration::from_mins(1), || bail!("kubelet died")).unwrap_err();
+        assert_eq!(error.to_string(), "kubelet died");
     }
 }

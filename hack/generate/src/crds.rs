@@ -8,7 +8,8 @@ use jobset_api::{
 };
 use serde_json::{Value, json};
 
-/// The JobSet CRD. Its Job and claim templates are those of the pinned Kubernetes, which an annotation names.
+/// The JobSet CRD. It embeds the schemas of Jobs and claims of the pinned Kubernetes version, which is in an
+/// annotation.
 pub fn jobset(kubernetes: &Kubernetes) -> Result<Value> {
     let schema = json!({
         "description": "A group of Jobs that runs as one unit.",
@@ -82,7 +83,7 @@ pub fn jobset(kubernetes: &Kubernetes) -> Result<Value> {
 pub fn jobset_operator(kubernetes: &Kubernetes) -> Result<Value> {
     let singleton = jobset_operator::SINGLETON;
     let schema = json!({
-        "description": "How the JobSet controller shall run in this cluster. The only one is named `cluster`.",
+        "description": "Configuration of the JobSet controller in this cluster. The only object is named `cluster`.",
         "type": "object",
         "required": ["spec"],
         "properties": root_properties(
@@ -103,14 +104,14 @@ pub fn jobset_operator(kubernetes: &Kubernetes) -> Result<Value> {
         })
     };
     let columns = json!([
-        condition("Available", "Whether the JobSet controller serves"),
-        condition("Progressing", "Whether something is on its way"),
-        condition("Degraded", "Whether something is wrong that somebody must act on"),
+        condition("Available", "Whether the JobSet controller is available"),
+        condition("Progressing", "Whether a rollout is in progress"),
+        condition("Degraded", "Whether there is a problem that an administrator must fix"),
         {
             "name": "Version",
             "type": "string",
             "jsonPath": ".status.version",
-            "description": "Version of the operator that reached this state",
+            "description": "Version of the operator that rolled out this state",
         },
         { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
     ]);
@@ -142,10 +143,11 @@ pub fn jobset_operator(kubernetes: &Kubernetes) -> Result<Value> {
     }))
 }
 
-/// File name of a CRD, as Kubernetes projects name it: `<group>_<plural>.yaml`.
+/// File name of a CRD, `<group>_<plural>.yaml` as in other Kubernetes projects.
 pub fn file_name(crd: &Value) -> Result<String> {
-    let text =
-        |path: &str| crd.pointer(path).and_then(Value::as_str).with_context(|| format!("CRD without {path}"));
+    let text = |path: &str| {
+        crd.pointer(path).and_then(Value::as_str).with_context(|| format!("the CRD has no {path}"))
+    };
     Ok(format!("{}_{}.yaml", text("/spec/group")?, text("/spec/names/plural")?))
 }
 

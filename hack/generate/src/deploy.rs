@@ -1,14 +1,14 @@
 //! `deploy/`: the operator without OLM.
 //!
-//! `kubectl apply --server-side -k deploy`, then `kubectl apply -f deploy/cluster.yaml`. The second file is not
-//! part of the first command, because an API server needs a moment until it serves a new API.
+//! Install it with `kubectl apply --server-side -k deploy`, then `kubectl apply -f deploy/cluster.yaml`. These are two
+//! commands, because the API server does not serve a new API at once.
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
 use jobset_operator::{OperatorInputs, names, operator_objects};
 use serde_json::{Value, json};
 
-/// The operator's own objects, in apply order.
+/// The operator's objects, in the order in which to apply them.
 pub fn operator(images: &Images) -> Result<Vec<kube::api::DynamicObject>> {
     Ok(operator_objects(&OperatorInputs {
         namespace: names::NAMESPACE.to_owned(),
@@ -17,7 +17,7 @@ pub fn operator(images: &Images) -> Result<Vec<kube::api::DynamicObject>> {
     })?)
 }
 
-/// The one JobSetOperator, as an administrator would write it.
+/// An example of the JobSetOperator.
 pub fn sample() -> Value {
     json!({
         "apiVersion": "operator.openshift.io/v1",

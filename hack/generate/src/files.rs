@@ -1,7 +1,7 @@
-//! Generated files: written to the repository, or compared with it.
+//! Writes generated files to the repository, or compares them with it.
 //!
-//! The folders in [`GENERATED`] hold nothing but generated files, so a file in them that was not generated is a
-//! leftover. Writing removes it; checking reports it.
+//! The folders in [`GENERATED`] contain only generated files. Any other file there is obsolete: writing removes it, and
+//! checking reports it.
 
 use anyhow::{Context, Result};
 use std::{
@@ -10,29 +10,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders, relative to the repository's root, that hold generated files only.
+/// Folders of generated files, relative to the root of the repository.
 pub const GENERATED: [&str; 3] = ["manifests", "deploy", "bundle"];
 
-/// Generated files: content by path relative to the repository's root.
+/// Content of the generated files, by path relative to the root of the repository.
 #[derive(Default)]
 pub struct Files(BTreeMap<PathBuf, String>);
 
-/// How a file on disk differs from what would be generated.
+/// A difference between a file on disk and the generated file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It is not there.
+    /// The file does not exist.
     Missing(PathBuf),
-    /// It is there, and nothing generates it.
-    Superfluous(PathBuf),
-    /// Its content differs.
+    /// The file exists, but is not generated.
+    Obsolete(PathBuf),
+    /// The content differs.
     Changed {
         /// The file.
         path: PathBuf,
-        /// Number of the first line that differs, from 1.
+        /// Number of the first different line, starting at 1.
         line: usize,
-        /// That line on disk; empty past the end.
+        /// The line on disk.
         on_disk: String,
-        /// That line as it would be generated; empty past the end.
+        /// The generated line.
         generated: String,
     },
 }
@@ -41,10 +41,10 @@ impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing(path) => write!(f, "missing      {}", path.display()),
-            Self::Superfluous(path) => write!(f, "superfluous  {}", path.display()),
+            Self::Obsolete(path) => write!(f, "obsolete     {}", path.display()),
             Self::Changed { path, line, on_disk, generated } => write!(
                 f,
-                "differs      {}, first in line {line}\n    on disk:   {on_disk}\n    generated: {generated}",
+                "different    {}, first in line {line}\n    on disk:   {on_disk}\n    generated: {generated}",
                 path.display()
             ),
         }
@@ -52,11 +52,11 @@ impl std::fmt::Display for Difference {
 }
 
 impl Difference {
-    /// What writing does about it, for a person.
+    /// Message about the change that `write` makes.
     pub fn action(&self) -> String {
         match self {
             Self::Missing(path) | Self::Changed { path, .. } => format!("wrote {}", path.display()),
-            Self::Superfluous(path) => format!("removed {}", path.display()),
+            Self::Obsolete(path) => format!("removed {}", path.display()),
         }
     }
 }
@@ -82,13 +82,12 @@ impl Files {
         self.0.get(Path::new(path)).map(String::as_str)
     }
 
-    /// Writes the files under `root` and removes what else is in the generated folders. Returns what it did:
-    /// the differences there were. A file that is right already is not touched.
+    /// Writes the files that differ and removes obsolete files. Returns the differences that it resolved.
     pub fn write(&self, root: &Path) -> Result<Vec<Difference>> {
         let differences = self.differences(root)?;
         for difference in &differences {
             match difference {
-                Difference::Superfluous(path) => {
+                Difference::Obsolete(path) => {
                     fs::remove_file(root.join(path))
                         .with_context(|| format!("cannot remove {}", path.display()))?;
                 }
@@ -96,7 +95,7 @@ impl Files {
                     let target = root.join(path);
                     if let Some(folder) = target.parent() {
                         fs::create_dir_all(folder)
-                            .with_context(|| format!("cannot make {}", folder.display()))?;
+                            .with_context(|| format!("cannot create {}", folder.display()))?;
                     }
                     let content = self.0.get(path).map_or("", String::as_str);
                     fs::write(&target, content)
@@ -107,7 +106,7 @@ impl Files {
         Ok(differences)
     }
 
-    /// Compares the files with those under `root`, in the order of their paths.
+    /// Compares the files with those under `root`.
     pub fn differences(&self, root: &Path) -> Result<Vec<Difference>> {
         let mut found = Vec::new();
         for (path, generated) in &self.0 {
@@ -123,7 +122,7 @@ impl Files {
         for folder in GENERATED {
             for path in files_under(root, Path::new(folder))? {
                 if !self.0.contains_key(&path) {
-                    found.push(Difference::Superfluous(path));
+                    found.push(Difference::Obsolete(path));
                 }
             }
         }
@@ -152,7 +151,7 @@ fn excerpt(line: Option<&&str>) -> String {
     }
 }
 
-/// Files under `folder`, relative to `root`, sorted. None if the folder does not exist.
+/// Files under `folder`, relative to `root`, sorted. Empty if the folder does not exist.
 fn files_under(root: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(root.join(folder)) {
         Ok(entries) => entries,
@@ -163,7 +162,7 @@ fn files_under(root: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read folder {}", folder.display()))?;
         let path = folder.join(entry.file_name());
-        if entry.file_type().with_context(|| format!("cannot look at {}", path.display()))?.is_dir() {
+        if entry.file_type().with_context(|| format!("cannot read {}", path.display()))?.is_dir() {
             found.extend(files_under(root, &path)?);
         } else {
             found.push(path);
@@ -178,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_difference_is_found_and_writing_settles_them() {
+    fn write_resolves_every_kind_of_difference() {
         let root = tempfile::tempdir().unwrap();
         let mut files = Files::default();
         files.add("deploy/same.yaml", "a: 1\n".into());
@@ -197,7 +196,7 @@ mod tests {
                 on_disk: "b: 3".into(),
                 generated: "b: 2".into(),
             },
-            Difference::Superfluous("deploy/old/left.yaml".into()),
+            Difference::Obsolete("deploy/old/left.yaml".into()),
         ];
         assert_eq!(files.differences(root.path()).unwrap(), expected);
         assert_eq!(files.write(root.path()).unwrap(), expected);
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_lost_its_end_differs_there() {
+    fn a_truncated_file_differs_at_its_end() {
         let difference = first_difference(Path::new("x"), "a\n", "a\nb\n");
         let Difference::Changed { line, on_disk, generated, .. } = difference else { panic!("{difference}") };
         assert_eq!((line, on_disk.as_str(), generated.as_str()), (2, "", "b"));

@@ -1,7 +1,7 @@
-//! Kubernetes' own OpenAPI document, from the Go module of the pinned Kubernetes.
+//! Kubernetes' OpenAPI documents, from the Go module of the pinned Kubernetes version.
 //!
-//! The version is the one in `hack/controlplane/go.mod`, so schemas and test clusters cannot drift
-//! apart. The module comes from the Go module cache, or is downloaded into it and checked against `go.sum`.
+//! `hack/controlplane/go.mod` pins the version, so schemas and test clusters have the same one. Go downloads the module
+//! into its cache, unless it is there, and verifies it against `go.sum`.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -13,13 +13,13 @@ use std::{
     process::Command,
 };
 
-/// Folder with the `go.mod` that pins Kubernetes, relative to the repository's root.
+/// Folder of the `go.mod` that pins Kubernetes, relative to the root of the repository.
 const PIN: &str = "hack/controlplane";
 const MODULE: &str = "k8s.io/kubernetes";
-/// Documents that, together, define `JobTemplateSpec`, `PersistentVolumeClaim` and all they refer to.
+/// The documents that define `JobTemplateSpec`, `PersistentVolumeClaim` and the types that these refer to.
 const DOCUMENTS: [&str; 2] = ["api__v1_openapi.json", "apis__batch__v1_openapi.json"];
 
-/// Schemas of Kubernetes' API types.
+/// Schemas of Kubernetes API types.
 pub struct Kubernetes {
     /// Version, such as `v1.37.2`.
     pub version: String,
@@ -27,7 +27,7 @@ pub struct Kubernetes {
     pub schemas: BTreeMap<String, Value>,
 }
 
-/// What `go mod download -json` prints.
+/// Output of `go mod download -json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct Module {
 }
 
 impl Kubernetes {
-    /// Reads the schemas of the Kubernetes that the repository at `root` pins.
+    /// Reads the schemas of the Kubernetes version that the repository at `root` pins.
     pub fn load(root: &Path) -> Result<Self> {
         let module = download(&root.join(PIN))?;
         let mut schemas = BTreeMap::new();
@@ -49,7 +49,7 @@ impl Kubernetes {
                 serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
             match document.pointer_mut("/components/schemas").map(Value::take) {
                 Some(Value::Object(found)) => schemas.extend(found),
-                _ => bail!("{} has no components.schemas: is it an OpenAPI v3 document?", path.display()),
+                _ => bail!("{} is not an OpenAPI v3 document: it has no components.schemas", path.display()),
             }
         }
         Ok(Self { version: module.version, schemas })
@@ -64,19 +64,18 @@ fn download(folder: &Path) -> Result<Module> {
     {
         Ok(output) => output,
         Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => bail!(
-            "the program `go` is not in PATH: install Go, because the schemas of pods and claims come from \
-             Kubernetes' Go module"
+            "`go` is not in PATH, and the schemas of pods and claims come from Kubernetes' Go module: install Go"
         ),
         Err(error) => return Err(error).with_context(|| format!("cannot run `go` in {}", folder.display())),
     };
-    // On failure the reason is in the JSON on stdout (a module that cannot be had) or on stderr (all else).
+    // The reason of a failure is in the JSON output (for an unavailable module) or on stderr (otherwise).
     let module: Module = serde_json::from_slice(&output.stdout).unwrap_or_default();
     if !output.status.success() || !module.error.is_empty() || module.dir.as_os_str().is_empty() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let reason = if module.error.is_empty() { stderr.trim() } else { &module.error };
         bail!(
-            "cannot get the Go module {MODULE} that {PIN}/go.mod pins: {reason}; check that the Go module proxy \
-             (`go env GOPROXY`) can be reached"
+            "cannot download the Go module {MODULE} that {PIN}/go.mod pins: {reason}; check that this machine reaches \
+             the Go module proxy (`go env GOPROXY`)"
         );
     }
     Ok(module)

@@ -1,5 +1,5 @@
-//! Every generated file of the repository, from two sources of truth: the Rust types of `jobset-api`, and the
-//! objects and RBAC rules of `jobset-operator`.
+//! Generates files of the repository from the Rust types of `jobset-api`, and from the objects and RBAC rules of
+//! `jobset-operator`.
 //!
 //! ```text
 //! jobset-api types ──┐
@@ -25,7 +25,7 @@ use images::Images;
 use kubernetes::Kubernetes;
 use std::path::Path;
 
-/// Generates everything. `root` is the repository, where the pin of Kubernetes is read.
+/// Generates all files. `root` is the repository, which pins the Kubernetes version.
 pub fn generate(root: &Path, images: &Images) -> Result<Files> {
     let kubernetes = Kubernetes::load(root)?;
     let jobset_crd = crds::jobset(&kubernetes).context("JobSet CRD")?;

@@ -1,5 +1,4 @@
-//! `cargo run -p generate`: writes the generated files, or with `--check` compares them with what would be
-//! written.
+//! `cargo run -p generate`: writes the generated files, or checks them with `--check`.
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -10,7 +9,7 @@ use std::{path::PathBuf, process::ExitCode};
 #[derive(Parser)]
 #[command(name = "generate", version)]
 struct Arguments {
-    /// Write nothing; list the files that differ and exit with status 1 if any does.
+    /// Write nothing; list the files that differ, and exit with code 1 if there are any.
     #[arg(long)]
     check: bool,
     /// Root of the repository.
@@ -34,7 +33,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let root = arguments
         .root
         .canonicalize()
-        .with_context(|| format!("--root {}: not a folder that can be read", arguments.root.display()))?;
+        .with_context(|| format!("cannot read --root {}", arguments.root.display()))?;
     let files = generate::generate(&root, &arguments.images)?;
     if !arguments.check {
         for difference in files.write(&root)? {

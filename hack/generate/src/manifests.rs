@@ -1,7 +1,7 @@
-//! `manifests/`: the CRDs, and the controller alone for plain Kubernetes.
+//! `manifests/`: the CRDs, and the controller without the operator, for Kubernetes.
 //!
-//! `kubectl apply --server-side -k manifests` installs the JobSet API and the controller in `jobset-system`,
-//! without the operator. The controller makes the certificates of its webhooks itself.
+//! `kubectl apply --server-side -k manifests` installs the JobSet API, and the controller in namespace `jobset-system`.
+//! The controller issues the certificates of its webhooks.
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
@@ -9,10 +9,10 @@ use jobset_operator::desired::{self, Inputs};
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
 
-/// Namespace of the controller where no operator installed it.
+/// Namespace of a controller that is installed without the operator.
 pub const NAMESPACE: &str = "jobset-system";
 
-/// Adds the controller's files; `jobset_crd` is the path of the JobSet CRD within `manifests/`.
+/// Adds the controller's files. `jobset_crd` is the path of the JobSet CRD in `manifests/`.
 pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
     let mut all = vec![namespace()];
     all.extend(desired::objects(&Inputs::plain(NAMESPACE, &images.image))?);
@@ -24,13 +24,13 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
         files.add(format!("manifests/{path}"), objects::file(part)?);
         resources.push(path);
     }
-    // The CRD was generated from its sources; the copy inside the operator may be of the last run.
+    // The CRD already has a file. The copy in the operator may be from an earlier run of the generator.
     let known = |object: &&DynamicObject| {
         let kind = objects::kind(object);
         kind == "CustomResourceDefinition" || FILES.iter().any(|(_, kinds)| kinds.contains(&kind))
     };
-    if let Some(stray) = all.iter().find(|object| !known(object)) {
-        anyhow::bail!("no file of manifests/controller takes objects of kind {}", objects::kind(stray));
+    if let Some(unknown) = all.iter().find(|object| !known(object)) {
+        anyhow::bail!("no file of manifests/controller is for objects of kind {}", objects::kind(unknown));
     }
     files.add(
         "manifests/kustomization.yaml",
@@ -43,7 +43,7 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
     Ok(())
 }
 
-/// Which kinds stand in which file.
+/// The kinds in each file.
 const FILES: [(&str, &[&str]); 6] = [
     ("namespace", &["Namespace"]),
     ("rbac", &["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),

@@ -1,4 +1,4 @@
-//! Kubernetes objects on their way to files.
+//! Converts Kubernetes objects to files.
 
 use crate::yaml;
 use anyhow::{Context, Result, bail};
@@ -11,12 +11,12 @@ pub fn kind(object: &DynamicObject) -> &str {
     object.types.as_ref().map_or("", |types| types.kind.as_str())
 }
 
-/// An object as JSON, without what only an API server fills in.
+/// An object as JSON.
 pub fn json(object: &DynamicObject) -> Result<Value> {
     serde_json::to_value(object).with_context(|| format!("{} {}", kind(object), object.name_any()))
 }
 
-/// A YAML file of these objects, in their order. Roles carry the reason of each rule as a comment.
+/// A YAML file with these objects. In roles, a comment above each rule gives its reason.
 pub fn file<'a>(objects: impl IntoIterator<Item = &'a DynamicObject>) -> Result<String> {
     let mut text = yaml::NOTICE.to_owned();
     for (index, object) in objects.into_iter().enumerate() {
@@ -32,7 +32,7 @@ pub fn file<'a>(objects: impl IntoIterator<Item = &'a DynamicObject>) -> Result<
     Ok(text)
 }
 
-/// The rules in the table that a role was made from.
+/// The rules of the RBAC table for this role.
 fn rules_of(role: &DynamicObject) -> Result<Vec<Rule>> {
     let name = role.name_any();
     if name == jobset_operator::names::OPERATOR {
@@ -51,14 +51,14 @@ fn rules_of(role: &DynamicObject) -> Result<Vec<Rule>> {
         .with_context(|| format!("the RBAC table has no role {name}"))
 }
 
-/// Puts the reason of each rule as a comment above it. `rules` is the only list at the outermost level of a role,
-/// so its items are the lines that begin with a dash.
+/// Inserts the reason of each rule as a comment above it. `rules` is the only top-level list of a role, so its items
+/// are the lines that start with a dash.
 fn with_reasons(document: &str, rules: &[Rule]) -> Result<String> {
     let mut reasons = rules.iter().map(|rule| rule.reason);
     let mut text = String::new();
     for line in document.lines() {
         if line.starts_with("- ") {
-            let reason = reasons.next().context("a role has more rules than the RBAC table")?;
+            let reason = reasons.next().context("the role has more rules than the RBAC table")?;
             text.push_str("# ");
             text.push_str(reason);
             text.push('\n');
@@ -67,7 +67,7 @@ fn with_reasons(document: &str, rules: &[Rule]) -> Result<String> {
         text.push('\n');
     }
     if reasons.next().is_some() {
-        bail!("a role has fewer rules than the RBAC table");
+        bail!("the role has fewer rules than the RBAC table");
     }
     Ok(text)
 }

@@ -1,9 +1,9 @@
-//! JSON Schema and OpenAPI to *structural schemas*, the form that the API server asks of a CRD: no references,
-//! a type on every node, no `null` branches, list-map keys that are required or defaulted.
+//! Converts JSON Schema and OpenAPI to *structural schemas*, which the API server requires in a CRD: no references, a
+//! type in every node, no `null` branches, and list-map keys that are required or have a default.
 //!
-//! Two sources meet here. Schemas of our Rust types come from schemars; where they refer to a Kubernetes type
-//! (whose schema name starts with `io.k8s.`), Kubernetes' own document answers, because it has what the Rust
-//! types lack: list types with their keys, defaults, formats.
+//! There are two sources. schemars generates the schemas of this project's Rust types. Schemas of Kubernetes types
+//! (with names that start with `io.k8s.`) come from Kubernetes' OpenAPI documents, because the Rust types have no list
+//! types, keys, defaults and formats.
 
 use crate::kubernetes::Kubernetes;
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,16 +16,16 @@ const CONDITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition";
 const CLAIM: &str = "io.k8s.api.core.v1.PersistentVolumeClaim";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
-/// The OpenAPI document gives its optional `status` an empty default, although the API server's is True.
+/// In the OpenAPI document, the default of its optional `status` is empty. In the API server, it is True.
 const POD_CONDITION_PATTERN: &str = "io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern";
 
-/// The text forms of a quantity (Kubernetes: resource.Quantity).
+/// Pattern of a quantity (Kubernetes: resource.Quantity).
 const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
-/// Fields of metadata that a template or claim inside a JobSet may set. The others belong to stored objects.
+/// Fields of the metadata of templates and claims in a JobSet. The other fields belong to stored objects.
 const EMBEDDED_METADATA: [&str; 5] = ["annotations", "finalizers", "labels", "name", "namespace"];
 
-/// Keywords that a CRD may carry and that mean the same in every source. What is not here is dropped.
+/// Keywords with the same meaning in both sources and in a CRD. The converter drops all others.
 const KEPT: [&str; 20] = [
     "type",
     "format",
@@ -46,7 +46,7 @@ const KEPT: [&str; 20] = [
     "x-kubernetes-map-type",
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-validations",
-    // Only IntOrString and Quantity, which are written here, have a union in a structural schema.
+    // Only the schemas of IntOrString and Quantity in this module have it.
     "anyOf",
 ];
 
@@ -64,7 +64,7 @@ pub fn of<T: JsonSchema>(kubernetes: &Kubernetes) -> Result<Value> {
         .with_context(|| format!("schema of {}", T::schema_name()))
 }
 
-/// Where a node was written, which decides how its text and its defaults are read.
+/// Source of a node. It decides how to convert descriptions and defaults.
 #[derive(Clone, Copy, PartialEq)]
 enum Origin {
     Rust,
@@ -77,7 +77,7 @@ struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    /// Converts one schema. Keywords beside a reference (a field's own description, say) win over its target's.
+    /// Converts a schema. Keywords next to a reference, such as a field's description, override those of its target.
     fn node(&self, schema: &Value, origin: Origin) -> Result<Value> {
         let schema = schema.as_object().with_context(|| format!("expected an object, found {schema}"))?;
         let mut node = match reference(schema)? {
@@ -90,9 +90,9 @@ impl Converter<'_> {
                 ("anyOf", Some(_)) if origin == Origin::Rust => {}
                 ("type", Some(Value::Array(types))) => {
                     let mut types = types.iter().filter(|one| *one != "null");
-                    node.insert("type".into(), types.next().context("a type that is only null")?.clone());
+                    node.insert("type".into(), types.next().context("the only type is null")?.clone());
                     if let Some(second) = types.next() {
-                        bail!("a second type {second}: a structural schema has one");
+                        bail!("second type {second}: a structural schema has one type");
                     }
                 }
                 ("enum", Some(Value::Array(values))) => {
@@ -136,12 +136,12 @@ impl Converter<'_> {
             node.insert("properties".into(), converted.into());
         }
         if !node.contains_key("type") && !node.contains_key("x-kubernetes-int-or-string") {
-            bail!("no type: {}", Value::from(schema.clone()));
+            bail!("schema without type: {}", Value::from(schema.clone()));
         }
         Ok(node.into())
     }
 
-    /// The schema with this name, converted.
+    /// Converts the schema with this name.
     fn named(&self, name: &str) -> Result<Map<String, Value>> {
         let converted = match name {
             INT_OR_STRING => int_or_string(),
@@ -156,7 +156,7 @@ impl Converter<'_> {
             _ if name.starts_with("io.k8s.") => self.kubernetes_node(name)?,
             _ => {
                 let schema =
-                    self.definitions.get(name).ok_or_else(|| anyhow!("no schema is named {name}"))?;
+                    self.definitions.get(name).ok_or_else(|| anyhow!("there is no schema {name}"))?;
                 self.node(schema, Origin::Rust).with_context(|| name.to_owned())?
             }
         };
@@ -171,7 +171,7 @@ impl Converter<'_> {
             .kubernetes
             .schemas
             .get(name)
-            .ok_or_else(|| anyhow!("Kubernetes {} does not describe {name}", self.kubernetes.version))?;
+            .ok_or_else(|| anyhow!("Kubernetes {} has no schema {name}", self.kubernetes.version))?;
         let mut node = self.node(schema, Origin::Kubernetes).with_context(|| name.to_owned())?;
         if name == POD_CONDITION_PATTERN
             && let Some(status) = node.pointer_mut("/properties/status").and_then(Value::as_object_mut)
@@ -181,14 +181,14 @@ impl Converter<'_> {
         Ok(node)
     }
 
-    /// Metadata of an object inside a JobSet. Finalizers stay a plain list here: as a set, a duplicate would be
-    /// refused that the JobSet API always accepted.
+    /// Metadata of an object in a JobSet. Finalizers are a list and not a set here, because the JobSet API accepts
+    /// duplicates.
     fn embedded_metadata(&self) -> Result<Value> {
         let mut meta = self.kubernetes_node(OBJECT_META)?;
         let properties = meta
             .get_mut("properties")
             .and_then(Value::as_object_mut)
-            .context("metadata without properties")?;
+            .context("metadata has no properties")?;
         properties.retain(|name, _| EMBEDDED_METADATA.contains(&name.as_str()));
         if let Some(finalizers) = properties.get_mut("finalizers").and_then(Value::as_object_mut) {
             finalizers.remove("x-kubernetes-list-type");
@@ -196,7 +196,7 @@ impl Converter<'_> {
         Ok(meta)
     }
 
-    /// A condition, with the limits that its Go type states and the OpenAPI document leaves out.
+    /// A condition, with the limits of its Go type, which the OpenAPI document does not contain.
     fn condition(&self) -> Result<Value> {
         let mut condition = self.kubernetes_node(CONDITION)?;
         let limits = [
@@ -213,27 +213,27 @@ impl Converter<'_> {
             let property = condition
                 .pointer_mut(&format!("/properties/{field}"))
                 .and_then(Value::as_object_mut)
-                .with_context(|| format!("a condition has no {field}"))?;
+                .with_context(|| format!("the condition has no {field}"))?;
             property.extend(limit.as_object().cloned().unwrap_or_default());
         }
         Ok(condition)
     }
 
-    /// A claim, with a default for each object that a client with Go's types writes even when it is empty. Claims
-    /// inside a JobSet cannot change: without these defaults such a client could not write back what it read.
+    /// A claim, with a default for each object that Go clients write even if it is empty. Claims in a JobSet are
+    /// immutable: without these defaults, a Go client could not update a JobSet that it has read.
     fn claim(&self) -> Result<Value> {
         let mut claim = self.kubernetes_node(CLAIM)?;
         for written in ["spec", "spec/properties/resources", "status"] {
             let object = claim
                 .pointer_mut(&format!("/properties/{written}"))
-                .with_context(|| format!("a claim has no {written}"))?;
+                .with_context(|| format!("the claim has no {written}"))?;
             set(object, "default", json!({}));
         }
         Ok(claim)
     }
 }
 
-/// The name of the schema that this one refers to: by `$ref`, alone in `allOf`, or beside null in `anyOf`.
+/// The name of the schema to which this one refers: by `$ref`, by the only branch of `allOf`, or by `anyOf` with null.
 fn reference(schema: &Map<String, Value>) -> Result<Option<&str>> {
     let holder = if let Some(Value::Array(all)) = schema.get("allOf") {
         all.first()
@@ -245,7 +245,7 @@ fn reference(schema: &Map<String, Value>) -> Result<Option<&str>> {
     match holder.and_then(|holder| holder.get("$ref")).or_else(|| schema.get("$ref")) {
         None => Ok(None),
         Some(Value::String(path)) => Ok(path.rsplit('/').next()),
-        Some(other) => bail!("$ref: expected a text, found {other}"),
+        Some(other) => bail!("$ref: expected a string, found {other}"),
     }
 }
 
@@ -253,7 +253,7 @@ fn int_or_string() -> Value {
     json!({ "anyOf": [{ "type": "integer" }, { "type": "string" }], "x-kubernetes-int-or-string": true })
 }
 
-/// Go's zero values. As a default they say that a field is absent, which a JSON client says by leaving it out.
+/// Whether this is a zero value of Go. As a default, it means that the field is absent.
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -265,17 +265,16 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// Whether a property's default is a zero value of a scalar. Among the optional fields of Kubernetes' types these
-/// were chosen, such as `secretKeyRef.name: ""`, which makes the name usable as a list-map key; see
-/// [`POD_CONDITION_PATTERN`] for the one that was not.
+/// Whether a property's default is a zero value of a scalar. In optional fields of Kubernetes types, such a default is
+/// intended: `secretKeyRef.name: ""` allows to use the name as a list-map key. [`POD_CONDITION_PATTERN`] is the
+/// exception.
 fn is_scalar_zero(property: &Value) -> bool {
     property.get("default").is_some_and(|default| {
         is_zero(default) && matches!(default, Value::String(_) | Value::Bool(_) | Value::Number(_))
     })
 }
 
-/// Joins the lines of each paragraph of a doc comment: where a line ends in the source means nothing to a reader
-/// of `kubectl explain`.
+/// Joins the lines of each paragraph of a doc comment, because `kubectl explain` wraps lines itself.
 fn reflow(text: &str) -> String {
     text.split("\n\n")
         .map(|paragraph| paragraph.split('\n').map(str::trim).collect::<Vec<_>>().join(" "))
@@ -283,13 +282,13 @@ fn reflow(text: &str) -> String {
         .join("\n\n")
 }
 
-/// A field's description, followed by what each of its values means.
+/// Appends the meanings of a field's values to its description.
 fn with_meanings(description: Option<&Value>, meanings: &[Value]) -> Result<String> {
     let mut text = description.and_then(Value::as_str).unwrap_or_default().to_owned();
     text.push_str("\n\nPossible values:");
     for meaning in meanings {
         let [value, meaning] = [0, 1].map(|index| meaning.get(index).and_then(Value::as_str));
-        let (value, meaning) = value.zip(meaning).context("x-enum-meanings holds pairs of texts")?;
+        let (value, meaning) = value.zip(meaning).context("x-enum-meanings must contain pairs of strings")?;
         write!(text, "\n- `{value}`: {}", meaning.trim())?;
     }
     Ok(text)
@@ -306,7 +305,7 @@ mod tests {
     use super::*;
     use serde_json::from_value;
 
-    /// A Kubernetes of two types.
+    /// Schemas of two Kubernetes types.
     fn kubernetes() -> Kubernetes {
         let schemas = json!({
             "io.k8s.Kettle": {
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubernetes_type_is_inlined_with_the_defaults_it_chose() {
+    fn a_kubernetes_type_is_inlined_with_its_intended_defaults() {
         let field = json!({
             "description": "The kettle\nto use.\n\nOne is enough.",
             "anyOf": [{ "$ref": "#/$defs/io.k8s.Kettle" }, { "type": "null" }],
@@ -362,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn an_optional_enum_loses_null_and_explains_its_values() {
+    fn an_optional_enum_has_no_null_and_describes_its_values() {
         let field = json!({
             "description": "How it is heated.",
             "type": ["string", "null"],
@@ -380,18 +379,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_structural_is_named() {
+    fn an_error_names_the_field_that_is_not_structural() {
         let message = |schema: Value| format!("{:#}", convert(&schema).unwrap_err());
         let object = |field: Value| json!({ "type": "object", "properties": { "kettle": field } });
         assert_eq!(
             message(object(json!({ "$ref": "#/$defs/io.k8s.Pan" }))),
-            "kettle: Kubernetes v0 does not describe io.k8s.Pan"
+            "kettle: Kubernetes v0 has no schema io.k8s.Pan"
         );
-        assert_eq!(message(object(json!({ "$ref": "#/$defs/Pan" }))), "kettle: no schema is named Pan");
-        assert_eq!(message(object(json!({ "minimum": 1 }))), "kettle: no type: {\"minimum\":1}");
+        assert_eq!(message(object(json!({ "$ref": "#/$defs/Pan" }))), "kettle: there is no schema Pan");
+        assert_eq!(message(object(json!({ "minimum": 1 }))), "kettle: schema without type: {\"minimum\":1}");
         assert_eq!(
             message(object(json!({ "type": ["string", "integer"] }))),
-            "kettle: a second type \"integer\": a structural schema has one"
+            "kettle: second type \"integer\": a structural schema has one type"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Objects as YAML text: keys sorted, so that the same objects always give the same text.
+//! Converts objects to YAML with sorted keys, so that the output is reproducible.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -15,11 +15,11 @@ pub fn file(value: &Value) -> Result<String> {
 
 /// One document.
 pub fn document(value: &Value) -> Result<String> {
-    refuse_ambiguous(value)?;
+    reject_ambiguous(value)?;
     serde_yaml::to_string(&Sorted::from(value)).context("cannot write YAML")
 }
 
-/// A JSON value whose maps are sorted, whatever order `serde_json` was built to keep.
+/// A JSON value with sorted maps, independent of `serde_json`'s feature `preserve_order`.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
 enum Sorted<'a> {
@@ -40,21 +40,21 @@ impl<'a> From<&'a Value> for Sorted<'a> {
     }
 }
 
-/// Kubernetes reads YAML 1.1, where `on`, `yes` and the like are booleans; the writer knows YAML 1.2 and leaves
-/// them without quotes. None of our strings is such a word, and this keeps it so.
-fn refuse_ambiguous(value: &Value) -> Result<()> {
-    let refuse = |text: &str| match text.to_ascii_lowercase().as_str() {
+/// Returns an error for strings such as `on` and `yes`. Kubernetes reads YAML 1.1, in which they are booleans;
+/// `serde_yaml` writes YAML 1.2, without quotes around them.
+fn reject_ambiguous(value: &Value) -> Result<()> {
+    let check = |text: &str| match text.to_ascii_lowercase().as_str() {
         "y" | "n" | "yes" | "no" | "on" | "off" => {
-            bail!("{text:?} would be read as a boolean: use another word")
+            bail!("Kubernetes reads {text:?} as a boolean: use another string")
         }
         _ => Ok(()),
     };
     match value {
-        Value::String(text) => refuse(text),
-        Value::Array(list) => list.iter().try_for_each(refuse_ambiguous),
+        Value::String(text) => check(text),
+        Value::Array(list) => list.iter().try_for_each(reject_ambiguous),
         Value::Object(map) => map.iter().try_for_each(|(key, value)| {
-            refuse(key)?;
-            refuse_ambiguous(value)
+            check(key)?;
+            reject_ambiguous(value)
         }),
         _ => Ok(()),
     }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_yaml_1_1_reads_as_a_boolean_is_refused() {
+    fn a_boolean_of_yaml_1_1_is_an_error() {
         assert!(file(&json!({"answer": ["on"]})).is_err());
         assert!(file(&json!({"y": 1})).is_err());
         assert!(file(&json!({"answer": "only"})).is_ok());

@@ -1,5 +1,5 @@
-//! `manifests/`, `deploy/` and `bundle/` as they are committed: names that documents and tools rely on, the RBAC
-//! table, and what OLM needs to find in the bundle.
+//! Tests of the committed `manifests/`, `deploy/` and `bundle/`: the names that documents and tools use, the RBAC
+//! rules, and the requirements of OLM.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -19,7 +19,7 @@ fn documents(path: &str) -> Vec<Value> {
         .collect()
 }
 
-/// All objects that a kustomization names, by kind and name.
+/// The objects of a kustomization, by kind and name.
 fn kustomization(folder: &str) -> BTreeMap<(String, String), Value> {
     let resources = documents(&format!("{folder}/kustomization.yaml")).remove(0)["resources"].take();
     resources
@@ -60,7 +60,7 @@ fn pod_specs() -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_controller_alone_has_the_names_of_upstream() {
+fn manifests_use_the_names_of_upstream() {
     let objects = kustomization("manifests");
     for (kind, name) in [
         ("Namespace", "jobset-system"),
@@ -109,7 +109,7 @@ fn the_controller_alone_has_the_names_of_upstream() {
 }
 
 #[test]
-fn services_and_webhooks_reach_the_pods() {
+fn services_select_the_pods_and_webhooks_use_the_service() {
     let objects = kustomization("manifests");
     let deployment = get(&objects, "Deployment", "jobset-controller-manager");
     let labels = deployment["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
@@ -148,7 +148,7 @@ fn services_and_webhooks_reach_the_pods() {
 }
 
 #[test]
-fn the_operator_without_olm_is_complete() {
+fn deploy_contains_every_object_of_the_operator() {
     let objects = kustomization("deploy");
     get(&objects, "CustomResourceDefinition", "jobsetoperators.operator.openshift.io");
     let namespace = get(&objects, "Namespace", "openshift-jobset-operator");
@@ -163,13 +163,13 @@ fn the_operator_without_olm_is_complete() {
     assert_eq!(deployment["spec"]["selector"]["matchLabels"], json!({"name": "jobset-operator"}));
     assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["name"], "jobset-operator");
     assert_eq!(deployment["spec"]["replicas"], 1);
-    // The CR comes in a command of its own: an API server needs a moment until it serves a new API.
+    // Users create the JobSetOperator with a second command, because the API server does not serve a new API at once.
     assert!(objects.keys().all(|(kind, _)| kind != "JobSetOperator"));
     assert_eq!(documents("deploy/cluster.yaml")[0]["metadata"]["name"], "cluster");
 }
 
 #[test]
-fn every_rule_is_explained() {
+fn every_rbac_rule_has_a_reason() {
     for path in ["deploy/03_clusterrole.yaml", "deploy/05_role.yaml", "manifests/controller/rbac.yaml"] {
         let text = text(path);
         let lines: Vec<_> = text.lines().collect();
@@ -186,19 +186,19 @@ fn every_rule_is_explained() {
 }
 
 #[test]
-fn pods_are_confined_and_say_what_they_need() {
+fn pods_are_restricted_and_have_requests_and_probes() {
     let specs = pod_specs();
     assert_eq!(specs.len(), 3);
     for (name, pod) in specs {
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
         let containers = pod["containers"].as_array().unwrap();
-        assert_eq!(containers.len(), 1, "{name}: the documents show 1/1");
+        assert_eq!(containers.len(), 1, "{name}: the documents show READY 1/1");
         for container in containers {
             for resource in ["cpu", "memory"] {
                 assert!(
                     container["resources"]["requests"][resource].is_string(),
-                    "{name}: no request of {resource}"
+                    "{name}: no {resource} request"
                 );
             }
             let security = &container["securityContext"];
@@ -213,7 +213,7 @@ fn pods_are_confined_and_say_what_they_need() {
 }
 
 #[test]
-fn the_csv_grants_what_the_table_grants() {
+fn csv_grants_the_rules_of_the_rbac_table() {
     let csv = csv();
     let spec = &csv["spec"]["install"]["spec"];
     for (field, rules) in
@@ -228,7 +228,7 @@ fn the_csv_grants_what_the_table_grants() {
 }
 
 #[test]
-fn the_csv_installs_what_deploy_installs() {
+fn csv_and_deploy_install_the_same_deployment() {
     let csv = csv();
     let deployments = csv["spec"]["install"]["spec"]["deployments"].as_array().unwrap();
     assert_eq!(deployments.len(), 1);
@@ -241,12 +241,15 @@ fn the_csv_installs_what_deploy_installs() {
     let operand = environment.iter().find(|variable| variable["name"] == "OPERAND_IMAGE").unwrap();
     let related: Vec<_> =
         csv["spec"]["relatedImages"].as_array().unwrap().iter().map(|entry| &entry["image"]).collect();
-    assert!(related.contains(&&operand["value"]), "the operand's image can be mirrored");
+    assert!(
+        related.contains(&&operand["value"]),
+        "relatedImages must contain the operand's image, for mirroring"
+    );
     assert!(related.contains(&&csv["metadata"]["annotations"]["containerImage"]));
 }
 
 #[test]
-fn the_csv_is_what_the_documents_show() {
+fn csv_has_the_values_in_the_documents() {
     let csv = csv();
     assert_eq!(csv["metadata"]["name"], "jobset-operator.v1.0.0");
     let spec = &csv["spec"];
@@ -284,10 +287,10 @@ fn the_csv_is_what_the_documents_show() {
     ] {
         assert_eq!(annotations[key], value, "{key}");
     }
-    assert!(annotations.as_object().unwrap().values().all(Value::is_string), "annotations are texts");
+    assert!(annotations.as_object().unwrap().values().all(Value::is_string), "annotations must be strings");
 }
 
-/// The fields that a CR sets exist in the schema and have allowed values.
+/// Asserts that the fields in the spec of a JobSetOperator exist in the schema and have valid values.
 fn assert_valid(crd: &Value, cr: &Value) {
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
     assert_eq!(cr["metadata"]["name"], "cluster");
@@ -306,7 +309,7 @@ fn assert_valid(crd: &Value, cr: &Value) {
 }
 
 #[test]
-fn the_examples_of_the_csv_are_valid() {
+fn examples_in_the_csv_are_valid() {
     let crd = documents("bundle/manifests/operator.openshift.io_jobsetoperators.yaml").remove(0);
     let csv = csv();
     let annotation = |key: &str| -> Value {
@@ -324,7 +327,7 @@ fn the_examples_of_the_csv_are_valid() {
 }
 
 #[test]
-fn each_descriptor_is_about_a_field_that_exists() {
+fn descriptors_refer_to_existing_fields() {
     let crd = documents("bundle/manifests/operator.openshift.io_jobsetoperators.yaml").remove(0);
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let csv = csv();
@@ -350,7 +353,7 @@ fn each_descriptor_is_about_a_field_that_exists() {
 }
 
 #[test]
-fn package_channel_and_bundle_fit_together() {
+fn package_channel_and_bundle_are_consistent() {
     let annotations = documents("bundle/metadata/annotations.yaml").remove(0)["annotations"].take();
     let prefix = "operators.operatorframework.io.bundle";
     for (key, value) in [
@@ -394,7 +397,7 @@ fn package_channel_and_bundle_fit_together() {
 }
 
 #[test]
-fn the_operator_crd_is_the_same_everywhere() {
+fn all_copies_of_the_operator_crd_are_equal() {
     let crd = text("manifests/crds/operator.openshift.io_jobsetoperators.yaml");
     assert_eq!(crd, text("deploy/00_customresourcedefinition.yaml"));
     assert_eq!(crd, text("bundle/manifests/operator.openshift.io_jobsetoperators.yaml"));

@@ -1,4 +1,4 @@
-//! Installs the OLM bundle on a cluster without OLM, the way OLM would.
+//! Installs the OLM bundle on a cluster without OLM, as OLM does.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,22 +9,22 @@ use jobset_tests::{bundle, objects};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-/// Installs an OLM bundle on a cluster without OLM, the way OLM would.
+/// Installs an OLM bundle on a cluster without OLM, as OLM does.
 ///
-/// From the `ClusterServiceVersion` come the namespace, service accounts, roles with their bindings (permissions
-/// and clusterPermissions) and Deployments (install strategy); from beside it, the CRDs.
+/// Applies the CRDs of the bundle and, from the `ClusterServiceVersion`, the namespace, the service accounts, the roles
+/// with their bindings (permissions and clusterPermissions) and the Deployments (install strategy).
 #[derive(Parser)]
 struct Arguments {
-    /// How to reach the cluster
+    /// Kubeconfig of the cluster
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     kubeconfig: PathBuf,
-    /// The bundle: a folder with manifests/
+    /// Folder of the bundle, which contains manifests/
     #[arg(long, value_name = "DIR", default_value = "bundle")]
     bundle: PathBuf,
-    /// Image to use instead of every image that the bundle names
+    /// Image that replaces every image in the bundle
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
-    /// Take away what an installation put there; like OLM, leaves CRDs and namespace
+    /// Delete the installed objects, except for CRDs and the namespace, which OLM keeps as well
     #[arg(long)]
     uninstall: bool,
 }
@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<()> {
     let installation = bundle::plan(&arguments.bundle, arguments.image.as_deref())?;
     let kubeconfig = Kubeconfig::read_from(&arguments.kubeconfig)
-        .with_context(|| format!("{} is no kubeconfig", arguments.kubeconfig.display()))?;
+        .with_context(|| format!("{} is not a kubeconfig", arguments.kubeconfig.display()))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let client = Client::try_from(config)?;
     if arguments.uninstall {

@@ -1,4 +1,4 @@
-//! Starts the JobSet controller as a process of this machine, for a cluster whose nodes cannot run it.
+//! Starts the JobSet controller as a process on this machine, for a cluster whose nodes cannot run it.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,8 @@ use devcluster::Cluster;
 use jobset_tests::cluster::client_of;
 use jobset_tests::controller::Controller;
 
-/// Installs `manifests/` on a cluster that devcluster started, and runs the JobSet controller for it as a process
-/// of this machine, until the cluster is taken down.
+/// Installs `manifests/` on a cluster of devcluster, and starts the JobSet controller as a process on this machine. The
+/// controller runs until the cluster is taken down.
 #[derive(Parser)]
 struct Arguments {
     /// Name of the cluster

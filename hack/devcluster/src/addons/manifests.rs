@@ -1,22 +1,22 @@
-//! The few places of an add-on's manifests that are not known before a cluster stands.
+//! Placeholders in the manifests of add-ons.
 
 use anyhow::{Result, bail};
 
-/// What stands in the manifests' place-holders.
+/// Values of the placeholders.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replacements<'a> {
     /// `{{image}}`: name of the add-on's image.
     pub(super) image: &'a str,
-    /// `{{volumes}}`: the node's folder for volumes.
+    /// `{{volumes}}`: folder for volumes on the node.
     pub(super) volumes: &'a str,
 }
 
-/// Fills the place-holders in; one that is left is an error.
+/// Replaces the placeholders. An unknown placeholder is an error.
 pub(super) fn render(manifests: &str, replacements: &Replacements<'_>) -> Result<String> {
     let text =
         manifests.replace("{{image}}", replacements.image).replace("{{volumes}}", replacements.volumes);
     if let Some((_, rest)) = text.split_once("{{") {
-        bail!("unknown place-holder {{{{{}", rest.lines().next().unwrap_or_default());
+        bail!("unknown placeholder {{{{{}", rest.lines().next().unwrap_or_default());
     }
     Ok(text)
 }
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_is_filled() {
+    fn placeholders_are_replaced_and_unknown_ones_are_errors() {
         let replacements = Replacements { image: "localhost/x:1", volumes: "/v" };
         assert_eq!(
             render("image: {{image}}\npath: {{volumes}}", &replacements).unwrap(),

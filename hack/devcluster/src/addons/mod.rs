@@ -1,5 +1,5 @@
-//! What a cluster with a real node has besides its node: DNS, and on request a default StorageClass and cert-manager.
-//! All run as Deployments, from images that hold one program each.
+//! The add-ons of a cluster with a real node: DNS, and optionally a default StorageClass and cert-manager.
+//! They run as Deployments. Each image contains one program.
 
 mod cert_manager;
 mod manifests;
@@ -14,15 +14,15 @@ use crate::node::{self, image};
 use crate::options::Addons;
 use manifests::Replacements;
 
-/// How long an add-on may take from its Deployment's creation to Available.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// How long to wait for a Deployment to become Available.
+const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// An add-on: a program in an image, manifests that run it, and the Deployments to wait for.
+/// An add-on: a program, the manifests that run it, and the Deployments to wait for.
 struct Addon {
     component: Component,
     program: &'static str,
     manifests: &'static str,
-    /// (namespace, name).
+    /// Namespace and name of each Deployment.
     deployments: &'static [(&'static str, &'static str)],
 }
 
@@ -47,31 +47,31 @@ const ADDONS: [Addon; 3] = [
     },
 ];
 
-/// The programs of these add-ons.
-pub fn programs(chosen: Addons) -> Vec<&'static str> {
-    installed(chosen).map(|addon| addon.program).collect()
+/// The programs of the selected add-ons and of DNS.
+pub fn programs(selection: Addons) -> Vec<&'static str> {
+    selected(selection).map(|addon| addon.program).collect()
 }
 
-fn installed(chosen: Addons) -> impl Iterator<Item = &'static Addon> {
+fn selected(selection: Addons) -> impl Iterator<Item = &'static Addon> {
     ADDONS.iter().filter(move |addon| match addon.component {
-        Component::CertManager => chosen.cert_manager,
-        Component::LocalPathProvisioner => chosen.storage,
+        Component::CertManager => selection.cert_manager,
+        Component::LocalPathProvisioner => selection.storage,
         _ => true,
     })
 }
 
-/// Installs the add-ons of the cluster's settings and waits until all are Available. Can be repeated.
+/// Installs the add-ons and waits until their Deployments are Available. Idempotent.
 pub fn install(context: &Context) -> Result<()> {
-    let chosen = context.settings.addons;
-    let addons: Vec<&Addon> = installed(chosen).collect();
+    let selection = context.settings.addons;
+    let addons: Vec<&Addon> = selected(selection).collect();
     let components: Vec<Component> = addons.iter().map(|addon| addon.component).collect();
     let folder = binaries::ensure(&components, &context.progress)?;
-    let crds = if chosen.cert_manager { cert_manager::crds(&context.progress)? } else { String::new() };
+    let crds = if selection.cert_manager { cert_manager::crds(&context.progress)? } else { String::new() };
     let titles: Vec<&str> = addons.iter().map(|addon| addon.component.title()).collect();
     let step = context.progress.step(format!("Installing {}", titles.join(", ")));
     let kubectl = context.kubectl()?;
-    let images = addons.iter().map(|addon| image_of(addon)).collect::<Result<Vec<_>>>()?;
-    // Unpacking an image and storing a definition keep different programs busy: both at once.
+    let images = addons.iter().map(|addon| image_name(addon)).collect::<Result<Vec<_>>>()?;
+    // containerd unpacks images while the API server stores CRDs.
     std::thread::scope(|scope| -> Result<()> {
         let loads: Vec<_> = addons
             .iter()
@@ -82,10 +82,10 @@ pub fn install(context: &Context) -> Result<()> {
                 scope.spawn(move || node::load_cached(context, &image, folder))
             })
             .collect();
-        step.message("images and definitions");
+        step.message("images and CRDs");
         kubectl.apply(&[include_str!("local-images.yaml"), &crds].join("\n---\n"))?;
         for load in loads {
-            load.join().map_err(|_| anyhow!("loading an image broke off"))??;
+            load.join().map_err(|_| anyhow!("the thread that loads an image panicked"))??;
         }
         Ok(())
     })?;
@@ -99,14 +99,14 @@ pub fn install(context: &Context) -> Result<()> {
     kubectl.apply(&rendered.join("\n---\n"))?;
     for (namespace, name) in addons.iter().flat_map(|addon| addon.deployments) {
         step.message(*name);
-        kubectl.wait_condition(namespace, &format!("deployment/{name}"), "Available", PATIENCE)?;
+        kubectl.wait_condition(namespace, &format!("deployment/{name}"), "Available", TIMEOUT)?;
     }
     step.done();
     Ok(())
 }
 
-/// Name of the image that is made of an add-on.
-fn image_of(addon: &Addon) -> Result<String> {
+/// Name of the image of an add-on.
+fn image_name(addon: &Addon) -> Result<String> {
     Ok(format!("localhost/devcluster/{}:{}", addon.program, addon.component.version()?))
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_deployment_that_is_waited_for_is_in_its_manifests_and_runs_the_image() {
+    fn manifests_contain_the_deployments_and_use_the_image() {
         for addon in &ADDONS {
             let text =
                 manifests::render(addon.manifests, &Replacements { image: "localhost/x:1", volumes: "/v" })
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dns_service_has_the_address_that_kubelets_tell_pods() {
+    fn dns_service_has_the_address_of_the_kubelet_configuration() {
         let manifests = include_str!("coredns.yaml");
         let service = documents(manifests).into_iter().find(|it| it["kind"] == "Service").unwrap();
         assert_eq!(service["spec"]["clusterIP"], crate::state::Network::DNS.to_string());

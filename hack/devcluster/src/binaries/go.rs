@@ -1,4 +1,4 @@
-//! Building with Go: finding the compiler, fetching sources, compiling, and how far that is.
+//! Builds programs with Go: finds the compiler, downloads modules, compiles and reports progress.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,16 +11,16 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::process::run;
 use crate::progress::Step;
 
-/// How much the Go compiler's heap grows between two collections, in percent. With 400 instead of 100, a build takes a
-/// sixth less CPU time, and a compiler process at most 600 MB instead of 440.
+/// Growth of the Go compiler's heap between two garbage collections, in percent. Compared with the default of 100, a
+/// build needs a sixth less CPU time, and a compiler process up to 600 MB of memory instead of 440.
 const GOGC: &str = "400";
 
-/// `hack/controlplane` of this source tree: the Go module that pins every program.
+/// `hack/controlplane` in this source tree: the Go module that pins every program.
 pub(super) fn source_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../controlplane")
 }
 
-/// The module's own Go files, in a fixed order: those of its packages, one folder each.
+/// The Go files of the module, sorted by path. Each of its packages is a folder.
 pub(super) fn sources(module: &Path) -> Result<Vec<PathBuf>> {
     let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
         let entries =
@@ -36,7 +36,7 @@ pub(super) fn sources(module: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The Go command in the module's folder. The user's own settings do not change what it builds.
+/// A Go command in the module's folder. It overrides settings of the user that would change the build.
 fn go_command(go: &Path) -> Command {
     let mut command = Command::new(go);
     command
@@ -48,19 +48,19 @@ fn go_command(go: &Path) -> Command {
     command
 }
 
-/// The Go compiler, when it is new enough to fetch the one that the module asks for.
+/// Finds a Go command that is new enough to download the toolchain of the module.
 fn go() -> Result<PathBuf> {
-    const INSTALL: &str = "install Go 1.21 or newer, or name ready-made programs with --assets";
+    const REMEDY: &str = "install Go 1.21 or newer, or set --assets to a folder with the programs";
     let standard = Path::new("/usr/local/go/bin/go");
     let (go, output) = [Path::new("go"), standard]
         .into_iter()
         .find_map(|go| Some((go.to_path_buf(), Command::new(go).args(["env", "GOVERSION"]).output().ok()?)))
         .ok_or_else(|| {
-            anyhow!("the programs of the cluster are built with Go, which is not installed: {INSTALL}")
+            anyhow!("cannot build the programs of the cluster, because Go is not installed: {REMEDY}")
         })?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if !is_new_enough(&version) {
-        bail!("the programs of the cluster cannot be built with {version}: {INSTALL}");
+        bail!("cannot build the programs of the cluster with {version}: {REMEDY}");
     }
     Ok(go)
 }
@@ -75,7 +75,7 @@ fn is_new_enough(goversion: &str) -> bool {
     }
 }
 
-/// Where the Go module cache holds a module, which is fetched when it is missing there.
+/// The folder of a module in the Go module cache. Downloads the module if the cache does not have it.
 pub(crate) fn module_folder(module: &str) -> Result<PathBuf> {
     let go = go()?;
     run(go_command(&go).args(["mod", "download", module]))?;
@@ -83,15 +83,15 @@ pub(crate) fn module_folder(module: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(folder.trim()))
 }
 
-/// What Go lists of a package that is not in its build cache: the package, its folder, its source files.
+/// Template for `go list`: package, folder and source files of a package that is not in the build cache.
 const LISTING: &str = "{{if .Stale}}{{.ImportPath}}\t{{.Dir}}{{range .GoFiles}}\t{{.}}{{end}}{{end}}";
 
-/// Builds the programs with these packages into a folder.
+/// Builds the programs of these packages into a folder.
 pub(super) fn build(packages: &[&str], ldflags: &str, target: &Path, step: &Step) -> Result<()> {
     let go = go()?;
     let command = || go_command(&go);
-    // Fetches what is missing, and lists what is not in Go's build cache. The time to compile a package goes with the
-    // size of its sources.
+    // `go list` also downloads missing modules. The time to compile a package is proportional to the size of its
+    // sources.
     let mut sizes = HashMap::new();
     stream(command().args(["list", "-deps", "-trimpath", "-f", LISTING]).args(packages), |line, is_error| {
         if is_error {
@@ -100,19 +100,19 @@ pub(super) fn build(packages: &[&str], ldflags: &str, target: &Path, step: &Step
             sizes.insert(package, size);
         }
     })
-    .context("cannot fetch the sources")?;
+    .context("cannot download the Go modules")?;
     step.total(sizes.values().sum());
     let mut command = command();
     command.args(["build", "-v", "-trimpath", "-ldflags", ldflags, "-o"]).arg(target).args(packages);
     stream(&mut command, |line, _| {
         step.message(line);
-        // Go names a package when its compilation begins; on the whole that makes no difference.
+        // Go prints a package when its compilation starts. For progress, that is close enough.
         step.advance(sizes.remove(line).unwrap_or_default());
     })
-    .context("cannot build them")
+    .context("cannot build the programs")
 }
 
-/// A package and the size of its sources, from a line of [`LISTING`].
+/// Parses a line of [`LISTING`] into a package and the size of its sources.
 fn size_of(line: &str) -> Option<(String, u64)> {
     let mut fields = line.split('\t');
     let (package, folder) = (fields.next()?, Path::new(fields.next()?));
@@ -120,8 +120,8 @@ fn size_of(line: &str) -> Option<(String, u64)> {
     Some((package.to_owned(), sizes.sum()))
 }
 
-/// Runs a command and hands over each line of its output as it comes (true: from standard error).
-fn stream(command: &mut Command, mut each: impl FnMut(&str, bool)) -> Result<()> {
+/// Runs a command and calls `on_line` with each line of its output; `true` means standard error.
+fn stream(command: &mut Command, mut on_line: impl FnMut(&str, bool)) -> Result<()> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (sender, lines) = std::sync::mpsc::channel();
     let pipes: [(Option<Box<dyn std::io::Read + Send>>, bool); 2] = [
@@ -142,14 +142,14 @@ fn stream(command: &mut Command, mut each: impl FnMut(&str, bool)) -> Result<()>
     drop(sender);
     let mut last = String::new();
     for (line, is_error) in lines {
-        each(&line, is_error);
+        on_line(&line, is_error);
         if is_error && !line.trim().is_empty() {
             last = line;
         }
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("go ended with {status}: {last}");
+        bail!("go failed with {status}: {last}");
     }
     Ok(())
 }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_weighs_what_its_files_do() {
+    fn size_of_a_package_is_the_sum_of_its_files() {
         let folder = tempfile::tempdir().unwrap();
         for (file, text) in [("a.go", "package a"), ("b.go", "package a\n")] {
             fs::write(folder.path().join(file), text).unwrap();

@@ -1,7 +1,7 @@
-//! The programs of the cluster: built once from the Go module `hack/controlplane/`, into a cache.
+//! The programs of the cluster. They are built once from the Go module `hack/controlplane/`, into a cache.
 //!
-//! The cache folder's name holds a digest of everything that decides what is built, so that a changed pin means a new
-//! folder and never a stale program. A build writes to a folder beside it, and moves what is complete.
+//! The name of the cache folder is a digest of the inputs of the build, so a changed pin never uses a stale program. A
+//! build writes into a temporary folder and moves complete programs into the cache folder.
 
 mod go;
 
@@ -16,10 +16,10 @@ use crate::digest;
 use crate::options::Binaries;
 use crate::progress::Progress;
 
-/// What is built together, from one version of one upstream project.
+/// The programs of one upstream project, which have one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Component {
-    /// The daemons of Kubernetes and kubectl.
+    /// The daemons of Kubernetes, and kubectl.
     Kubernetes,
     /// etcd.
     Etcd,
@@ -27,20 +27,20 @@ pub enum Component {
     Kwok,
     /// coredns.
     CoreDns,
-    /// cert-manager: controllers and CA injector in one program.
+    /// cert-manager: its controllers and its CA injector in one program.
     CertManager,
     /// local-path-provisioner.
     LocalPathProvisioner,
-    /// promlint, with which tests check metrics as Prometheus does.
+    /// promlint, which tests use to check metrics.
     Promlint,
 }
 
 /// A Go program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Program {
-    /// Package of its main function, whose last element is the program's name.
+    /// Package of the main function. Its last element is the program's name.
     package: &'static str,
-    /// The names under which it is called; none: its own.
+    /// The names of its hard links; empty: its own name.
     aliases: &'static [&'static str],
 }
 
@@ -49,12 +49,12 @@ impl Program {
         Self { package, aliases: &[] }
     }
 
-    /// The file that Go builds.
+    /// Name of the file that Go writes.
     fn file(self) -> &'static str {
         self.package.rsplit('/').next().unwrap_or(self.package)
     }
 
-    /// Every name under which it is called.
+    /// The names by which users and daemons call it.
     fn names(self) -> Vec<&'static str> {
         if self.aliases.is_empty() { vec![self.file()] } else { self.aliases.to_vec() }
     }
@@ -80,7 +80,7 @@ impl Component {
         Self::Promlint,
     ];
 
-    /// Name for people.
+    /// Name in messages.
     pub fn title(self) -> &'static str {
         match self {
             Self::Kubernetes => "Kubernetes",
@@ -108,7 +108,7 @@ impl Component {
         }
     }
 
-    /// The component that has a program of this name.
+    /// The component that contains this program.
     fn with(program: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|component| component.names().any(|name| name == program))
     }
@@ -117,7 +117,7 @@ impl Component {
         self.programs().iter().flat_map(|program| program.names())
     }
 
-    /// The Go module whose version is the version of the programs.
+    /// The Go module that has the version of the programs.
     fn upstream(self) -> &'static str {
         match self {
             Self::Kubernetes => "k8s.io/kubernetes",
@@ -139,7 +139,7 @@ impl Component {
     }
 }
 
-/// What the linker is given: no debug information, and the versions that the programs report.
+/// Linker flags: no debug information, and the versions that the programs report.
 fn ldflags() -> Result<String> {
     let mut flags = vec!["-s -w".to_owned()];
     let mut set = |variable: &str, value: &str| flags.push(format!("-X {variable}={value}"));
@@ -156,20 +156,20 @@ fn ldflags() -> Result<String> {
     Ok(flags.join(" "))
 }
 
-/// The program of this name: the one that the options name, or else the one that devcluster builds.
+/// Path of a program: the one from the options, otherwise the one that devcluster builds.
 pub fn find(name: &str, binaries: &Binaries, progress: &Progress) -> Result<PathBuf> {
-    if let Some(path) = given(name, binaries)? {
+    if let Some(path) = user_supplied(name, binaries)? {
         return Ok(path);
     }
     Ok(ensure(&[component(name)?], progress)?.join(name))
 }
 
-/// Builds what is missing of these programs, all at once.
+/// Builds those of these programs that are missing, in one build.
 pub fn ensure_programs(names: &[&str], binaries: &Binaries, progress: &Progress) -> Result<()> {
     let mut components = Vec::new();
     for name in names {
         let component = component(name)?;
-        if given(name, binaries)?.is_none() && !components.contains(&component) {
+        if user_supplied(name, binaries)?.is_none() && !components.contains(&component) {
             components.push(component);
         }
     }
@@ -177,11 +177,11 @@ pub fn ensure_programs(names: &[&str], binaries: &Binaries, progress: &Progress)
 }
 
 fn component(program: &str) -> Result<Component> {
-    Component::with(program).ok_or_else(|| anyhow!("devcluster knows no program {program}"))
+    Component::with(program).ok_or_else(|| anyhow!("devcluster cannot build the program {program}"))
 }
 
-/// The program that a flag names, or the folder of assets holds.
-fn given(name: &str, binaries: &Binaries) -> Result<Option<PathBuf>> {
+/// Path of a program from a flag or from the assets folder.
+fn user_supplied(name: &str, binaries: &Binaries) -> Result<Option<PathBuf>> {
     let flag = match name {
         "etcd" => &binaries.etcd,
         "kube-apiserver" => &binaries.kube_apiserver,
@@ -195,27 +195,27 @@ fn given(name: &str, binaries: &Binaries) -> Result<Option<PathBuf>> {
     };
     if let Some(path) = flag {
         if !path.is_file() {
-            bail!("--{name} {}: there is no such file", path.display());
+            bail!("--{name} {}: no such file", path.display());
         }
         return absolute(path).map(Some);
     }
-    // An empty environment variable is none.
+    // An empty environment variable means no folder.
     let Some(folder) = binaries.assets.as_ref().filter(|folder| !folder.as_os_str().is_empty()) else {
         return Ok(None);
     };
     if !folder.is_dir() {
-        bail!("--assets (or KUBEBUILDER_ASSETS) {}: there is no such folder", folder.display());
+        bail!("--assets (or KUBEBUILDER_ASSETS) {}: no such folder", folder.display());
     }
     let path = folder.join(name);
     if path.is_file() { absolute(&path).map(Some) } else { Ok(None) }
 }
 
-/// Follows no link: a program may act on the name that it is called by.
+/// Does not resolve links: a program may depend on the name by which it is called.
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))
 }
 
-/// The folder that holds the programs of these components. Builds those that are missing.
+/// Builds the missing programs of these components. Returns the folder that contains them.
 pub fn ensure(components: &[Component], progress: &Progress) -> Result<PathBuf> {
     let ldflags = ldflags()?;
     let cache = cache_dir()?.join("bin");
@@ -228,14 +228,14 @@ pub fn ensure(components: &[Component], progress: &Progress) -> Result<PathBuf> 
         return Ok(folder);
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot create folder {}", folder.display()))?;
-    // Two clusters that start at once build once.
+    // If two clusters start at once, only one of them builds.
     let lock = lock_file(&cache.join("lock"))?;
     lock.lock().with_context(|| format!("cannot lock {}", cache.display()))?;
     let missing = missing();
     if missing.is_empty() {
         return Ok(folder);
     }
-    // Whatever is in it was left by a build that was killed: the lock is ours.
+    // With the lock held, this folder can only be from a killed build.
     let building = cache.join("building");
     if building.exists() {
         fs::remove_dir_all(&building).with_context(|| format!("cannot remove {}", building.display()))?;
@@ -249,7 +249,7 @@ pub fn ensure(components: &[Component], progress: &Progress) -> Result<PathBuf> 
         let file = building.join(program.file());
         for name in program.names() {
             let (linked, target) = (building.join(format!("{name}.link")), folder.join(name));
-            // A hard link, because a symbolic one is lost as soon as a path is resolved.
+            // A hard link, because resolving a symbolic link loses the name.
             fs::hard_link(&file, &linked)
                 .and_then(|()| fs::rename(&linked, &target))
                 .with_context(|| format!("cannot create {}", target.display()))?;
@@ -260,7 +260,7 @@ pub fn ensure(components: &[Component], progress: &Progress) -> Result<PathBuf> 
     Ok(folder)
 }
 
-/// `Kubernetes v1.37.2, etcd v3.7.3 and CoreDNS v1.14.7`
+/// Lists components as in `Kubernetes v1.37.2, etcd v3.7.3 and CoreDNS v1.14.7`.
 fn titles(components: &[Component]) -> Result<String> {
     let titles: Vec<String> = components
         .iter()
@@ -273,7 +273,7 @@ fn titles(components: &[Component]) -> Result<String> {
     })
 }
 
-/// `devcluster` under `$XDG_CACHE_HOME`, or `~/.cache`.
+/// `devcluster` under `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn cache_dir() -> Result<PathBuf> {
     Ok(user_dir("XDG_CACHE_HOME", ".cache")?.join("devcluster"))
 }
@@ -295,7 +295,7 @@ pub(crate) fn lock_file(path: &Path) -> Result<fs::File> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The first 16 hexadecimal digits of a digest over all that decides what is built.
+/// The first 16 hexadecimal digits of a digest of the build's inputs.
 fn key(source: &Path, ldflags: &str) -> Result<String> {
     let mut files = vec![source.join("go.mod"), source.join("go.sum")];
     files.extend(go::sources(source)?);
@@ -308,7 +308,7 @@ fn key(source: &Path, ldflags: &str) -> Result<String> {
     Ok(digest::short(parts, 8))
 }
 
-/// The version at which a go.mod requires a module.
+/// The version of a module that a go.mod requires.
 fn required_version(go_mod: &str, module: &str) -> Option<String> {
     go_mod.lines().find_map(|line| {
         let mut words = line.trim().trim_start_matches("require ").split_whitespace();
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_read_from_both_forms_of_require() {
+    fn both_forms_of_require_contain_versions() {
         let text = "require a.io/one v1.2.3\n\nrequire (\n\ta.io/two v0.4.0 // indirect\n)\nreplace (\n\ta.io/three => a.io/three v9.0.0\n)\n";
         assert_eq!(required_version(text, "a.io/one").unwrap(), "v1.2.3");
         assert_eq!(required_version(text, "a.io/two").unwrap(), "v0.4.0");
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_report_the_versions_that_are_pinned() {
+    fn linker_flags_contain_the_pinned_versions() {
         let (flags, version) = (ldflags().unwrap(), Component::Kubernetes.version().unwrap());
         let minor = version.split('.').nth(1).unwrap();
         for part in [
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_found_by_the_names_they_are_called_by() {
+    fn a_component_is_found_by_the_names_of_its_programs() {
         for (name, component) in [
             ("kubelet", Component::Kubernetes),
             ("kubectl", Component::Kubernetes),
@@ -365,7 +365,7 @@ mod tests {
         ] {
             assert_eq!(Component::with(name), Some(component), "{name}");
         }
-        // It is only ever called by the names of the daemons.
+        // Only the names of the daemons count.
         assert_eq!(Component::with("kubernetes"), None);
     }
 
@@ -390,22 +390,22 @@ mod tests {
     }
 
     #[test]
-    fn a_given_program_is_used_and_a_missing_one_is_named() {
+    fn a_supplied_program_is_used_and_an_error_names_a_missing_one() {
         let folder = tempfile::tempdir().unwrap();
         let etcd = folder.path().join("etcd");
         fs::write(&etcd, "").unwrap();
         let assets = Binaries { assets: Some(folder.path().into()), ..Binaries::default() };
-        assert_eq!(given("etcd", &assets).unwrap(), Some(etcd));
-        assert_eq!(given("kubectl", &assets).unwrap(), None);
+        assert_eq!(user_supplied("etcd", &assets).unwrap(), Some(etcd));
+        assert_eq!(user_supplied("kubectl", &assets).unwrap(), None);
         let flag = Binaries { kubectl: Some("/nowhere/kubectl".into()), ..assets };
         assert_eq!(
-            given("kubectl", &flag).unwrap_err().to_string(),
-            "--kubectl /nowhere/kubectl: there is no such file"
+            user_supplied("kubectl", &flag).unwrap_err().to_string(),
+            "--kubectl /nowhere/kubectl: no such file"
         );
     }
 
     #[test]
-    fn titles_read_as_a_list() {
+    fn titles_form_a_list() {
         let text = titles(&[Component::Kubernetes, Component::Etcd, Component::Kwok]).unwrap();
         assert!(
             text.starts_with("Kubernetes v") && text.contains(", etcd v") && text.contains(" and KWOK v"),

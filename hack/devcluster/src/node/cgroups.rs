@@ -1,4 +1,4 @@
-//! The node's control groups: one folder in each hierarchy, above those of all its pods.
+//! The node's control groups: one in each hierarchy, above those of all its pods.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Makes the cluster's folder in every hierarchy.
+/// Creates the cluster's control group in every hierarchy.
 pub(super) fn create(id: &str) -> Result<()> {
     let root = Path::new(ROOT);
     for hierarchy in hierarchies(root) {
@@ -19,7 +19,7 @@ pub(super) fn create(id: &str) -> Result<()> {
             enable_controllers(&hierarchy);
             enable_controllers(&folder);
         } else if hierarchy.join("cpuset.cpus").exists() {
-            // A new cpuset of version 1 is empty: no process could enter it.
+            // In version 1, a new cpuset is empty, and no process can join it.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 let value = fs::read(hierarchy.join(file)).unwrap_or_default();
                 fs::write(folder.join(file), value)
@@ -30,16 +30,16 @@ pub(super) fn create(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Version 2: lets the children of `folder` be limited in every way in which `folder` itself can be.
+/// Version 2: enables every controller of `folder` for its children.
 fn enable_controllers(folder: &Path) {
     let controllers = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
     for controller in controllers.split_whitespace() {
-        // One that cannot be had is missed by the kubelet, which says so.
+        // The kubelet reports a missing controller.
         drop(fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")));
     }
 }
 
-/// The pids of every process in one of the cluster's groups.
+/// The pids of the processes in the cluster's control groups.
 pub(super) fn processes(id: &str) -> Vec<i32> {
     let mut pids: Vec<i32> = folders(Path::new(ROOT), id)
         .iter()
@@ -51,7 +51,7 @@ pub(super) fn processes(id: &str) -> Vec<i32> {
     pids
 }
 
-/// Removes the cluster's groups, whose processes must have ended. True when none is left.
+/// Removes the cluster's control groups, whose processes must have ended. Returns whether all are removed.
 pub(super) fn remove(id: &str) -> Result<bool> {
     let mut folders = folders(Path::new(ROOT), id);
     // Children before their parents.
@@ -61,7 +61,7 @@ pub(super) fn remove(id: &str) -> Result<bool> {
         match fs::remove_dir(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // The kernel needs a moment after the end of the last process.
+            // A group is busy for a moment after its last process has ended.
             Err(error) if error.kind() == ErrorKind::ResourceBusy => is_gone = false,
             Err(error) => {
                 return Err(error)
@@ -72,8 +72,7 @@ pub(super) fn remove(id: &str) -> Result<bool> {
     Ok(is_gone)
 }
 
-/// The mount points of all hierarchies: one for version 2, one for each controller for version 1, both on a
-/// machine that mixes them.
+/// The mount points of all hierarchies: one for version 2, one for each controller of version 1.
 fn hierarchies(root: &Path) -> Vec<PathBuf> {
     if root.join("cgroup.procs").exists() {
         return vec![root.to_path_buf()];
@@ -81,14 +80,14 @@ fn hierarchies(root: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        // `cpu -> cpu,cpuacct` is the same hierarchy by another name.
+        // Links such as `cpu -> cpu,cpuacct` are second names.
         .filter(|path| !path.is_symlink() && path.join("cgroup.procs").exists())
         .collect();
     found.sort();
     found
 }
 
-/// Every folder of the cluster in every hierarchy.
+/// Every control group of the cluster in every hierarchy.
 fn folders(root: &Path, id: &str) -> Vec<PathBuf> {
     let mut pending: Vec<_> = hierarchies(root).iter().map(|hierarchy| hierarchy.join(id)).collect();
     let mut found = Vec::new();
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_is_one_hierarchy_and_version_1_many() {
+    fn version_2_has_one_hierarchy_and_version_1_has_many() {
         assert_eq!(hierarchies(tree(&["", "system.slice"]).path()).len(), 1);
         let root = tree(&["cpu,cpuacct", "memory"]);
         std::os::unix::fs::symlink("cpu,cpuacct", root.path().join("cpu")).unwrap();
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_clusters_own_folders_are_found() {
+    fn folders_of_other_clusters_are_not_found() {
         let root = tree(&["memory", "memory/east/kubepods/pod1", "memory/easter", "pids/east"]);
         fs::write(root.path().join("pids/cgroup.procs"), "").unwrap();
         let mut found = folders(root.path(), "east");

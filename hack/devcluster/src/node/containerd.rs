@@ -1,11 +1,10 @@
-//! containerd, the pod network's configuration, and the mount namespace that both share with the kubelet.
+//! containerd, the configuration of the pod network, and the mount namespace of containerd and kubelet.
 //!
-//! Several paths are built into containerd, runc's shims, the CNI library and the kubelet (`/run/containerd/s`,
-//! `/var/lib/cni`, `/var/log/containers`, `/var/lib/kubelet/device-plugins`), so that two of them on one host
-//! meet each other there. Each node therefore has a mount namespace of its own in which [`MOUNTS`] lead into the
-//! cluster's folder: inside, everything is where it is on any node; outside, nothing is touched. The namespace
-//! and every mount in it (volumes, container root folders, pods' network namespaces) are gone with its last
-//! process, whatever that died of.
+//! containerd, its shims, the CNI library and the kubelet have built-in paths (`/run/containerd/s`, `/var/lib/cni`,
+//! `/var/log/containers`, `/var/lib/kubelet/device-plugins`), so two nodes on one host would share files. Therefore
+//! each node has its own mount namespace, in which [`MOUNTS`] are bind mounts of folders in the cluster's folder. Paths
+//! are as on any node, and the host's folders are not used. The kernel removes the namespace and its mounts (volumes,
+//! root folders of containers, network namespaces of pods) when the last process in it ends.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -19,17 +18,17 @@ use super::image::PAUSE_TAG;
 use super::packages::CNI_PLUGINS;
 use crate::context::Context;
 use crate::process::{Daemon, Record, run};
-use crate::state::write_whole;
-use crate::wait::{self, Seen};
+use crate::state::write_atomically;
+use crate::wait::{self, ProbeResult};
 
 /// Name of the daemon.
 pub(super) const NAME: &str = "containerd";
-/// Its socket, as seen in the node's mount namespace.
+/// Path of the socket in the node's mount namespace.
 pub(super) const SOCKET: &str = "/run/containerd/containerd.sock";
-/// Where volumes of the default storage class are made, as seen in the node's mount namespace.
+/// Folder for volumes of the default StorageClass, in the node's mount namespace.
 pub const VOLUMES: &str = "/var/lib/local-path-provisioner";
 
-/// Folders of the node: (path in the node's mount namespace, folder below `node/` that stands there).
+/// Bind mounts: path in the node's mount namespace, and folder below `node/`.
 const MOUNTS: [(&str, &str); 8] = [
     ("/etc/cni", "cni-config"),
     ("/run/containerd", "containerd-state"),
@@ -41,9 +40,9 @@ const MOUNTS: [(&str, &str); 8] = [
     ("/var/log/pods", "pod-logs"),
 ];
 
-/// Makes the node's mount namespace with a shell, which then becomes the daemon. Arguments: pairs of folder
-/// and mount point, `--`, the daemon's command line.
-const ENTER: &str = r#"set -e
+/// Shell script that creates the bind mounts and then executes the daemon. Arguments: pairs of folder and mount point,
+/// `--`, the daemon's command line.
+const MOUNT_AND_EXEC: &str = r#"set -e
 mount --make-rshared /
 while [ "$1" != -- ]; do
     mount --bind "$1" "$2"
@@ -52,41 +51,41 @@ done
 shift
 exec "$@""#;
 
-/// Starts containerd and waits until it answers.
+/// Starts containerd and waits until it responds.
 pub(super) fn start(context: &Context) -> Result<()> {
     let node = context.layout.node();
     for (mount_point, folder) in MOUNTS {
-        // The mount points stay when the cluster goes: another cluster may be using them.
+        // `down` keeps the mount points, because another cluster may use them.
         for folder in [Path::new(mount_point), &node.join(folder)] {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot create folder {}", folder.display()))?;
         }
     }
     fs::create_dir_all(node.join("cni-config/net.d"))?;
-    write_whole(&node.join("cni-config/net.d/10-devcluster.conflist"), cni().as_bytes())?;
+    write_atomically(&node.join("cni-config/net.d/10-devcluster.conflist"), cni_config().as_bytes())?;
     let config = context.layout.config().join("containerd.toml");
-    write_whole(&config, containerd_config(may_lower_oom_score()).as_bytes())?;
+    write_atomically(&config, containerd_config(may_lower_oom_score()).as_bytes())?;
 
     let binds = MOUNTS.iter().flat_map(|(mount_point, folder)| {
         [node.join(folder).to_string_lossy().into_owned(), (*mount_point).to_owned()]
     });
     let daemon = context
         .daemon(NAME, "unshare")
-        .args(["--mount", "--propagation", "slave", "sh", "-c", ENTER, "sh"])
+        .args(["--mount", "--propagation", "slave", "sh", "-c", MOUNT_AND_EXEC, "sh"])
         .args(binds)
         .args(["--", "/usr/bin/containerd", "--config"])
         .arg(config.to_string_lossy());
     daemon.spawn(&context.layout)?;
-    wait::until("containerd to answer", Duration::from_mins(1), || {
+    wait::until("containerd to respond", Duration::from_mins(1), || {
         let record = record(context)?;
         record.check(&context.layout)?;
-        // Its client waits long for a socket that is not there yet: look for it first.
+        // `ctr` waits long for a missing socket, so check the socket first.
         if let Err(error) = UnixStream::connect(format!("/proc/{}/root{SOCKET}", record.pid)) {
-            return Ok(Seen::NotYet(format!("{SOCKET}: {error}")));
+            return Ok(ProbeResult::Pending(format!("{SOCKET}: {error}")));
         }
         Ok(match run(&mut ctr(context)?.arg("version").command()) {
-            Ok(_) => Seen::Ready(()),
-            Err(error) => Seen::NotYet(format!("{error:#}")),
+            Ok(_) => ProbeResult::Ready(()),
+            Err(error) => ProbeResult::Pending(format!("{error:#}")),
         })
     })
 }
@@ -94,17 +93,17 @@ pub(super) fn start(context: &Context) -> Result<()> {
 /// The running containerd.
 fn record(context: &Context) -> Result<Record> {
     Record::find(&context.layout, NAME).ok_or_else(|| {
-        anyhow!("cluster {} has no containerd: it was not started with --node real", context.name)
+        anyhow!("cluster {} has no containerd, because it was not started with --node real", context.name)
     })
 }
 
-/// A daemon that sees the node's mounts.
-pub(super) fn beside(context: &Context, name: &str, program: &Path) -> Result<Daemon> {
+/// A daemon in the node's mount namespace.
+pub(super) fn daemon_in_mount_namespace(context: &Context, name: &str, program: &Path) -> Result<Daemon> {
     let mounts = format!("--mount=/proc/{}/ns/mnt", record(context)?.pid);
     Ok(context.daemon(name, "nsenter").arg(mounts).arg("--").arg(program.to_string_lossy()))
 }
 
-/// A command line for `ctr`, containerd's own client, in the node's mount namespace.
+/// A command line for `ctr`, containerd's client, in the node's mount namespace.
 pub(super) fn ctr(context: &Context) -> Result<Ctr> {
     let record = record(context)?;
     record.check(&context.layout)?;
@@ -140,7 +139,7 @@ impl Ctr {
     }
 }
 
-/// Whether a process of this machine may be given a lower OOM score than its parent: containers want that.
+/// Whether this process may lower the OOM score of its children, as containers need.
 fn may_lower_oom_score() -> bool {
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -152,7 +151,7 @@ fn effective_capabilities(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// Everything that is not said here is containerd's default, also the paths.
+/// containerd's configuration. Everything else, including paths, has its default.
 fn containerd_config(may_lower_oom_score: bool) -> String {
     format!(
         r#"version = 2
@@ -166,7 +165,7 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_TAG}"
   netns_mounts_under_state_dir = true
-  # Without CAP_SYS_RESOURCE no container could start: runc may not lower its OOM score.
+  # Without CAP_SYS_RESOURCE, runc may not lower the OOM score, and no container would start.
   restrict_oom_score_adj = {restrict}
 
   [plugins."io.containerd.grpc.v1.cri".cni]
@@ -176,9 +175,9 @@ disabled_plugins = [
     )
 }
 
-/// Every pod hangs on a pair of interfaces of its own and is routed to. (On a bridge, two pods would answer each
-/// other directly, and an answer from behind a Service would carry the wrong address.)
-fn cni() -> String {
+/// The CNI configuration. The host routes to each pod over its own pair of interfaces. On a bridge, a reply from a
+/// Service's pod would bypass the rules of kube-proxy and have the wrong source address.
+fn cni_config() -> String {
     json!({
         "cniVersion": "0.4.0",
         "name": "devcluster",
@@ -200,21 +199,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_are_read_from_the_status_of_a_process() {
+    fn capabilities_come_from_the_status_file() {
         assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001fffeffffff\n"), Some(0x1ff_feff_ffff));
         assert_eq!(effective_capabilities("Name:\tx\n"), None);
     }
 
     #[test]
-    fn without_the_capability_scores_are_left_alone() {
+    fn without_the_capability_oom_scores_are_restricted() {
         assert!(containerd_config(false).contains("restrict_oom_score_adj = true"));
         assert!(containerd_config(true).contains("restrict_oom_score_adj = false"));
         assert!(containerd_config(true).contains(PAUSE_TAG));
     }
 
     #[test]
-    fn pods_get_their_addresses_from_the_nodes_range() {
-        let cni: serde_json::Value = serde_json::from_str(&cni()).unwrap();
+    fn pods_have_addresses_of_the_node() {
+        let cni: serde_json::Value = serde_json::from_str(&cni_config()).unwrap();
         assert_eq!(cni["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], super::super::NODE_POD_CIDR);
     }
 }

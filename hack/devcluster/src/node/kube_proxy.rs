@@ -1,10 +1,10 @@
-//! kube-proxy: the addresses of Services, as nftables rules of the cluster's network namespace.
+//! kube-proxy: implements Services with nftables rules in the cluster's network namespace.
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::state::{Network, write_whole};
+use crate::state::{Network, write_atomically};
 
 /// Name of the daemon.
 pub(super) const NAME: &str = "kube-proxy";
@@ -13,7 +13,7 @@ pub(super) const NAME: &str = "kube-proxy";
 pub(super) fn start(context: &Context) -> Result<()> {
     let kubeconfig = context.layout.config().join("kube-proxy.kubeconfig");
     let url = context.network.api_server_url();
-    write_whole(
+    write_atomically(
         &kubeconfig,
         context
             .pki
@@ -22,7 +22,7 @@ pub(super) fn start(context: &Context) -> Result<()> {
     )?;
     let config = configuration(&kubeconfig.to_string_lossy(), &super::node_name(&context.name));
     let config_file = context.layout.config().join("kube-proxy.yaml");
-    write_whole(&config_file, serde_yaml::to_string(&config)?.as_bytes())?;
+    write_atomically(&config_file, serde_yaml::to_string(&config)?.as_bytes())?;
     context
         .daemon(NAME, context.binary("kube-proxy")?)
         .arg(format!("--config={}", config_file.display()))
@@ -38,9 +38,9 @@ fn configuration(kubeconfig: &str, node: &str) -> Value {
         "clientConnection": {"kubeconfig": kubeconfig},
         "hostnameOverride": node,
         "clusterCIDR": Network::POD_CIDR,
-        // The limit of tracked connections is one for the whole machine, and not ours to set.
+        // The limit of tracked connections applies to the whole machine: keep it.
         "conntrack": {"maxPerCore": 0},
-        // A Service is there as soon as its endpoints are.
+        // Update rules soon after an endpoint becomes ready.
         "nftables": {"minSyncPeriod": "100ms"},
     })
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machines_own_limits_are_left_alone() {
+    fn configuration_keeps_the_limits_of_the_machine() {
         let config = configuration("/c/kube-proxy.kubeconfig", "west");
         assert_eq!(config["conntrack"]["maxPerCore"], 0);
         assert_eq!(config["clientConnection"]["kubeconfig"], "/c/kube-proxy.kubeconfig");

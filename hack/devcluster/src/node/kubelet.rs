@@ -1,4 +1,4 @@
-//! The kubelet: its certificates, its configuration, and the wait for its Node.
+//! The kubelet: its certificates, its configuration, and its Node.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::containerd;
 use crate::context::Context;
 use crate::process::Record;
-use crate::state::{Network, write_whole};
-use crate::wait::Seen;
+use crate::state::{Network, write_atomically};
+use crate::wait::ProbeResult;
 
 /// Name of the daemon.
 pub(super) const NAME: &str = "kubelet";
@@ -23,7 +23,7 @@ pub(super) fn start(context: &Context) -> Result<()> {
     let user = format!("system:node:{node}");
     let kubeconfig = context.layout.config().join("kubelet.kubeconfig");
     let url = context.network.api_server_url();
-    write_whole(
+    write_atomically(
         &kubeconfig,
         context
             .pki
@@ -37,8 +37,8 @@ pub(super) fn start(context: &Context) -> Result<()> {
         key: &serving.key_file.to_string_lossy(),
     });
     let config_file = context.layout.config().join("kubelet.yaml");
-    write_whole(&config_file, serde_yaml::to_string(&config)?.as_bytes())?;
-    containerd::beside(context, NAME, &context.binary("kubelet")?)?
+    write_atomically(&config_file, serde_yaml::to_string(&config)?.as_bytes())?;
+    containerd::daemon_in_mount_namespace(context, NAME, &context.binary("kubelet")?)?
         .arg(format!("--config={}", config_file.display()))
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg(format!("--hostname-override={node}"))
@@ -48,7 +48,7 @@ pub(super) fn start(context: &Context) -> Result<()> {
 }
 
 /// Waits until the Node is Ready.
-pub(super) fn wait(context: &Context) -> Result<()> {
+pub(super) fn wait_until_ready(context: &Context) -> Result<()> {
     let node = super::node_name(&context.name);
     let record = Record::find(&context.layout, NAME);
     let kubectl = context.kubectl()?;
@@ -57,20 +57,20 @@ pub(super) fn wait(context: &Context) -> Result<()> {
             record.check(&context.layout)?;
         }
         Ok(match kubectl.json(&["get", "node", &node]) {
-            Ok(object) => ready(&object),
-            Err(error) => Seen::NotYet(format!("{error:#}")),
+            Ok(object) => readiness(&object),
+            Err(error) => ProbeResult::Pending(format!("{error:#}")),
         })
     })
 }
 
-fn ready(node: &Value) -> Seen<()> {
+fn readiness(node: &Value) -> ProbeResult<()> {
     let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
     match conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready") {
-        Some(condition) if condition["status"] == "True" => Seen::Ready(()),
-        Some(condition) => Seen::NotYet(
-            condition["message"].as_str().unwrap_or("its condition Ready is not True").to_owned(),
+        Some(condition) if condition["status"] == "True" => ProbeResult::Ready(()),
+        Some(condition) => ProbeResult::Pending(
+            condition["message"].as_str().unwrap_or("condition Ready is not True").to_owned(),
         ),
-        None => Seen::NotYet("it has no condition Ready yet".into()),
+        None => ProbeResult::Pending("condition Ready is not set yet".into()),
     }
 }
 
@@ -94,24 +94,22 @@ fn configuration(paths: &Paths<'_>) -> Value {
         "tlsCertFile": paths.cert,
         "tlsPrivateKeyFile": paths.key,
         "containerRuntimeEndpoint": format!("unix://{}", containerd::SOCKET),
-        // A root of its own: a kubelet kills every pod below its root that it does not know, and would take the
-        // pods of another cluster on this machine for such.
+        // A kubelet kills unknown pods below its root. With its own root, it does not kill pods of another cluster.
         "cgroupRoot": paths.cgroup_root,
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": false,
         "enforceNodeAllocatable": [],
         "clusterDNS": [Network::DNS.to_string()],
         "clusterDomain": Network::CLUSTER_DOMAIN,
-        // Pods know the cluster's names only: there is nothing else that they could reach.
+        // Pods reach only the cluster, so they resolve only its names.
         "resolvConf": "",
-        // A full disk of a developer's machine is no reason to evict pods or to delete images that nobody could
-        // pull again.
+        // On a development machine with a full disk, keep pods, and keep images, which cannot be pulled again.
         "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
         "failSwapOn": false,
         "registerNode": true,
         "maxPods": 250,
-        // What waits for pods should wait for them, not for this client's pace.
+        // Client-side rate limits must not delay pods.
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
         "eventRecordQPS": 0,
@@ -127,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_keeps_to_the_clusters_own_cgroup_and_dns() {
+    fn configuration_uses_cgroup_and_dns_of_the_cluster() {
         let paths = Paths { cgroup_root: "/west", client_ca: "/c/ca.crt", cert: "/c/k.crt", key: "/c/k.key" };
         let config = configuration(&paths);
         assert_eq!(config["cgroupRoot"], "/west");
@@ -140,10 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_ready_when_its_condition_says_so() {
+    fn a_node_is_ready_when_its_condition_is_true() {
         let node = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status, "message": "no network"}]}});
-        assert!(matches!(ready(&node("True")), Seen::Ready(())));
-        assert!(matches!(ready(&node("False")), Seen::NotYet(reason) if reason == "no network"));
-        assert!(matches!(ready(&json!({})), Seen::NotYet(_)));
+        assert!(matches!(readiness(&node("True")), ProbeResult::Ready(())));
+        assert!(matches!(readiness(&node("False")), ProbeResult::Pending(reason) if reason == "no network"));
+        assert!(matches!(readiness(&json!({})), ProbeResult::Pending(_)));
     }
 }

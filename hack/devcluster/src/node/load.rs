@@ -1,4 +1,4 @@
-//! `devcluster load-image`: puts an image into the node's containerd, as no registry can be asked for one.
+//! `devcluster load-image`: imports an image into the node's containerd, because the node reaches no registry.
 
 use std::path::{Path, PathBuf};
 
@@ -9,54 +9,52 @@ use super::image::{self, Image, RunConfig, manager};
 use crate::context::Context;
 use crate::process::run;
 
-/// What `devcluster load-image` is told: exactly one of the three sources.
+/// Arguments of `devcluster load-image`. Exactly one of the three sources is required.
 #[derive(Clone, Debug, clap::Args)]
-// No group of this name: the subcommand that takes these arguments has it.
+// The subcommand has a group of the same name.
 #[group(skip)]
 pub struct LoadImage {
     /// An archive made by `docker save`, `podman save` or `buildah push oci-archive:...`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["binaries", "rootfs"], required_unless_present_any = ["binaries", "rootfs"])]
     pub archive: Option<PathBuf>,
-    /// Folder with this project's programs, such as target/release; they are packed as the Containerfile packs them
+    /// Folder with this project's programs, such as target/release; the image has the layout of the Containerfile
     #[arg(long, value_name = "DIR", conflicts_with = "rootfs", requires = "tag")]
     pub binaries: Option<PathBuf>,
-    /// Folder that becomes the root folder of an image, as it is
+    /// Folder that becomes the root folder of the image
     #[arg(long, value_name = "DIR", requires = "tag")]
     pub rootfs: Option<PathBuf>,
-    /// Name of the image that is packed, such as localhost/jobset:dev
+    /// Name of the new image, such as localhost/jobset:dev
     #[arg(long, value_name = "NAME:TAG", value_parser = parse_tag, conflicts_with = "archive")]
     pub tag: Option<String>,
 }
 
-/// An image that was loaded.
+/// A loaded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// Its names.
     pub tags: Vec<String>,
-    /// Size of its root folder in bytes, when it was packed here.
+    /// Size of its root folder in bytes, if devcluster built the image.
     pub size: Option<u64>,
 }
 
-/// Packs the image when it has to be packed, and loads it into the node.
+/// Builds the image, unless it is an archive, and loads it into the node.
 pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
     if let Some(archive) = &request.archive {
         let archive =
             archive.canonicalize().with_context(|| format!("cannot read --archive {}", archive.display()))?;
         let tags = image::tags_in(&archive)?;
         if tags.is_empty() {
-            bail!("no image in {} has a name: save it by its name, not by its ID", archive.display());
+            bail!("no image in {} has a name: save the image by its name, not by its ID", archive.display());
         }
         import(context, &archive)?;
         return Ok(Loaded { tags, size: None });
     }
-    let Some(tag) = &request.tag else {
-        bail!("--tag NAME:TAG is missing: it names the image that is packed")
-    };
+    let Some(tag) = &request.tag else { bail!("--tag is missing: set it to the NAME:TAG of the new image") };
     let image = match (&request.binaries, &request.rootfs) {
         (Some(binaries), _) => manager::image(binaries, tag)?,
         (None, Some(rootfs)) => {
             if !rootfs.is_dir() {
-                bail!("--rootfs {}: there is no such folder", rootfs.display());
+                bail!("--rootfs {}: no such folder", rootfs.display());
             }
             Image {
                 tags: vec![tag.clone()],
@@ -64,15 +62,15 @@ pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
                 config: RunConfig::default(),
             }
         }
-        (None, None) => bail!("nothing to load: give --archive, --binaries or --rootfs"),
+        (None, None) => bail!("no source: set --archive, --binaries or --rootfs"),
     };
     let written = load(context, &image)?;
     Ok(Loaded { tags: image.tags, size: Some(written.size) })
 }
 
-/// Packs an image and loads it into the node.
+/// Builds an image and loads it into the node.
 pub fn load(context: &Context, image: &Image) -> Result<image::Written> {
-    // The kubelet's and containerd's own files are on the same disk: what does not fit here fits nowhere.
+    // On the disk of containerd's data, which needs the same space.
     let folder =
         tempfile::tempdir_in(context.layout.node()).context("cannot create a folder for the image")?;
     let archive = folder.path().join("image.tar");
@@ -81,8 +79,8 @@ pub fn load(context: &Context, image: &Image) -> Result<image::Written> {
     Ok(written)
 }
 
-/// Like [`load`], with an archive that is kept in `folder` for the next cluster. The image's files must not change
-/// as long as the folder stands.
+/// Like [`load`], but keeps the archive in `folder` for the next cluster. The image's files must not change as long as
+/// that folder exists.
 pub fn load_cached(context: &Context, image: &Image, folder: &Path) -> Result<()> {
     let archive = folder.join(format!("image-{}.tar", image.fingerprint()));
     if !archive.is_file() {
@@ -98,8 +96,7 @@ fn import(context: &Context, archive: &Path) -> Result<()> {
         .with_context(|| format!("cannot load {} into the node", archive.display()))
 }
 
-/// Accepts `name:tag`; says what is wrong with anything else. (Docker: the tag is what follows the last colon
-/// that no slash follows.)
+/// Validates `name:tag`. As in Docker, the tag follows the last colon that no slash follows.
 fn parse_tag(text: &str) -> Result<String, String> {
     let is_word = |text: &str, others: &str| {
         !text.is_empty() && text.chars().all(|it| it.is_ascii_alphanumeric() || others.contains(it))
@@ -110,10 +107,12 @@ fn parse_tag(text: &str) -> Result<String, String> {
             if path && is_word(tag, "._-") && !name.chars().any(|it| it.is_ascii_uppercase()) {
                 Ok(text.to_owned())
             } else {
-                Err("an image's name is made of lower-case letters, digits and . _ - / and its tag of letters, digits and . _ -".into())
+                Err("invalid characters: use lower-case letters, digits and . _ - / in the name, and letters, digits \
+                     and . _ - in the tag"
+                    .into())
             }
         }
-        _ => Err(format!("it has no tag: write {text}:dev, for example")),
+        _ => Err(format!("the tag is missing: use {text}:dev, for example")),
     }
 }
 
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_source_is_taken() {
+    fn exactly_one_source_is_required() {
         assert!(parse(&["--archive", "a.tar"]).is_ok());
         assert!(parse(&["--binaries", "target/release", "--tag", "localhost/jobset:dev"]).is_ok());
         assert!(parse(&["--rootfs", "root", "--tag", "localhost:5000/shell:1"]).is_ok());
@@ -149,9 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_tag_is_sent_back_with_one() {
+    fn an_invalid_tag_is_an_error_with_a_remedy() {
         assert!(parse_tag("localhost/jobset").unwrap_err().contains("localhost/jobset:dev"));
-        assert!(parse_tag("localhost:5000/jobset").unwrap_err().contains("no tag"));
+        assert!(parse_tag("localhost:5000/jobset").unwrap_err().contains("tag is missing"));
         assert!(parse_tag("Localhost/jobset:1").unwrap_err().contains("lower-case"));
         assert!(parse_tag("a b:1").is_err());
         assert_eq!(parse_tag("localhost:5000/jobset:v1.0").unwrap(), "localhost:5000/jobset:v1.0");

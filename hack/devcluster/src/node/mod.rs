@@ -1,20 +1,19 @@
 //! The real node: containerd, kubelet and kube-proxy, with real containers, pod network and Services.
 //!
-//! Everything that serves or runs pods, the control plane included, lives in one network namespace
-//! ([`network`]); containerd and kubelet share a mount namespace besides ([`containerd`]) and keep their pods
-//! under one control group ([`cgroups`]). That makes nodes of several clusters strangers to each other and to
-//! the host, and makes it possible to take one away without leaving anything ([`remains`]).
+//! The node and the control plane are in one network namespace ([`network`]). containerd and kubelet share a mount
+//! namespace ([`containerd`]), and their pods are below one control group ([`cgroups`]). This isolates nodes of
+//! different clusters from each other and from the host, and allows a complete removal ([`cleanup`]).
 
 pub mod image;
 pub mod network;
 
 mod cgroups;
+mod cleanup;
 mod containerd;
 mod kube_proxy;
 mod kubelet;
 mod load;
 mod packages;
-mod remains;
 
 pub use containerd::VOLUMES;
 pub use load::{LoadImage, Loaded, load, load_cached, load_image};
@@ -30,34 +29,34 @@ use crate::context::Context;
 use crate::process::run;
 use crate::progress::Progress;
 
-/// Addresses of the node's pods: the first part of the cluster's.
+/// Addresses of the node's pods: the first /24 of the cluster's pod addresses.
 const NODE_POD_CIDR: &str = "10.244.0.0/24";
 
-/// Name of the Node object, which is also what its pods see as the node's name.
+/// Name of the Node object.
 pub fn node_name(cluster: &str) -> String {
     format!("{cluster}-node")
 }
 
-/// Refuses what cannot have a real node, and installs what one needs.
+/// Checks that this machine can run a real node, and installs the packages that it needs.
 fn install(progress: &Progress) -> Result<()> {
     if !cfg!(target_os = "linux") {
-        bail!("a real node needs Linux: use --node kwok:1 here");
+        bail!("--node real needs Linux: use --node kwok:1");
     }
     if !nix::unistd::geteuid().is_root() {
-        bail!("a real node needs root: run devcluster as root, or use --node kwok:1");
+        bail!("--node real needs root: run devcluster as root, or use --node kwok:1");
     }
     packages::install(progress)
 }
 
-/// Makes what control plane and node live in: packages, network namespace `id`, control group. The first step of
-/// all; can be repeated. Returns the addresses by which host and cluster know each other.
+/// Installs packages and creates the network namespace and the control groups `id`. Comes before the control plane.
+/// Idempotent. Returns the addresses of host and node.
 pub fn prepare(id: &str, progress: &Progress) -> Result<Addresses> {
     install(progress)?;
     cgroups::create(id)?;
     network::create(id)
 }
 
-/// Starts the node and waits until its Node is Ready. After the control plane; what runs already is left alone.
+/// Starts the node's daemons, unless they run, and waits until the Node is Ready. Comes after the control plane.
 pub fn start(context: &Context) -> Result<()> {
     let kubelet = context.binary("kubelet")?;
     let kube_proxy = context.binary("kube-proxy")?;
@@ -76,20 +75,19 @@ pub fn start(context: &Context) -> Result<()> {
     if !is_running(context, kubelet::NAME) {
         kubelet::start(context)?;
     }
-    step.message("the Node");
-    kubelet::wait(context)?;
+    step.message("Node");
+    kubelet::wait_until_ready(context)?;
     step.done();
     Ok(())
 }
 
-/// Takes the node away, whatever of it there is: processes, containers, mounts, control groups, namespace and
-/// interface. Needs no state but the `id` it was prepared with, and does nothing when there is nothing. Files in
-/// the cluster's folder `root` stay.
+/// Removes the node's processes, containers, mounts, control groups, namespace and interface. Needs only the `id` that
+/// `prepare` received. Idempotent. Keeps the files in the cluster's folder `root`.
 pub fn stop(id: &str, root: &Path) -> Result<()> {
-    remains::remove(id, root)
+    cleanup::remove(id, root)
 }
 
-/// The name by which this machine knows the cluster: that of its network namespace and of its control groups.
+/// Name of the cluster's network namespace and control groups.
 fn id(context: &Context) -> Result<&str> {
     context.netns().ok_or_else(|| anyhow!("cluster {} has no real node", context.name))
 }
@@ -98,7 +96,7 @@ fn is_running(context: &Context, daemon: &str) -> bool {
     crate::process::Record::find(&context.layout, daemon).is_some_and(|record| record.is_alive())
 }
 
-/// Held by one devcluster of the whole machine at a time, until the returned file is dropped.
+/// Takes a lock of the machine. The lock is held until the returned file is dropped.
 fn machine_lock(name: &str) -> Result<std::fs::File> {
     let path = format!("/run/devcluster-{name}.lock");
     let file = lock_file(Path::new(&path))?;
@@ -106,7 +104,7 @@ fn machine_lock(name: &str) -> Result<std::fs::File> {
     Ok(file)
 }
 
-/// What Debian's busybox can do, one name a line.
+/// The tools in Debian's busybox, one name in each line.
 fn busybox_tools() -> Result<String> {
     run(Command::new(packages::BUSYBOX).arg("--list"))
 }

@@ -1,14 +1,13 @@
-//! The network namespace in which a cluster with a real node lives, and the pair of interfaces that joins it
-//! to the host.
+//! The network namespace of a cluster with a real node, and the pair of interfaces that connects it to the host.
 //!
 //! ```text
 //! host                     |  namespace <id>
 //! dc<hash> 10.245.n.1/30 --|-- eth0 10.245.n.2/30    API server, etcd, kubelet, kube-proxy, containerd
-//!                          |   veth... 10.244.0.1 ---- pods 10.244.0.0/24 (each in a namespace of its own)
+//!                          |   veth... 10.244.0.1 ---- pods 10.244.0.0/24 (each in its own namespace)
 //! ```
 //!
-//! The namespace has no default route: whatever happens in it can reach itself and the host's end of the pair,
-//! and nothing else. Routes, forwarding and packet filter of the host stay as they were.
+//! The namespace has no default route. Its processes reach only the namespace and the host's end of the pair. Routes,
+//! forwarding and packet filter of the host do not change.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -23,37 +22,37 @@ use crate::digest;
 use crate::process::{NETNS_FOLDER, run};
 use crate::state::Network;
 
-/// First two octets of the addresses on which clusters and host meet.
+/// First two octets of the addresses of the pairs.
 const RANGE: [u8; 2] = [10, 245];
-/// Held while an address is chosen and taken, so that two clusters that start at once do not take the same one.
+/// Lock for choosing addresses, so that two clusters that start at once do not choose the same ones.
 const LOCK: &str = "addresses";
 
-/// The two addresses of a pair, on one /30.
+/// The two addresses of a pair, in one /30.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// The host's end.
     pub host: Ipv4Addr,
-    /// The namespace's end: the address of API server and node.
+    /// The namespace's end: the address of the API server and the node.
     pub node: Ipv4Addr,
 }
 
-/// File through which the namespace is entered.
+/// File of the namespace.
 pub fn namespace_file(id: &str) -> PathBuf {
     Path::new(NETNS_FOLDER).join(id)
 }
 
-/// Name of the host's end of the pair. Linux: at most 15 characters, so that it holds a hash.
+/// Name of the host's interface. It contains a hash, because Linux allows at most 15 characters.
 pub fn interface(id: &str) -> String {
     format!("dc{}", digest::short([id], 5))
 }
 
-/// Makes the namespace and the pair, or finds them as an earlier call made them, and returns their addresses.
+/// Creates the namespace and the pair, unless they exist, and returns their addresses.
 pub fn create(id: &str) -> Result<Addresses> {
     let _lock = machine_lock(LOCK)?;
     if let Some(addresses) = find(id)? {
         return Ok(addresses);
     }
-    // Half of one that an earlier process did not live to finish.
+    // An earlier process may have been killed before it finished.
     remove(id)?;
     let taken = taken(
         &ip(&["-4", "-json", "address", "show"])?,
@@ -68,7 +67,7 @@ pub fn create(id: &str) -> Result<Addresses> {
     ip(&["-netns", id, "link", "set", "eth0", "up"])?;
     ip(&["address", "add", &format!("{}/30", addresses.host), "dev", &interface])?;
     ip(&["link", "set", &interface, "up"])?;
-    // A packet to a Service needs a route before kube-proxy's rules turn it to a pod.
+    // A packet to a Service needs a route before kube-proxy's rules change its destination to a pod.
     ip(&["-netns", id, "route", "add", Network::SERVICE_CIDR, "dev", "eth0"])?;
     run(Command::new("nsenter").arg(format!("--net={}", namespace_file(id).display())).args([
         "--",
@@ -79,7 +78,7 @@ pub fn create(id: &str) -> Result<Addresses> {
     Ok(addresses)
 }
 
-/// Takes namespace and pair away; does nothing when there are none.
+/// Removes the namespace and the pair. Idempotent.
 pub fn remove(id: &str) -> Result<()> {
     let interface = interface(id);
     if Path::new("/sys/class/net").join(&interface).exists() {
@@ -91,7 +90,7 @@ pub fn remove(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The addresses of a namespace that stands whole: both ends are up, and Services have their route.
+/// The addresses of a complete namespace: both ends have addresses, and Services have a route.
 fn find(id: &str) -> Result<Option<Addresses>> {
     let interface = interface(id);
     if !namespace_file(id).exists() || !Path::new("/sys/class/net").join(&interface).exists() {
@@ -105,16 +104,17 @@ fn find(id: &str) -> Result<Option<Addresses>> {
     Ok(host.zip(node).filter(|_| has_route).map(|(host, node)| Addresses { host, node }))
 }
 
-/// The first address in the answer of `ip -json address show`.
+/// The first address in the output of `ip -json address show`.
 fn address_in(json: &str) -> Result<Option<Ipv4Addr>> {
-    let answer: Value = serde_json::from_str(json).context("cannot read what `ip address` says")?;
-    Ok(answer.pointer("/0/addr_info/0/local").and_then(Value::as_str).and_then(|text| text.parse().ok()))
+    let output: Value = serde_json::from_str(json).context("cannot parse the output of `ip address`")?;
+    Ok(output.pointer("/0/addr_info/0/local").and_then(Value::as_str).and_then(|text| text.parse().ok()))
 }
 
-/// The third octets of [`RANGE`] that addresses or routes of the host touch.
+/// The networks that addresses and routes of the host use.
 fn taken(addresses: &str, routes: &str) -> Result<Vec<(Ipv4Addr, u8)>> {
-    let addresses: Value = serde_json::from_str(addresses).context("cannot read what `ip address` says")?;
-    let routes: Value = serde_json::from_str(routes).context("cannot read what `ip route` says")?;
+    let addresses: Value =
+        serde_json::from_str(addresses).context("cannot parse the output of `ip address`")?;
+    let routes: Value = serde_json::from_str(routes).context("cannot parse the output of `ip route`")?;
     let mut taken = Vec::new();
     for link in addresses.as_array().into_iter().flatten() {
         for address in link.get("addr_info").and_then(Value::as_array).into_iter().flatten() {
@@ -125,7 +125,7 @@ fn taken(addresses: &str, routes: &str) -> Result<Vec<(Ipv4Addr, u8)>> {
         }
     }
     for route in routes.as_array().into_iter().flatten() {
-        // The default route is no claim on any range.
+        // The default route uses no network.
         let Some(destination) = route.get("dst").and_then(Value::as_str).filter(|dst| *dst != "default")
         else {
             continue;
@@ -136,8 +136,7 @@ fn taken(addresses: &str, routes: &str) -> Result<Vec<(Ipv4Addr, u8)>> {
     Ok(taken)
 }
 
-/// A /30 that nothing overlaps. Which one is tried first depends on the cluster, so that a cluster tends
-/// to get the same address again.
+/// Chooses a free /30. The search starts at a hash of `id`, so that a cluster usually gets the same addresses again.
 fn choose(id: &str, taken: &[(Ipv4Addr, u8)]) -> Result<Addresses> {
     let start = Sha256::digest(id.as_bytes()).first().copied().unwrap_or_default();
     for offset in 0..=u8::MAX {
@@ -153,7 +152,7 @@ fn choose(id: &str, taken: &[(Ipv4Addr, u8)]) -> Result<Addresses> {
     }
     let [first, second] = RANGE;
     bail!(
-        "every address of {first}.{second}.0.0/16 is in use on this machine: take clusters down that are no longer needed"
+        "no free /30 in {first}.{second}.0.0/16 on this machine: take down clusters that you no longer need"
     )
 }
 
@@ -173,13 +172,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interface_names_fit_and_differ() {
+    fn interface_names_are_short_and_distinct() {
         assert!(interface(&"a".repeat(63)).len() <= 15);
         assert_ne!(interface("east"), interface("west"));
     }
 
     #[test]
-    fn networks_overlap_when_one_holds_the_other() {
+    fn networks_overlap_when_one_contains_the_other() {
         let at = Ipv4Addr::new;
         assert!(overlap(at(10, 0, 0, 0), 8, at(10, 245, 3, 0), 30));
         assert!(overlap(at(10, 245, 3, 1), 32, at(10, 245, 3, 0), 30));
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_keeps_its_address_unless_somebody_has_it() {
+    fn a_cluster_gets_the_same_address_unless_it_is_taken() {
         let first = choose("east", &[]).unwrap();
         assert_eq!(choose("east", &[(Ipv4Addr::new(192, 168, 1, 7), 24)]).unwrap(), first);
         let second = choose("east", &[(first.node, 32)]).unwrap();
@@ -198,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_range_is_an_error_with_a_way_out() {
+    fn a_full_range_is_an_error_with_a_remedy() {
         let message = choose("east", &[(Ipv4Addr::new(10, 0, 0, 0), 8)]).unwrap_err().to_string();
-        assert!(message.contains("10.245.0.0/16") && message.contains("take clusters down"), "{message}");
+        assert!(message.contains("10.245.0.0/16") && message.contains("take down clusters"), "{message}");
     }
 
     #[test]
-    fn addresses_and_routes_are_taken_but_the_default_route_is_not() {
+    fn addresses_and_routes_are_taken_except_for_the_default_route() {
         let addresses = r#"[{"ifname":"lo","addr_info":[{"local":"127.0.0.1","prefixlen":8}]},{"ifname":"eth1","addr_info":[{"local":"10.245.7.1","prefixlen":24}]}]"#;
         let routes = r#"[{"dst":"default","gateway":"10.1.1.1"},{"dst":"10.245.9.0/24"},{"dst":"10.1.1.9"}]"#;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The Debian packages that a real node needs, installed when they are missing.
+//! Installs the Debian packages that a real node needs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use super::machine_lock;
 use crate::process::run;
 use crate::progress::Progress;
 
-/// A package, and the file by which one sees that it is there.
+/// A package, and a file that exists when it is installed.
 struct Package {
     name: &'static str,
     file: &'static str,
@@ -26,44 +26,45 @@ const PACKAGES: [Package; 6] = [
     Package { name: "iproute2", file: "/usr/sbin/ip" },
 ];
 
-/// Where the CNI plugins of package `containernetworking-plugins` are.
+/// Folder of the CNI plugins in package `containernetworking-plugins`.
 pub(super) const CNI_PLUGINS: &str = "/usr/lib/cni";
 /// A shell and its tools in one static program.
 pub(in crate::node) const BUSYBOX: &str = "/bin/busybox";
 
-/// dpkg's maintainer scripts ask this program whether they may start a service.
+/// Maintainer scripts of packages call this program before they start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs what is missing.
+/// Installs the missing packages.
 pub(super) fn install(progress: &Progress) -> Result<()> {
-    let look = || missing(|file| Path::new(file).exists());
-    if look().is_empty() {
+    let list_missing = || missing(|file| Path::new(file).exists());
+    if list_missing().is_empty() {
         return Ok(());
     }
-    // Another cluster may be installing the very same.
+    // Another devcluster may install the same packages.
     let _lock = machine_lock("packages")?;
-    let missing = look();
+    let missing = list_missing();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(", ");
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!(
-            "a real node needs {list}, and this is no Debian system that could install them: install them, or use --node kwok:1"
+            "--node real needs {list}, and devcluster installs packages only on Debian: install \
+             them, or use --node kwok:1"
         );
     }
     let step = progress.step(format!("Installing the Debian packages {list}"));
-    let brings_containerd = missing.contains(&"containerd");
+    let installs_containerd = missing.contains(&"containerd");
     {
-        let _guard = NoServices::new(Path::new(POLICY))?;
+        let _guard = ServiceStartGuard::new(Path::new(POLICY))?;
         if apt(&["update"]).is_err() || apt_install(&missing).is_err() {
-            // Once more: a package list may be replaced on the server while it is read.
+            // Retry once: a mirror may replace a package list during the download.
             apt(&["update"])?;
             apt_install(&missing)?;
         }
     }
-    if brings_containerd && Path::new("/run/systemd/system").exists() {
-        // The package also asks for its service at every boot; each cluster runs a containerd of its own.
+    if installs_containerd && Path::new("/run/systemd/system").exists() {
+        // The package enables its service at boot. devcluster does not need it: each cluster runs its own containerd.
         run(Command::new("systemctl").args(["disable", "--quiet", "containerd.service"]))?;
     }
     step.done();
@@ -82,30 +83,30 @@ fn apt_install(packages: &[&str]) -> Result<()> {
 
 fn apt(args: &[&str]) -> Result<()> {
     run(Command::new("apt-get")
-        // Waits for another installation that is under way, instead of failing.
+        // Wait for another running installation instead of failing.
         .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive"))
     .map(drop)
 }
 
-/// While this lives, an installed package starts no service.
-struct NoServices {
+/// Prevents packages from starting services until it is dropped.
+struct ServiceStartGuard {
     policy: PathBuf,
     before: Option<PathBuf>,
 }
 
-impl NoServices {
-    /// Refuses every start, and can be told from a policy of the system's own.
+impl ServiceStartGuard {
+    /// Denies every start. The comment identifies the script as devcluster's.
     const SCRIPT: &str =
         "#!/bin/sh\n# devcluster: no service starts while packages are installed.\nexit 101\n";
 
     fn new(policy: &Path) -> Result<Self> {
         let aside = policy.with_extension("d.devcluster");
-        // A process that was killed in the middle left its script behind, and aside what was there before.
+        // A killed process may have left this script and the saved original.
         let is_ours = fs::read_to_string(policy).is_ok_and(|script| script == Self::SCRIPT);
         if !is_ours && policy.exists() {
-            fs::rename(policy, &aside).with_context(|| format!("cannot move {} aside", policy.display()))?;
+            fs::rename(policy, &aside).with_context(|| format!("cannot rename {}", policy.display()))?;
         }
         let guard = Self { policy: policy.to_path_buf(), before: aside.exists().then_some(aside) };
         fs::write(policy, Self::SCRIPT)
@@ -115,9 +116,9 @@ impl NoServices {
     }
 }
 
-impl Drop for NoServices {
+impl Drop for ServiceStartGuard {
     fn drop(&mut self) {
-        // Nothing better can be done where the system's own folder cannot be written any more.
+        // Drop cannot return an error.
         drop(match &self.before {
             Some(before) => fs::rename(before, &self.policy),
             None => fs::remove_file(&self.policy),
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_missing_is_installed() {
+    fn only_missing_packages_are_installed() {
         assert_eq!(missing(|_| true), Vec::<&str>::new());
         assert_eq!(
             missing(|file| file != "/usr/sbin/nft" && file != "/usr/bin/containerd"),
@@ -139,22 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn services_are_held_back_and_the_old_policy_comes_back() {
+    fn the_guard_restores_the_earlier_policy() {
         let folder = tempfile::tempdir().unwrap();
         let policy = folder.path().join("policy-rc.d");
         {
-            let _guard = NoServices::new(&policy).unwrap();
+            let _guard = ServiceStartGuard::new(&policy).unwrap();
             assert!(fs::read_to_string(&policy).unwrap().contains("exit 101"));
         }
         assert!(!policy.exists());
         fs::write(&policy, "mine").unwrap();
         {
-            let _guard = NoServices::new(&policy).unwrap();
+            let _guard = ServiceStartGuard::new(&policy).unwrap();
             assert!(fs::read_to_string(&policy).unwrap().contains("exit 101"));
         }
         assert_eq!(fs::read_to_string(&policy).unwrap(), "mine");
-        std::mem::forget(NoServices::new(&policy).unwrap());
-        drop(NoServices::new(&policy).unwrap());
+        std::mem::forget(ServiceStartGuard::new(&policy).unwrap());
+        drop(ServiceStartGuard::new(&policy).unwrap());
         assert_eq!(fs::read_to_string(&policy).unwrap(), "mine");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

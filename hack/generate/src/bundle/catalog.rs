@@ -1,4 +1,4 @@
-//! The file-based catalog: package, channel and bundle, as `opm` serves them.
+//! The file-based catalog for `opm`: package, channel and bundle.
 
 use super::{CHANNEL, PACKAGE, csv};
 use crate::{images::Images, yaml};
@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use jobset_api::jobset_operator;
 use serde_json::{Map, Value, json};
 
-/// What a catalog shows of a `ClusterServiceVersion`, beside its labels and annotations.
-const SHOWN: [&str; 8] = [
+/// Fields of the `ClusterServiceVersion`'s spec that the catalog contains.
+const SPEC_FIELDS: [&str; 8] = [
     "description",
     "displayName",
     "installModes",
@@ -18,14 +18,14 @@ const SHOWN: [&str; 8] = [
     "provider",
 ];
 
-/// The catalog's file: three documents.
+/// The catalog file. It has three documents.
 pub(super) fn catalog(images: &Images, csv: &Value) -> Result<String> {
-    let spec = csv.get("spec").context("a ClusterServiceVersion without spec")?;
+    let spec = csv.get("spec").context("the ClusterServiceVersion has no spec")?;
     let field = |name: &str| {
-        spec.get(name).cloned().with_context(|| format!("a ClusterServiceVersion without {name}"))
+        spec.get(name).cloned().with_context(|| format!("the ClusterServiceVersion has no {name}"))
     };
     let icon = field("icon")?;
-    let icon = icon.pointer("/0").context("a ClusterServiceVersion without icon")?;
+    let icon = icon.pointer("/0").context("the ClusterServiceVersion has no icon")?;
     let package = json!({
         "schema": "olm.package",
         "name": PACKAGE,
@@ -63,7 +63,7 @@ pub(super) fn catalog(images: &Images, csv: &Value) -> Result<String> {
         ],
     });
     let mut text = yaml::NOTICE.to_owned();
-    // Not before the first: to `opm` the comment alone would be a document, and one without a schema.
+    // No separator before the first document: `opm` would read the comment as a document without a schema.
     for (index, document) in [package, channel, bundle].iter().enumerate() {
         if index > 0 {
             text.push_str("---\n");
@@ -74,24 +74,24 @@ pub(super) fn catalog(images: &Images, csv: &Value) -> Result<String> {
 }
 
 fn metadata(csv: &Value) -> Result<Value> {
-    let mut shown = Map::new();
-    for name in SHOWN {
+    let mut fields = Map::new();
+    for name in SPEC_FIELDS {
         let value = csv.pointer(&format!("/spec/{name}"));
-        shown.insert(
+        fields.insert(
             name.to_owned(),
-            value.cloned().with_context(|| format!("a ClusterServiceVersion without {name}"))?,
+            value.cloned().with_context(|| format!("the ClusterServiceVersion has no {name}"))?,
         );
     }
     for name in ["annotations", "labels"] {
         let value = csv.pointer(&format!("/metadata/{name}"));
-        shown.insert(
+        fields.insert(
             name.to_owned(),
-            value.cloned().with_context(|| format!("a ClusterServiceVersion without {name}"))?,
+            value.cloned().with_context(|| format!("the ClusterServiceVersion has no {name}"))?,
         );
     }
-    shown.insert(
+    fields.insert(
         "crdDescriptions".to_owned(),
         csv.pointer("/spec/customresourcedefinitions").cloned().unwrap_or_default(),
     );
-    Ok(shown.into())
+    Ok(fields.into())
 }

@@ -1,4 +1,4 @@
-//! The `ClusterServiceVersion`: what OLM installs, and what a console shows.
+//! The `ClusterServiceVersion`, which OLM installs and consoles show.
 
 use super::descriptors;
 use crate::{deploy, images::Images, objects};
@@ -11,21 +11,21 @@ use serde_json::{Value, json};
 
 /// Version of the operator: that of the workspace.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// When this version of the bundle was made. It changes with the version, not with each build.
+/// Date of this version of the bundle. Change it with the version, not with each build.
 const CREATED_AT: &str = "2026-11-23";
 const ICON: &str = include_str!("../../assets/icon.svg");
 const DESCRIPTION: &str = include_str!("../../assets/description.md");
 const SUMMARY: &str = "Installs the JobSet controller, which runs groups of Jobs as one unit.";
 const UNINSTALL_MESSAGE: &str = "The JobSet controller keeps running until the JobSetOperator named cluster is deleted, \
-     and without the operator nobody repairs it. Delete the JobSetOperator first: it takes the controller and its \
-     webhooks away. JobSets, and the API that they need, are left as they are.";
+     and without the operator, no component repairs it. Delete the JobSetOperator first: the operator then removes the \
+     controller and its webhooks. JobSets and their API are not deleted.";
 
-/// `metadata.name`, which is also the name of the catalog entry.
+/// `metadata.name`, which is also the name of the entry in the catalog.
 pub(super) fn name() -> String {
     format!("{}.v{VERSION}", names::OPERATOR)
 }
 
-/// The whole `ClusterServiceVersion`.
+/// The `ClusterServiceVersion`.
 pub(super) fn cluster_service_version(images: &Images) -> Result<Value> {
     let operator = deploy::operator(images)?;
     let namespace = find(&operator, "Namespace")?;
@@ -57,8 +57,8 @@ pub(super) fn cluster_service_version(images: &Images) -> Result<Value> {
                 { "name": "JobSet API", "url": "https://github.com/kubernetes-sigs/jobset" },
             ],
             "icon": [{ "base64data": BASE64_STANDARD.encode(ICON), "mediatype": "image/svg+xml" }],
-            // The console offers "a specific namespace on the cluster". The operator itself watches one
-            // cluster-wide object and the namespace it runs in, whatever the OperatorGroup says.
+            // With these modes, the console offers "a specific namespace on the cluster". The operator watches one
+            // cluster-scoped object and its own namespace, independent of the OperatorGroup.
             "installModes": [
                 { "type": "OwnNamespace", "supported": true },
                 { "type": "SingleNamespace", "supported": true },
@@ -125,5 +125,5 @@ fn find<'a>(objects: &'a [DynamicObject], kind: &str) -> Result<&'a DynamicObjec
     objects
         .iter()
         .find(|object| objects::kind(object) == kind)
-        .with_context(|| format!("the operator's objects hold no {kind}"))
+        .with_context(|| format!("the operator's objects contain no {kind}"))
 }

@@ -1,4 +1,4 @@
-//! How a console shows a JobSetOperator: its form, its status, and the objects that belong to it.
+//! Descriptors of the JobSetOperator API for consoles: the form, the status, and the related objects.
 
 use jobset_api::jobset_operator::{KIND, VERSION};
 use jobset_operator::names;
@@ -11,58 +11,59 @@ pub(super) fn owned_crd() -> Value {
         "kind": KIND,
         "version": VERSION,
         "displayName": "JobSetOperator",
-        "description": "How the JobSet controller runs in this cluster. There is one, and its name is `cluster`.",
+        "description": "Configuration of the JobSet controller in this cluster. The only object is named `cluster`.",
         "resources": resources(),
         "specDescriptors": [
             {
                 "path": "managementState",
                 "displayName": "Management State",
-                "description": "Managed: the operator installs the JobSet controller and keeps it as it should be. \
-                                Unmanaged: the operator touches nothing. \
-                                Removed: the operator takes the controller away.",
+                "description": "Managed: the operator installs the JobSet controller and repairs changes to it. \
+                                Unmanaged: the operator changes nothing. \
+                                Removed: the operator removes the controller.",
                 "x-descriptors": select(&["Managed", "Unmanaged", "Removed"]),
             },
             {
                 "path": "logLevel",
                 "displayName": "Log Level",
-                "description": "How much the JobSet controller logs.",
+                "description": "Log level of the JobSet controller.",
                 "x-descriptors": select(LOG_LEVELS),
             },
             {
                 "path": "operatorLogLevel",
                 "displayName": "Operator Log Level",
-                "description": "How much the operator itself logs.",
+                "description": "Log level of the operator.",
                 "x-descriptors": select(LOG_LEVELS),
             },
             {
                 "path": "certificates.provider",
                 "displayName": "Certificates",
-                "description": "Who issues the certificates of webhooks and metrics. \
-                                Auto: cert-manager where it is installed, else the operator.",
+                "description": "Issuer of the certificates of webhooks and metrics. \
+                                Auto: cert-manager if it is installed, otherwise the operator.",
                 "x-descriptors": select(&["Auto", "CertManager", "BuiltIn"]),
             },
             {
                 "path": "controller.replicas",
                 "displayName": "Controller Pods",
-                "description": "Pods of the JobSet controller. Without it, two in a highly available cluster, else one.",
+                "description": "Number of pods of the JobSet controller. \
+                                Default: two in a highly available cluster, otherwise one.",
                 "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:podCount"],
             },
             {
                 "path": "controller.resources",
                 "displayName": "Controller Resources",
-                "description": "Requests and limits of CPU and memory of the JobSet controller.",
+                "description": "CPU and memory requests and limits of the JobSet controller.",
                 "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:resourceRequirements"],
             },
             {
                 "path": "unsupportedConfigOverrides",
                 "displayName": "Unsupported Configuration Overrides",
-                "description": "Settings merged into the configuration of the JobSet controller. Not supported.",
+                "description": "Settings that override the configuration of the JobSet controller. Not supported.",
                 "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:advanced"],
             },
             {
                 "path": "observedConfig",
                 "displayName": "Observed Configuration",
-                "description": "Configuration derived from the cluster. Written by operators, not by people.",
+                "description": "Configuration derived from the cluster. Operators write it; do not edit it.",
                 "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:hidden"],
             },
         ],
@@ -76,13 +77,13 @@ pub(super) fn owned_crd() -> Value {
             {
                 "path": "readyReplicas",
                 "displayName": "Ready Replicas",
-                "description": "Pods of the JobSet controller that are ready.",
+                "description": "Number of ready pods of the JobSet controller.",
                 "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:podCount"],
             },
             {
                 "path": "version",
                 "displayName": "Version",
-                "description": "Version of the operator that reached this state.",
+                "description": "Version of the operator that rolled out this state.",
                 "x-descriptors": ["urn:alm:descriptor:text"],
             },
         ],
@@ -95,7 +96,7 @@ fn select(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| format!("urn:alm:descriptor:com.tectonic.ui:select:{value}")).collect()
 }
 
-/// Objects that a console lists as belonging to a JobSetOperator.
+/// Objects that a console shows for a JobSetOperator.
 fn resources() -> Value {
     let entry =
         |version: &str, kind: &str, name: &str| json!({ "version": version, "kind": kind, "name": name });

@@ -1,10 +1,10 @@
-//! `bundle/`: the OLM bundle (registry+v1) and the file-based catalog that offers it.
+//! `bundle/`: the OLM bundle (registry+v1) and a file-based catalog that contains it.
 //!
 //! ```text
 //! bundle/manifests/            the ClusterServiceVersion and the JobSetOperator CRD
 //! bundle/metadata/             package, channels
-//! bundle/tests/scorecard/      what `operator-sdk scorecard` runs
-//! bundle/bundle.Dockerfile     the bundle's image, with the same labels as metadata/
+//! bundle/tests/scorecard/      configuration of `operator-sdk scorecard`
+//! bundle/bundle.Dockerfile     builds the bundle image, with the same labels as metadata/
 //! bundle/catalog/              package, channel and bundle for a catalog image
 //! ```
 
@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 /// Name of the package in a catalog.
 const PACKAGE: &str = "job-set";
-/// The only channel, and the default one.
+/// The only channel and the default channel.
 const CHANNEL: &str = "stable-v1.0";
 
 /// Adds the files of `bundle/`.
@@ -40,7 +40,7 @@ pub fn add(files: &mut Files, images: &Images, operator_crd: &Value) -> Result<(
     Ok(())
 }
 
-/// What OLM reads from the bundle's metadata, and a catalog build from its image labels.
+/// Annotations of the bundle for OLM, which are also labels of its image.
 const ANNOTATIONS: [(&str, &str); 8] = [
     ("operators.operatorframework.io.bundle.channel.default.v1", CHANNEL),
     ("operators.operatorframework.io.bundle.channels.v1", CHANNEL),

@@ -1,9 +1,9 @@
-//! What `operator-sdk scorecard` runs against the bundle.
+//! The configuration of `operator-sdk scorecard`.
 
 use crate::images::Images;
 use serde_json::{Value, json};
 
-/// Tests of the bundle, each with its suite.
+/// Suite and name of each test.
 const TESTS: [(&str, &str); 6] = [
     ("basic", "basic-check-spec"),
     ("olm", "olm-bundle-validation"),

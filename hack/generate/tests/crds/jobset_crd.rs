@@ -7,7 +7,7 @@ const POD: &str = "spec.replicatedJobs[].template.spec.template.spec";
 const IMMUTABLE: &str = "Value is immutable";
 
 #[test]
-fn jobset_is_identified() {
+fn jobset_crd_has_its_names_and_version() {
     let crd = jobset();
     assert_eq!(crd["metadata"]["name"], "jobsets.jobset.x-k8s.io");
     assert_eq!(crd["spec"]["group"], "jobset.x-k8s.io");
@@ -24,11 +24,11 @@ fn jobset_is_identified() {
     );
     assert_eq!(version["subresources"], json!({"status": {}}));
     assert_eq!(crd["spec"]["conversion"], Value::Null);
-    assert_eq!(schema(&crd)["required"], Value::Null, "a JobSet without spec is valid");
+    assert_eq!(schema(&crd)["required"], Value::Null, "a JobSet without spec must be valid");
 }
 
 #[test]
-fn jobset_has_five_columns() {
+fn jobset_crd_has_five_columns() {
     let crd = jobset();
     let columns: Vec<_> = crd["spec"]["versions"][0]["additionalPrinterColumns"]
         .as_array()
@@ -51,7 +51,7 @@ fn jobset_has_five_columns() {
 }
 
 #[test]
-fn jobset_keywords() {
+fn jobset_fields_have_their_keywords() {
     let rows = [
         // defaults
         ("spec.replicatedJobs[].groupName", "default", json!("default")),
@@ -59,7 +59,7 @@ fn jobset_keywords() {
         ("spec.failurePolicy.restartStrategy", "default", json!("Recreate")),
         ("spec.volumeClaimPolicies[].retentionPolicy", "default", json!({ "whenDeleted": "Delete" })),
         ("spec.volumeClaimPolicies[].retentionPolicy.whenDeleted", "default", json!("Delete")),
-        // What a client with Go's types writes even when it is empty.
+        // Go clients write these objects even if they are empty.
         ("spec.volumeClaimPolicies[].templates[].spec", "default", json!({})),
         ("spec.volumeClaimPolicies[].templates[].spec.resources", "default", json!({})),
         ("spec.volumeClaimPolicies[].templates[].status", "default", json!({})),
@@ -103,7 +103,7 @@ fn jobset_keywords() {
         ("spec.coordinator.jobIndex", "format", Value::Null),
         ("spec.coordinator.podIndex", "format", Value::Null),
         ("status.conditions[].lastTransitionTime", "format", json!("date-time")),
-        // absent on purpose
+        // absent, because the upstream API has none
         ("spec.failurePolicy.maxRestarts", "minimum", Value::Null),
         ("spec.failurePolicy.maxRestarts", "default", Value::Null),
         ("spec.failurePolicy.rules", "x-kubernetes-list-type", Value::Null),
@@ -135,7 +135,7 @@ fn jobset_keywords() {
 }
 
 #[test]
-fn jobset_lists() {
+fn jobset_lists_have_their_types_and_keys() {
     let rows: &[(&str, &str, &[&str])] = &[
         ("spec.replicatedJobs", "map", &["name"]),
         ("spec.replicatedJobs[].dependsOn", "map", &["name"]),
@@ -147,7 +147,7 @@ fn jobset_lists() {
         ("status.replicatedJobsStatus", "map", &["name"]),
         ("status.replicatedJobsStatus[].jobRestarts", "atomic", &[]),
         ("status.replicatedJobsStatus[].jobRestartsCountTowardsMax", "atomic", &[]),
-        // Server-side apply merges pods by these.
+        // Server-side apply merges lists of pods by these keys.
         (&format!("{POD}.containers"), "map", &["name"]),
         (&format!("{POD}.initContainers"), "map", &["name"]),
         (&format!("{POD}.volumes"), "map", &["name"]),
@@ -168,7 +168,7 @@ fn jobset_lists() {
 }
 
 #[test]
-fn jobset_rules() {
+fn jobset_crd_has_its_cel_rules() {
     let crd = jobset();
     let rules: Vec<_> = all(&crd)
         .into_iter()
@@ -212,7 +212,7 @@ fn jobset_rules() {
 }
 
 #[test]
-fn embedded_metadata_keeps_five_fields() {
+fn embedded_metadata_has_five_fields() {
     let crd = jobset();
     for path in [
         "spec.replicatedJobs[].template.metadata",
@@ -234,7 +234,7 @@ fn embedded_metadata_keeps_five_fields() {
 }
 
 #[test]
-fn embedded_defaults_are_those_that_kubernetes_chose() {
+fn embedded_types_have_the_defaults_of_kubernetes() {
     let container = |field: &str| format!("{POD}.containers[].{field}");
     let volume = |field: &str| format!("{POD}.volumes[].{field}");
     let rows = [
@@ -253,7 +253,7 @@ fn embedded_defaults_are_those_that_kubernetes_chose() {
         (volume("scaleIO.fsType"), json!("xfs")),
         (volume("scaleIO.storageMode"), json!("ThinProvisioned")),
         (format!("{POD}.imagePullSecrets[].name"), json!("")),
-        // Zero values that only mean "absent" in Go are no defaults.
+        // Zero values that mean "absent" in Go are not defaults.
         (container("name"), Value::Null),
         (container("env[].name"), Value::Null),
         (container("resources"), Value::Null),
@@ -275,7 +275,7 @@ fn embedded_defaults_are_those_that_kubernetes_chose() {
 }
 
 #[test]
-fn embedded_types_have_the_shapes_of_kubernetes() {
+fn embedded_types_have_the_schemas_of_kubernetes() {
     let crd = jobset();
     let port = at(&crd, &format!("{POD}.containers[].livenessProbe.httpGet.port")).clone();
     let request = at(&crd, &format!("{POD}.containers[].resources.requests{{}}")).clone();
@@ -295,10 +295,10 @@ fn embedded_types_have_the_shapes_of_kubernetes() {
     }
 }
 
-/// etcd takes requests of 1.5 MiB by default; the API server stores CRDs as JSON. A jump means that something was
-/// inlined that should not be.
+/// By default, etcd accepts requests of up to 1.5 MiB, and the API server stores CRDs as JSON. A much larger CRD
+/// contains schemas that it should not.
 #[test]
-fn the_jobset_crd_fits_well_into_etcd() {
+fn jobset_crd_fits_into_etcd() {
     let crd = jobset();
     let size = serde_json::to_vec(&crd).unwrap().len();
     assert!((300_000..500_000).contains(&size), "{size} bytes of JSON");

@@ -1,5 +1,5 @@
-//! Facts of the two APIs, checked in the CRDs as they are committed. Each row is a promise to clients: typed
-//! clients, `kubectl`, server-side apply, Kueue and Kubeflow Trainer rely on it.
+//! Tests of the committed CRDs of both APIs. Clients rely on the tested properties: typed clients, `kubectl`,
+//! server-side apply, Kueue and Kubeflow Trainer.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -10,13 +10,12 @@ mod schema;
 use schema::{all, jobset, operator};
 use serde_json::Value;
 
-/// What the API server asks of a structural schema, and what a reader asks of one.
 #[test]
-fn schemas_are_structural_and_described() {
+fn schemas_are_structural_and_have_descriptions() {
     for crd in [jobset(), operator()] {
         for (path, node) in all(&crd) {
             let is_union = node["x-kubernetes-int-or-string"] == true;
-            assert!(node["type"].is_string() != is_union, "{path}: a type, or int-or-string");
+            assert!(node["type"].is_string() != is_union, "{path}: must have either a type or int-or-string");
             for keyword in ["$ref", "allOf", "oneOf", "not", "title"] {
                 assert_eq!(node[keyword], Value::Null, "{path}: {keyword}");
             }
@@ -28,21 +27,21 @@ fn schemas_are_structural_and_described() {
                     item["required"].as_array().is_some_and(|all| all.iter().any(|one| one == key));
                 assert!(
                     is_required || item["properties"][key].get("default").is_some(),
-                    "{path}: list key {key}"
+                    "{path}: list key {key} is neither required nor has a default"
                 );
             }
-            let is_element =
+            let needs_no_description =
                 path.is_empty() || path.ends_with("[]") || path.ends_with("{}") || path == ".metadata";
-            assert!(is_element || node["description"].is_string(), "{path}: no description");
+            assert!(needs_no_description || node["description"].is_string(), "{path}: no description");
             if let Some(description) = node["description"].as_str() {
-                assert!(!description.contains("[`"), "{path}: a link of rustdoc in a description");
+                assert!(!description.contains("[`"), "{path}: the description contains a rustdoc link");
             }
         }
     }
 }
 
 #[test]
-fn enums_explain_their_values() {
+fn descriptions_of_enums_explain_their_values() {
     for crd in [jobset(), operator()] {
         let nodes = all(&crd).into_iter().filter(|(path, node)| {
             path.starts_with(".spec") && !path.contains(".template.") && node["enum"].is_array()

@@ -4,7 +4,7 @@ use crate::schema::{at, operator, schema};
 use serde_json::{Value, json};
 
 #[test]
-fn operator_is_identified() {
+fn operator_crd_has_its_names_version_and_columns() {
     let crd = operator();
     assert_eq!(crd["metadata"]["name"], "jobsetoperators.operator.openshift.io");
     assert_eq!(crd["spec"]["group"], "operator.openshift.io");
@@ -31,7 +31,7 @@ fn operator_is_identified() {
 }
 
 #[test]
-fn operator_keywords() {
+fn operator_fields_have_their_keywords() {
     let levels = json!(["", "Normal", "Debug", "Trace", "TraceAll"]);
     let qualified_name = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$";
     let rows = [

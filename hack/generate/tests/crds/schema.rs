@@ -1,4 +1,4 @@
-//! Finding one's way in a committed CRD.
+//! Reads the committed CRDs.
 
 use serde_json::Value;
 use std::fs;
@@ -20,7 +20,7 @@ pub(crate) fn schema(crd: &Value) -> &Value {
     &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 }
 
-/// The schema at a path such as `spec.replicatedJobs[].name`; `{}` stands for the values of a map.
+/// The schema at a path such as `spec.replicatedJobs[].name`. `{}` denotes the values of a map.
 pub(crate) fn at<'a>(crd: &'a Value, path: &str) -> &'a Value {
     let mut node = schema(crd);
     for field in path.split('.').filter(|field| !field.is_empty()) {
@@ -37,21 +37,21 @@ pub(crate) fn at<'a>(crd: &'a Value, path: &str) -> &'a Value {
     node
 }
 
-/// Every path of a schema, with its node.
-fn visit<'a>(node: &'a Value, path: &str, seen: &mut Vec<(String, &'a Value)>) {
-    seen.push((path.to_owned(), node));
+/// Collects every path of a schema and its node.
+fn collect<'a>(node: &'a Value, path: &str, nodes: &mut Vec<(String, &'a Value)>) {
+    nodes.push((path.to_owned(), node));
     for (name, child) in node["properties"].as_object().into_iter().flatten() {
-        visit(child, &format!("{path}.{name}"), seen);
+        collect(child, &format!("{path}.{name}"), nodes);
     }
     for (keyword, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
         if node[keyword].is_object() {
-            visit(&node[keyword], &format!("{path}{suffix}"), seen);
+            collect(&node[keyword], &format!("{path}{suffix}"), nodes);
         }
     }
 }
 
 pub(crate) fn all(crd: &Value) -> Vec<(String, &Value)> {
-    let mut seen = Vec::new();
-    visit(schema(crd), "", &mut seen);
-    seen
+    let mut nodes = Vec::new();
+    collect(schema(crd), "", &mut nodes);
+    nodes
 }

@@ -1,4 +1,4 @@
-//! What stands in an image's root folder.
+//! The contents of an image's root folder.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-/// One path of an image.
+/// The entry at one path of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// Kind of the entry.
     pub kind: Kind,
     /// Permissions.
     pub mode: u32,
 }
 
-/// What stands at a path.
+/// Kind of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A folder.
@@ -50,7 +50,7 @@ impl Entry {
     }
 }
 
-/// Every path below `root`, with the permissions it has there.
+/// Reads every path below `root`, with its permissions.
 pub fn from_folder(root: &Path) -> Result<BTreeMap<String, Entry>> {
     let mut entries = BTreeMap::new();
     let mut pending = vec![root.to_path_buf()];
@@ -72,7 +72,7 @@ pub fn from_folder(root: &Path) -> Result<BTreeMap<String, Entry>> {
                 Entry::file(&path, mode)
             } else {
                 bail!(
-                    "{} is neither file, folder nor symbolic link, and cannot be part of an image",
+                    "{} cannot be in an image: it is neither file, folder nor symbolic link",
                     path.display()
                 );
             };
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_taken_as_it_is() {
+    fn entries_have_the_content_and_mode_of_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         std::fs::create_dir(path("bin")).unwrap();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_cannot_be_packed() {
+    fn a_socket_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(root.path().join("s")).unwrap();
         assert!(from_folder(root.path()).unwrap_err().to_string().contains("neither file, folder nor"));

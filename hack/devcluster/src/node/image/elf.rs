@@ -1,4 +1,4 @@
-//! Which shared libraries a program needs, read from the program as the dynamic linker would.
+//! Finds the shared libraries that a program needs, as the dynamic linker does.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use goblin::elf::Elf;
 
-/// What one ELF file asks for.
+/// Dependencies of an ELF file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Needs {
-    /// The dynamic linker, as an absolute path; none: a static program, or a library.
+struct Dependencies {
+    /// Absolute path of the dynamic linker; `None` for static programs and libraries.
     interpreter: Option<PathBuf>,
     /// Names of libraries.
     libraries: Vec<String>,
 }
 
-/// The folders in which Debian's dynamic linker looks, in its order, for this machine's architecture.
+/// The search path of Debian's dynamic linker for this machine's architecture.
 pub(super) fn library_folders() -> Vec<PathBuf> {
     let architecture = std::env::consts::ARCH;
     [
@@ -30,22 +30,21 @@ pub(super) fn library_folders() -> Vec<PathBuf> {
     .to_vec()
 }
 
-/// The dynamic linker and every library that these programs need, directly or through another library, by the
-/// paths at which they are found.
+/// The paths of the dynamic linker and of every library that these programs need, directly or indirectly.
 pub(super) fn shared_objects(programs: &[PathBuf], folders: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut pending: VecDeque<PathBuf> = programs.iter().cloned().collect();
     while let Some(file) = pending.pop_front() {
-        let needs = read(&file)?;
-        let libraries = needs.libraries.iter().map(|name| {
+        let dependencies = read(&file)?;
+        let libraries = dependencies.libraries.iter().map(|name| {
             folders.iter().map(|folder| folder.join(name)).find(|path| path.exists()).with_context(|| {
                 format!(
-                    "{} needs the library {name}, which is in none of the system's library folders",
+                    "{} needs the library {name}, which is not in the search path of the dynamic linker",
                     file.display()
                 )
             })
         });
-        for path in needs.interpreter.into_iter().map(Ok).chain(libraries) {
+        for path in dependencies.interpreter.into_iter().map(Ok).chain(libraries) {
             let path = path?;
             if found.insert(path.clone()) {
                 pending.push_back(path);
@@ -55,17 +54,17 @@ pub(super) fn shared_objects(programs: &[PathBuf], folders: &[PathBuf]) -> Resul
     Ok(found)
 }
 
-fn read(file: &Path) -> Result<Needs> {
+fn read(file: &Path) -> Result<Dependencies> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    parse(&bytes).with_context(|| format!("{} cannot be put into an image", file.display()))
+    parse(&bytes).with_context(|| format!("cannot add {} to an image", file.display()))
 }
 
-fn parse(bytes: &[u8]) -> Result<Needs> {
+fn parse(bytes: &[u8]) -> Result<Dependencies> {
     if !bytes.starts_with(b"\x7fELF") {
-        bail!("it is not a Linux program");
+        bail!("not an ELF file");
     }
-    let elf = Elf::parse(bytes).context("it is a damaged program")?;
-    Ok(Needs {
+    let elf = Elf::parse(bytes).context("invalid ELF file")?;
+    Ok(Dependencies {
         interpreter: elf.interpreter.map(PathBuf::from),
         libraries: elf.libraries.iter().map(|name| (*name).to_owned()).collect(),
     })
@@ -76,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_of_this_machine_needs_libc_and_the_linker() {
-        // The test program itself is built as our programs are.
+    fn a_rust_program_needs_libc_and_the_dynamic_linker() {
+        // Cargo links the test program as it links the image's programs.
         let program = std::env::current_exe().unwrap();
         let objects = shared_objects(&[program], &library_folders()).unwrap();
         let names: Vec<_> = objects.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
@@ -86,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_refused() {
-        assert!(parse(b"#!/bin/sh\n").unwrap_err().to_string().contains("not a Linux program"));
-        assert!(parse(b"\x7fELF and then nothing").unwrap_err().to_string().contains("damaged"));
+    fn other_files_are_errors() {
+        assert!(parse(b"#!/bin/sh\n").unwrap_err().to_string().contains("not an ELF file"));
+        assert!(parse(b"\x7fELF and then nothing").unwrap_err().to_string().contains("invalid ELF file"));
     }
 
     #[test]
-    fn a_library_that_is_nowhere_is_named() {
+    fn an_error_names_the_missing_library() {
         let program = std::env::current_exe().unwrap();
         let error = shared_objects(&[program], &[PathBuf::from("/nowhere")]).unwrap_err().to_string();
         assert!(error.contains("needs the library lib"), "{error}");

@@ -1,8 +1,7 @@
-//! The one image of this project's programs, as the `Containerfile` lays it out.
+//! The image of this project's programs, with the layout of the `Containerfile`.
 //!
-//! [`FILES`], [`USER`] and [`ENTRYPOINT`] say what the `Containerfile` says with COPY, USER and ENTRYPOINT. Its
-//! base image brings the dynamic linker, the C library, `/etc/passwd` and `/tmp`; here they are added from this
-//! machine.
+//! [`FILES`], [`USER`] and [`ENTRYPOINT`] have the values of COPY, USER and ENTRYPOINT in the `Containerfile`. Its base
+//! image contains the dynamic linker, the C library, `/etc/passwd` and `/tmp`; this module adds them from this machine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,29 +10,29 @@ use anyhow::{Result, bail};
 
 use super::{Entry, Image, RunConfig, elf};
 
-/// Where each file of the release ends up: (path in the image, file).
+/// Files of the image: path in the image, and source.
 pub const FILES: [(&str, Source); 3] = [
     ("usr/bin/jobset-controller-manager", Source::Program("jobset-controller-manager")),
     ("usr/bin/jobset-operator", Source::Program("jobset-operator")),
     ("licenses/LICENSE", Source::Repository("LICENSE")),
 ];
-/// Other paths of the same files: (link, path it leads to).
+/// Symbolic links of the image: path in the image, and target.
 pub const LINKS: [(&str, &str); 1] = [("manager", "/usr/bin/jobset-controller-manager")];
-/// Who runs them: `nonroot`.
+/// User of the container: `nonroot`.
 pub const USER: &str = "65532:65532";
-/// What is run when a pod names no command.
+/// Entrypoint of the image.
 pub const ENTRYPOINT: &str = "/manager";
 
-/// Where a file comes from.
+/// Source of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A program, in the folder of the release binaries.
+    /// A program, in the folder of `--binaries`.
     Program(&'static str),
     /// A file of the source tree.
     Repository(&'static str),
 }
 
-/// The image, from the programs in `binaries`.
+/// Builds the image from the programs in `binaries`.
 pub fn image(binaries: &Path, tag: &str) -> Result<Image> {
     let mut entries = BTreeMap::new();
     let mut programs = Vec::new();
@@ -45,11 +44,12 @@ pub fn image(binaries: &Path, tag: &str) -> Result<Image> {
         if !file.is_file() {
             match source {
                 Source::Program(name) => bail!(
-                    "there is no program {name} in {}: build it (`cargo build --release`), and name the folder it is in with --binaries",
+                    "--binaries {} contains no program {name}: build it (`cargo build --release`), or set \
+                     --binaries to its folder",
                     binaries.display()
                 ),
                 Source::Repository(_) => {
-                    bail!("there is no file {}: the source tree is not whole", file.display())
+                    bail!("{} is missing: restore it with git", file.display())
                 }
             }
         }
@@ -79,7 +79,8 @@ pub fn image(binaries: &Path, tag: &str) -> Result<Image> {
 const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
-/// The folders above every path, so that their permissions do not depend on who unpacks.
+/// Adds the parent folders of every path, so that their permissions do not depend on the program that unpacks the
+/// image.
 fn add_parents(entries: &mut BTreeMap<String, Entry>) {
     let paths: Vec<_> = entries.keys().cloned().collect();
     for path in paths {
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_links_licence_and_libraries_have_their_places() {
+    fn image_contains_programs_links_licence_and_libraries() {
         let folder = release();
         let image = image(folder.path(), "localhost/jobset:dev").unwrap();
         assert_eq!(image.entries["manager"].kind, Kind::Link("/usr/bin/jobset-controller-manager".into()));
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named_with_the_way_out() {
+    fn a_missing_program_is_an_error_with_a_remedy() {
         let folder = release();
         std::fs::remove_file(folder.path().join("jobset-operator")).unwrap();
         let message = image(folder.path(), "t").unwrap_err().to_string();
@@ -142,9 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn the_containerfile_says_the_same() {
+    fn image_matches_the_containerfile() {
         let containerfile = std::fs::read_to_string(repository().join("Containerfile")).unwrap();
-        let has = |line: &str| assert!(containerfile.contains(line), "Containerfile does not say: {line}");
+        let has =
+            |line: &str| assert!(containerfile.contains(line), "Containerfile does not contain: {line}");
         has(&format!("USER {USER}\n"));
         has(&format!("ENTRYPOINT [\"{ENTRYPOINT}\"]\n"));
         for (link, to) in LINKS {

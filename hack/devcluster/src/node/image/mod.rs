@@ -1,8 +1,8 @@
-//! Container images, made from files of this machine: no registry can be asked for one.
+//! Builds container images from files of this machine, because the node reaches no registry.
 //!
-//! An image is a list of [`Entry`] (what stands where in its root folder) and a [`RunConfig`] (what is run in
-//! it). [`Image::write`] makes one archive of it, in the format of `docker save`, that containerd imports. The
-//! same content gives the same bytes: entries are sorted and carry no times, owners are root.
+//! An image consists of the entries of its root folder and a [`RunConfig`]. [`Image::write`] writes an archive in the
+//! format of `docker save`, which containerd imports. Archives are reproducible: entries are sorted, have no times, and
+//! belong to root.
 
 mod contents;
 mod elf;
@@ -21,34 +21,34 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-/// What a container of the image runs, unless its pod says otherwise.
+/// Default command and user of containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunConfig {
     /// Program and first arguments.
     pub entrypoint: Vec<String>,
     /// Arguments that a pod's `args` replace.
     pub command: Vec<String>,
-    /// `uid` or `uid:gid`; empty: root.
+    /// `uid` or `uid:gid`; empty means root.
     pub user: String,
 }
 
-/// An image to be written.
+/// An image.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Names of the image, such as `localhost/busybox:dev`.
     pub tags: Vec<String>,
-    /// Its root folder, by path without leading slash.
+    /// Entries of its root folder, by path without leading slash.
     pub entries: BTreeMap<String, Entry>,
-    /// What is run in it.
+    /// Default command and user.
     pub config: RunConfig,
 }
 
-/// What was written.
+/// A written archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Digest of the image's configuration: its identity.
+    /// ID of the image: the digest of its configuration.
     pub id: String,
-    /// Size of its root folder as an archive, in bytes.
+    /// Size of its layer in bytes.
     pub size: u64,
 }
 
@@ -57,7 +57,7 @@ impl Image {
     pub fn write(&self, target: &Path) -> Result<Written> {
         let folder = target.parent().unwrap_or(Path::new("."));
         let write = || -> Result<Written> {
-            let mut layer = Digesting::new(tempfile::tempfile_in(folder)?);
+            let mut layer = DigestWriter::new(tempfile::tempfile_in(folder)?);
             self.write_layer(&mut layer)?;
             let (mut layer, diff_id, size) = layer.finish()?;
             let config = self.config_json(&diff_id).to_string();
@@ -83,7 +83,7 @@ impl Image {
             .with_context(|| format!("cannot write image {} to {}", self.tags.join(", "), target.display()))
     }
 
-    /// Tells images apart by everything but the content of the files that they copy.
+    /// A digest of everything except for the content of copied files.
     pub fn fingerprint(&self) -> String {
         let mut digest = hex(&Sha256::digest(format!("{self:?}").as_bytes()));
         digest.truncate(16);
@@ -120,7 +120,7 @@ impl Image {
                 }
                 Ok(())
             };
-            write().with_context(|| format!("cannot pack /{path}"))?;
+            write().with_context(|| format!("cannot add /{path}"))?;
         }
         layer.into_inner()?.flush()?;
         Ok(())
@@ -144,7 +144,7 @@ impl Image {
     }
 }
 
-/// This machine's architecture by the name that images use.
+/// This machine's architecture, as images name it.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -178,14 +178,14 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A file that is written through a buffer, counted and digested.
-struct Digesting {
+/// Writes a file through a buffer and computes its size and digest.
+struct DigestWriter {
     file: io::BufWriter<File>,
     hash: Sha256,
     size: u64,
 }
 
-impl Digesting {
+impl DigestWriter {
     fn new(file: File) -> Self {
         Self { file: io::BufWriter::with_capacity(1 << 20, file), hash: Sha256::new(), size: 0 }
     }
@@ -195,7 +195,7 @@ impl Digesting {
     }
 }
 
-impl Write for Digesting {
+impl Write for DigestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_all(bytes)?;
         self.hash.update(bytes);
@@ -208,7 +208,7 @@ impl Write for Digesting {
     }
 }
 
-/// The names of the images in an archive of `docker save` or of the OCI image layout.
+/// Reads the names of the images in an archive of `docker save` or of the OCI image layout.
 pub fn tags_in(archive: &Path) -> Result<Vec<String>> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     let mut tags = Vec::new();
@@ -229,11 +229,12 @@ pub fn tags_in(archive: &Path) -> Result<Vec<String>> {
         }
         Ok(())
     };
-    // What the reader stumbled over in something else would only confuse.
+    // For a file of another format, the reader's own error is misleading.
     read().map_err(|_| anyhow!("{} is not an archive of container images", archive.display()))?;
     anyhow::ensure!(
         is_image,
-        "{} is not an archive of container images: it holds neither manifest.json (`docker save`) nor index.json (OCI)",
+        "{} is not an archive of container images: it contains neither manifest.json (`docker save`) nor \
+         index.json (OCI)",
         archive.display()
     );
     tags.sort();
@@ -247,7 +248,7 @@ fn tags_of(is_docker: bool, manifest: &serde_json::Value) -> Vec<String> {
         let images = manifest.as_array().into_iter().flatten();
         return images.filter_map(|image| image["RepoTags"].as_array()).flatten().filter_map(text).collect();
     }
-    // OCI's own annotation may hold the bare tag; the one that containerd writes holds the whole name.
+    // OCI's annotation may contain only the tag. containerd's contains the full name.
     let manifests = manifest["manifests"].as_array().into_iter().flatten();
     manifests
         .filter_map(|one| {
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_names_its_parts_by_their_digests() {
+    fn an_archive_contains_the_digests_of_its_parts() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("image.tar");
         let written = image().write(&target).unwrap();
@@ -311,15 +312,15 @@ mod tests {
             layer.keys().map(|path| path.trim_end_matches('/')).collect::<Vec<_>>(),
             ["bin/ls", "etc", "etc/passwd", "tmp"]
         );
-        assert_eq!(fs_count(folder.path()), 1, "nothing temporary is left");
+        assert_eq!(file_count(folder.path()), 1, "temporary files are left");
     }
 
-    fn fs_count(folder: &Path) -> usize {
+    fn file_count(folder: &Path) -> usize {
         std::fs::read_dir(folder).unwrap().count()
     }
 
     #[test]
-    fn the_same_content_gives_the_same_bytes() {
+    fn archives_are_reproducible() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (folder.path().join("1"), folder.path().join("2"));
         image().write(&one).unwrap();
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_from_both_formats() {
+    fn both_formats_contain_names() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("image.tar");
         image().write(&target).unwrap();
@@ -342,14 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_said_to_be_none() {
+    fn an_archive_of_other_files_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("notes.tar");
         let mut archive = tar::Builder::new(File::create(&target).unwrap());
         append(&mut archive, "notes.txt", b"hello").unwrap();
         archive.finish().unwrap();
         assert!(tags_in(&target).unwrap_err().to_string().contains("neither manifest.json"));
-        std::fs::write(&target, "no archive at all").unwrap();
+        std::fs::write(&target, "not an archive").unwrap();
         assert!(format!("{:#}", tags_in(&target).unwrap_err()).contains("is not an archive"));
     }
 }

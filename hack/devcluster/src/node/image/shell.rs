@@ -1,4 +1,4 @@
-//! The images that are made of a single static program: busybox, pause, and those of the add-ons.
+//! Images with one static program: busybox, pause, and those of the add-ons.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,19 +6,19 @@ use std::path::Path;
 use super::{Entry, Image, RunConfig};
 use crate::node::packages::BUSYBOX;
 
-/// Names of the shell image. The first is what documents call `busybox`; containerd completes both alike.
+/// Names of the shell image. Examples use the first one as `busybox`.
 const BUSYBOX_TAGS: [&str; 2] = ["busybox:latest", "localhost/busybox:dev"];
-/// Name of the image that holds a pod's namespaces.
+/// Name of the image of pod sandboxes.
 pub const PAUSE_TAG: &str = "localhost/devcluster/pause:1";
 
-/// A shell and its tools. `tools` are busybox's own names for what it can do (`busybox --list`).
+/// A shell and its tools. `tools` are the lines of `busybox --list`.
 pub fn busybox<'a>(tools: impl IntoIterator<Item = &'a str>) -> Image {
     let mut entries = base();
     for tool in tools.into_iter().map(str::trim).filter(|tool| !tool.is_empty() && *tool != "busybox") {
         entries.insert(format!("bin/{tool}"), Entry::link("/bin/busybox"));
     }
     entries.insert("bin/busybox".into(), Entry::file(BUSYBOX, 0o755));
-    // What documents call by other paths.
+    // Scripts use this path.
     entries.insert("usr/bin".into(), Entry::folder(0o755));
     entries.insert("usr/bin/env".into(), Entry::link("/bin/busybox"));
     Image {
@@ -28,8 +28,8 @@ pub fn busybox<'a>(tools: impl IntoIterator<Item = &'a str>) -> Image {
     }
 }
 
-/// The container that holds a pod's namespaces while the others come and go. As the first process of a pod that
-/// shares its process namespace it also reaps what the others leave behind: that is what a shell's `wait` does.
+/// The sandbox container of a pod, which holds the pod's namespaces. With a shared process namespace, its process has
+/// pid 1 and reaps orphans: the shell does that in `wait`.
 pub fn pause() -> Image {
     let mut entries = base();
     entries.insert("bin/busybox".into(), Entry::file(BUSYBOX, 0o755));
@@ -47,7 +47,7 @@ pub fn pause() -> Image {
     }
 }
 
-/// An image with one static program, `/<name>`, and nothing else.
+/// An image with one static program, `/<name>`.
 pub fn program(tag: &str, name: &str, source: &Path) -> Image {
     let mut entries = base();
     entries.insert(name.to_owned(), Entry::file(source, 0o755));
@@ -62,7 +62,7 @@ pub fn program(tag: &str, name: &str, source: &Path) -> Image {
     }
 }
 
-/// What programs expect to find anywhere.
+/// Files and folders that programs expect.
 fn base() -> BTreeMap<String, Entry> {
     [
         ("bin", Entry::folder(0o755)),
@@ -91,7 +91,7 @@ mod tests {
     use crate::node::image::Kind;
 
     #[test]
-    fn every_tool_is_a_link_to_the_one_program() {
+    fn tools_are_links_to_busybox() {
         let image = busybox("[\nsh\nbusybox\nnslookup\n\n".lines());
         assert_eq!(image.entries["bin/nslookup"].kind, Kind::Link("/bin/busybox".into()));
         assert_eq!(image.entries["bin/busybox"].kind, Kind::File(BUSYBOX.into()));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entrypoint_is_a_file_of_its_image() {
+    fn entrypoints_are_files_of_the_image() {
         for image in [pause(), program("localhost/devcluster/dns:1", "coredns", Path::new("/tmp/coredns"))] {
             let program = image.config.entrypoint[0].trim_start_matches('/').to_owned();
             assert!(image.entries.contains_key(&program), "{program}");

@@ -1,9 +1,9 @@
-//! Taking a node away: from what is found on this machine, not from what was written down.
+//! Removes a node. Searches the machine for its parts and does not depend on recorded state.
 //!
-//! A process belongs to the cluster when it is in the cluster's network namespace (the daemons, and containerd's
-//! shims), in one of its control groups (containers), or in the mount namespace of one of those. When all have
-//! ended, their mounts and the pods' network namespaces are gone with them; what is left is the cluster's
-//! network namespace, its interface and its empty control groups.
+//! A process belongs to the cluster if it is in the cluster's network namespace (daemons and containerd's shims), in
+//! one of its control groups (containers), or in the mount namespace of one of those. When all of them have ended, the
+//! kernel has removed their mounts and the network namespaces of pods. The cluster's network namespace, interface and
+//! empty control groups are left to remove.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,23 +18,31 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{cgroups, network};
-use crate::wait::{self, Seen};
+use crate::wait::{self, ProbeResult};
 
-/// Ends and removes everything of the node but its files. Does nothing when there is nothing.
+/// Removes everything of the node except for its files. Idempotent.
 pub(super) fn remove(id: &str, root: &Path) -> Result<()> {
     wait::until("the node's processes to end", Duration::from_mins(1), || {
         let found = processes(id);
         for pid in &found {
             match kill(Pid::from_raw(*pid), Signal::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
-                Err(error) => bail!("cannot end process {pid} of cluster {id}: {error}"),
+                Err(error) => bail!("cannot kill process {pid} of cluster {id}: {error}"),
             }
         }
-        Ok(if found.is_empty() { Seen::Ready(()) } else { Seen::NotYet(format!("{found:?} still run")) })
+        Ok(if found.is_empty() {
+            ProbeResult::Ready(())
+        } else {
+            ProbeResult::Pending(format!("still running: {found:?}"))
+        })
     })?;
     unmount(root)?;
-    wait::until("the node's control groups to empty", Duration::from_secs(30), || {
-        Ok(if cgroups::remove(id)? { Seen::Ready(()) } else { Seen::NotYet("some are busy".into()) })
+    wait::until("the node's control groups to be removed", Duration::from_secs(30), || {
+        Ok(if cgroups::remove(id)? {
+            ProbeResult::Ready(())
+        } else {
+            ProbeResult::Pending("some of them are busy".into())
+        })
     })?;
     network::remove(id)
 }
@@ -45,20 +53,20 @@ fn processes(id: &str) -> BTreeSet<i32> {
     if let Ok(namespace) = fs::metadata(network::namespace_file(id)) {
         found.extend(pids().into_iter().filter(|pid| namespace_of(*pid, "net") == Some(namespace.ino())));
     }
-    // What entered the node's mounts alone, for example to look around.
-    let own = namespace_of_self("mnt");
+    // Processes that are only in the node's mount namespace, for example a user's shell.
+    let own_namespace = namespace_of_self("mnt");
     let mounts: BTreeSet<u64> = found
         .iter()
         .filter_map(|pid| namespace_of(*pid, "mnt"))
-        .filter(|namespace| Some(*namespace) != own)
+        .filter(|namespace| Some(*namespace) != own_namespace)
         .collect();
     if !mounts.is_empty() {
         found.extend(
             pids().into_iter().filter(|pid| namespace_of(*pid, "mnt").is_some_and(|it| mounts.contains(&it))),
         );
     }
-    let myself = i32::try_from(std::process::id()).unwrap_or_default();
-    found.retain(|pid| *pid > 1 && *pid != myself && !is_zombie(*pid));
+    let own_pid = i32::try_from(std::process::id()).unwrap_or_default();
+    found.retain(|pid| *pid > 1 && *pid != own_pid && !has_ended(*pid));
     found
 }
 
@@ -67,7 +75,7 @@ fn pids() -> Vec<i32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The number by which a namespace is known: the inode that `/proc/<pid>/ns/<kind>` leads to.
+/// The ID of a process's namespace: the inode of `/proc/<pid>/ns/<kind>`.
 fn namespace_of(pid: i32, kind: &str) -> Option<u64> {
     fs::metadata(format!("/proc/{pid}/ns/{kind}")).ok().map(|metadata| metadata.ino())
 }
@@ -76,16 +84,15 @@ fn namespace_of_self(kind: &str) -> Option<u64> {
     fs::metadata(format!("/proc/self/ns/{kind}")).ok().map(|metadata| metadata.ino())
 }
 
-/// A zombie has ended; it waits for its parent to notice.
-fn is_zombie(pid: i32) -> bool {
+/// Whether a process has ended, even if its parent has not reaped it yet.
+fn has_ended(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
         .and_then(|stat| stat.rsplit_once(')').map(|(_, after)| after.trim_start().starts_with(['Z', 'X'])))
         .unwrap_or(true)
 }
 
-/// Unmounts what is mounted below the cluster's folder in the host's own mount namespace: nothing, unless
-/// somebody mounted it there.
+/// Unmounts mounts of a user below the cluster's folder in the host's mount namespace. devcluster mounts nothing there.
 fn unmount(root: &Path) -> Result<()> {
     let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     for mount_point in mounts_below(&table, root).iter().rev() {
@@ -101,7 +108,7 @@ fn unmount(root: &Path) -> Result<()> {
 fn mounts_below(mountinfo: &str, root: &Path) -> Vec<PathBuf> {
     mountinfo
         .lines()
-        // proc(5): the fifth field is the mount point, with space, tab, newline and backslash in octal.
+        // The fifth field is the mount point, with octal escapes for space, tab, newline and backslash; see proc(5).
         .filter_map(|line| line.split(' ').nth(4))
         .map(|field| {
             PathBuf::from(
@@ -121,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_of_other_folders_are_left_alone() {
+    fn mounts_of_other_folders_are_ignored() {
         let table = "\
 21 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 40 21 0:30 / /c/west/node/a rw - tmpfs tmpfs rw
@@ -136,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_never_was_has_no_processes() {
+    fn an_unknown_cluster_has_no_processes() {
         assert_eq!(processes("no-such-cluster"), BTreeSet::new());
     }
 
     #[test]
-    fn a_process_that_is_gone_counts_as_ended() {
-        assert!(is_zombie(i32::MAX));
-        assert!(!is_zombie(i32::try_from(std::process::id()).unwrap()));
+    fn a_missing_process_counts_as_ended() {
+        assert!(has_ended(i32::MAX));
+        assert!(!has_ended(i32::try_from(std::process::id()).unwrap()));
     }
 }
