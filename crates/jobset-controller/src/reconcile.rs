@@ -9,8 +9,11 @@ use crate::{
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{EventKind, Execution, Gates, JobRecord, Problem, Requeue, Snapshot, Step};
-use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
+use jobset_plan::{EventKind, Execution, Gates, JobRecord, Requeue, Snapshot, Step, Subject};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ObjectReference, Service},
+};
 use kube::{
     Resource,
     runtime::events::{Event, EventType},
@@ -134,20 +137,19 @@ impl Reconciler {
     async fn reconcile(&self, uid: &str, family: &Family) -> ReconcileResult {
         let began = Instant::now();
         let jobset = &family.jobset;
-        let Family { jobs, service_exists, claims, .. } = family;
-        let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
+        let Family { jobs, service, claims, .. } = family;
+        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long enough to be felt: the thread's other work moves to another one.
         let mut plan = if looks_for_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
         for why in &plan.waiting {
             debug!("waiting: {why}");
         }
-        for Problem { job, uid: of_job, event } in std::mem::take(&mut plan.problems) {
-            if self.memory.is_new_problem(uid, &of_job, &event.reason) {
-                self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
-            }
+        for problem in self.memory.new_problems(uid, std::mem::take(&mut plan.problems)) {
+            self.send_planned(jobset, problem.event, Some(reference(jobset, problem.subject)));
         }
 
+        let restores_status = plan.restores_status;
         let actor = self.actor.for_jobset(uid);
         let mut execution = Execution::new(plan);
         let mut errors = Vec::new();
@@ -169,7 +171,9 @@ impl Reconciler {
                 Step::StoreStatus(status) => match actor.store_status(jobset, &status).await {
                     Ok(()) => {
                         self.memory.status_is_stored(uid, &mut execution);
-                        self.metrics.status_stored(jobset, &status, jobs, &self.index);
+                        if !restores_status {
+                            self.metrics.status_stored(jobset, &status, jobs, &self.index);
+                        }
                         debug!("status stored");
                     }
                     Err(error) => {
@@ -232,10 +236,14 @@ impl Reconciler {
     }
 }
 
-fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference {
+fn reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
+    let (api_version, kind, name, uid) = match subject {
+        Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
+        Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),
+    };
     ObjectReference {
-        api_version: Some(Job::api_version(&()).into_owned()),
-        kind: Some(Job::kind(&()).into_owned()),
+        api_version: Some(api_version.into_owned()),
+        kind: Some(kind.into_owned()),
         namespace: jobset.metadata.namespace.clone(),
         name: Some(name),
         uid: Some(uid),

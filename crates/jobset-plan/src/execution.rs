@@ -7,7 +7,7 @@
 //! ```
 
 use crate::{
-    Action, Event, Plan,
+    plan::{Action, Event, Plan},
     status_timing::{StatusTiming, only_counts},
 };
 use jobset_api::JobSetStatus;
@@ -53,7 +53,7 @@ pub enum Requeue {
 impl Execution {
     /// Begins to carry out a plan.
     pub fn new(plan: Plan) -> Self {
-        let Plan { actions, status, status_is_urgent, events, requeue_after, problems: _, waiting: _ } = plan;
+        let Plan { actions, status, status_is_urgent, events, requeue_after, .. } = plan;
         let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
         let actions = [first, then].into_iter().filter(|actions| !actions.is_empty()).collect();
         Self { actions, status, status_is_urgent, events, requeue_after, wrote: false, failed: false }

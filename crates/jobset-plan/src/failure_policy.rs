@@ -4,9 +4,10 @@
 //! restart the other failed Jobs are of an earlier attempt, and count no more.
 
 use crate::{
-    Gates,
+    draft::Draft,
+    feature_gates::Gates,
     message_patterns::{MOST_PATTERNS, Patterns},
-    plan::{Draft, EventKind},
+    plan::EventKind,
     restart,
     snapshot::{JobRecord, LabelValue},
 };
@@ -53,7 +54,7 @@ fn decide<'a>(
                 rule.name,
                 patterns.too_large.len()
             );
-            draft.report_problem(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
+            draft.report_job(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
         }
         let speaks_of = |job: &&JobRecord| {
             job.verdict.as_ref().is_some_and(|verdict| patterns.found_in(&verdict.message))
@@ -136,7 +137,7 @@ fn act(
 
 /// Nothing follows from the failure before somebody does something.
 fn give_up(job: &JobRecord, why: String, way_out: &str, draft: &mut Draft<'_>) {
-    draft.report_problem(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
+    draft.report_job(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
     draft.waiting.push(why);
 }
 

@@ -1,10 +1,13 @@
 //! From the actions of a plan to requests: bounded, each with a result that somebody must look at, and each
 //! answer put into the index at once, so that no later plan is made on a view older than our own writes.
 
-use crate::observe::{ChildJob, Index, Kind, Source};
+use crate::observe::{ChildJob, Index, ObservedService, Source};
 use jobset_api::{JobSet, JobSetStatus, conditions::reasons, jobset};
 use jobset_plan::{Action, JobResume, JobSize};
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -129,12 +132,16 @@ impl Actor {
                 self.patch_job(namespace, &name, &patch).await
             }
             Action::CreateService(service) => {
-                let created = self.create_named(Kind::Services, namespace, &*service).await;
-                created.map_err(ActError::CreateService)
+                let found: ObservedService =
+                    self.create_or_get(namespace, &*service).await.map_err(ActError::CreateService)?;
+                self.index.apply_service(&found.metadata, found.record(), Source::Answer);
+                Ok(())
             }
             Action::CreateClaim(claim) => {
-                let created = self.create_named(Kind::Claims, namespace, &*claim).await;
-                created.map_err(ActError::CreateClaim)
+                let found: PersistentVolumeClaim =
+                    self.create_or_get(namespace, &*claim).await.map_err(ActError::CreateClaim)?;
+                self.index.apply_claim(&found.metadata, Source::Answer);
+                Ok(())
             }
             Action::DeleteJobSet => self.delete_jobset(jobset, namespace).await,
         }
@@ -145,7 +152,7 @@ impl Actor {
         debug!(job = name, "creating");
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         // The answer is decoded as what the index keeps; the request is the whole Job.
-        let created = self.writer.send(|| create::<_, ChildJob>(&self.client, &jobs, job)).await;
+        let created = self.writer.send(|| create::<_, _, ChildJob>(&self.client, &jobs, job)).await;
         let created = match created {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 return self.meet_namesake(jobset, namespace, name).await;
@@ -261,21 +268,18 @@ impl Actor {
         Ok(())
     }
 
-    /// Creates an object of which only the name matters: when somebody was faster, theirs will do.
-    async fn create_named<K>(&self, kind: Kind, namespace: &str, object: &K) -> kube::Result<()>
+    /// Creates an object. If one of its name exists, gets that one instead.
+    async fn create_or_get<K, A>(&self, namespace: &str, object: &K) -> kube::Result<A>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-        K: Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,
+        A: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<A> = Api::namespaced(self.client.clone(), namespace);
         let name = object.meta().name.as_deref().unwrap_or_default();
-        let params = PostParams::default();
-        let found = match self.writer.send(|| api.create(&params, object)).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(name).await?,
-            other => other?,
-        };
-        self.index.apply_named(kind, found.meta(), Source::Answer);
-        Ok(())
+        match self.writer.send(|| create(&self.client, &api, object)).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get(name).await,
+            other => other,
+        }
     }
 
     /// Stores a status, if the JobSet is still at the resource version that the plan saw.
@@ -319,9 +323,9 @@ struct StatusUpdate<'a> {
 }
 
 /// Creates an object, and decodes the answer as another type.
-async fn create<K: Resource + Serialize, A: DeserializeOwned>(
+async fn create<K: Serialize, R: Resource, A: DeserializeOwned>(
     client: &Client,
-    api: &Api<K>,
+    api: &Api<R>,
     object: &K,
 ) -> kube::Result<A> {
     let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;

@@ -1,4 +1,4 @@
-//! A Job as the controller reads it: the few fields that decisions need, and not its pod template.
+//! A Job as the controller reads it: the few fields that decisions need, and two labels of its pod template.
 
 use jiff::Timestamp;
 use jobset_api::{JobSet, jobset, labels};
@@ -26,6 +26,29 @@ struct Spec {
     parallelism: Option<i32>,
     completions: Option<i32>,
     suspend: Option<bool>,
+    template: Template,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Template {
+    metadata: TemplateMetadata,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateMetadata {
+    labels: TemplateLabels,
+}
+
+/// The labels of the pod template that decisions need.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateLabels {
+    #[serde(rename = "jobset.sigs.k8s.io/restart-attempt")]
+    restart_attempt: Option<String>,
+    #[serde(rename = "jobset.sigs.k8s.io/job-restart-attempt")]
+    job_restart_attempt: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,13 +94,16 @@ impl ChildJob {
     /// What decisions need to know of it.
     pub(crate) fn record(&self) -> JobRecord {
         let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
+        let created = &self.spec.template.metadata.labels;
         let count = |count: Option<i32>| count.unwrap_or(0);
         JobRecord {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             replicated_job: label(labels::REPLICATED_JOB_NAME).map(str::to_owned),
             restart_attempt: LabelValue::read(label(labels::RESTART_ATTEMPT)),
+            template_restart_attempt: LabelValue::read(created.restart_attempt.as_deref()),
             job_restart_attempt: LabelValue::read(label(labels::JOB_RESTART_ATTEMPT)),
+            template_job_restart_attempt: LabelValue::read(created.job_restart_attempt.as_deref()),
             job_index: LabelValue::read(label(labels::JOB_INDEX)),
             parallelism: self.spec.parallelism.unwrap_or(1),
             completions: self.spec.completions,
@@ -130,7 +156,12 @@ mod tests {
               ownerReferences:
               - {apiVersion: v1, kind: Pod, name: other, uid: not-this, controller: false}
               - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: set-uid, controller: true}
-            spec: {parallelism: 4, completions: 8, template: {spec: {containers: [{name: skipped}]}}}
+            spec:
+              parallelism: 4
+              completions: 8
+              template:
+                metadata: {labels: {jobset.sigs.k8s.io/restart-attempt: "1", jobset.sigs.k8s.io/job-restart-attempt: "7"}}
+                spec: {containers: [{name: skipped}]}
             status:
               startTime: "2026-03-01T09:00:00Z"
               succeeded: 5
@@ -148,7 +179,9 @@ mod tests {
                 uid: "job-uid".into(),
                 replicated_job: Some("worker".into()),
                 restart_attempt: LabelValue::Number(2),
+                template_restart_attempt: LabelValue::Number(1),
                 job_restart_attempt: LabelValue::Missing,
+                template_job_restart_attempt: LabelValue::Number(7),
                 job_index: LabelValue::Number(3),
                 parallelism: 4,
                 completions: Some(8),

@@ -6,10 +6,11 @@
 
 use super::{
     child_job::ChildJob,
+    named::{Key, Named},
     versioned::{Source, Versioned},
 };
 use jobset_api::JobSet;
-use jobset_plan::{JobRecord, claim_names, subdomain};
+use jobset_plan::{JobRecord, ServiceRecord, claim_names, subdomain};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,7 +21,7 @@ use std::{
 pub(crate) struct Family {
     pub(crate) jobset: Arc<JobSet>,
     pub(crate) jobs: Vec<JobRecord>,
-    pub(crate) service_exists: bool,
+    pub(crate) service: Option<ServiceRecord>,
     pub(crate) claims: BTreeSet<String>,
 }
 
@@ -32,57 +33,14 @@ struct OwnedJob {
     record: JobRecord,
 }
 
-/// Name of a namespaced object, and its namespace first.
-type Key = (String, String);
-
 #[derive(Default)]
 struct State {
     jobsets: Versioned<Arc<JobSet>>,
     jobs: Versioned<OwnedJob>,
     /// By owner: UIDs of Jobs by name.
     jobs_of: HashMap<String, BTreeMap<String, String>>,
-    services: Named,
-    claims: Named,
-}
-
-/// Objects of which only the name matters.
-#[derive(Default)]
-struct Named {
-    objects: Versioned<Key>,
-    /// Their UIDs.
-    by_name: HashMap<Key, String>,
-}
-
-impl Named {
-    fn apply(&mut self, metadata: &ObjectMeta, source: Source) {
-        let Some((uid, version)) = identity(metadata) else { return };
-        let key = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        let news = self.objects.apply(&uid, &version, source, key.clone()).is_ok();
-        // The watch may come to tell of a predecessor after an answer told of this name's present holder.
-        if news && self.objects.succeeds(self.by_name.get(&key), &uid) {
-            self.by_name.insert(key, uid);
-        }
-    }
-
-    fn end(&mut self, uid: &str) -> Option<Key> {
-        let key = self.objects.end(uid)?;
-        self.forget_name(&key, uid);
-        Some(key)
-    }
-
-    /// Only an answer told of it, and a list did not hold it. Were it taken for gone, it could never be seen again.
-    fn doubt(&mut self, uid: &str) -> Option<Key> {
-        let key = self.objects.forget(uid)?;
-        self.forget_name(&key, uid);
-        Some(key)
-    }
-
-    fn forget_name(&mut self, key: &Key, uid: &str) {
-        // The name may belong to a successor already.
-        if self.by_name.get(key).is_some_and(|known| known == uid) {
-            self.by_name.remove(key);
-        }
-    }
+    services: Named<ServiceRecord>,
+    claims: Named<()>,
 }
 
 /// See the module. Clones share the state.
@@ -111,11 +69,11 @@ impl Index {
         let jobs = names.filter_map(|(_, job)| Some(state.jobs.get(job)?.record.clone())).collect();
         let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
         let service = (namespace.clone(), subdomain(&jobset).to_owned());
-        let service_exists = state.services.by_name.contains_key(&service);
+        let service = state.services.get(&service).cloned();
         let asked = claim_names(&jobset).map(|name| (namespace.clone(), name));
-        let exist = asked.filter(|key| state.claims.by_name.contains_key(key));
+        let exist = asked.filter(|key| state.claims.get(key).is_some());
         let claims = exist.map(|(_, name)| name).collect();
-        Some(Family { jobset, jobs, service_exists, claims })
+        Some(Family { jobset, jobs, service, claims })
     }
 
     /// Whether there is a JobSet of this UID.
@@ -129,8 +87,8 @@ impl Index {
         [
             ("JobSet", state.jobsets.len()),
             ("Job", state.jobs.len()),
-            ("Service", state.services.objects.len()),
-            ("PersistentVolumeClaim", state.claims.objects.len()),
+            ("Service", state.services.len()),
+            ("PersistentVolumeClaim", state.claims.len()),
         ]
     }
 
@@ -204,25 +162,46 @@ impl Index {
         Some(job.owner)
     }
 
-    /// A Service or a claim was seen.
-    pub(crate) fn apply_named(&self, kind: Kind, metadata: &ObjectMeta, source: Source) {
-        if let Some(named) = self.state().named(kind) {
-            named.apply(metadata, source);
-        }
+    /// A Service was seen. Returns its key if it is new or changed; see [`Self::users_of`].
+    pub(crate) fn apply_service(
+        &self,
+        metadata: &ObjectMeta,
+        record: ServiceRecord,
+        source: Source,
+    ) -> Option<Key> {
+        self.state().services.apply(metadata, source, record)
     }
 
-    /// A Service or a claim is gone. Returns the JobSets that it was there for.
+    /// A claim was seen.
+    pub(crate) fn apply_claim(&self, metadata: &ObjectMeta, source: Source) {
+        self.state().claims.apply(metadata, source, ());
+    }
+
+    /// The JobSets that use the Service or the claim of this name. Goes through all JobSets.
+    pub(crate) fn users_of(&self, kind: Kind, key: &Key) -> Vec<String> {
+        self.state().users_of(kind, key)
+    }
+
+    /// A Service or a claim is gone. Returns the JobSets that use it.
     pub(crate) fn end_named(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
-        let ended = state.named(kind).and_then(|named| named.end(uid));
+        let ended = match kind {
+            Kind::Services => state.services.end(uid),
+            Kind::Claims => state.claims.end(uid),
+            Kind::JobSets | Kind::Jobs => None,
+        };
         ended.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
-    /// A list did not hold a Service or a claim that we made. Returns the JobSets that it was there for.
-    fn doubt_named(&self, kind: Kind, uid: &str) -> Vec<String> {
+    /// A list did not contain a Service or a claim that the controller created. Returns the JobSets that use it.
+    fn forget_named(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
-        let doubtful = state.named(kind).and_then(|named| named.doubt(uid));
-        doubtful.map(|key| state.users_of(kind, &key)).unwrap_or_default()
+        let forgotten = match kind {
+            Kind::Services => state.services.forget(uid),
+            Kind::Claims => state.claims.forget(uid),
+            Kind::JobSets | Kind::Jobs => None,
+        };
+        forgotten.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
     /// A list of a kind begins.
@@ -231,8 +210,8 @@ impl Index {
         match kind {
             Kind::JobSets => state.jobsets.begin_list(),
             Kind::Jobs => state.jobs.begin_list(),
-            Kind::Services => state.services.objects.begin_list(),
-            Kind::Claims => state.claims.objects.begin_list(),
+            Kind::Services => state.services.begin_list(),
+            Kind::Claims => state.claims.begin_list(),
         }
     }
 
@@ -244,8 +223,8 @@ impl Index {
             match kind {
                 Kind::JobSets => state.jobsets.finish_list(),
                 Kind::Jobs => state.jobs.finish_list(),
-                Kind::Services => state.services.objects.finish_list(),
-                Kind::Claims => state.claims.objects.finish_list(),
+                Kind::Services => state.services.finish_list(),
+                Kind::Claims => state.claims.finish_list(),
             }
         };
         let look = match kind {
@@ -259,7 +238,7 @@ impl Index {
             // One that we made and that is not listed yet will be created again at worst, and then found.
             Kind::Services | Kind::Claims => {
                 let ended = gone.iter().flat_map(|uid| self.end_named(kind, uid));
-                let doubted = doubtful.iter().flat_map(|uid| self.doubt_named(kind, uid));
+                let doubted = doubtful.iter().flat_map(|uid| self.forget_named(kind, uid));
                 ended.chain(doubted).collect()
             }
         };
@@ -275,15 +254,7 @@ impl Index {
 }
 
 impl State {
-    fn named(&mut self, kind: Kind) -> Option<&mut Named> {
-        match kind {
-            Kind::Services => Some(&mut self.services),
-            Kind::Claims => Some(&mut self.claims),
-            Kind::JobSets | Kind::Jobs => None,
-        }
-    }
-
-    /// The JobSets that a Service or a claim of this name is there for.
+    /// The JobSets that use the Service or the claim of this name.
     fn users_of(&self, kind: Kind, (namespace, name): &Key) -> Vec<String> {
         let wants = |jobset: &JobSet| match kind {
             Kind::Claims => claim_names(jobset).any(|wanted| wanted == *name),
@@ -335,16 +306,21 @@ mod tests {
         .unwrap()
     }
 
-    fn service(uid: &str) -> ObjectMeta {
-        service_at(uid, 5)
+    /// Applies the Service `net` with a selector of this key. Returns the JobSets to reconcile.
+    fn apply_service(index: &Index, uid: &str, version: u32, selector: &str, source: Source) -> Vec<String> {
+        let version = version.to_string();
+        let metadata = serde_json::from_value(
+            json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": version}),
+        );
+        let selector = [(selector.to_owned(), String::new())].into();
+        let record = ServiceRecord { uid: uid.to_owned(), selector, ..ServiceRecord::default() };
+        let changed = index.apply_service(&metadata.unwrap(), record, source);
+        changed.map(|key| index.users_of(Kind::Services, &key)).unwrap_or_default()
     }
 
-    fn service_at(uid: &str, version: u32) -> ObjectMeta {
-        let version = version.to_string();
-        serde_json::from_value(
-            json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": version}),
-        )
-        .unwrap()
+    /// The selector of the Service that the JobSet `set` uses.
+    fn selected(index: &Index) -> Option<String> {
+        index.family("set").unwrap().service.and_then(|service| service.selector.into_keys().next())
     }
 
     fn jobs(index: &Index, uid: &str) -> Vec<String> {
@@ -383,11 +359,11 @@ mod tests {
         assert_eq!(index.apply_job(&job("second", "set", 4), Watch), None);
         assert_eq!(jobs(&index, "set"), ["second"]);
 
-        index.apply_named(Kind::Services, &service_at("new", 4), Answer);
-        index.apply_named(Kind::Services, &service_at("old", 2), Watch);
+        apply_service(&index, "new", 4, "app", Answer);
+        apply_service(&index, "old", 2, "app", Watch);
         index.end_named(Kind::Services, "old");
-        index.apply_named(Kind::Services, &service_at("new", 4), Watch);
-        assert!(index.family("set").unwrap().service_exists);
+        apply_service(&index, "new", 4, "app", Watch);
+        assert_eq!(selected(&index), Some("app".into()));
     }
 
     #[test]
@@ -435,11 +411,28 @@ mod tests {
     fn a_service_serves_whoever_names_it() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
-        assert!(!index.family("set").unwrap().service_exists);
-        index.apply_named(Kind::Services, &service("svc"), Watch);
-        assert!(index.family("set").unwrap().service_exists);
+        assert_eq!(selected(&index), None);
+        assert_eq!(apply_service(&index, "svc", 5, "app", Watch), ["set"]);
+        assert_eq!(selected(&index), Some("app".into()));
         assert_eq!(index.end_named(Kind::Services, "svc"), ["set"]);
-        assert!(!index.family("set").unwrap().service_exists);
+        assert_eq!(selected(&index), None);
+    }
+
+    #[test]
+    fn a_changed_service_is_news_to_the_jobsets_that_use_it() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        assert_eq!(apply_service(&index, "svc", 5, "app", Answer), ["set"]);
+        assert_eq!(apply_service(&index, "svc", 5, "app", Watch), [""; 0], "known");
+        assert_eq!(
+            apply_service(&index, "svc", 6, "app", Watch),
+            [""; 0],
+            "only its metadata or status changed"
+        );
+        assert_eq!(apply_service(&index, "svc", 7, "tier", Watch), ["set"]);
+        assert_eq!(apply_service(&index, "svc", 6, "app", Watch), [""; 0], "old");
+        assert_eq!(selected(&index), Some("tier".into()));
+        assert_eq!(apply_service(&index, "next", 9, "tier", Watch), ["set"], "a successor");
     }
 
     #[test]
@@ -447,11 +440,11 @@ mod tests {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         index.begin_list(Kind::Services);
-        index.apply_named(Kind::Services, &service("svc"), Answer);
+        apply_service(&index, "svc", 5, "app", Answer);
         assert_eq!(index.finish_list(Kind::Services), (vec!["set".to_owned()], vec![]));
-        assert!(!index.family("set").unwrap().service_exists);
-        index.apply_named(Kind::Services, &service("svc"), Watch);
-        assert!(index.family("set").unwrap().service_exists);
+        assert_eq!(selected(&index), None);
+        apply_service(&index, "svc", 5, "app", Watch);
+        assert_eq!(selected(&index), Some("app".into()));
     }
 
     #[test]

@@ -4,11 +4,12 @@ use super::{
     child_job::ChildJob,
     index::{Index, Kind},
     placement::{PlacedPod, Placement},
+    service::ObservedService,
     versioned::Source,
 };
 use futures::{Stream, StreamExt};
 use jobset_api::{JobSet, labels};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta},
@@ -63,15 +64,15 @@ pub(crate) fn start(
     let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
     // Not by label: a Job that lost its labels is a child all the same, as its owner says.
     let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), all.clone());
-    let services = watcher(Api::<PartialObjectMeta<Service>>::all(client.clone()), all.clone());
+    let services = watcher(Api::<ObservedService>::all(client.clone()), all.clone());
     let claims = watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
     let leaders = watcher(Api::<PlacedPod>::all(client.clone()), leaders);
     let all_nodes = watcher(Api::<PartialObjectMeta<Node>>::all(client.clone()), all);
     Watched(vec![
         follow("JobSets", jobsets, feeder.clone().jobsets()),
         follow("Jobs", jobs, feeder.clone().jobs()),
-        follow("Services", services, feeder.clone().named(Kind::Services)),
-        follow("claims", claims, feeder.named(Kind::Claims)),
+        follow("Services", services, feeder.clone().services()),
+        follow("claims", claims, feeder.claims()),
         follow("leader pods", leaders, move |change| match change {
             Change::ListBegins => pods.begin_pods(),
             Change::Seen(pod) => pods.apply_pod(&pod),
@@ -178,17 +179,32 @@ impl Feeder {
         }
     }
 
-    fn named<K>(self, kind: Kind) -> impl FnMut(Change<PartialObjectMeta<K>>) {
+    fn services(self) -> impl FnMut(Change<ObservedService>) {
         move |change| match change {
-            Change::ListBegins => self.index.begin_list(kind),
-            Change::ListEnds => self.finish_list(kind),
-            Change::Seen(object) => self.index.apply_named(kind, &object.metadata, Source::Watch),
-            Change::Gone(object) => {
-                let users =
-                    object.metadata.uid.map(|uid| self.index.end_named(kind, &uid)).unwrap_or_default();
-                self.look_at(users);
+            Change::ListBegins => self.index.begin_list(Kind::Services),
+            Change::ListEnds => self.finish_list(Kind::Services),
+            Change::Seen(service) => {
+                let changed = self.index.apply_service(&service.metadata, service.record(), Source::Watch);
+                // A cluster has many Services: only the leader searches for the JobSets that use one.
+                if let Some(key) = changed.filter(|_| self.leads.load(Ordering::SeqCst)) {
+                    self.look_at(self.index.users_of(Kind::Services, &key));
+                }
             }
+            Change::Gone(service) => self.end_named(Kind::Services, service.metadata.uid.as_deref()),
         }
+    }
+
+    fn claims(self) -> impl FnMut(Change<PartialObjectMeta<PersistentVolumeClaim>>) {
+        move |change| match change {
+            Change::ListBegins => self.index.begin_list(Kind::Claims),
+            Change::ListEnds => self.finish_list(Kind::Claims),
+            Change::Seen(claim) => self.index.apply_claim(&claim.metadata, Source::Watch),
+            Change::Gone(claim) => self.end_named(Kind::Claims, claim.metadata.uid.as_deref()),
+        }
+    }
+
+    fn end_named(&self, kind: Kind, uid: Option<&str>) {
+        self.look_at(uid.map(|uid| self.index.end_named(kind, uid)).unwrap_or_default());
     }
 
     fn finish_list(&self, kind: Kind) {

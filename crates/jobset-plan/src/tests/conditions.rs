@@ -91,13 +91,13 @@ fn the_catalogue() {
             "RestartingJobSet=False JobSetSuspended: jobset is suspended".to_owned(),
         ),
     ] {
-        let told = scene.told();
+        let told = scene.outcome_lines();
         let (_, event) = expected.split_once(' ').unwrap();
         let event = format!("{kind} {event}");
         assert!(told.contains(&expected), "{expected} is not in {told:#?}");
         assert_eq!(told.iter().filter(|line| **line == event).count(), 1, "{event}: {told:#?}");
         // Once it is stored there is nothing more to say about it.
-        let again = scene.stored().told();
+        let again = scene.stored().outcome_lines();
         assert!(!again.contains(&expected) && !again.contains(&event), "{again:#?}");
     }
 }

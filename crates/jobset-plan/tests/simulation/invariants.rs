@@ -252,7 +252,7 @@ impl World {
     fn check_surroundings(&mut self, job: &Job) {
         let Some(jobset) = job.owner().and_then(|owner| self.server.jobset(owner)) else { return };
         let network = jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames);
-        let service = network.unwrap_or(false).then(|| subdomain(jobset).to_owned());
+        let service = network.unwrap_or(true).then(|| subdomain(jobset).to_owned());
         let service = service.filter(|name| !self.server.services.contains_key(name));
         let claim = claim_names(jobset).find(|name| !self.server.claims.contains_key(name));
         if let Some(missing) = service.or(claim) {

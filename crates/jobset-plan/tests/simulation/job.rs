@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) replicated_job: String,
     pub(crate) restart_attempt: LabelValue,
     pub(crate) job_restart_attempt: LabelValue,
+    /// The attempts in the labels of its pod template, which nobody changes.
+    pub(crate) created_for: (LabelValue, LabelValue),
     pub(crate) job_index: LabelValue,
     pub(crate) template: Arc<PodTemplateSpec>,
     pub(crate) suspend: bool,
@@ -47,6 +49,9 @@ impl Job {
         let label =
             |key: &str| job.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
         let spec = job.spec.clone().unwrap_or_default();
+        let template = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+        let created_for =
+            |key: &str| LabelValue::read(template.and_then(|labels| labels.get(key)).map(String::as_str));
         let parallelism = spec.parallelism.unwrap_or(1);
         // Kubernetes: of both, completions defaults to 1 only where parallelism is absent too.
         let completions = spec.completions.or(spec.parallelism.is_none().then_some(1));
@@ -58,6 +63,7 @@ impl Job {
             replicated_job: label(labels::REPLICATED_JOB_NAME).unwrap_or_default().to_owned(),
             restart_attempt: LabelValue::read(label(labels::RESTART_ATTEMPT)),
             job_restart_attempt: LabelValue::read(label(labels::JOB_RESTART_ATTEMPT)),
+            created_for: (created_for(labels::RESTART_ATTEMPT), created_for(labels::JOB_RESTART_ATTEMPT)),
             job_index: LabelValue::read(label(labels::JOB_INDEX)),
             template: Arc::new(spec.template),
             suspend: spec.suspend.unwrap_or(false),
@@ -83,6 +89,16 @@ impl Job {
     /// The attempts that it belongs to: of the JobSet, and of itself.
     pub(crate) fn attempts(&self) -> (i32, i32) {
         (number(&self.restart_attempt), number(&self.job_restart_attempt))
+    }
+
+    /// The attempts that it was created for: of the JobSet, and of itself.
+    pub(crate) fn created_for(&self) -> (i32, i32) {
+        (number(&self.created_for.0), number(&self.created_for.1))
+    }
+
+    /// Whether a user edited the label that names its attempt.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.restart_attempt != self.created_for.0
     }
 
     /// Its index within its ReplicatedJob.
@@ -120,7 +136,9 @@ impl Job {
             uid: self.uid.clone(),
             replicated_job: Some(self.replicated_job.clone()),
             restart_attempt: self.restart_attempt.clone(),
+            template_restart_attempt: self.created_for.0.clone(),
             job_restart_attempt: self.job_restart_attempt.clone(),
+            template_job_restart_attempt: self.created_for.1.clone(),
             job_index: self.job_index.clone(),
             parallelism: self.parallelism,
             completions: self.completions,

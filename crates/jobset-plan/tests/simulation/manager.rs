@@ -120,7 +120,7 @@ impl World {
         let snapshot = Snapshot {
             jobset: &family.jobset,
             jobs: &family.jobs,
-            service_exists: family.service_exists,
+            service: family.service.as_ref(),
             claims: &family.claims,
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);

@@ -3,12 +3,11 @@
 
 use crate::{
     agenda::Happening,
-    job::Job,
-    observe::Kind,
+    observe::{Kind, service_record},
     world::{Violation, World, timestamp},
 };
 use jobset_api::{JobSet, conditions as types, jobset::Operator};
-use jobset_plan::{LabelValue, Plan, Snapshot, claim_names, plan, subdomain};
+use jobset_plan::{Plan, Snapshot, claim_names, plan, subdomain};
 use std::sync::Arc;
 
 impl World {
@@ -30,8 +29,8 @@ impl World {
         let uid = jobset.metadata.uid.as_deref().unwrap_or("");
         let jobs: Vec<_> = self.server.jobs_of(uid).map(|job| job.record()).collect();
         let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
-        let service_exists = self.server.services.contains_key(subdomain(jobset));
-        let snapshot = Snapshot { jobset, jobs: &jobs, service_exists, claims: &claims };
+        let service = self.server.services.get(subdomain(jobset)).map(|service| service_record(service));
+        let snapshot = Snapshot { jobset, jobs: &jobs, service: service.as_ref(), claims: &claims };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
 
@@ -41,11 +40,9 @@ impl World {
             jobset.metadata.uid.clone().unwrap_or_default(),
         );
         let status = jobset.status.clone().unwrap_or_default();
-        // Jobs that mean nothing any more are left alone, and what they hold up waits for a user.
-        let means_nothing =
-            |job: &Job| !matches!(job.restart_attempt, LabelValue::Number(of) if of <= status.restarts);
+        // Jobs with an edited label are left alone, and what they block waits for a user.
         let (spoilt, jobs): (Vec<_>, Vec<_>) =
-            self.server.jobs_of(&uid).cloned().partition(|job| means_nothing(job));
+            self.server.jobs_of(&uid).cloned().partition(|job| job.is_edited());
         let mut wrong: Vec<(&'static str, String)> = Vec::new();
         let is_true = |type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")

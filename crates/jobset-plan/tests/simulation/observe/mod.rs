@@ -7,6 +7,8 @@ mod child_job;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/index.rs"]
 mod index;
+#[path = "../../../../jobset-controller/src/observe/named.rs"]
+mod named;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
@@ -21,6 +23,9 @@ pub(crate) use placement::{PlacedPod, Placement};
 pub(crate) use versioned::Source;
 
 use crate::{agenda::Happening, api_server::Change, errand::Errand, world::World};
+use jobset_api::labels;
+use jobset_plan::{Controller, ServiceRecord};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// All kinds that are watched.
 pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, Kind::Claims];
@@ -143,8 +148,12 @@ impl World {
                 index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Watch).into_iter().collect()
             }
             Change::Job(job) => index.apply_job(&ChildJob::new(job), Source::Watch).into_iter().collect(),
+            Change::Named(metadata) if kind == Kind::Services => {
+                let changed = index.apply_service(metadata, service_record(metadata), Source::Watch);
+                changed.map(|key| index.users_of(kind, &key)).unwrap_or_default()
+            }
             Change::Named(metadata) => {
-                index.apply_named(kind, metadata, Source::Watch);
+                index.apply_claim(metadata, Source::Watch);
                 Vec::new()
             }
             Change::Gone(uid) => match kind {
@@ -176,7 +185,10 @@ impl World {
             Change::Job(job) => {
                 index.apply_job(&ChildJob::new(job), Source::Answer);
             }
-            Change::Named(metadata) => index.apply_named(kind, metadata, Source::Answer),
+            Change::Named(metadata) if kind == Kind::Services => {
+                index.apply_service(metadata, service_record(metadata), Source::Answer);
+            }
+            Change::Named(metadata) => index.apply_claim(metadata, Source::Answer),
             Change::Gone(uid) => {
                 index.end_job(uid);
             }
@@ -186,5 +198,19 @@ impl World {
     /// The family of a JobSet as a process sees it.
     pub(crate) fn family(&self, process: usize, uid: &str) -> Option<Family> {
         self.processes[process].index.family(uid)
+    }
+}
+
+/// The record of a Service, as a JobSet creates it.
+pub(crate) fn service_record(metadata: &ObjectMeta) -> ServiceRecord {
+    let owner = metadata.owner_references.iter().flatten().next();
+    let (kind, name, uid) =
+        owner.map(|owner| (owner.kind.clone(), owner.name.clone(), owner.uid.clone())).unwrap_or_default();
+    ServiceRecord {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        headless: true,
+        selector: [(labels::JOBSET_NAME.to_owned(), name.clone())].into(),
+        controller: Some(Controller { kind, name, uid }),
+        publish_not_ready_addresses: true,
     }
 }
