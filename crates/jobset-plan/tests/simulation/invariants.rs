@@ -5,6 +5,7 @@ use crate::{
     api_server::{Answer, Change, Refusal, Request, version_of},
     errand::Errand,
     job::Job,
+    lost_status::Proofs,
     observe::Family,
     requests::Sent,
     restart_times::RestartTimes,
@@ -17,7 +18,7 @@ use jobset_api::{
     conditions::{self, reasons},
     jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
 };
-use jobset_plan::{Action, Event, LabelValue, Outcome, Plan, claim_names, subdomain};
+use jobset_plan::{Action, Event, JobRecord, LabelValue, Outcome, Plan, claim_names, subdomain};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -55,6 +56,8 @@ pub(crate) struct Ledger {
     pub(crate) ends_told: u32,
     /// Events that told of a restart.
     restarts_told: i32,
+    /// What its Jobs prove of a status that is lost.
+    pub(crate) proofs: Proofs,
     /// How long its restarts took.
     pub(crate) restarts: RestartTimes,
 }
@@ -82,6 +85,7 @@ impl Referee {
             ledger.jobset.spec.replicated_jobs.iter().map(|rj| usize::try_from(rj.replicas).unwrap_or(0));
         ledger.restarts.job_was_stored(job, wanted.sum(), now);
         let slot = (job.replicated_job.clone(), job.index());
+        ledger.proofs.job_was_stored(job, &slot);
         let (attempt, _) = job.attempts();
         let outcome = job.ended.as_ref().map(|ended| ended.outcome);
         if outcome == Some(Outcome::Failed) || job.failure_target.is_some() {
@@ -143,9 +147,12 @@ impl World {
         let blocking =
             policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate);
         let attempt = family.jobset.status.as_ref().map_or(0, |status| status.restarts);
-        let earlier = |label: &LabelValue| matches!(label, LabelValue::Number(of) if *of < attempt);
+        let earlier = |job: &JobRecord| {
+            matches!(job.restart_attempt, LabelValue::Number(of) if of < attempt)
+                && job.restart_attempt == job.template_restart_attempt
+        };
         let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateJob(_)));
-        if blocking && creates && family.jobs.iter().any(|job| earlier(&job.restart_attempt)) {
+        if blocking && creates && family.jobs.iter().any(|job| earlier(job)) {
             let name = family.jobset.metadata.name.clone().unwrap_or_default();
             self.violated("BlockingRecreate waits for every Job of the attempt before", name);
         }
@@ -323,6 +330,7 @@ impl World {
             && let Some(ledger) = self.referee.ledgers.get_mut(uid)
         {
             ledger.jobset = jobset.clone();
+            ledger.proofs.status_was_stored(jobset);
         }
     }
 
@@ -343,6 +351,10 @@ impl World {
         }
         if reason.starts_with("Restart") && reason.ends_with("FailurePolicyAction") {
             ledger.restarts_told += 1;
+        }
+        if ledger.proofs.losses > 0 {
+            // What was lost with the status can happen, and be told, again.
+            return;
         }
         let status = ledger.jobset.status.clone().unwrap_or_default();
         let singles: i32 = status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts).sum();

@@ -8,7 +8,7 @@ use crate::{
     world::World,
 };
 use jobset_api::{JobSet, jobset::RestartStrategy};
-use jobset_plan::{Action, Plan};
+use jobset_plan::{Action, LabelValue, Plan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A planted bug.
@@ -48,10 +48,14 @@ pub(crate) enum Bug {
     BlockingIgnored,
     /// A Job that failed is looked at, whatever attempt it is of.
     PreviousFailuresCount,
+    /// A lost status is not restored from the Jobs.
+    StatusStaysLost,
+    /// A label that a user edited is believed.
+    EditedLabelBelieved,
 }
 
 impl Bug {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::NameInsteadOfUid,
@@ -69,6 +73,8 @@ impl Bug {
         Self::SurroundingsIgnored,
         Self::BlockingIgnored,
         Self::PreviousFailuresCount,
+        Self::StatusStaysLost,
+        Self::EditedLabelBelieved,
     ];
 }
 
@@ -151,7 +157,19 @@ impl World {
             Some(Bug::PreviousFailuresCount) => {
                 let restarts = jobset.status.as_ref().map_or(0, |status| status.restarts);
                 for job in family.jobs.iter_mut().filter(|job| job.verdict.is_some()) {
-                    job.restart_attempt = jobset_plan::LabelValue::Number(restarts);
+                    job.restart_attempt = LabelValue::Number(restarts);
+                    job.template_restart_attempt = LabelValue::Number(restarts);
+                }
+            }
+            Some(Bug::StatusStaysLost) => {
+                for job in &mut family.jobs {
+                    job.template_restart_attempt = LabelValue::Missing;
+                    job.template_job_restart_attempt = LabelValue::Missing;
+                }
+            }
+            Some(Bug::EditedLabelBelieved) => {
+                for job in &mut family.jobs {
+                    job.template_restart_attempt = job.restart_attempt.clone();
                 }
             }
             _ => {}

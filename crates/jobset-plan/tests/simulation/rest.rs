@@ -50,6 +50,9 @@ impl World {
         if jobset.metadata.deletion_timestamp.is_some() {
             wrong.push(("what is deleted goes", name.clone()));
         }
+        if let Some(how) = Self::later_job(&status, &jobs) {
+            wrong.push(("a lost status is restored", format!("JobSet {name}: {how}")));
+        }
         if let Some(job) = jobs.iter().find(|job| job.deleting) {
             wrong.push(("what is deleted goes", job.name.clone()));
         }

@@ -13,7 +13,7 @@ use jobset_plan::Gates;
 use serde_json::{Value, json};
 
 /// A quiet world with one JobSet `train`, whose Jobs succeed except for those whose fate is given.
-fn train(spec: &Value, given: Vec<(String, (i32, i32), Fate)>) -> World {
+pub(crate) fn train(spec: &Value, given: Vec<(String, (i32, i32), Fate)>) -> World {
     let jobset: JobSet =
         serde_json::from_value(json!({"metadata": {"name": "train", "namespace": "team"}, "spec": spec}))
             .unwrap();
@@ -23,19 +23,19 @@ fn train(spec: &Value, given: Vec<(String, (i32, i32), Fate)>) -> World {
 }
 
 /// Two workers of one pod each.
-fn workers() -> Value {
+pub(crate) fn workers() -> Value {
     let pod = json!({"spec": {"containers": [{"name": "main"}]}});
     json!([{"name": "worker", "replicas": 2, "template": {"spec": {"parallelism": 1, "completions": 1, "template": pod}}}])
 }
 
-fn fails_after(runs: Millis) -> Fate {
+pub(crate) fn fails_after(runs: Millis) -> Fate {
     let fails = Some(("BackoffLimitExceeded", "it does not converge"));
     Fate { until_ready: 500, runs, stops: 1_000, fails, never_ready: false, flaps: false }
 }
 
 impl World {
     /// Goes on until something is so.
-    fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         while !is_so(self) {
             match self.step() {
                 Ok(true) => {}
@@ -47,17 +47,17 @@ impl World {
         }
     }
 
-    fn run_to_the_end(&mut self) {
+    pub(crate) fn run_to_the_end(&mut self) {
         if let Err(violation) = self.run() {
             panic!("the rule that {}: {}\n{}", violation.rule, violation.how, self.history());
         }
     }
 
-    fn train(&self) -> &JobSet {
+    pub(crate) fn train(&self) -> &JobSet {
         &self.server.jobsets["train"]
     }
 
-    fn restarts(&self) -> i32 {
+    pub(crate) fn restarts(&self) -> i32 {
         self.train().status.as_ref().map_or(0, |status| status.restarts)
     }
 }

@@ -45,6 +45,12 @@ pub(crate) enum Deed {
         number: usize,
         label: &'static str,
     },
+    /// Its status is wiped.
+    LoseStatus,
+    /// Its status is replaced by one that was stored before, as by a backup, whichever number it has.
+    RewindStatus {
+        number: usize,
+    },
     /// One of its Jobs is taken away from it, and deleted after a while.
     Disown {
         number: usize,
@@ -68,7 +74,7 @@ impl World {
     }
 
     fn schedule_act(&mut self, name: &str, at: Millis) {
-        let what = match self.rng.u8(0..22) {
+        let what = match self.rng.u8(0..25) {
             0..=2 => Deed::Suspend(true),
             3..=7 => {
                 // Suspended, often changed, and resumed: soon, or late.
@@ -95,14 +101,16 @@ impl World {
             16..=18 => Deed::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
             19 => Deed::SpoilLabel {
                 number: self.rng.usize(0..6),
-                label: if self.rng.bool() { "99" } else { "x" },
+                label: *specs::pick::<&'static str>(&mut self.rng, &["99", "x", "0", "1"]),
             },
             20 => {
                 let later = at + self.rng.u64(100..60_000);
                 self.act(later, name, Deed::DeleteDisowned);
                 Deed::Disown { number: self.rng.usize(0..6) }
             }
-            _ => Deed::DeleteService,
+            21 => Deed::DeleteService,
+            22 => Deed::LoseStatus,
+            _ => Deed::RewindStatus { number: self.rng.usize(0..100) },
         };
         self.act(at, name, what);
     }
@@ -187,6 +195,8 @@ impl World {
                     self.end_job(&job.uid);
                 }
             }
+            Deed::LoseStatus => self.lose_status(name, None),
+            Deed::RewindStatus { number } => self.lose_status(name, Some(*number)),
             Deed::DeleteService => self.server.end_named(Kind::Services, name),
         }
     }
