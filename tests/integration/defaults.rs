@@ -25,7 +25,7 @@ pub(crate) async fn jobset_without_defaults_runs_the_same(suite: Arc<Integration
     let bare = |probe: &kube::api::DynamicObject| probe.data["spec"].get("network").is_none();
     wait_for("admission to skip the namespace", PATIENCE, dry_run, bare).await?;
 
-    let spec = "{coordinator: {replicatedJob: w}, replicatedJobs: [{name: w, template: {spec: {completions: 1, parallelism: 1}}}]}";
+    let spec = "{replicatedJobs: [{name: w, template: {spec: {completions: 1, parallelism: 1}}}]}";
     let jobset = LiveJobSet::create_in(&suite, &namespace, "js", spec).await?;
     let job = jobset.jobs_become(&["w-0@0"]).await?.remove("w-0").context("it was just seen")?;
     let spec = job.spec.context("a Job has a spec")?;

@@ -21,7 +21,7 @@
 //!   of its index, as the labels that tell the index can be edited too.
 //!
 //! The conditions Completed, Failed, Suspended and those of the startup policy, and the counts, follow from the Jobs in the
-//! next plan. The last reason for a restart (condition RestartingJobSet) stays lost, and so does a restart that was stored
+//! next plan. The last reason for a restart (condition `RestartingJobSet`) stays lost, and so does a restart that was stored
 //! without any Job of its attempt having been created: if its failed Job still exists, that failure restarts the JobSet
 //! again, and ends at the number that was lost.
 //!

@@ -152,7 +152,7 @@ impl World {
                 && job.restart_attempt == job.template_restart_attempt
         };
         let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateJob(_)));
-        if blocking && creates && family.jobs.iter().any(|job| earlier(job)) {
+        if blocking && creates && family.jobs.iter().any(earlier) {
             let name = family.jobset.metadata.name.clone().unwrap_or_default();
             self.violated("BlockingRecreate waits for every Job of the attempt before", name);
         }

@@ -101,7 +101,7 @@ impl World {
             16..=18 => Deed::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
             19 => Deed::SpoilLabel {
                 number: self.rng.usize(0..6),
-                label: *specs::pick::<&'static str>(&mut self.rng, &["99", "x", "0", "1"]),
+                label: specs::pick::<&'static str>(&mut self.rng, &["99", "x", "0", "1"]),
             },
             20 => {
                 let later = at + self.rng.u64(100..60_000);
