@@ -126,7 +126,7 @@ fn rules_in_order_and_their_first_job() {
             "worker-1",
         ),
         (
-            format!("{{name: a, {stop}, targetReplicatedJobs: [nobody]}}, {{name: b, {free}}}"),
+            format!("{{name: a, {stop}, targetReplicatedJobs: [absent]}}, {{name: b, {free}}}"),
             free,
             "worker-1",
         ),
@@ -270,8 +270,8 @@ fn ignoring_max_restarts() {
 fn attempts_that_cannot_be_counted() {
     for action in ["RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"] {
         let scene = rules(&format!("{{name: again, action: {action}}}")).restarted(i32::MAX, 0);
-        let told = scene.jobs(&format!("driver-0 attempt={} failed@9", i32::MAX)).outcome_lines();
-        assert!(told[0].starts_with("Failed=True ReachedMaxRestarts:"), "{told:?}");
+        let lines = scene.jobs(&format!("driver-0 attempt={} failed@9", i32::MAX)).outcome_lines();
+        assert!(lines[0].starts_with("Failed=True ReachedMaxRestarts:"), "{lines:?}");
     }
     let scene = rules("{name: free, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob");
     let scene = scene.jobs_restarted("driver", &[i32::MAX], &[0]);
@@ -293,13 +293,13 @@ fn patterns_beyond_the_last_that_is_looked_at() {
         };
         let other = if in_other > 0 { rule("other", in_other, "") + ", " } else { String::new() };
         let scene = rules(&(other + &rule("stop", in_own, "failed")));
-        let told = scene.jobs("driver-0 failed@9 message=failed").outcome_lines();
+        let lines = scene.jobs("driver-0 failed@9 message=failed").outcome_lines();
         let expected = if is_looked_at { "Failed=True FailJobSet" } else { "restarts: 1" };
-        assert!(told[0].starts_with(expected), "{in_other} and {in_own}: {}", told[0]);
+        assert!(lines[0].starts_with(expected), "{in_other} and {in_own}: {}", lines[0]);
     }
 }
 
-/// A pattern that is not looked for is told of; of what is no pattern, admission has warned.
+/// A pattern that is too large is reported. An invalid pattern is not: admission warns of it.
 #[test]
 fn patterns_that_are_too_large() {
     let rule = |pattern: &str| {
@@ -308,9 +308,9 @@ fn patterns_that_are_too_large() {
     let problems =
         |pattern: &str| rules(&rule(pattern)).jobs("driver-0 failed@9 message=failed").plan().problems;
     assert_eq!(problems("("), []);
-    let told = problems(r"\pL{1000}");
-    assert_eq!(told[0].event.reason, "MessagePatternTooLarge");
-    assert!(told[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", told[0].event.note);
+    let lines = problems(r"\pL{1000}");
+    assert_eq!(lines[0].event.reason, "MessagePatternTooLarge");
+    assert!(lines[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", lines[0].event.note);
 }
 
 /// The arrays appear with the first restart, as long as the ReplicatedJob, and only for it.
@@ -341,7 +341,7 @@ fn arrays_of_single_restarts() {
     assert_eq!((&*labels[labels::RESTART_ATTEMPT], &*labels[labels::JOB_RESTART_ATTEMPT]), ("1", "1"));
 }
 
-/// Each further restart of the same Job counts once more, and nobody else's changes.
+/// Each further restart of the same Job counts once more. The counts of other Jobs stay.
 #[test]
 fn the_same_single_job_again() {
     for (action, counted) in [("RestartJob", "[3, 5]"), ("RestartJobAndIgnoreMaxRestarts", "[2, 5]")] {
@@ -356,7 +356,7 @@ fn the_same_single_job_again() {
     }
 }
 
-/// Single Jobs that cannot be told apart are not restarted, and the reason is said.
+/// Single Jobs without a valid place are not restarted, and the reason is reported.
 #[test]
 fn single_jobs_out_of_bounds() {
     for (job, why) in [

@@ -171,7 +171,7 @@ fn tolerations_and_scheduling_gates_are_joined_by_value() {
     assert_eq!(patch["spec"]["suspend"], false);
 }
 
-/// A merge patch replaces lists, so that whoever adds to one must see it.
+/// A merge patch replaces lists, so the resume repeats their current entries.
 #[test]
 fn one_list_is_enough_to_need_the_job_as_it_is() {
     let (gate, toleration) = ("schedulingGates: [{name: b}]", "tolerations: [{key: spot}]");

@@ -77,7 +77,7 @@ fn the_volumes() {
     );
 }
 
-/// A claim that exists is taken as it is, whoever made it; nothing is made for a JobSet that ends.
+/// An existing claim is used as it is, whoever created it. A JobSet that finishes gets no claim.
 #[test]
 fn only_what_is_missing() {
     let mut scene = jobset(CLAIMS);
