@@ -111,7 +111,7 @@ impl Reconciler {
                 continue;
             };
             match result.requeue {
-                Requeue::Now => self.queue.go_on(&uid),
+                Requeue::Now => self.queue.requeue(&uid),
                 Requeue::OnChange => self.queue.done(&uid),
                 Requeue::After(delay) => {
                     self.queue.done(&uid);
