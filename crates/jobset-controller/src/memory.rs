@@ -1,5 +1,5 @@
-//! What the process remembers of each JobSet beside what it observes. Nothing is lost when it forgets: a status
-//! is stored a little sooner, and a complaint told once more.
+//! What the process remembers of each JobSet beside what it observes. A restart of the process loses nothing: it stores a
+//! status a little sooner, and sends an event about a problem once more.
 
 use jobset_api::JobSet;
 use jobset_plan::{Execution, StatusTiming, Step};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 #[derive(Default)]
 struct Remembered {
     status: StatusTiming,
-    /// What was remarked about which Job: its UID, and the reason of the event.
+    /// Problems that were reported: UID of the Job, and reason of the event.
     problems: HashSet<(String, String)>,
 }
 
@@ -39,12 +39,12 @@ impl Memory {
         self.jobsets.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// Whether nothing was remarked for this reason about this Job before.
+    /// Whether no event of this reason was sent about this Job before.
     pub(crate) fn is_new_problem(&self, uid: &str, job: &str, reason: &str) -> bool {
         self.of(uid, |jobset| jobset.problems.insert((job.to_owned(), reason.to_owned())))
     }
 
-    /// The next step of what is being carried out for this JobSet.
+    /// The next step of the execution for this JobSet.
     pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, execution: &mut Execution) -> Step {
         let stored = jobset.status.as_ref();
         self.of(uid, |jobset| execution.next(stored, &mut jobset.status, self.started.elapsed()))

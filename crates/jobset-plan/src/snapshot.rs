@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// One JobSet and its children, as far as they were known at one moment.
 pub struct Snapshot<'a> {
     /// The JobSet, with the status that was last stored.
     pub jobset: &'a JobSet,
     /// The Jobs that it controls (by owner UID), in the order of their names.
-    pub jobs: &'a [JobRecord],
+    pub jobs: &'a [Arc<JobRecord>],
     /// Whether a Service of the name that the headless Service would have exists, whoever made it.
     pub service_exists: bool,
     /// Names of the claims it asks for ([`crate::claim_names`]) that exist, whoever made them.

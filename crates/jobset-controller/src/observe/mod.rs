@@ -7,7 +7,8 @@ mod versioned;
 mod watch;
 
 pub(crate) use child_job::ChildJob;
-pub(crate) use index::{Family, Index, Kind};
+pub(crate) use index::{Index, Kind, Observation, ObservedJobSet, UnconfirmedJob};
 pub use placement::Placement;
+#[cfg(test)]
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;
