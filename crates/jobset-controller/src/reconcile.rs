@@ -6,7 +6,7 @@ use crate::{
     metrics::JobSetMetrics,
     observe::{Index, ObservedJobSet},
 };
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use jobset_plan::{EventKind, Execution, Gates, JobRecord, Problem, Requeue, Snapshot, Step};
@@ -156,8 +156,10 @@ impl Reconciler {
                 Step::Execute(actions) => {
                     let count = actions.len();
                     let answers = stream::iter(actions).map(|action| actor.act(jobset, action));
-                    let failures =
-                        answers.buffer_unordered(Writer::PER_CALLER).filter_map(async |it| it.err());
+                    let answers = answers.buffer_unordered(Writer::PER_CALLER);
+                    // Not an async closure: the compiler fails on one here when it compiles incrementally
+                    // (https://github.com/rust-lang/rust/issues/151888).
+                    let failures = answers.filter_map(|answer| ready(answer.err()));
                     errors = failures.collect().await;
                     if errors.is_empty() {
                         info!(actions = count, "carried out");
