@@ -1,5 +1,5 @@
-//! What the process remembers of each JobSet beside what it observes. Nothing is lost when it forgets: it stores a status
-//! a little sooner, and sends the event of a problem once more.
+//! What the process remembers of each JobSet beside what it observes. A restart of the process loses nothing: it stores a
+//! status a little sooner, and sends an event about a problem once more.
 
 use jobset_api::JobSet;
 use jobset_plan::{Execution, Problem, StatusTiming, Step};

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// One JobSet and its children, as known at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +13,7 @@ pub struct Snapshot<'a> {
     /// The JobSet, with its stored status.
     pub jobset: &'a JobSet,
     /// The Jobs that it controls (by owner UID), in the order of their names.
-    pub jobs: &'a [JobRecord],
+    pub jobs: &'a [Arc<JobRecord>],
     /// The Service of the name [`crate::subdomain`], whoever created it.
     pub service: Option<&'a ServiceRecord>,
     /// Names of the claims of the JobSet ([`crate::claim_names`]) that exist, whoever created them.

@@ -1,7 +1,7 @@
 //! A Job as the controller reads it: the few fields that decisions need, and two labels of its pod template.
 
 use jiff::Timestamp;
-use jobset_api::{JobSet, jobset, labels};
+use jobset_api::{jobset, labels};
 use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
 use k8s_openapi::{
     api::batch::v1::Job,
@@ -84,10 +84,10 @@ impl ChildJob {
         controllers.find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
     }
 
-    /// Whether it goes without anybody's doing: its deletion has begun, or will, as it belongs to a JobSet that had
-    /// the name of this one before.
-    pub(crate) fn is_leaving(&self, successor: &JobSet) -> bool {
-        let of_predecessor = |owner: &OwnerReference| Some(&owner.name) == successor.metadata.name.as_ref();
+    /// Whether no user has to delete it: its deletion has begun, or will, because it belongs to a deleted JobSet that
+    /// had the name `successor`.
+    pub(crate) fn is_leaving(&self, successor: &str) -> bool {
+        let of_predecessor = |owner: &OwnerReference| owner.name == successor;
         self.metadata.deletion_timestamp.is_some() || self.controller().is_some_and(of_predecessor)
     }
 
@@ -202,9 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_job_leaves() {
-        let successor: JobSet =
-            serde_yaml::from_str("{metadata: {name: train, uid: new}, spec: {}}").unwrap();
+    fn a_job_that_is_deleted_or_has_a_deleted_owner_leaves() {
         for (rest, leaves) in [
             ("{}", false),
             ("{deletionTimestamp: '2026-03-01T09:00:00Z'}", true),
@@ -218,7 +216,7 @@ mod tests {
             ),
         ] {
             let job: ChildJob = serde_yaml::from_str(&format!("{{metadata: {rest}}}")).unwrap();
-            assert_eq!(job.is_leaving(&successor), leaves, "{rest}");
+            assert_eq!(job.is_leaving("train"), leaves, "{rest}");
         }
     }
 

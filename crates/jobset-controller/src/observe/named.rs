@@ -35,7 +35,7 @@ impl<V: PartialEq> Named<V> {
         let (uid, version) = (metadata.uid.as_ref()?, metadata.resource_version.as_ref()?);
         let key = key_of(metadata);
         let before = self.objects.apply(uid, version, source, (key.clone(), record)).ok()?;
-        // The watch can report a predecessor after an answer reported the object that has the name now.
+        // The watch may deliver a predecessor after a response showed the object that has this name now.
         if !self.objects.succeeds(self.by_name.get(&key), uid) {
             return None;
         }
@@ -51,9 +51,9 @@ impl<V: PartialEq> Named<V> {
         Some(key)
     }
 
-    /// Forgets an object that only an answer reported, and that a list did not contain. Unlike [`Self::end`] this lets
-    /// the watch report it again.
-    pub(crate) fn forget(&mut self, uid: &str) -> Option<Key> {
+    /// Forgets an object that only a response showed, and that a list did not hold. Unlike after [`Self::end`], it may be
+    /// seen again.
+    pub(crate) fn forget_unconfirmed(&mut self, uid: &str) -> Option<Key> {
         let (key, _) = self.objects.forget(uid)?;
         self.forget_name(&key, uid);
         Some(key)

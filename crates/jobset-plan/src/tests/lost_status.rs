@@ -60,7 +60,7 @@ fn restarts_rise_to_the_attempt_that_jobs_prove() {
 #[test]
 fn a_job_without_proof_is_foreign() {
     let mut scene = jobset("").jobs("driver-0 attempt=7, worker-0, worker-1");
-    scene.jobs[0].template_restart_attempt = LabelValue::Missing;
+    std::sync::Arc::make_mut(&mut scene.jobs[0]).template_restart_attempt = LabelValue::Missing;
     let note = format!(
         "job train-driver-0 counts for nothing, as its label {} is 7, while status.restarts is 0; correct the label, or \
          delete the Job",

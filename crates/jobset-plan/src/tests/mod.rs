@@ -28,7 +28,7 @@ use k8s_openapi::{
     api::batch::v1::Job,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The second at which plans are made.
 const NOW: i64 = 1_000_000;
@@ -37,7 +37,7 @@ const NOW: i64 = 1_000_000;
 #[derive(Clone)]
 struct Scene {
     jobset: JobSet,
-    jobs: Vec<JobRecord>,
+    jobs: Vec<Arc<JobRecord>>,
     gates: Gates,
     service: Option<ServiceRecord>,
     claims: BTreeSet<String>,
@@ -75,7 +75,12 @@ impl Scene {
 
     /// Puts these Jobs in place of those there were, by [`job`].
     fn jobs(mut self, jobs: &str) -> Self {
-        self.jobs = jobs.split(',').map(str::trim).filter(|job| !job.is_empty()).map(job).collect();
+        self.jobs = jobs
+            .split(',')
+            .map(str::trim)
+            .filter(|job| !job.is_empty())
+            .map(|words| Arc::new(job(words)))
+            .collect();
         self
     }
 

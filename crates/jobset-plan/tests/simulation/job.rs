@@ -1,4 +1,4 @@
-//! A Job as the simulated API server stores it: what decisions look at, and its pods as counters.
+//! A Job as the simulated API server stores it: the fields that decisions read, and its pods as counters.
 
 use crate::world::NAMESPACE;
 use jobset_api::labels;
@@ -32,7 +32,7 @@ pub(crate) struct Job {
     pub(crate) active: i32,
     pub(crate) ready: i32,
     pub(crate) succeeded: i32,
-    /// Pods that were told to stop and have not stopped.
+    /// Pods that are terminating.
     pub(crate) terminating: i32,
     /// Condition Suspended.
     pub(crate) suspended_condition: bool,
@@ -117,7 +117,7 @@ impl Job {
             >= self.completions.map_or(self.parallelism, |all| all.min(self.parallelism))
     }
 
-    /// Its metadata, as far as anybody here reads it.
+    /// Its metadata, as far as the simulation reads it.
     pub(crate) fn metadata(&self) -> ObjectMeta {
         ObjectMeta {
             name: Some(self.name.clone()),
@@ -127,6 +127,12 @@ impl Job {
             owner_references: self.owners.clone(),
             ..ObjectMeta::default()
         }
+    }
+
+    /// As much of it as a resume reads.
+    pub(crate) fn as_kubernetes(&self) -> batch::Job {
+        let spec = batch::JobSpec { template: (*self.template).clone(), ..batch::JobSpec::default() };
+        batch::Job { metadata: self.metadata(), spec: Some(spec), status: None }
     }
 
     /// What the planner gets to know of it.

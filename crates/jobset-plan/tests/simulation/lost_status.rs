@@ -72,7 +72,7 @@ impl World {
     pub(crate) fn lose_status(&mut self, name: &str, older: Option<usize>) {
         let Some(jobset) = self.server.jobsets.get(name).cloned() else { return };
         let Some(uid) = jobset.metadata.uid.as_deref() else { return };
-        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
+        let Some(ledger) = self.checker.ledgers.get_mut(uid) else { return };
         let Ledger { proofs, finished_at, .. } = ledger;
         let status = older.and_then(|number| proofs.stored.get(number % proofs.stored.len().max(1)).cloned());
         if status == jobset.status {

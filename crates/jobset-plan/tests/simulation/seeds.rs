@@ -46,7 +46,7 @@ pub(crate) fn run(first: u64, count: u64, bug: Option<Bug>) -> Outcome {
             let mut world = world(seed, bug, false);
             let result = world.run();
             let mut outcome = outcome.lock().unwrap();
-            for (what, times) in &world.referee.tally {
+            for (what, times) in &world.checker.tally {
                 *outcome.tally.entry(what.clone()).or_default() += times;
             }
             if let Err(violation) = result {

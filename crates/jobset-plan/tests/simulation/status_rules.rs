@@ -13,7 +13,7 @@ impl World {
     pub(crate) fn check_status(&mut self, jobset: &JobSet, uid: &str, after: &JobSetStatus) {
         let nothing = JobSetStatus::default();
         let before = jobset.status.as_ref().unwrap_or(&nothing);
-        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
+        let Some(ledger) = self.checker.ledgers.get_mut(uid) else { return };
         let mut broken: Vec<(&'static str, String)> = Vec::new();
         ledger.restarts.status_was_stored(before, after, self.now);
 

@@ -1,7 +1,7 @@
 //! A status that is lost while a JobSet runs, in a quiet world.
 
 use crate::{
-    fates::Fate,
+    pod_outcomes::PodOutcome,
     scenarios::{fails_after, train, workers},
     users::{Act, Deed},
     world::World,
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 /// Two workers, of which the first fails in each of these attempts.
 fn failing_in(attempts: &[i32], strategy: &str) -> World {
     let policy = json!({"maxRestarts": 9, "restartStrategy": strategy});
-    let fate = |attempt: &i32| ("train-worker-0".to_owned(), (*attempt, 0), fails_after(3_000));
-    let given: Vec<(String, (i32, i32), Fate)> = attempts.iter().map(fate).collect();
+    let outcome = |attempt: &i32| ("train-worker-0".to_owned(), (*attempt, 0), fails_after(3_000));
+    let given: Vec<(String, (i32, i32), PodOutcome)> = attempts.iter().map(outcome).collect();
     let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), given);
     // A user is about to act.
     world.faults.acts = 1;
@@ -111,8 +111,8 @@ fn a_jobset_of_a_single_job() {
 #[test]
 fn a_finished_jobset_finishes_again() {
     let policy = json!({"maxRestarts": 1});
-    let fates = [0, 1].map(|attempt| ("train-worker-0".to_owned(), (attempt, 0), fails_after(3_000)));
-    let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), fates.into());
+    let outcomes = [0, 1].map(|attempt| ("train-worker-0".to_owned(), (attempt, 0), fails_after(3_000)));
+    let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), outcomes.into());
     world.faults.acts = 1;
     world.run_until("it has failed", |world| status(world).terminal_state == "Failed");
     let before = status(&world);

@@ -1,9 +1,9 @@
 //! What users do to their JobSets, by kubectl: each act reads the stored object and changes it at once.
 
 use crate::{
-    agenda::Happening,
     job::Job,
     observe::Kind,
+    schedule::ScheduledEvent,
     specs,
     world::{Millis, World},
 };
@@ -40,7 +40,7 @@ pub(crate) enum Deed {
         number: usize,
         foreground: bool,
     },
-    /// The label of one of its Jobs that tells the attempt is changed, so that the Job means nothing any more.
+    /// The attempt label of one of its Jobs is changed, so that the Job does not count any more.
     SpoilLabel {
         number: usize,
         label: &'static str,
@@ -55,14 +55,14 @@ pub(crate) enum Deed {
     Disown {
         number: usize,
     },
-    /// Jobs that belong to nobody go.
+    /// Jobs without an owner are deleted.
     DeleteDisowned,
     /// Its Service goes.
     DeleteService,
 }
 
 impl World {
-    /// Puts what users will do on the agenda.
+    /// Schedules what users do.
     pub(crate) fn schedule_users(&mut self) {
         let names: Vec<String> = self.server.jobsets.keys().cloned().collect();
         for name in names {
@@ -116,7 +116,7 @@ impl World {
     }
 
     fn act(&mut self, at: Millis, jobset: &str, what: Deed) {
-        self.at(at, Happening::User(Act { jobset: jobset.to_owned(), what }));
+        self.at(at, ScheduledEvent::User(Act { jobset: jobset.to_owned(), what }));
     }
 
     /// A user acts.
@@ -129,7 +129,7 @@ impl World {
             what => format!("JobSet {name}: {what:?}"),
         });
         let deed = format!("{:?}", act.what);
-        self.referee.count(deed.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
+        self.checker.count(deed.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
         match &act.what {
             Deed::Suspend(suspend) => self.edit(name, |jobset| jobset.spec.suspend = Some(*suspend)),
             Deed::Ttl(seconds) => self.edit(name, |jobset| jobset.spec.ttl_seconds_after_finished = *seconds),
@@ -162,11 +162,11 @@ impl World {
                     // While the old one is on its way out: try again, as a script would.
                     if old.metadata.deletion_timestamp.is_some() {
                         let later = self.rng.u64(100..5_000);
-                        self.after(later, Happening::User(act.clone()));
+                        self.after(later, ScheduledEvent::User(act.clone()));
                     }
                 } else {
                     let jobset = self.server.create_jobset(JobSet::clone(jobset));
-                    self.referee.jobset_was_created(&jobset);
+                    self.checker.jobset_was_created(&jobset);
                 }
             }
             Deed::SpoilLabel { number, label } => {
