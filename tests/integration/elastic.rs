@@ -18,12 +18,13 @@ replicatedJobs:
     let ready = [counts("w", [2, 0, 0, 2, 0]), counts("fixed", [1, 0, 0, 1, 0])];
     jobset.counts_become(&ready).await?;
     let before = jobset.jobs_become(&["fixed-0@0", "w-0@0", "w-1@0"]).await?;
-    for size in [4, 1] {
+    // Without the two numbers a Job has one of each.
+    for (written, size) in [(Some(4), 4), (None, 1)] {
         jobset
             .edit(|spec| {
                 let job = &mut spec["replicatedJobs"][0]["template"]["spec"];
-                job["parallelism"] = size.into();
-                job["completions"] = size.into();
+                job["parallelism"] = written.into();
+                job["completions"] = written.into();
             })
             .await?;
         let look = || jobset.jobs_become(&["fixed-0@0", "w-0@0", "w-1@0"]);

@@ -4,12 +4,14 @@
 
 mod children;
 mod creation_failures;
+mod defaults;
 mod depends_on;
 mod elastic;
 mod failure_policy;
 mod foreign_jobs;
 mod jobset;
 mod lifecycle;
+mod lost_status;
 mod managed_by;
 mod metrics;
 mod network;
@@ -77,6 +79,8 @@ fn main() -> ExitCode {
         network::no_service_without_host_names,
         network::deleted_service_comes_back,
         network::subdomain_is_shared,
+        network::service_that_serves_the_pods_is_no_conflict,
+        network::service_that_is_not_headless_is_a_conflict,
         volume_claims::claims_are_made_and_mounted,
         volume_claims::retained_claim_serves_the_next_jobset,
         ttl::finished_jobset_is_deleted,
@@ -92,6 +96,9 @@ fn main() -> ExitCode {
         foreign_jobs::foreign_job_of_the_same_name_is_told,
         foreign_jobs::job_of_another_jobset_is_left_alone,
         foreign_jobs::spoilt_label_is_told,
+        lost_status::lost_status_is_restored_from_the_jobs,
+        lost_status::edited_label_is_not_believed,
+        defaults::jobset_without_defaults_runs_the_same,
         quiet::settled_jobset_causes_no_write,
         quiet::whole_life_of_few_jobs,
         quiet::whole_life_of_many_jobs,

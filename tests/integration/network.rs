@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use jobset_tests::objects;
 use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::Integration;
@@ -69,8 +70,8 @@ pub(crate) async fn deleted_service_comes_back(suite: Arc<Integration>) -> Resul
     Ok(())
 }
 
-/// A subdomain may be shared: its Service stays as the first JobSet made it, and comes back from the second when
-/// the first is deleted.
+/// A subdomain may be shared: its Service stays as the first JobSet created it, which the second reports. When the first
+/// is deleted, the second creates the Service.
 pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
     let spec = "{network: {subdomain: shared}, replicatedJobs: [{name: w}]}";
     let first = LiveJobSet::create(&suite, "first", spec).await?;
@@ -80,6 +81,12 @@ pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
     second.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
     let still = service(&suite, &first.namespace, "shared", None).await?;
     assert_eq!(still.metadata.resource_version, made.metadata.resource_version);
+    second
+        .events_become(&[
+            "Warning HeadlessServiceConflict: Service shared, which belongs to JobSet first, has selector jobset.sigs.k8s.io/jobset-name=first, which misses pods of replicatedJob w, so the host names of this JobSet's pods do not resolve; create this JobSet with another network.subdomain, or create a headless Service of this name that selects the pods of both",
+        ])
+        .await?;
+    first.events_become(&[]).await?;
 
     first.delete().await?;
     let next = service(&suite, &first.namespace, "shared", made.uid()).await?;
@@ -89,6 +96,56 @@ pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
         json!({ "jobset.sigs.k8s.io/jobset-name": "second" })
     );
     Ok(())
+}
+
+/// Two JobSets behind a headless Service of their user, which selects the pods of both.
+pub(crate) async fn service_that_serves_the_pods_is_no_conflict(suite: Arc<Integration>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let own = objects::one(
+        "{apiVersion: v1, kind: Service, metadata: {name: shared}, spec: {clusterIP: None, selector: {app: mpi}}}",
+    )?;
+    let own = objects::create(&suite.client, &namespace, &own, false).await?;
+    let spec = "{network: {subdomain: shared}, replicatedJobs: [{name: w, template: {spec: {template: {metadata: {labels: {app: mpi}}}}}}]}";
+    let first = LiveJobSet::create_in(&suite, &namespace, "first", spec).await?;
+    let second = LiveJobSet::create_in(&suite, &namespace, "second", spec).await?;
+    for jobset in [&first, &second] {
+        jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
+        jobset.events_become(&[]).await?;
+    }
+    // Its selector changes: both are told, and no more when it is right again.
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), &namespace);
+    for (app, conflict) in [("web", true), ("mpi", false)] {
+        let patch = json!({ "spec": { "selector": { "app": app } } });
+        services.patch("shared", &PatchParams::default(), &Patch::Merge(patch)).await?;
+        for jobset in [&first, &second].into_iter().filter(|_| conflict) {
+            let event = jobset.event("HeadlessServiceConflict", |_| true).await?;
+            let note = event.note.unwrap_or_default();
+            assert!(
+                note.starts_with("Service shared, which no controller owns, has selector app=web, which"),
+                "{note}"
+            );
+            assert_eq!(event.related.and_then(|it| it.uid), own.uid(), "the event names the Service");
+        }
+    }
+    for jobset in [&first, &second] {
+        jobset.jobs_stay(&["w-0@0"]).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn service_that_is_not_headless_is_a_conflict(suite: Arc<Integration>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let web = objects::one(
+        "{apiVersion: v1, kind: Service, metadata: {name: js}, spec: {ports: [{port: 80}], selector: {jobset.sigs.k8s.io/jobset-name: js}}}",
+    )?;
+    objects::create(&suite.client, &namespace, &web, false).await?;
+    let jobset = LiveJobSet::create_in(&suite, &namespace, "js", "{replicatedJobs: [{name: w}]}").await?;
+    jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
+    jobset
+        .events_become(&[
+            "Warning HeadlessServiceConflict: Service js, which no controller owns, is not headless, so the host names of this JobSet's pods do not resolve; create this JobSet with another network.subdomain, or make the Service a headless one that selects its pods",
+        ])
+        .await
 }
 
 /// The Service of this name, as soon as there is one that is not the old one.

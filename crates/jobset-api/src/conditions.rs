@@ -49,6 +49,10 @@ pub mod reasons {
     pub const FAILURE_POLICY_NOT_APPLIED: &str = "FailurePolicyNotApplied";
     /// Event: a pattern of the failure policy takes too much to be looked for.
     pub const MESSAGE_PATTERN_TOO_LARGE: &str = "MessagePatternTooLarge";
+    /// Event: the status was lost, and is restored from the Jobs.
+    pub const STATUS_RESTORED: &str = "StatusRestored";
+    /// Event: the Service of the subdomain does not serve the pods of the JobSet.
+    pub const SERVICE_CONFLICT: &str = "HeadlessServiceConflict";
     /// Event: a child Job could not be created.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
     /// Event: a claim could not be created.

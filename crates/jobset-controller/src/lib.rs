@@ -4,7 +4,8 @@
 //! observe/    watches -> index                   what the cluster looks like
 //! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
 //! act/        actions -> requests -> index       doing it, bounded
-//! reconcile   the loop that joins the three; memory: what it remembers from look to look
+//! reconcile   the loop that joins the three; memory: what it remembers between reconciles
+//! requeue     JobSets that a watch event concerns, on their way into the work queue
 //! certificates  where the webhooks' certificate comes from
 //! admission/  HTTP around the decisions about new and changed JobSets
 //! run         the process around all of it
@@ -19,6 +20,7 @@ mod memory;
 mod metrics;
 mod observe;
 mod reconcile;
+mod requeue;
 mod run;
 mod settings;
 

@@ -1,10 +1,10 @@
-//! What the process remembers of each JobSet beside what it observes. Nothing is lost when it forgets: a status
-//! is stored a little sooner, and a complaint told once more.
+//! What the process remembers of each JobSet beside what it observes. A restart of the process loses nothing: it stores a
+//! status a little sooner, and sends an event about a problem once more.
 
 use jobset_api::JobSet;
-use jobset_plan::{Execution, StatusTiming, Step};
+use jobset_plan::{Execution, Problem, StatusTiming, Step};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 use tokio::time::Instant;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 #[derive(Default)]
 struct Remembered {
     status: StatusTiming,
-    /// What was remarked about which Job: its UID, and the reason of the event.
-    problems: HashSet<(String, String)>,
+    /// The problems of the last plan.
+    problems: Vec<Problem>,
 }
 
 /// By UID of the JobSet.
@@ -39,12 +39,15 @@ impl Memory {
         self.jobsets.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// Whether nothing was remarked for this reason about this Job before.
-    pub(crate) fn is_new_problem(&self, uid: &str, job: &str, reason: &str) -> bool {
-        self.of(uid, |jobset| jobset.problems.insert((job.to_owned(), reason.to_owned())))
+    /// The problems that the last plan did not have. A problem whose text changes is a new one.
+    pub(crate) fn new_problems(&self, uid: &str, problems: Vec<Problem>) -> Vec<Problem> {
+        self.of(uid, |jobset| {
+            let before = std::mem::replace(&mut jobset.problems, problems.clone());
+            problems.into_iter().filter(|problem| !before.contains(problem)).collect()
+        })
     }
 
-    /// The next step of what is being carried out for this JobSet.
+    /// The next step of an execution for this JobSet.
     pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, execution: &mut Execution) -> Step {
         let stored = jobset.status.as_ref();
         self.of(uid, |jobset| execution.next(stored, &mut jobset.status, self.started.elapsed()))
@@ -53,5 +56,36 @@ impl Memory {
     /// A status was stored.
     pub(crate) fn status_is_stored(&self, uid: &str, execution: &mut Execution) {
         self.of(uid, |jobset| execution.stored(&mut jobset.status, self.started.elapsed()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jobset_plan::{Event, EventKind, Subject};
+
+    fn problem(uid: &str, note: &str) -> Problem {
+        let subject = Subject::Job { name: uid.to_owned(), uid: uid.to_owned() };
+        let event = Event { kind: EventKind::Warning, reason: "ForeignJob".into(), note: note.to_owned() };
+        Problem { subject, event }
+    }
+
+    #[test]
+    fn a_problem_is_new_once_as_long_as_it_lasts() {
+        let memory = Memory::default();
+        let [one, other, changed] = [problem("a", "x"), problem("b", "x"), problem("a", "y")];
+        for (problems, expected) in [
+            (vec![], vec![]),
+            (vec![&one], vec![&one]),
+            (vec![&one], vec![]),
+            (vec![&one, &other], vec![&other]),
+            (vec![&changed, &other], vec![&changed]),
+            (vec![&other], vec![]),
+            (vec![&changed], vec![&changed]),
+        ] {
+            let new = memory.new_problems("train", problems.iter().map(|it| (*it).clone()).collect());
+            assert_eq!(new.iter().collect::<Vec<_>>(), expected, "{problems:?}");
+        }
+        assert_eq!(memory.new_problems("tune", vec![changed.clone()]), [changed], "another JobSet");
     }
 }

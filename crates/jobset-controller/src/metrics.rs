@@ -20,7 +20,7 @@ use std::{
 
 /// How long the series of a JobSet outlive it.
 const KEPT_FOR: Duration = Duration::from_mins(10);
-/// After so many that ended, series of JobSets that are gone are looked for even if nobody scrapes.
+/// After so many that ended, series of deleted JobSets are removed even without a scrape.
 const CLEAN_EVERY: usize = 64;
 /// From a second to a week.
 const ATTEMPT_SECONDS: &[f64] =
@@ -132,7 +132,7 @@ impl JobSetMetrics {
         &self,
         jobset: &JobSet,
         new: &JobSetStatus,
-        jobs: &[JobRecord],
+        jobs: &[Arc<JobRecord>],
         index: &Index,
     ) {
         let nothing = JobSetStatus::default();
@@ -235,14 +235,14 @@ fn restarts(old: &JobSetStatus, new: &JobSetStatus) -> Vec<(&'static str, u64)> 
 }
 
 /// Why the first of the failed Jobs of an attempt failed.
-fn cause(jobs: &[JobRecord], attempt: i32) -> &'static str {
+fn cause(jobs: &[Arc<JobRecord>], attempt: i32) -> &'static str {
     let of_attempt = jobs.iter().filter(|job| job.restart_attempt == LabelValue::Number(attempt));
     let failed = of_attempt.filter_map(|job| job.verdict.as_ref()).filter(|v| v.outcome != Outcome::Complete);
     let reason = failed.min_by_key(|verdict| verdict.at).map(|verdict| verdict.reason.as_str());
     CAUSES.iter().find(|cause| Some(**cause) == reason).copied().unwrap_or("Other")
 }
 
-/// When the current attempt began, as far as the stored object tells: with the creation, a resumption, or a restart
+/// When the current attempt began, as far as the stored object says: with the creation, a resumption, or a restart
 /// (of which only the end is known once all Jobs were ready again).
 fn attempt_began(jobset: &JobSet) -> Option<Timestamp> {
     let conditions = jobset.status.iter().flat_map(|status| &status.conditions);

@@ -1,16 +1,19 @@
-//! The loop: a JobSet from the queue, its family from the index, a plan, its actions, its status, its events.
+//! The loop: a JobSet from the queue, its children from the index, a plan, its actions, its status, its events.
 
 use crate::{
     act::{ActError, Actor},
     memory::Memory,
     metrics::JobSetMetrics,
-    observe::{Family, Index},
+    observe::{Index, ObservedJobSet},
 };
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{EventKind, Execution, Gates, JobRecord, Problem, Requeue, Snapshot, Step};
-use k8s_openapi::api::{batch::v1::Job, core::v1::ObjectReference};
+use jobset_plan::{EventKind, Execution, Gates, JobRecord, Requeue, Snapshot, Step, Subject};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ObjectReference, Service},
+};
 use kube::{
     Resource,
     runtime::events::{Event, EventType},
@@ -25,11 +28,11 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-/// JobSets that are looked at side by side. They wait more than they work: many, so that those with thousands of
-/// requests leave room for others, whose turns the writer sees to.
+/// JobSets that are reconciled at the same time. They wait more than they work: many, so that those with thousands of
+/// requests leave room for others; the writer is fair between them.
 const WORKERS: usize = 128;
 
-/// How a look ended.
+/// How a reconcile ended.
 struct ReconcileResult {
     requeue: Requeue,
     errors: Vec<ActError>,
@@ -41,17 +44,17 @@ impl ReconcileResult {
             Requeue::Now => Outcome::Requeue,
             Requeue::After(_) => Outcome::RequeueAfter,
             Requeue::OnChange => Outcome::Success,
-            Requeue::Retry(_) if self.passes() => Outcome::Requeue,
+            Requeue::Retry(_) if self.is_expected() => Outcome::Requeue,
             Requeue::Retry(_) => Outcome::Error,
         }
     }
 
-    /// Whether nothing went wrong; see [`ActError::passes`].
-    fn passes(&self) -> bool {
-        self.errors.iter().all(ActError::passes)
+    /// Whether nothing went wrong; see [`ActError::is_expected`].
+    fn is_expected(&self) -> bool {
+        self.errors.iter().all(ActError::is_expected)
     }
 
-    /// How long it may take at most until somebody looks again.
+    /// Longest delay until the next reconcile.
     fn longest_wait(&self) -> Duration {
         self.errors.iter().map(ActError::longest_wait).max().unwrap_or(Duration::MAX)
     }
@@ -92,17 +95,19 @@ impl Reconciler {
                 () = shutdown.cancelled() => return,
                 uid = self.queue.next() => uid,
             };
-            let Some(family) = self.index.family(&uid) else {
+            let Some(observed) = self.index.observe(&uid) else {
                 self.memory.forget(&uid);
                 self.queue.done(&uid);
                 continue;
             };
-            let metadata = &family.jobset.metadata;
+            let metadata = &observed.jobset.metadata;
             let running = self.metrics.begin();
             let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
             // A panic is a defect of ours: it must stop neither the process nor the other JobSets.
-            let outcome =
-                AssertUnwindSafe(self.reconcile(&uid, &family)).catch_unwind().instrument(span.clone()).await;
+            let outcome = AssertUnwindSafe(self.reconcile(&uid, &observed))
+                .catch_unwind()
+                .instrument(span.clone())
+                .await;
             let _entered = span.entered();
             running.end(outcome.as_ref().map_or(Outcome::Panic, ReconcileResult::outcome));
             let Ok(result) = outcome else {
@@ -111,7 +116,7 @@ impl Reconciler {
                 continue;
             };
             match result.requeue {
-                Requeue::Now => self.queue.go_on(&uid),
+                Requeue::Now => self.queue.requeue(&uid),
                 Requeue::OnChange => self.queue.done(&uid),
                 Requeue::After(delay) => {
                     self.queue.done(&uid);
@@ -120,7 +125,7 @@ impl Reconciler {
                 Requeue::Retry(within) => {
                     let after = self.queue.retry_within(&uid, within.min(result.longest_wait()));
                     let (count, errors) = (result.errors.len(), result.some_errors());
-                    if result.passes() {
+                    if result.is_expected() {
                         debug!(?after, count, errors, "not yet, looking again");
                     } else {
                         warn!(?after, count, errors, "trying again");
@@ -130,24 +135,21 @@ impl Reconciler {
         }
     }
 
-    /// One look at one JobSet.
-    async fn reconcile(&self, uid: &str, family: &Family) -> ReconcileResult {
+    async fn reconcile(&self, uid: &str, observed: &ObservedJobSet) -> ReconcileResult {
         let began = Instant::now();
-        let jobset = &family.jobset;
-        let Family { jobs, service_exists, claims, .. } = family;
-        let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
+        let ObservedJobSet { jobset, jobs, service, claims } = observed;
+        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long enough to be felt: the thread's other work moves to another one.
-        let mut plan = if looks_for_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
+        let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
         for why in &plan.waiting {
             debug!("waiting: {why}");
         }
-        for Problem { job, uid: of_job, event } in std::mem::take(&mut plan.problems) {
-            if self.memory.is_new_problem(uid, &of_job, &event.reason) {
-                self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
-            }
+        for problem in self.memory.new_problems(uid, std::mem::take(&mut plan.problems)) {
+            self.send_planned(jobset, problem.event, Some(reference(jobset, problem.subject)));
         }
 
+        let restores_status = plan.restores_status;
         let actor = self.actor.for_jobset(uid);
         let mut execution = Execution::new(plan);
         let mut errors = Vec::new();
@@ -156,8 +158,10 @@ impl Reconciler {
                 Step::Execute(actions) => {
                     let count = actions.len();
                     let answers = stream::iter(actions).map(|action| actor.act(jobset, action));
-                    let failures =
-                        answers.buffer_unordered(Writer::PER_CALLER).filter_map(async |it| it.err());
+                    let answers = answers.buffer_unordered(Writer::PER_CALLER);
+                    // Not an async closure: the compiler fails on one here when it compiles incrementally
+                    // (https://github.com/rust-lang/rust/issues/151888).
+                    let failures = answers.filter_map(|answer| ready(answer.err()));
                     errors = failures.collect().await;
                     if errors.is_empty() {
                         info!(actions = count, "carried out");
@@ -166,10 +170,12 @@ impl Reconciler {
                         execution.failed();
                     }
                 }
-                Step::StoreStatus(status) => match actor.store_status(jobset, &status).await {
+                Step::StoreStatus(status) => match actor.store_status(jobset, status.clone()).await {
                     Ok(()) => {
                         self.memory.status_is_stored(uid, &mut execution);
-                        self.metrics.status_stored(jobset, &status, jobs, &self.index);
+                        if !restores_status {
+                            self.metrics.status_stored(jobset, &status, jobs, &self.index);
+                        }
                         debug!("status stored");
                     }
                     Err(error) => {
@@ -232,10 +238,14 @@ impl Reconciler {
     }
 }
 
-fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference {
+fn reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
+    let (api_version, kind, name, uid) = match subject {
+        Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
+        Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),
+    };
     ObjectReference {
-        api_version: Some(Job::api_version(&()).into_owned()),
-        kind: Some(Job::kind(&()).into_owned()),
+        api_version: Some(api_version.into_owned()),
+        kind: Some(kind.into_owned()),
         namespace: jobset.metadata.namespace.clone(),
         name: Some(name),
         uid: Some(uid),
@@ -244,7 +254,7 @@ fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference 
 }
 
 /// Whether a Job has ended, and messages of failed ones are matched with patterns.
-fn looks_for_patterns(jobset: &JobSet, jobs: &[JobRecord]) -> bool {
+fn matches_patterns(jobset: &JobSet, jobs: &[Arc<JobRecord>]) -> bool {
     let mut rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
     jobs.iter().any(|job| job.verdict.is_some())
         && rules.any(|rule| !rule.on_job_failure_message_patterns.is_empty())

@@ -1,4 +1,4 @@
-//! The process: what it is told, what it serves, and how it ends.
+//! The process: its settings, what it serves, and how it ends.
 
 use crate::{
     act,
@@ -7,6 +7,7 @@ use crate::{
     memory::Memory,
     metrics::JobSetMetrics,
     observe, reconcile,
+    requeue::Requeue,
     settings::{Flags, Settings},
 };
 use anyhow::{Context, Result, bail};
@@ -26,11 +27,7 @@ use manager_runtime::{
     version,
     writer::Writer,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -120,8 +117,10 @@ async fn control(
 ) -> Result<()> {
     let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
-    let leads = Arc::new(AtomicBool::new(false));
-    let watched = observe::start(&client, &index, &placement, &queue, &leads);
+    let requeue = Requeue::new(queue.clone());
+    let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone());
+    let verify = move |job| drop(tokio::spawn(verifier.clone().verify(job)));
+    let watched = observe::start(&client, &index, &placement, &requeue, verify);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = watched.filled() => readiness.met("caches"),
@@ -138,7 +137,7 @@ async fn control(
             Some(leadership)
         }
     };
-    leads.store(true, Ordering::SeqCst);
+    requeue.start();
     index.jobsets().into_iter().for_each(|uid| queue.add(uid));
     let fence = leadership.as_ref().map_or_else(Fence::none, Leadership::fence);
     let writer = Writer::new(settings.qps, settings.burst, fence.clone()).measured(&metrics);

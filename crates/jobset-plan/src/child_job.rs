@@ -1,13 +1,19 @@
-//! The child Jobs: which are missing, and what each looks like.
+//! The child Jobs: which are missing, and the content of each.
 
 use crate::{
-    Gates,
-    buckets::{self, Buckets, Foreign},
-    depends_on, network, placement,
-    plan::{Action, Draft, owner_reference},
+    buckets::{Buckets, Foreign},
+    depends_on,
+    draft::Draft,
+    feature_gates::Gates,
+    network,
+    owner_reference::owner_reference,
+    placement,
+    plan::Action,
     restart,
     snapshot::Snapshot,
-    startup_policy, volume_claims,
+    startup_policy,
+    status_entries::restarts_of,
+    volume_claims,
 };
 use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -17,8 +23,8 @@ use std::{
     fmt::Write,
 };
 
-/// Creates every Job that should exist by now and does not. A Job that exists holds its name, whatever its
-/// attempt; with restart strategy BlockingRecreate, one Job of an earlier attempt holds up all.
+/// Creates every Job that should exist and does not. An existing Job occupies its name, whatever its attempt. With
+/// restart strategy BlockingRecreate, one Job of an earlier attempt blocks all.
 pub(crate) fn create_missing(
     snapshot: &Snapshot<'_>,
     jobs: &Buckets<'_>,
@@ -53,7 +59,7 @@ pub(crate) fn create_missing(
     startup_policy::complete(jobset, draft);
 }
 
-/// Why Jobs are not created whose names are taken.
+/// Explains why Jobs with occupied names are not created.
 fn explain_held_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) {
     let previous = jobs.previous.len();
     if blocked {
@@ -70,7 +76,7 @@ fn explain_held_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) 
     if deleting > 0 {
         draft
             .waiting
-            .push(format!("jobs that somebody deletes hold their names until they are gone: {deleting}"));
+            .push(format!("jobs that a user deletes hold their names until they are gone: {deleting}"));
     }
     draft.waiting.extend(jobs.foreign.iter().map(Foreign::note));
 }
@@ -80,7 +86,7 @@ pub(crate) fn job_name(jobset: &JobSet, replicated_job: &ReplicatedJob, index: i
     format!("{}-{}-{index}", jobset.metadata.name.as_deref().unwrap_or(""), replicated_job.name)
 }
 
-/// Where a Job stands within its JobSet.
+/// The place of a Job within its JobSet.
 struct Place {
     index: i32,
     global_index: i64,
@@ -89,7 +95,7 @@ struct Place {
     group_replicas: i64,
 }
 
-/// Hands out the places of the Jobs, ReplicatedJob by ReplicatedJob in the order of the spec.
+/// The places of the Jobs, one ReplicatedJob after the other in the order of the spec.
 struct Places<'a> {
     global_replicas: i64,
     group_replicas: BTreeMap<&'a str, i64>,
@@ -173,7 +179,7 @@ fn construct(
     Job { metadata, spec: Some(spec), status: None }
 }
 
-/// The keys that say which Job of which JobSet this is: labels and annotations, of the Job and of its pods.
+/// The keys that identify the Job: labels and annotations of the Job and of its pods.
 fn identity(
     jobset: &JobSet,
     replicated_job: &ReplicatedJob,
@@ -198,7 +204,7 @@ fn identity(
         (labels::JOB_GROUP_INDEX, place.group_index.to_string()),
     ]);
     if gates.restart_job {
-        let restarts = buckets::restarts_of(jobset, &replicated_job.name, place.index);
+        let restarts = restarts_of(jobset, &replicated_job.name, place.index);
         keys.insert(labels::JOB_RESTART_ATTEMPT, restarts.to_string());
     }
     if let Some(coordinator) = &jobset.spec.coordinator {
@@ -206,6 +212,35 @@ fn identity(
     }
     keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
+
+/// The labels of the pods of the first and of the last Job of each ReplicatedJob that has Jobs, with its name.
+pub(crate) fn pod_labels<'a>(
+    jobset: &'a JobSet,
+    gates: &Gates,
+) -> impl Iterator<Item = (&'a str, BTreeMap<String, String>)> {
+    let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
+    let mut all_places = Places::of(jobset);
+    jobset.spec.replicated_jobs.iter().flat_map(move |replicated_job| {
+        let mut places = all_places.next(replicated_job);
+        let first_and_last = [places.next(), places.last()].into_iter().flatten();
+        let labels = |place: Place| {
+            let name = job_name(jobset, replicated_job, place.index);
+            let template = replicated_job.template.spec.as_ref();
+            let mut labels = template
+                .and_then(|spec| spec.template.metadata.as_ref())
+                .and_then(|metadata| metadata.labels.clone());
+            merge(&mut labels, &identity(jobset, replicated_job, &namespace, &name, &place, gates));
+            let mut labels = labels.unwrap_or_default();
+            // The Job controller adds the name of the Job (Kubernetes: batch/v1).
+            labels.extend(JOB_NAME_LABELS.map(|key| (key.to_owned(), name.clone())));
+            (replicated_job.name.as_str(), labels)
+        };
+        first_and_last.map(labels).collect::<Vec<_>>()
+    })
+}
+
+/// Labels that the Job controller gives to pods, with the name of their Job (Kubernetes: batch/v1).
+const JOB_NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
 /// SHA-1, in hex, of `<namespace>/<job>`.
 pub(crate) fn job_key(namespace: &str, job: &str) -> String {

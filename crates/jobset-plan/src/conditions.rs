@@ -12,13 +12,13 @@ pub(crate) fn finished(conditions: &[Condition]) -> Option<Timestamp> {
     terminal.next().map(|condition| condition.last_transition_time.0)
 }
 
-/// Sets `new` among `conditions`, and tells whether anything changed.
+/// Sets `new` among `conditions`. Returns whether anything changed.
 ///
 /// - An absent condition appears only when it is True.
 /// - Another status replaces the condition, with a new transition time.
 /// - Another reason or message replaces it too, but keeps the time of the transition.
-/// - Of the two conditions of the start-up policy, one that becomes True turns the other's status to False, and
-///   nothing else of it.
+/// - Of the two conditions of the startup policy, one that becomes True sets the status of the other to False. Its
+///   reason, message and time stay.
 pub(crate) fn set(conditions: &mut Vec<Condition>, new: Condition) -> bool {
     if new.status == "True"
         && let Some(other) = opposite(&new.type_)

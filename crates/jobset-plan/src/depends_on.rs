@@ -1,12 +1,12 @@
-//! `replicatedJobs[].dependsOn`: what must be reached before Jobs are created or resumed.
+//! `replicatedJobs[].dependsOn`: the state that other ReplicatedJobs must reach before Jobs are created or resumed.
 
-use crate::replicated_jobs_status;
+use crate::status_entries;
 use jobset_api::{
     JobSet, JobSetStatus,
     jobset::{DependsOnStatus, ReplicatedJob},
 };
 
-/// Whether everything that `replicated_job` depends on is reached; if not, what is missing.
+/// Whether every dependency of `replicated_job` is met. Otherwise the error says what is missing.
 pub(crate) fn is_met(
     jobset: &JobSet,
     replicated_job: &ReplicatedJob,
@@ -18,14 +18,14 @@ pub(crate) fn is_met(
             Err(format!("replicatedJob {} waits for replicatedJob {name} {why}", replicated_job.name))
         };
         let before = jobset.spec.replicated_jobs.iter().find(|rj| rj.name == *name);
-        let counts = replicated_jobs_status::find(&status.replicated_jobs_status, name);
+        let counts = status_entries::find(&status.replicated_jobs_status, name);
         let (Some(before), Some(counts)) = (before, counts) else {
             return wait("which does not exist".to_owned());
         };
         let replicas = before.replicas;
         let (known, reached) = match dependency.status {
             DependsOnStatus::Complete => (true, counts.succeeded),
-            DependsOnStatus::Ready => (true, replicated_jobs_status::started(counts)),
+            DependsOnStatus::Ready => (true, status_entries::started(counts)),
             DependsOnStatus::Unknown(_) => (false, 0),
         };
         if !known || reached != replicas {

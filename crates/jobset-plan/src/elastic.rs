@@ -1,24 +1,10 @@
-//! Elastic JobSets (feature gate ElasticJobSet): `parallelism` and `completions` of running Jobs follow the
-//! template, together.
+//! Elastic JobSets (feature gate ElasticJobSet): `parallelism` and `completions` of running Jobs follow the template.
 
-use crate::{
-    Gates,
-    plan::{Action, Draft},
-    snapshot::JobRecord,
-};
+use crate::{draft::Draft, feature_gates::Gates, job_size::JobSize, plan::Action, snapshot::JobRecord};
 use jobset_api::{JobSet, jobset::ReplicatedJob};
 
-/// How many pods a Job runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobSize {
-    /// `spec.parallelism`.
-    pub parallelism: i32,
-    /// `spec.completions`.
-    pub completions: i32,
-}
-
-/// Brings Jobs to the size of their template. A Job that is resumed gets it with that; one that is suspended gets it
-/// afterwards: two requests at once would find each other's change.
+/// Scales Jobs to the size of their template. A Job that the same plan resumes gets its size with the resume, and a Job
+/// that the same plan suspends gets it later: two requests at once would conflict.
 pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
     for job in active.iter().filter(|job| !job.deleting) {
         let template =
@@ -31,11 +17,22 @@ pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft
     }
 }
 
-/// The size that a Job should have and does not, where its template gives both numbers and they are equal.
+/// The new size of a Job, if its template asks for another one. An absent number means what it means when a Job is
+/// created (Kubernetes, batch/v1 defaults): parallelism 1, and completions 1 if both are absent.
+///
+/// Not every size can be reached: the template must not give two different numbers, and the API server changes
+/// completions only to the value of parallelism.
 pub(crate) fn new_size(template: &ReplicatedJob, job: &JobRecord, gates: &Gates) -> Option<JobSize> {
     let spec = template.template.spec.as_ref().filter(|_| gates.elastic_jobset)?;
-    let size = JobSize { parallelism: spec.parallelism?, completions: spec.completions? };
-    let has = (job.parallelism, job.completions);
-    let differs = has != (size.parallelism, Some(size.completions));
-    (size.parallelism == size.completions && differs).then_some(size)
+    let (parallelism, completions) = match (spec.parallelism, spec.completions) {
+        (None, None) => (1, 1),
+        (None, Some(completions)) => (1, completions),
+        // A Job without completions cannot become one with them, nor lose them.
+        (Some(_), None) => return None,
+        (Some(parallelism), Some(completions)) if parallelism != completions => return None,
+        (Some(parallelism), Some(completions)) => (parallelism, completions),
+    };
+    let differs = (job.parallelism, job.completions) != (parallelism, Some(completions));
+    let is_reachable = parallelism == completions || job.completions == Some(completions);
+    (differs && is_reachable).then_some(JobSize { parallelism, completions })
 }

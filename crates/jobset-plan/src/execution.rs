@@ -1,20 +1,20 @@
-//! The way of a plan into the cluster: what is sent when, and what follows from the answers.
+//! How a plan is carried out: the order of its requests, and what follows from the responses.
 //!
 //! ```text
-//! what needs nothing ──► what starts pods ──► the status ──► its events, and when to look again
+//! other actions ──► actions that start pods ──► the status ──► its events, and the requeue
 //!        │                       │
-//!        └── a request failed ───┴──► the counts alone ──► no event, and another try
+//!        └── a request failed ───┴──► the counts alone ──► no event, and a retry
 //! ```
 
 use crate::{
-    Action, Event, Plan,
+    plan::{Action, Event, Plan},
     status_timing::{StatusTiming, only_counts},
 };
 use jobset_api::JobSetStatus;
 use std::{collections::VecDeque, time::Duration};
 
-/// A plan that is being carried out. Ask for the [`Execution::next`] step until it is the end, and tell of each what
-/// came of it.
+/// A plan that is being carried out. The caller takes each [`Execution::next`] step until [`Step::Finish`], and reports
+/// its result.
 #[derive(Debug)]
 pub struct Execution {
     actions: VecDeque<Vec<Action>>,
@@ -29,31 +29,31 @@ pub struct Execution {
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub enum Step {
-    /// Carry these out, side by side. [`Execution::failed`] if not all could be.
+    /// Carry these out concurrently. Call [`Execution::failed`] if any fails.
     Execute(Vec<Action>),
     /// Store this status with the resource version of the snapshot, then [`Execution::stored`] or [`Execution::failed`].
     StoreStatus(Box<JobSetStatus>),
-    /// Send these events. That was all.
+    /// Send these events. The plan is carried out.
     Finish(Vec<Event>, Requeue),
 }
 
-/// When to look at the JobSet again.
+/// When to reconcile the JobSet again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requeue {
-    /// Something was written: see what follows from it. It is known without the watch, which will tell nothing new.
+    /// At once: something was written. The index knows it already, so the watch brings no news.
     Now,
-    /// Time alone will make a difference.
+    /// After this time.
     After(Duration),
-    /// When something changes.
+    /// On the next change.
     OnChange,
-    /// Something failed: after a pause that grows from time to time, yet no longer than this.
+    /// Something failed: after a backoff, and after this time at the latest.
     Retry(Duration),
 }
 
 impl Execution {
-    /// Begins to carry out a plan.
+    /// Starts a plan.
     pub fn new(plan: Plan) -> Self {
-        let Plan { actions, status, status_is_urgent, events, requeue_after, problems: _, waiting: _ } = plan;
+        let Plan { actions, status, status_is_urgent, events, requeue_after, .. } = plan;
         let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
         let actions = [first, then].into_iter().filter(|actions| !actions.is_empty()).collect();
         Self { actions, status, status_is_urgent, events, requeue_after, wrote: false, failed: false }
@@ -82,7 +82,7 @@ impl Execution {
         Step::Finish(std::mem::take(&mut self.events), next)
     }
 
-    /// What was to be done is not done. What was counted holds all the same.
+    /// The actions failed. The counts hold all the same.
     fn after_failure(
         &mut self,
         stored: Option<&JobSetStatus>,
@@ -105,7 +105,7 @@ impl Execution {
         self.wrote = true;
     }
 
-    /// Something of the last step could not be done.
+    /// A request of the last step failed.
     pub fn failed(&mut self) {
         self.failed = true;
     }
@@ -205,7 +205,7 @@ mod tests {
             ),
             ("no count is new", no_counts(), &[0], vec![surroundings(), retry()]),
             ("counts refused, too", full(), &[0, 1], vec![surroundings(), store(0, 2), retry()]),
-            ("a status that is refused is told of nobody", full(), &[2], {
+            ("no event about a status that is refused", full(), &[2], {
                 vec![surroundings(), pods(), store(1, 2), retry()]
             }),
             ("a status alone", only_status(), &[], vec![store(1, 0), Step::Finish(vec![], Requeue::Now)]),

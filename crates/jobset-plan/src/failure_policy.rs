@@ -1,12 +1,13 @@
 //! `spec.failurePolicy`: what follows from a failed Job.
 //!
 //! One Job decides at a time: of the first rule that matches any failed Job, the one that failed first. After a
-//! restart the other failed Jobs are of an earlier attempt, and count no more.
+//! restart the other failed Jobs are of an earlier attempt and no longer count.
 
 use crate::{
-    Gates,
+    draft::Draft,
+    feature_gates::Gates,
     message_patterns::{MOST_PATTERNS, Patterns},
-    plan::{Draft, EventKind},
+    plan::EventKind,
     restart,
     snapshot::{JobRecord, LabelValue},
 };
@@ -53,16 +54,16 @@ fn decide<'a>(
                 rule.name,
                 patterns.too_large.len()
             );
-            draft.report_problem(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
+            draft.report_job(some, reasons::MESSAGE_PATTERN_TOO_LARGE, note);
         }
-        let speaks_of = |job: &&JobRecord| {
+        let has_pattern = |job: &&JobRecord| {
             job.verdict.as_ref().is_some_and(|verdict| patterns.found_in(&verdict.message))
         };
-        first_failed(matching.filter(speaks_of)).map(|job| (rule, job))
+        first_failed(matching.filter(has_pattern)).map(|job| (rule, job))
     })
 }
 
-/// Whether a rule speaks of a failed Job, whatever its message.
+/// Whether a rule matches a failed Job by target and reason. The message is not considered.
 fn matches(rule: &FailurePolicyRule, job: &JobRecord) -> bool {
     let (Some(verdict), Some(replicated_job)) = (&job.verdict, &job.replicated_job) else { return false };
     let any = |list: &[String], value: &String| list.is_empty() || list.contains(value);
@@ -134,9 +135,9 @@ fn act(
     draft.event(EventKind::Warning, &format!("{action}FailurePolicyAction"), &message);
 }
 
-/// Nothing follows from the failure before somebody does something.
+/// The failure policy cannot be applied: the JobSet waits for its user.
 fn give_up(job: &JobRecord, why: String, way_out: &str, draft: &mut Draft<'_>) {
-    draft.report_problem(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
+    draft.report_job(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
     draft.waiting.push(why);
 }
 

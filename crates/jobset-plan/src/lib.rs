@@ -3,33 +3,41 @@
 //! ```text
 //!   Snapshot ─────────► plan() ─────────► Plan
 //!   the JobSet and      reads like        actions, the whole new status,
-//!   the records of      the life of       events, when to look again
+//!   the records of      the life of       events, when to plan again
 //!   its children        a JobSet
 //! ```
 //!
-//! Whoever calls [`plan()`] does what [`Execution`] says: carries the actions out, then stores the status with the
-//! resource version that the snapshot had, then sends the events. A settled JobSet yields an empty plan.
+//! The caller of [`plan()`] follows [`Execution`]: it carries out the actions, stores the status with the resource
+//! version of the snapshot, and sends the events. The plan of a settled JobSet is empty.
 //!
-//! Admission decides here too: [`defaulting`] and [`validation`].
+//! [`defaulting`] and [`validation`] hold the decisions of admission.
 
 mod buckets;
 mod child_job;
 mod conditions;
 pub mod defaulting;
 mod depends_on;
+mod draft;
 mod elastic;
 mod execution;
 mod failure_policy;
 mod feature_gates;
+mod job_resume;
+mod job_size;
+mod lost_status;
 mod message_patterns;
 mod network;
+mod owner_reference;
 mod placement;
 mod plan;
 pub mod pod_admission;
 mod replicated_jobs_status;
 mod restart;
+mod service;
 mod snapshot;
+mod spec_defaults;
 mod startup_policy;
+mod status_entries;
 mod status_timing;
 mod success_policy;
 mod suspend;
@@ -37,29 +45,34 @@ mod ttl;
 pub mod validation;
 mod volume_claims;
 
-pub use elastic::JobSize;
 pub use execution::{Execution, Requeue, Step};
 pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
+pub use job_resume::JobResume;
+pub use job_size::JobSize;
 pub use network::subdomain;
-pub use plan::{Action, Event, EventKind, Plan, Problem};
-pub use snapshot::{JobRecord, LabelValue, Outcome, Snapshot, Verdict};
+pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
+pub use snapshot::{Controller, JobRecord, LabelValue, Outcome, ServiceRecord, Snapshot, Verdict};
 pub use status_timing::StatusTiming;
-pub use suspend::JobResume;
 pub use volume_claims::claim_names;
 
 use buckets::Buckets;
+use draft::Draft;
 use jiff::Timestamp;
 use jobset_api::{JobSet, labels};
-use plan::Draft;
 
-/// What to do next for one JobSet, seen at `now`.
+/// What to do next for one JobSet at the time `now`. Defaults that admission did not fill in apply all the same.
 pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
-    let jobset = snapshot.jobset;
-    if jobset.metadata.deletion_timestamp.is_some() || managed_elsewhere(jobset) {
+    if snapshot.jobset.metadata.deletion_timestamp.is_some() || managed_elsewhere(snapshot.jobset) {
         return Plan::default();
     }
+    let defaulted = spec_defaults::applied_to(snapshot.jobset);
+    let (jobset, snapshot) = (&*defaulted, &Snapshot { jobset: &defaulted, ..*snapshot });
+    let mut draft = Draft::new(jobset, now);
+    if lost_status::restore(snapshot, gates, &mut draft) {
+        return draft.finish();
+    }
     let jobs = Buckets::of(snapshot, gates);
-    let mut draft = Draft::new(jobset, &jobs, now);
+    draft.unfinished = jobs.active.len();
     jobs.report_foreign(jobset, &mut draft);
 
     draft.status.replicated_jobs_status = replicated_jobs_status::count(jobset, &jobs, gates);
@@ -73,6 +86,7 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         ttl::apply(jobset, finished_at, &mut draft);
         return draft.finish();
     }
+    service::report_conflict(snapshot, gates, &mut draft);
     draft.delete_jobs(&jobs.previous);
     restart::note_end(jobset, &mut draft);
     if !jobs.failed.is_empty() {
@@ -95,7 +109,7 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     draft.finish()
 }
 
-/// Whether another controller looks after this JobSet.
+/// Whether another controller manages this JobSet.
 fn managed_elsewhere(jobset: &JobSet) -> bool {
     jobset.spec.managed_by.as_deref().is_some_and(|by| by != labels::MANAGED_BY_JOBSET_CONTROLLER)
 }

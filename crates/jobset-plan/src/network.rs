@@ -1,9 +1,6 @@
-//! Stable host names: the headless Service, and the coordinator's name.
+//! `spec.network`: the headless Service, and the host name of the coordinator.
 
-use crate::{
-    plan::{Action, Draft, owner_reference},
-    snapshot::Snapshot,
-};
+use crate::{draft::Draft, owner_reference::owner_reference, plan::Action, snapshot::Snapshot};
 use jobset_api::{JobSet, jobset::Coordinator, labels};
 use k8s_openapi::{
     api::core::v1::{Service, ServiceSpec},
@@ -11,7 +8,7 @@ use k8s_openapi::{
 };
 use std::collections::BTreeMap;
 
-/// Whether pods of this JobSet have stable host names.
+/// Whether the pods of this JobSet have stable host names.
 pub(crate) fn dns_hostnames_enabled(jobset: &JobSet) -> bool {
     jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames).unwrap_or(false)
 }
@@ -30,11 +27,11 @@ pub(crate) fn coordinator_endpoint(jobset: &JobSet, coordinator: &Coordinator) -
     format!("{name}-{replicated_job}-{job_index}-{pod_index}.{}", subdomain(jobset))
 }
 
-/// Creates the headless Service where pods have host names and no Service of its name exists.
-/// One that exists is taken as it is, whoever made it.
+/// Creates the headless Service if pods have host names and no Service of its name exists. An existing Service is never
+/// changed, whoever created it; [`crate::service`] checks whether it serves this JobSet.
 pub(crate) fn ensure_headless_service(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
     let jobset = snapshot.jobset;
-    if snapshot.service_exists || !dns_hostnames_enabled(jobset) {
+    if snapshot.service.is_some() || !dns_hostnames_enabled(jobset) {
         return;
     }
     let publish = jobset.spec.network.as_ref().and_then(|network| network.publish_not_ready_addresses);

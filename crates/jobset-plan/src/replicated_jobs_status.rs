@@ -1,15 +1,15 @@
 //! `status.replicatedJobsStatus`: counts of Jobs for each ReplicatedJob.
 
-use crate::{Gates, buckets::Buckets, snapshot::JobRecord};
+use crate::{buckets::Buckets, feature_gates::Gates, snapshot::JobRecord, status_entries};
 use jobset_api::{JobSet, ReplicatedJobStatus};
 use std::collections::BTreeMap;
 
 /// Counts the Jobs of the current attempt, one entry per ReplicatedJob, names descending.
-/// Restarts of single Jobs are carried over, while there is such a thing.
+/// With gate RestartJob, the restarts of single Jobs are carried over.
 pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<ReplicatedJobStatus> {
     let stored = jobset.status.as_ref().filter(|_| gates.restart_job);
     let fresh = |name: &str| {
-        let stored = stored.and_then(|status| find(&status.replicated_jobs_status, name));
+        let stored = stored.and_then(|status| status_entries::find(&status.replicated_jobs_status, name));
         ReplicatedJobStatus {
             name: name.to_owned(),
             job_restarts: stored.map(|stored| stored.job_restarts.clone()).unwrap_or_default(),
@@ -21,7 +21,7 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<R
     };
     let mut counts: BTreeMap<&str, ReplicatedJobStatus> =
         jobset.spec.replicated_jobs.iter().map(|rj| (rj.name.as_str(), fresh(&rj.name))).collect();
-    // Jobs of no known ReplicatedJob count nowhere.
+    // Jobs of an unknown ReplicatedJob are not counted.
     let mut count = |jobs: &[&JobRecord], add: fn(&mut ReplicatedJobStatus, &JobRecord)| {
         for job in jobs {
             if let Some(status) = job.replicated_job.as_deref().and_then(|name| counts.get_mut(name)) {
@@ -39,17 +39,7 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<R
     counts.into_values().rev().collect()
 }
 
-/// The entry of one ReplicatedJob.
-pub(crate) fn find<'a>(statuses: &'a [ReplicatedJobStatus], name: &str) -> Option<&'a ReplicatedJobStatus> {
-    statuses.iter().find(|status| status.name == name)
-}
-
-/// Jobs that are ready or have ended.
-pub(crate) fn started(status: &ReplicatedJobStatus) -> i32 {
-    status.failed + status.ready + status.succeeded
-}
-
-/// A Job is ready when as many pods are ready, or have succeeded, as it wants to run at once.
+/// A Job is ready when as many of its pods are ready or succeeded as it runs at once.
 fn is_ready(job: &JobRecord) -> bool {
     let wanted = job.completions.map_or(job.parallelism, |completions| completions.min(job.parallelism));
     job.succeeded.saturating_add(job.ready) >= wanted

@@ -1,14 +1,14 @@
-//! Restarts of the whole JobSet: a higher attempt in the status. The next look finds all Jobs to be of an
-//! earlier attempt, deletes them, and creates their successors as their names come free.
+//! Restarts of the whole JobSet: a higher attempt in the status. The next reconcile finds all Jobs to be of an earlier
+//! attempt, deletes them, and creates their successors when their names become free.
 
-use crate::plan::{Draft, EventKind};
+use crate::{draft::Draft, plan::EventKind};
 use jobset_api::{
     JobSet,
     conditions::{self as types, reasons},
     jobset::RestartStrategy,
 };
 
-/// Whether nothing is created before every Job of the earlier attempt is gone.
+/// Whether no Job is created before every Job of the earlier attempt is gone.
 pub(crate) fn is_blocking(jobset: &JobSet) -> bool {
     let policy = jobset.spec.failure_policy.as_ref();
     policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate)

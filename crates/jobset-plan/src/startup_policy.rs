@@ -1,37 +1,34 @@
 //! `spec.startupPolicy`: with order InOrder, a ReplicatedJob starts when the one before it has started.
 
-use crate::{
-    plan::{Draft, EventKind},
-    replicated_jobs_status,
-};
+use crate::{draft::Draft, plan::EventKind, status_entries};
 use jobset_api::{
     JobSet, JobSetStatus,
     conditions::{self as types, reasons},
     jobset::{ReplicatedJob, StartupPolicyOrder},
 };
 
-/// Whether the order matters now: not while everything is suspended.
+/// Whether the order matters now. It does not while the JobSet is suspended.
 fn is_in_order(jobset: &JobSet) -> bool {
     let policy = jobset.spec.startup_policy.as_ref();
     policy.is_some_and(|policy| policy.startup_policy_order == StartupPolicyOrder::InOrder)
         && !jobset.spec.is_suspended()
 }
 
-/// Whether `replicated_job` has had its turn.
+/// Whether `replicated_job` has started.
 pub(crate) fn has_started(jobset: &JobSet, replicated_job: &ReplicatedJob, status: &JobSetStatus) -> bool {
     is_in_order(jobset)
-        && replicated_jobs_status::find(&status.replicated_jobs_status, &replicated_job.name)
-            .is_some_and(|counts| replicated_jobs_status::started(counts) == replicated_job.replicas)
+        && status_entries::find(&status.replicated_jobs_status, &replicated_job.name)
+            .is_some_and(|counts| status_entries::started(counts) == replicated_job.replicas)
 }
 
-/// Whether the ones after `replicated_job`, which has not started, have to wait.
+/// Whether the ReplicatedJobs after `replicated_job`, which has not started, must wait.
 pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, draft: &mut Draft<'_>) -> bool {
     if !is_in_order(jobset) {
         return false;
     }
     let ReplicatedJob { name, replicas, .. } = replicated_job;
-    let counts = replicated_jobs_status::find(&draft.status.replicated_jobs_status, name);
-    let started = counts.map_or(0, replicated_jobs_status::started);
+    let counts = status_entries::find(&draft.status.replicated_jobs_status, name);
+    let started = counts.map_or(0, status_entries::started);
     let why =
         format!("the start-up policy waits for replicatedJob {name} to be ready: {started} of {replicas}");
     if !draft.waiting.contains(&why) {
@@ -47,7 +44,7 @@ pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, dra
     true
 }
 
-/// Every one has started.
+/// Every ReplicatedJob has started.
 pub(crate) fn complete(jobset: &JobSet, draft: &mut Draft<'_>) {
     if is_in_order(jobset) {
         draft.set_condition(

@@ -1,8 +1,8 @@
 //! When a new status is worth a write.
 //!
-//! Counts change with every pod that starts or ends; a thousand Jobs would be thousands of writes, each of which
-//! wakes every watcher of the JobSet. So what somebody acts on is stored at once, and mere counting every few
-//! seconds. Nothing here decides by stored counts, so that a late one misleads nobody but a reader.
+//! Counts change with every pod that starts or ends; a thousand Jobs would cause thousands of writes, and each wakes every
+//! watcher of the JobSet. So changes that clients act on are stored at once, and other counts every few seconds. The
+//! controller does not decide by stored counts.
 
 use jobset_api::{JobSet, JobSetStatus, ReplicatedJobStatus};
 use std::time::Duration;
@@ -12,8 +12,8 @@ const SWARM: Duration = Duration::from_secs(1);
 /// How far apart two writes of the status of one JobSet are, if the second only counts.
 const BETWEEN: Duration = Duration::from_secs(5);
 
-/// What a process remembers of a JobSet in order to store counts seldom. A process that remembers nothing stores
-/// them the sooner. Times are those of any clock that never goes back.
+/// What a process remembers of a JobSet to store counts rarely. A new process stores them sooner. Times are those of a
+/// monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusTiming {
     stored_at: Option<Duration>,
@@ -21,7 +21,7 @@ pub struct StatusTiming {
 }
 
 impl StatusTiming {
-    /// A status that is not the stored one: how long storing it can wait. Zero means now.
+    /// How long a status that differs from the stored one can wait to be stored. Zero means now.
     pub fn wait(&mut self, is_urgent: bool, now: Duration) -> Duration {
         let differs_since = *self.differs_since.get_or_insert(now);
         if is_urgent {
@@ -42,12 +42,12 @@ impl StatusTiming {
     }
 }
 
-/// Whether somebody waits for the counts of `new`. That is so when
+/// Whether clients wait for the counts of `new`. They do when
 ///
 /// - a Job failed, or the failures were left behind by a restart: what else is counted then is of another attempt,
 /// - all Jobs have become ready, or have succeeded (Kueue: the workload runs),
 /// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free),
-/// - no Job is suspended any more: the condition that tells of the resume has come before.
+/// - no Job is suspended any more: the condition of the resume was stored before.
 pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {
     let nothing = JobSetStatus::default();
     let old = jobset.status.as_ref().unwrap_or(&nothing);
@@ -75,8 +75,7 @@ fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
     })
 }
 
-/// The stored status with the counts of `new`, if these differ: what holds of `new` although not everything could be
-/// done that it tells of.
+/// The stored status with the counts of `new`, if these differ: the part of `new` that holds although actions failed.
 pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Option<JobSetStatus> {
     let mut status = stored.cloned().unwrap_or_default();
     let before = std::mem::take(&mut status.replicated_jobs_status);

@@ -1,17 +1,13 @@
-//! `spec.successPolicy`: when a JobSet counts as completed.
+//! `spec.successPolicy`: when a JobSet is completed.
 
-use crate::{
-    plan::{Draft, EventKind},
-    snapshot::JobRecord,
-};
+use crate::{draft::Draft, plan::EventKind, snapshot::JobRecord};
 use jobset_api::{
     JobSet,
     conditions::{self as types, reasons},
     jobset::Operator,
 };
 
-/// Whether enough of the targeted Jobs completed. A JobSet of no Jobs never completes.
-/// Without a policy, or with an operator that is not known, all Jobs must.
+/// Whether enough of the targeted Jobs completed. A JobSet without Jobs never completes. An unknown operator means All.
 pub(crate) fn is_met(jobset: &JobSet, successful: &[&JobRecord]) -> bool {
     let policy = jobset.spec.success_policy.as_ref();
     let targets = policy.map_or(&[][..], |policy| &policy.target_replicated_jobs);
@@ -28,7 +24,7 @@ pub(crate) fn is_met(jobset: &JobSet, successful: &[&JobRecord]) -> bool {
     !successful.is_empty() && completed >= wanted
 }
 
-/// The JobSet completed.
+/// Completes the JobSet.
 pub(crate) fn complete(draft: &mut Draft<'_>) {
     const MESSAGE: &str = "jobset completed successfully";
     draft.set_condition(EventKind::Normal, types::COMPLETED, true, reasons::ALL_JOBS_COMPLETED, MESSAGE);

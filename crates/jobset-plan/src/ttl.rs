@@ -1,11 +1,11 @@
-//! `spec.ttlSecondsAfterFinished`: a finished JobSet goes after its time.
+//! `spec.ttlSecondsAfterFinished`: the controller deletes a finished JobSet after this time.
 
-use crate::plan::{Action, Draft};
+use crate::{draft::Draft, plan::Action};
 use jiff::{SignedDuration, Timestamp};
 use jobset_api::JobSet;
 use std::time::Duration;
 
-/// Deletes the JobSet when its time is up, or says when to look again.
+/// Deletes the JobSet when its time has passed, or requeues it until then.
 pub(crate) fn apply(jobset: &JobSet, finished_at: Timestamp, draft: &mut Draft<'_>) {
     let Some(ttl) = jobset.spec.ttl_seconds_after_finished else { return };
     let left = finished_at.duration_since(draft.now) + SignedDuration::from_secs(ttl.into());

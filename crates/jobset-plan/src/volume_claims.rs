@@ -1,21 +1,18 @@
 //! `spec.volumeClaimPolicies`: claims that the Jobs of a JobSet share.
 
-use crate::{
-    plan::{Action, Draft, owner_reference},
-    snapshot::Snapshot,
-};
+use crate::{draft::Draft, owner_reference::owner_reference, plan::Action, snapshot::Snapshot};
 use jobset_api::{JobSet, jobset::RetentionPolicyType, labels};
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodSpec, Volume},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-/// Name of the claim that is made of a template: `<template>-<jobset>`.
+/// Name of the claim of a template: `<template>-<jobset>`.
 fn claim_name(jobset: &JobSet, template: &str) -> String {
     format!("{template}-{}", jobset.metadata.name.as_deref().unwrap_or(""))
 }
 
-/// Names of all claims that the JobSet asks for.
+/// Names of all claims of the JobSet.
 pub fn claim_names(jobset: &JobSet) -> impl Iterator<Item = String> {
     templates(jobset).map(|template| claim_name(jobset, template))
 }
@@ -25,7 +22,7 @@ fn templates(jobset: &JobSet) -> impl Iterator<Item = &str> {
     templates.map(|template| template.metadata.name.as_deref().unwrap_or(""))
 }
 
-/// Creates the claims that do not exist. One that exists is taken as it is, whoever made it.
+/// Creates the claims that do not exist. An existing claim is used as it is, whoever created it.
 pub(crate) fn ensure(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
     let jobset = snapshot.jobset;
     for policy in &jobset.spec.volume_claim_policies {
@@ -55,7 +52,7 @@ pub(crate) fn ensure(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
     }
 }
 
-/// Adds a volume for each claim that a container of the pod mounts by its template's name.
+/// Adds a volume for each claim that a container of the pod mounts by the name of its template.
 pub(crate) fn add_volumes(jobset: &JobSet, pod: &mut PodSpec) {
     let mounted = |name: &str, pod: &PodSpec| {
         let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());

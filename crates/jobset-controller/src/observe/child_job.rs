@@ -1,7 +1,7 @@
-//! A Job as the controller reads it: the few fields that decisions need, and not its pod template.
+//! A Job as the controller reads it: the few fields that decisions need, and two labels of its pod template.
 
 use jiff::Timestamp;
-use jobset_api::{JobSet, jobset, labels};
+use jobset_api::{jobset, labels};
 use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
 use k8s_openapi::{
     api::batch::v1::Job,
@@ -26,6 +26,29 @@ struct Spec {
     parallelism: Option<i32>,
     completions: Option<i32>,
     suspend: Option<bool>,
+    template: Template,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Template {
+    metadata: TemplateMetadata,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateMetadata {
+    labels: TemplateLabels,
+}
+
+/// The labels of the pod template that decisions need.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateLabels {
+    #[serde(rename = "jobset.sigs.k8s.io/restart-attempt")]
+    restart_attempt: Option<String>,
+    #[serde(rename = "jobset.sigs.k8s.io/job-restart-attempt")]
+    job_restart_attempt: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -61,23 +84,26 @@ impl ChildJob {
         controllers.find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
     }
 
-    /// Whether it goes without anybody's doing: its deletion has begun, or will, as it belongs to a JobSet that had
-    /// the name of this one before.
-    pub(crate) fn is_leaving(&self, successor: &JobSet) -> bool {
-        let of_predecessor = |owner: &OwnerReference| Some(&owner.name) == successor.metadata.name.as_ref();
+    /// Whether no user has to delete it: its deletion has begun, or will, because it belongs to a deleted JobSet that
+    /// had the name `successor`.
+    pub(crate) fn is_leaving(&self, successor: &str) -> bool {
+        let of_predecessor = |owner: &OwnerReference| owner.name == successor;
         self.metadata.deletion_timestamp.is_some() || self.controller().is_some_and(of_predecessor)
     }
 
     /// What decisions need to know of it.
     pub(crate) fn record(&self) -> JobRecord {
         let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
+        let created = &self.spec.template.metadata.labels;
         let count = |count: Option<i32>| count.unwrap_or(0);
         JobRecord {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             replicated_job: label(labels::REPLICATED_JOB_NAME).map(str::to_owned),
             restart_attempt: LabelValue::read(label(labels::RESTART_ATTEMPT)),
+            template_restart_attempt: LabelValue::read(created.restart_attempt.as_deref()),
             job_restart_attempt: LabelValue::read(label(labels::JOB_RESTART_ATTEMPT)),
+            template_job_restart_attempt: LabelValue::read(created.job_restart_attempt.as_deref()),
             job_index: LabelValue::read(label(labels::JOB_INDEX)),
             parallelism: self.spec.parallelism.unwrap_or(1),
             completions: self.spec.completions,
@@ -130,7 +156,12 @@ mod tests {
               ownerReferences:
               - {apiVersion: v1, kind: Pod, name: other, uid: not-this, controller: false}
               - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: set-uid, controller: true}
-            spec: {parallelism: 4, completions: 8, template: {spec: {containers: [{name: skipped}]}}}
+            spec:
+              parallelism: 4
+              completions: 8
+              template:
+                metadata: {labels: {jobset.sigs.k8s.io/restart-attempt: "1", jobset.sigs.k8s.io/job-restart-attempt: "7"}}
+                spec: {containers: [{name: skipped}]}
             status:
               startTime: "2026-03-01T09:00:00Z"
               succeeded: 5
@@ -148,7 +179,9 @@ mod tests {
                 uid: "job-uid".into(),
                 replicated_job: Some("worker".into()),
                 restart_attempt: LabelValue::Number(2),
+                template_restart_attempt: LabelValue::Number(1),
                 job_restart_attempt: LabelValue::Missing,
+                template_job_restart_attempt: LabelValue::Number(7),
                 job_index: LabelValue::Number(3),
                 parallelism: 4,
                 completions: Some(8),
@@ -169,9 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_job_leaves() {
-        let successor: JobSet =
-            serde_yaml::from_str("{metadata: {name: train, uid: new}, spec: {}}").unwrap();
+    fn a_job_that_is_deleted_or_has_a_deleted_owner_leaves() {
         for (rest, leaves) in [
             ("{}", false),
             ("{deletionTimestamp: '2026-03-01T09:00:00Z'}", true),
@@ -185,7 +216,7 @@ mod tests {
             ),
         ] {
             let job: ChildJob = serde_yaml::from_str(&format!("{{metadata: {rest}}}")).unwrap();
-            assert_eq!(job.is_leaving(&successor), leaves, "{rest}");
+            assert_eq!(job.is_leaving("train"), leaves, "{rest}");
         }
     }
 

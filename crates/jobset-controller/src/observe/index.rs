@@ -1,26 +1,34 @@
 //! What the controller knows of the cluster: JobSets whole, their children as short records.
 //!
 //! Children are found by the UID of their owner, so that a JobSet that was deleted and created again under the
-//! same name never meets the children of its ancestor. The index itself neither waits nor asks: every change
-//! returns the UIDs of the JobSets that need a look.
+//! same name never gets the children of its predecessor. The index itself does no I/O: every change returns the UIDs
+//! of the JobSets that need a reconcile.
+//!
+//! A reconcile takes an [`ObservedJobSet`], which shares its records with the index. To take one costs the same for one
+//! Job as for ten thousand. The first change of a Job while a reconcile holds one copies the list of pointers, never a
+//! record.
 
 use super::{
     child_job::ChildJob,
+    named::{Key, Named},
+    service::ObservedService,
     versioned::{Source, Versioned},
 };
 use jobset_api::JobSet;
-use jobset_plan::{JobRecord, claim_names, subdomain};
+use jobset_plan::{JobRecord, ServiceRecord, claim_names, subdomain};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A JobSet and its children, as known at one moment.
-pub(crate) struct Family {
+#[derive(Clone)]
+pub(crate) struct ObservedJobSet {
     pub(crate) jobset: Arc<JobSet>,
-    pub(crate) jobs: Vec<JobRecord>,
-    pub(crate) service_exists: bool,
+    /// In the order of their names.
+    pub(crate) jobs: Arc<Vec<Arc<JobRecord>>>,
+    pub(crate) service: Option<ServiceRecord>,
     pub(crate) claims: BTreeSet<String>,
 }
 
@@ -29,60 +37,39 @@ pub(crate) struct Family {
 struct OwnedJob {
     owner: String,
     namespace: String,
-    record: JobRecord,
+    record: Arc<JobRecord>,
 }
 
-/// Name of a namespaced object, and its namespace first.
-type Key = (String, String);
+/// A Job that the index knows from a response to a write, and that a list did not hold: it is younger than the list, or
+/// gone already.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UnconfirmedJob {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+/// What the controller learns from the response to a request of its own.
+#[derive(Debug)]
+pub(crate) enum Observation {
+    JobSet(Box<JobSet>),
+    Job(Box<ChildJob>),
+    Service(Box<ObservedService>),
+    Claim(Box<ObjectMeta>),
+    /// The JobSet of this UID does not exist.
+    JobSetGone(String),
+    /// The Job of this UID does not exist.
+    JobGone(String),
+}
 
 #[derive(Default)]
 struct State {
     jobsets: Versioned<Arc<JobSet>>,
     jobs: Versioned<OwnedJob>,
-    /// By owner: UIDs of Jobs by name.
-    jobs_of: HashMap<String, BTreeMap<String, String>>,
-    services: Named,
-    claims: Named,
-}
-
-/// Objects of which only the name matters.
-#[derive(Default)]
-struct Named {
-    objects: Versioned<Key>,
-    /// Their UIDs.
-    by_name: HashMap<Key, String>,
-}
-
-impl Named {
-    fn apply(&mut self, metadata: &ObjectMeta, source: Source) {
-        let Some((uid, version)) = identity(metadata) else { return };
-        let key = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        let news = self.objects.apply(&uid, &version, source, key.clone()).is_ok();
-        // The watch may come to tell of a predecessor after an answer told of this name's present holder.
-        if news && self.objects.succeeds(self.by_name.get(&key), &uid) {
-            self.by_name.insert(key, uid);
-        }
-    }
-
-    fn end(&mut self, uid: &str) -> Option<Key> {
-        let key = self.objects.end(uid)?;
-        self.forget_name(&key, uid);
-        Some(key)
-    }
-
-    /// Only an answer told of it, and a list did not hold it. Were it taken for gone, it could never be seen again.
-    fn doubt(&mut self, uid: &str) -> Option<Key> {
-        let key = self.objects.forget(uid)?;
-        self.forget_name(&key, uid);
-        Some(key)
-    }
-
-    fn forget_name(&mut self, key: &Key, uid: &str) {
-        // The name may belong to a successor already.
-        if self.by_name.get(key).is_some_and(|known| known == uid) {
-            self.by_name.remove(key);
-        }
-    }
+    /// By owner: one record for each name, in the order of names.
+    jobs_of: HashMap<String, Arc<Vec<Arc<JobRecord>>>>,
+    services: Named<ServiceRecord>,
+    claims: Named<()>,
 }
 
 /// See the module. Clones share the state.
@@ -103,19 +90,18 @@ impl Index {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The JobSet of this UID with its children, Jobs in the order of their names.
-    pub(crate) fn family(&self, uid: &str) -> Option<Family> {
+    /// The JobSet of this UID with its children.
+    pub(crate) fn observe(&self, uid: &str) -> Option<ObservedJobSet> {
         let state = self.state();
         let jobset = state.jobsets.get(uid)?.clone();
-        let names = state.jobs_of.get(uid).into_iter().flatten();
-        let jobs = names.filter_map(|(_, job)| Some(state.jobs.get(job)?.record.clone())).collect();
+        let jobs = state.jobs_of.get(uid).cloned().unwrap_or_default();
         let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
         let service = (namespace.clone(), subdomain(&jobset).to_owned());
-        let service_exists = state.services.by_name.contains_key(&service);
+        let service = state.services.get(&service).cloned();
         let asked = claim_names(&jobset).map(|name| (namespace.clone(), name));
-        let exist = asked.filter(|key| state.claims.by_name.contains_key(key));
+        let exist = asked.filter(|key| state.claims.get(key).is_some());
         let claims = exist.map(|(_, name)| name).collect();
-        Some(Family { jobset, jobs, service_exists, claims })
+        Some(ObservedJobSet { jobset, jobs, service, claims })
     }
 
     /// Whether there is a JobSet of this UID.
@@ -129,14 +115,36 @@ impl Index {
         [
             ("JobSet", state.jobsets.len()),
             ("Job", state.jobs.len()),
-            ("Service", state.services.objects.len()),
-            ("PersistentVolumeClaim", state.claims.objects.len()),
+            ("Service", state.services.len()),
+            ("PersistentVolumeClaim", state.claims.len()),
         ]
+    }
+
+    /// Takes in what a response showed, so that no later plan is older than the controller's own writes. Returns the
+    /// JobSet that needs a reconcile, if this is news about a Job or a JobSet.
+    pub(crate) fn learn(&self, observation: Observation) -> Option<String> {
+        match observation {
+            Observation::JobSet(jobset) => self.apply_jobset(*jobset, Source::Answer),
+            Observation::Job(job) => self.apply_job(&job, Source::Answer),
+            Observation::Service(service) => {
+                self.apply_service(&service, Source::Answer);
+                None
+            }
+            Observation::Claim(metadata) => {
+                self.apply_claim(&metadata, Source::Answer);
+                None
+            }
+            Observation::JobSetGone(uid) => {
+                self.end_jobset(&uid);
+                None
+            }
+            Observation::JobGone(uid) => self.end_job(&uid),
+        }
     }
 
     /// A JobSet was seen.
     pub(crate) fn apply_jobset(&self, mut jobset: JobSet, source: Source) -> Option<String> {
-        // Nobody here reads them, and they can be larger than the rest.
+        // No decision reads them, and they can be larger than the rest.
         jobset.metadata.managed_fields = None;
         let (uid, version) = identity(&jobset.metadata)?;
         let news = self.state().jobsets.apply(&uid, &version, source, Arc::new(jobset)).is_ok();
@@ -170,29 +178,24 @@ impl Index {
         let (uid, version) = identity(&job.metadata)?;
         let record = job.record();
         let Some(owner) = job.owner().map(str::to_owned) else {
-            // Somebody may have taken it away from its JobSet.
+            // A user may have removed the owner reference.
             let mut state = self.state();
             let before = state.jobs.dismiss(&uid, &version)?;
-            state.forget_job_name(&before.owner, &record.name, &uid);
+            state.remove_from_owner(&before);
             return Some(before.owner);
         };
         let namespace = job.metadata.namespace.clone().unwrap_or_default();
-        let name = record.name.clone();
+        let record = Arc::new(record);
         let mut state = self.state();
         if source == Source::Answer && state.jobs.is_bygone(&uid, &version) {
             return None;
         }
-        let known = OwnedJob { owner: owner.clone(), namespace, record };
+        let known = OwnedJob { owner: owner.clone(), namespace, record: record.clone() };
         let before = state.jobs.apply(&uid, &version, source, known).ok()?;
         if let Some(before) = before.filter(|before| before.owner != owner) {
-            state.forget_job_name(&before.owner, &name, &uid);
+            state.remove_from_owner(&before);
         }
-        let State { jobs, jobs_of, .. } = &mut *state;
-        let names = jobs_of.entry(owner.clone()).or_default();
-        // The watch may come to tell of a predecessor after an answer told of this name's present holder.
-        if jobs.succeeds(names.get(&name), &uid) {
-            names.insert(name, uid);
-        }
+        state.add_to_owner(&owner, record);
         Some(owner)
     }
 
@@ -200,29 +203,45 @@ impl Index {
     pub(crate) fn end_job(&self, uid: &str) -> Option<String> {
         let mut state = self.state();
         let job = state.jobs.end(uid)?;
-        state.forget_job_name(&job.owner, &job.record.name, uid);
+        state.remove_from_owner(&job);
         Some(job.owner)
     }
 
-    /// A Service or a claim was seen.
-    pub(crate) fn apply_named(&self, kind: Kind, metadata: &ObjectMeta, source: Source) {
-        if let Some(named) = self.state().named(kind) {
-            named.apply(metadata, source);
-        }
+    /// A Service was seen. Returns its key if it is new or changed; see [`Self::users_of`].
+    pub(crate) fn apply_service(&self, service: &ObservedService, source: Source) -> Option<Key> {
+        self.state().services.apply(&service.metadata, source, service.record())
     }
 
-    /// A Service or a claim is gone. Returns the JobSets that it was there for.
+    /// A claim was seen.
+    pub(crate) fn apply_claim(&self, metadata: &ObjectMeta, source: Source) {
+        self.state().claims.apply(metadata, source, ());
+    }
+
+    /// The JobSets that use the Service or the claim of this name. Goes through all JobSets.
+    pub(crate) fn users_of(&self, kind: Kind, key: &Key) -> Vec<String> {
+        self.state().users_of(kind, key)
+    }
+
+    /// A Service or a claim is gone. Returns the JobSets that use it.
     pub(crate) fn end_named(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
-        let ended = state.named(kind).and_then(|named| named.end(uid));
+        let ended = match kind {
+            Kind::Services => state.services.end(uid),
+            Kind::Claims => state.claims.end(uid),
+            Kind::JobSets | Kind::Jobs => None,
+        };
         ended.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
-    /// A list did not hold a Service or a claim that we made. Returns the JobSets that it was there for.
-    fn doubt_named(&self, kind: Kind, uid: &str) -> Vec<String> {
+    /// A list did not hold a Service or a claim that the controller created. Returns the JobSets that use it.
+    fn forget_unconfirmed(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
-        let doubtful = state.named(kind).and_then(|named| named.doubt(uid));
-        doubtful.map(|key| state.users_of(kind, &key)).unwrap_or_default()
+        let forgotten = match kind {
+            Kind::Services => state.services.forget_unconfirmed(uid),
+            Kind::Claims => state.claims.forget_unconfirmed(uid),
+            Kind::JobSets | Kind::Jobs => None,
+        };
+        forgotten.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
     /// A list of a kind begins.
@@ -231,24 +250,24 @@ impl Index {
         match kind {
             Kind::JobSets => state.jobsets.begin_list(),
             Kind::Jobs => state.jobs.begin_list(),
-            Kind::Services => state.services.objects.begin_list(),
-            Kind::Claims => state.claims.objects.begin_list(),
+            Kind::Services => state.services.begin_list(),
+            Kind::Claims => state.claims.begin_list(),
         }
     }
 
-    /// A list is complete. Returns the JobSets that need a look, and the Jobs (namespace, name, UID) that only
-    /// our own writes told of: somebody has to ask whether they exist.
-    pub(crate) fn finish_list(&self, kind: Kind) -> (Vec<String>, Vec<(String, String, String)>) {
-        let (gone, doubtful) = {
+    /// A list is complete. Returns the JobSets that need a reconcile, and the Jobs whose existence the caller has to
+    /// verify.
+    pub(crate) fn finish_list(&self, kind: Kind) -> (Vec<String>, Vec<UnconfirmedJob>) {
+        let (gone, unconfirmed) = {
             let mut state = self.state();
             match kind {
                 Kind::JobSets => state.jobsets.finish_list(),
                 Kind::Jobs => state.jobs.finish_list(),
-                Kind::Services => state.services.objects.finish_list(),
-                Kind::Claims => state.claims.objects.finish_list(),
+                Kind::Services => state.services.finish_list(),
+                Kind::Claims => state.claims.finish_list(),
             }
         };
-        let look = match kind {
+        let requeue = match kind {
             Kind::JobSets => {
                 for uid in &gone {
                     self.end_jobset(uid);
@@ -256,34 +275,27 @@ impl Index {
                 gone
             }
             Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
-            // One that we made and that is not listed yet will be created again at worst, and then found.
+            // At worst the controller creates one again that is not listed yet, and then finds it.
             Kind::Services | Kind::Claims => {
                 let ended = gone.iter().flat_map(|uid| self.end_named(kind, uid));
-                let doubted = doubtful.iter().flat_map(|uid| self.doubt_named(kind, uid));
-                ended.chain(doubted).collect()
+                let forgotten = unconfirmed.iter().flat_map(|uid| self.forget_unconfirmed(kind, uid));
+                ended.chain(forgotten).collect()
             }
         };
+        if kind != Kind::Jobs {
+            return (requeue, Vec::new());
+        }
         let state = self.state();
-        let name_of = |uid: String| {
-            let job = state.jobs.get(&uid)?;
-            Some((job.namespace.clone(), job.record.name.clone(), uid))
+        let to_verify = |uid: String| {
+            let OwnedJob { namespace, record, .. } = state.jobs.get(&uid)?;
+            Some(UnconfirmedJob { namespace: namespace.clone(), name: record.name.clone(), uid })
         };
-        let doubtful =
-            if kind == Kind::Jobs { doubtful.into_iter().filter_map(name_of).collect() } else { Vec::new() };
-        (look, doubtful)
+        (requeue, unconfirmed.into_iter().filter_map(to_verify).collect())
     }
 }
 
 impl State {
-    fn named(&mut self, kind: Kind) -> Option<&mut Named> {
-        match kind {
-            Kind::Services => Some(&mut self.services),
-            Kind::Claims => Some(&mut self.claims),
-            Kind::JobSets | Kind::Jobs => None,
-        }
-    }
-
-    /// The JobSets that a Service or a claim of this name is there for.
+    /// The JobSets that use the Service or the claim of this name.
     fn users_of(&self, kind: Kind, (namespace, name): &Key) -> Vec<String> {
         let wants = |jobset: &JobSet| match kind {
             Kind::Claims => claim_names(jobset).any(|wanted| wanted == *name),
@@ -294,17 +306,41 @@ impl State {
         users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
     }
 
-    fn forget_job_name(&mut self, owner: &str, name: &str, uid: &str) {
-        if let Some(names) = self.jobs_of.get_mut(owner) {
-            // The name may belong to a successor already.
-            if names.get(name).is_some_and(|known| known == uid) {
-                names.remove(name);
-            }
-            if names.is_empty() {
-                self.jobs_of.remove(owner);
+    /// Puts the record of a Job into the list of its owner, in place of an older one of its name.
+    fn add_to_owner(&mut self, owner: &str, record: Arc<JobRecord>) {
+        let Self { jobs, jobs_of, .. } = self;
+        let siblings = jobs_of.entry(owner.to_owned()).or_default();
+        match position(siblings, &record.name) {
+            Err(place) => Arc::make_mut(siblings).insert(place, record),
+            Ok(place) => {
+                let known = siblings.get(place);
+                // The watch may deliver a predecessor after a response showed the Job that has this name now.
+                if known.is_some_and(|known| jobs.succeeds(Some(&known.uid), &record.uid))
+                    && let Some(known) = Arc::make_mut(siblings).get_mut(place)
+                {
+                    *known = record;
+                }
             }
         }
     }
+
+    fn remove_from_owner(&mut self, OwnedJob { owner, record, .. }: &OwnedJob) {
+        let Some(siblings) = self.jobs_of.get_mut(owner) else { return };
+        // The name may belong to a successor already.
+        if let Ok(place) = position(siblings, &record.name)
+            && siblings.get(place).is_some_and(|known| known.uid == record.uid)
+        {
+            Arc::make_mut(siblings).remove(place);
+        }
+        if siblings.is_empty() {
+            self.jobs_of.remove(owner);
+        }
+    }
+}
+
+/// Where the record of this name is, or belongs.
+fn position(records: &[Arc<JobRecord>], name: &str) -> Result<usize, usize> {
+    records.binary_search_by(|record| record.name.as_str().cmp(name))
 }
 
 /// UID and resource version.
@@ -335,31 +371,50 @@ mod tests {
         .unwrap()
     }
 
-    fn service(uid: &str) -> ObjectMeta {
-        service_at(uid, 5)
+    /// Applies the Service `net` with a selector of this key. Returns the JobSets to reconcile.
+    fn apply_service(index: &Index, uid: &str, version: u32, selector: &str, source: Source) -> Vec<String> {
+        let version = version.to_string();
+        let metadata = json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": version});
+        let spec = json!({"clusterIP": "None", "selector": {selector: ""}});
+        let service = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        let changed = index.apply_service(&service, source);
+        changed.map(|key| index.users_of(Kind::Services, &key)).unwrap_or_default()
     }
 
-    fn service_at(uid: &str, version: u32) -> ObjectMeta {
-        let version = version.to_string();
-        serde_json::from_value(
-            json!({"name": "net", "namespace": "team", "uid": uid, "resourceVersion": version}),
-        )
-        .unwrap()
+    /// The selector of the Service that the JobSet `set` uses.
+    fn selected(index: &Index) -> Option<String> {
+        index.observe("set").unwrap().service.and_then(|service| service.selector.into_keys().next())
+    }
+
+    fn named_job(name: &str, version: u32) -> ChildJob {
+        let mut job = job(&format!("uid-of-{name}"), "set", version);
+        job.metadata.name = Some(name.to_owned());
+        job
+    }
+
+    /// A JobSet with this many Jobs.
+    fn large(jobs: u32) -> Index {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        for number in 0..jobs {
+            index.apply_job(&named_job(&format!("job-{number:05}"), 2), Watch);
+        }
+        index
     }
 
     fn jobs(index: &Index, uid: &str) -> Vec<String> {
-        index.family(uid).unwrap().jobs.into_iter().map(|job| job.uid).collect()
+        index.observe(uid).unwrap().jobs.iter().map(|job| job.uid.clone()).collect()
     }
 
     #[test]
-    fn a_recreated_jobset_does_not_meet_old_children() {
+    fn a_recreated_jobset_does_not_get_old_children() {
         let index = Index::default();
         index.apply_jobset(jobset("old", 1), Watch);
         index.apply_job(&job("job-of-old", "old", 2), Watch);
         index.end_jobset("old");
         assert_eq!(index.apply_jobset(jobset("new", 3), Watch), Some("new".into()));
         assert!(jobs(&index, "new").is_empty());
-        assert!(index.family("old").is_none());
+        assert!(index.observe("old").is_none());
     }
 
     #[test]
@@ -373,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_keeps_the_name_when_everything_of_the_old_one_comes_late() {
+    fn a_successor_keeps_the_name_when_every_event_of_the_old_one_comes_late() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         index.apply_job(&job("second", "set", 4), Answer);
@@ -383,15 +438,15 @@ mod tests {
         assert_eq!(index.apply_job(&job("second", "set", 4), Watch), None);
         assert_eq!(jobs(&index, "set"), ["second"]);
 
-        index.apply_named(Kind::Services, &service_at("new", 4), Answer);
-        index.apply_named(Kind::Services, &service_at("old", 2), Watch);
+        apply_service(&index, "new", 4, "app", Answer);
+        apply_service(&index, "old", 2, "app", Watch);
         index.end_named(Kind::Services, "old");
-        index.apply_named(Kind::Services, &service_at("new", 4), Watch);
-        assert!(index.family("set").unwrap().service_exists);
+        apply_service(&index, "new", 4, "app", Watch);
+        assert_eq!(selected(&index), Some("app".into()));
     }
 
     #[test]
-    fn an_answer_is_known_before_the_watch_tells_of_it() {
+    fn a_response_is_known_before_the_watch_delivers_it() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         assert_eq!(index.apply_job(&job("j", "set", 9), Answer), Some("set".into()));
@@ -400,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_there_all_the_same() {
+    fn an_unreadable_object_still_exists() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         index.apply_job(&job("j", "set", 2), Watch);
@@ -412,13 +467,13 @@ mod tests {
         for kind in [Kind::JobSets, Kind::Jobs] {
             assert_eq!(index.finish_list(kind), (vec![], vec![]));
         }
-        assert!(index.family("set").is_none(), "left alone");
+        assert!(index.observe("set").is_none(), "left alone");
         assert_eq!(index.apply_jobset(jobset("set", 3), Watch), Some("set".into()));
         assert_eq!(jobs(&index, "set"), ["j"]);
     }
 
     #[test]
-    fn a_job_that_lost_its_owner_is_no_child_any_more() {
+    fn a_job_without_owner_is_no_child() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         index.apply_job(&job("j", "set", 5), Watch);
@@ -435,11 +490,28 @@ mod tests {
     fn a_service_serves_whoever_names_it() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
-        assert!(!index.family("set").unwrap().service_exists);
-        index.apply_named(Kind::Services, &service("svc"), Watch);
-        assert!(index.family("set").unwrap().service_exists);
+        assert_eq!(selected(&index), None);
+        assert_eq!(apply_service(&index, "svc", 5, "app", Watch), ["set"]);
+        assert_eq!(selected(&index), Some("app".into()));
         assert_eq!(index.end_named(Kind::Services, "svc"), ["set"]);
-        assert!(!index.family("set").unwrap().service_exists);
+        assert_eq!(selected(&index), None);
+    }
+
+    #[test]
+    fn a_changed_service_is_news_to_the_jobsets_that_use_it() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        assert_eq!(apply_service(&index, "svc", 5, "app", Answer), ["set"]);
+        assert_eq!(apply_service(&index, "svc", 5, "app", Watch), [""; 0], "known");
+        assert_eq!(
+            apply_service(&index, "svc", 6, "app", Watch),
+            [""; 0],
+            "only its metadata or status changed"
+        );
+        assert_eq!(apply_service(&index, "svc", 7, "tier", Watch), ["set"]);
+        assert_eq!(apply_service(&index, "svc", 6, "app", Watch), [""; 0], "old");
+        assert_eq!(selected(&index), Some("tier".into()));
+        assert_eq!(apply_service(&index, "next", 9, "tier", Watch), ["set"], "a successor");
     }
 
     #[test]
@@ -447,15 +519,15 @@ mod tests {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         index.begin_list(Kind::Services);
-        index.apply_named(Kind::Services, &service("svc"), Answer);
+        apply_service(&index, "svc", 5, "app", Answer);
         assert_eq!(index.finish_list(Kind::Services), (vec!["set".to_owned()], vec![]));
-        assert!(!index.family("set").unwrap().service_exists);
-        index.apply_named(Kind::Services, &service("svc"), Watch);
-        assert!(index.family("set").unwrap().service_exists);
+        assert_eq!(selected(&index), None);
+        apply_service(&index, "svc", 5, "app", Watch);
+        assert_eq!(selected(&index), Some("app".into()));
     }
 
     #[test]
-    fn a_new_list_ends_jobs_and_doubts_only_what_we_made() {
+    fn a_new_list_ends_watched_jobs_and_asks_to_verify_own_ones() {
         let index = Index::default();
         index.apply_jobset(jobset("set", 1), Watch);
         index.apply_job(&job("watched", "set", 2), Watch);
@@ -463,7 +535,60 @@ mod tests {
         assert_eq!(index.finish_list(Kind::Jobs), (vec!["set".to_owned()], vec![]));
         index.apply_job(&job("ours", "set", 3), Answer);
         index.begin_list(Kind::Jobs);
-        let doubtful = ("team".to_owned(), "train-worker-0".to_owned(), "ours".to_owned());
-        assert_eq!(index.finish_list(Kind::Jobs), (vec![], vec![doubtful]));
+        let unconfirmed = UnconfirmedJob {
+            namespace: "team".to_owned(),
+            name: "train-worker-0".to_owned(),
+            uid: "ours".to_owned(),
+        };
+        assert_eq!(index.finish_list(Kind::Jobs), (vec![], vec![unconfirmed]));
+    }
+
+    #[test]
+    fn reconciles_share_the_records() {
+        let index = large(500);
+        let (first, second) = (index.observe("set").unwrap(), index.observe("set").unwrap());
+        assert!(Arc::ptr_eq(&first.jobs, &second.jobs), "nothing is copied to observe");
+        assert!(Arc::ptr_eq(&first.jobset, &second.jobset));
+
+        index.apply_job(&named_job("job-00042", 3), Watch);
+        let third = index.observe("set").unwrap();
+        let shared = first.jobs.iter().zip(third.jobs.iter()).filter(|(old, new)| Arc::ptr_eq(old, new));
+        assert_eq!((shared.count(), third.jobs.len()), (499, 500), "one record is new, no other is copied");
+        assert!(Arc::ptr_eq(&first.jobs, &second.jobs), "what a reconcile holds does not change");
+    }
+
+    #[test]
+    fn one_reconcile_costs_at_most_one_copy_of_the_list() {
+        let index = large(500);
+        let list = || Arc::as_ptr(&index.state().jobs_of["set"]);
+        let held = index.observe("set").unwrap();
+        let before = list();
+        index.apply_job(&named_job("job-00000", 3), Watch);
+        let copied = list();
+        assert_ne!(before, copied, "the reconcile keeps its list");
+        for number in 1..500 {
+            index.apply_job(&named_job(&format!("job-{number:05}"), 3), Watch);
+        }
+        index.end_job("uid-of-job-00007");
+        index.apply_job(&named_job("job-99999", 4), Watch);
+        assert_eq!(list(), copied, "the index changes its own list in place");
+        assert_eq!(held.jobs.len(), 500);
+        assert!(held.jobs.iter().any(|job| job.name == "job-00007"));
+    }
+
+    #[test]
+    fn jobs_are_in_the_order_of_their_names_however_they_come() {
+        let index = Index::default();
+        index.apply_jobset(jobset("set", 1), Watch);
+        for name in ["c", "a", "d", "b"] {
+            index.apply_job(&named_job(name, 2), Watch);
+        }
+        index.end_job("uid-of-c");
+        assert_eq!(jobs(&index, "set"), ["uid-of-a", "uid-of-b", "uid-of-d"]);
+        for name in ["a", "b", "d"] {
+            index.end_job(&format!("uid-of-{name}"));
+        }
+        assert!(jobs(&index, "set").is_empty());
+        assert!(index.state().jobs_of.is_empty(), "no list outlives its Jobs");
     }
 }

@@ -2,12 +2,16 @@
 
 mod child_job;
 mod index;
+mod named;
 mod placement;
+mod service;
 mod versioned;
 mod watch;
 
 pub(crate) use child_job::ChildJob;
-pub(crate) use index::{Family, Index, Kind};
+pub(crate) use index::{Index, Kind, Observation, ObservedJobSet, UnconfirmedJob};
 pub use placement::Placement;
+pub(crate) use service::ObservedService;
+#[cfg(test)]
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;

@@ -1,4 +1,4 @@
-//! What exclusive placement looks at: the leader pods, by name, and the labels of nodes.
+//! What exclusive placement depends on: the leader pods, by name, and the labels of nodes.
 
 use super::versioned::{Source, Versioned};
 use jobset_api::labels;
@@ -57,7 +57,7 @@ struct State {
     listed_nodes: Option<HashSet<String>>,
 }
 
-/// Leader pods and nodes, as far as exclusive placement looks at them. Clones share the state.
+/// Leader pods and nodes, as far as exclusive placement needs them. Clones share the state.
 #[derive(Clone, Default)]
 pub struct Placement(Arc<Mutex<State>>);
 

@@ -1,11 +1,11 @@
 //! Objects by UID, of which an older view never replaces a newer one.
 //!
-//! Two sources feed it, in no order between them: the watch, and the answers to our own writes. The resource
-//! version tells which view is newer. An object whose end was seen stays out, however late an answer comes.
+//! Two sources feed it, in no order between them: the watch, and the responses to the controller's own writes. The
+//! resource version says which view is newer. An object whose end was seen stays out, however late a response comes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// How many ends are remembered: more than answers can be under way.
+/// How many ended UIDs are remembered: more than responses can be on their way.
 const REMEMBERED_ENDS: usize = 8192;
 
 /// One view of an object.
@@ -13,7 +13,7 @@ const REMEMBERED_ENDS: usize = 8192;
 struct Item<V> {
     value: V,
     version: u64,
-    /// Whether a watch told of it. If not, only an answer to one of our writes did.
+    /// Whether the watch delivered it. If not, only the response to a write showed it.
     watched: bool,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Versioned<V> {
     ended_order: VecDeque<String>,
     /// While a list is read: the UIDs in it.
     listed: Option<HashSet<String>>,
-    /// The latest version that the watch told of.
+    /// The latest version that the watch delivered.
     passed: u64,
 }
 
@@ -46,7 +46,7 @@ impl<V> Default for Versioned<V> {
 pub(crate) enum Source {
     /// A list or a watch event.
     Watch,
-    /// The answer to a request of ours.
+    /// The response to a request of the controller.
     Answer,
 }
 
@@ -59,8 +59,8 @@ impl<V> Versioned<V> {
         self.items.len()
     }
 
-    /// Whether the object was gone before an answer about it came: no watch told of it, and the watch is past this
-    /// version. True only where the watch tells of every object that answers are about, as it tells in order.
+    /// Whether the object was gone before a response about it came: the watch did not deliver it, and is past this version.
+    /// Holds only for kinds that are watched whole, because a watch delivers in order.
     pub(crate) fn is_bygone(&self, uid: &str, version: &str) -> bool {
         let version = version.parse().unwrap_or(u64::MAX);
         self.listed.is_none() && version < self.passed && !self.items.contains_key(uid)
@@ -77,7 +77,7 @@ impl<V> Versioned<V> {
         self.items.values().map(|item| &item.value)
     }
 
-    /// Takes a view in. Gives back the one it replaced, or `Err` when it is not news.
+    /// Takes in a view. Returns the one that it replaced, or `Err` when it is not newer.
     pub(crate) fn apply(
         &mut self,
         uid: &str,
@@ -145,15 +145,15 @@ impl<V> Versioned<V> {
         self.listed = Some(HashSet::new());
     }
 
-    /// The list is complete: what a watch told of before, and the list does not hold, is gone. What only our own
-    /// answers told of may be younger than the list; the watch that follows the list will tell.
-    /// Returns the UIDs that are gone, and those that are in doubt.
+    /// The list is complete: an object that the watch delivered before, and that the list does not hold, is gone. One that
+    /// only a response showed may be younger than the list, and is unconfirmed.
+    /// Returns the UIDs that are gone, and those that are unconfirmed.
     pub(crate) fn finish_list(&mut self) -> (Vec<String>, Vec<String>) {
         let listed = self.listed.take().unwrap_or_default();
         let missing = self.items.iter().filter(|(uid, _)| !listed.contains(*uid));
-        let (gone, doubtful): (Vec<_>, Vec<_>) = missing.partition(|(_, item)| item.watched);
+        let (gone, unconfirmed): (Vec<_>, Vec<_>) = missing.partition(|(_, item)| item.watched);
         let uids = |items: Vec<(&String, &Item<V>)>| items.into_iter().map(|(uid, _)| uid.clone()).collect();
-        (uids(gone), uids(doubtful))
+        (uids(gone), uids(unconfirmed))
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
     use super::{Source::*, *};
 
     #[test]
-    fn an_older_view_is_no_news() {
+    fn an_older_view_is_ignored() {
         let mut objects = Versioned::default();
         assert_eq!(objects.apply("u", "7", Answer, "created"), Ok(None));
         assert_eq!(objects.apply("u", "7", Watch, "created"), Err(()));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_can_come_after_the_end() {
+    fn a_response_can_come_after_the_end() {
         let mut objects = Versioned::default();
         assert!(!objects.is_bygone("ours", "7"), "the watch may be late");
         objects.begin_list();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_stays_out() {
+    fn an_ended_object_stays_out() {
         let mut objects = Versioned::default();
         objects.apply("u", "7", Watch, "created").unwrap();
         assert_eq!(objects.end("u"), Some("created"));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_ends_what_it_does_not_hold() {
+    fn a_list_ends_the_objects_that_it_does_not_hold() {
         let mut objects = Versioned::default();
         objects.apply("kept", "1", Watch, "").unwrap();
         objects.apply("lost", "2", Watch, "").unwrap();

@@ -60,6 +60,21 @@ fn the_key_of_the_specification() {
     assert_eq!(crate::child_job::job_key("default", "js-rjob-0"), "594cb5c93756409379daf5f78db3fa5c78663cd1");
 }
 
+/// A JobSet that came past admission runs with the same Jobs as a defaulted one.
+#[test]
+fn jobs_of_a_jobset_without_defaults() {
+    let template = "spec: {template: {spec: {containers: [{name: c}]}}}";
+    let scene = jobset(&format!("replicatedJobs: [{{name: solo, template: {{{template}}}}}]"));
+    let plan = scene.plan();
+    let spec = created(&plan)[0].spec.as_ref().unwrap();
+    assert_eq!(spec.completion_mode.as_deref(), Some("Indexed"));
+    let pod = spec.template.spec.as_ref().unwrap();
+    assert_eq!((pod.restart_policy.as_deref(), pod.subdomain.as_deref()), (Some("OnFailure"), Some("train")));
+    let unnamed =
+        jobset("failurePolicy: {maxRestarts: 1, rules: [{action: RestartJobSet}]}").jobs("driver-0 failed@9");
+    assert_eq!(unnamed.plan().events[0].reason, "FailurePolicy_failurePolicyRule0");
+}
+
 /// A Job is created where none holds its name, whatever the other is.
 #[test]
 fn what_is_missing() {
@@ -83,7 +98,7 @@ fn what_is_missing() {
 #[test]
 fn names_that_are_still_held() {
     let held = |count: u8| {
-        format!("waiting: jobs that somebody deletes hold their names until they are gone: {count}")
+        format!("waiting: jobs that a user deletes hold their names until they are gone: {count}")
     };
     for (jobs, expected) in [
         ("driver-0 deleting, worker-0, worker-1", held(1)),
@@ -154,7 +169,8 @@ fn attempts() {
 fn coordinator_and_subdomain() {
     let coordinator = "coordinator: {replicatedJob: worker, jobIndex: 1, podIndex: 4}";
     for (network, endpoint, subdomain) in [
-        ("", "train-worker-1-4.train", None),
+        ("", "train-worker-1-4.train", Some("train")),
+        ("network: {enableDNSHostnames: false}", "train-worker-1-4.train", None),
         ("network: {enableDNSHostnames: true}", "train-worker-1-4.train", Some("train")),
         ("network: {enableDNSHostnames: true, subdomain: net}", "train-worker-1-4.net", Some("net")),
     ] {
@@ -174,6 +190,7 @@ fn coordinator_and_subdomain() {
 fn templates() {
     let scene = jobset(
         r#"
+network: {enableDNSHostnames: false}
 replicatedJobs:
 - name: solo
   template:
@@ -255,7 +272,8 @@ fn jobs_of_other_attempts() {
             vec!["delete train-driver-0"],
         ),
         ("", "driver-0 attempt=1 deleting, worker-0 attempt=2, worker-1 attempt=2", vec![]),
-        ("", "driver-0 attempt=3 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        ("", "driver-0 edited-attempt=3 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
+        ("", "driver-0 attempt=2 edited-attempt=1 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
         ("", "driver-0 attempt=two failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
         ("", "driver-0 attempt=-1 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
         ("", "driver-0 attempt=none failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
@@ -273,7 +291,7 @@ fn jobs_of_other_attempts() {
         ),
         (
             "RestartJob",
-            "driver-0 attempt=1 restart=9, worker-0 attempt=2, worker-1 attempt=2 restart=4",
+            "driver-0 attempt=1 edited-restart=9, worker-0 attempt=2, worker-1 attempt=2 restart=4",
             vec!["delete train-driver-0"],
         ),
         (
@@ -289,6 +307,11 @@ fn jobs_of_other_attempts() {
         (
             "RestartJob",
             "driver-0 attempt=2, worker-0 attempt=2, worker-1 failed@7 attempt=2 restart=4 of=none",
+            vec![],
+        ),
+        (
+            "RestartJob",
+            "driver-0 attempt=2, worker-0 attempt=2, worker-1 failed@7 attempt=2 restart=4 edited-restart=3",
             vec![],
         ),
         ("", "driver-0 attempt=2, worker-0 attempt=2, worker-1 attempt=2 restart=0", vec![]),
@@ -309,10 +332,10 @@ fn foreign_jobs() {
          correct the label, or delete the Job"
     );
     let worker = format!(
-        "job train-worker-1 counts for nothing, as its label {restart_attempt} is 7, while status.restarts is 0; \
+        "job train-worker-1 counts for nothing, as its label {restart_attempt} is 7, while its pod template says 0; \
          correct the label, or delete the Job"
     );
-    let scene = jobset("").jobs("driver-0 attempt=two failed@9, worker-1 attempt=7");
+    let scene = jobset("").jobs("driver-0 attempt=two failed@9, worker-1 edited-attempt=7");
     scene.expect(&[
         "create train-worker-0",
         &format!("of uid-of-driver-0: ForeignJob {driver}"),
@@ -320,8 +343,9 @@ fn foreign_jobs() {
         &format!("waiting: {driver}"),
         &format!("waiting: {worker}"),
     ]);
-    for Problem { job, uid, event } in scene.plan().problems {
-        assert_eq!((job, event.kind), (uid.replace("uid-of-", "train-"), EventKind::Warning));
+    for Problem { subject, event } in scene.plan().problems {
+        let Subject::Job { name, uid } = subject else { panic!("{subject:?} is no Job") };
+        assert_eq!((name, event.kind), (uid.replace("uid-of-", "train-"), EventKind::Warning));
     }
 }
 

@@ -91,13 +91,13 @@ fn the_catalogue() {
             "RestartingJobSet=False JobSetSuspended: jobset is suspended".to_owned(),
         ),
     ] {
-        let told = scene.told();
+        let lines = scene.outcome_lines();
         let (_, event) = expected.split_once(' ').unwrap();
         let event = format!("{kind} {event}");
-        assert!(told.contains(&expected), "{expected} is not in {told:#?}");
-        assert_eq!(told.iter().filter(|line| **line == event).count(), 1, "{event}: {told:#?}");
+        assert!(lines.contains(&expected), "{expected} is not in {lines:#?}");
+        assert_eq!(lines.iter().filter(|line| **line == event).count(), 1, "{event}: {lines:#?}");
         // Once it is stored there is nothing more to say about it.
-        let again = scene.stored().told();
+        let again = scene.stored().outcome_lines();
         assert!(!again.contains(&expected) && !again.contains(&event), "{again:#?}");
     }
 }
@@ -145,7 +145,7 @@ fn order() {
     assert_eq!(types, ["A", "B", "C"]);
 }
 
-/// Of the two conditions of the start-up policy, one that becomes True turns the status of the other, nothing else.
+/// Of the two conditions of the startup policy, one that becomes True sets only the status of the other.
 #[test]
 fn only_one_of_the_start_up_policy() {
     for (one, other) in [
@@ -160,7 +160,7 @@ fn only_one_of_the_start_up_policy() {
             condition(one, "True", "r", "n", 9),
         ];
         assert_eq!(all, expected);
-        // One that is False turns nothing.
+        // One that is False changes nothing.
         assert!(set(&mut all, condition(other, "True", "o", "m", 12)));
         assert!(!set(&mut all, condition(one, "False", "r", "n", 15)));
         assert_eq!(all[0], condition(other, "True", "o", "m", 12));

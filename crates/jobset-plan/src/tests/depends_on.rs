@@ -55,7 +55,7 @@ fn several_of_several() {
 }
 
 #[test]
-fn of_none_and_of_nobody() {
+fn of_no_replicas_and_of_an_absent_one() {
     for status in ["Ready", "Complete"] {
         let scene = jobset(&format!(
             "replicatedJobs: [{{name: none, replicas: 0}}, {{name: worker, dependsOn: [{{name: none, status: {status}}}]}}]"

@@ -12,12 +12,20 @@ fn jobs_follow_their_template() {
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/4", vec!["scale train-solo-0 to 4/4"]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=4/", vec!["scale train-solo-0 to 4/4"]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=4/4", vec![]),
-        // Only both, and only equal.
+        // Not if they differ: the API server changes completions only to the value of parallelism.
         ("{parallelism: 4, completions: 5}", "solo-0 pods=2/2", vec![]),
-        ("{parallelism: 4}", "solo-0 pods=2/2", vec![]),
+        ("{parallelism: 4, completions: 5}", "solo-0 pods=2/5", vec![]),
+        // An absent number means what it means when a Job is created.
+        ("{}", "solo-0 pods=2/2", vec!["scale train-solo-0 to 1/1"]),
+        ("{}", "solo-0 pods=1/1", vec![]),
+        ("{completions: 4}", "solo-0 pods=4/4", vec!["scale train-solo-0 to 1/4"]),
+        ("{completions: 4}", "solo-0 pods=1/4", vec![]),
+        ("{completions: 1}", "solo-0 pods=4/4", vec!["scale train-solo-0 to 1/1"]),
         ("{completions: 4}", "solo-0 pods=2/2", vec![]),
-        ("{}", "solo-0 pods=2/2", vec![]),
-        // Only Jobs that live, of a ReplicatedJob that is known.
+        // Completions cannot be taken away from a Job.
+        ("{parallelism: 4}", "solo-0 pods=2/2", vec![]),
+        ("{parallelism: 4}", "solo-0 pods=4/", vec![]),
+        // Only Jobs that are not being deleted, of a known ReplicatedJob.
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 deleting", vec![]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 of=other", vec![]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 attempt=none", vec![]),
@@ -36,7 +44,7 @@ fn also_while_suspended() {
     assert_eq!(actions(&scene.plan()), ["scale train-solo-0 to 4/4"]);
 }
 
-/// Two requests about one Job would find each other's change.
+/// Two requests about one Job would conflict.
 #[test]
 fn a_job_is_changed_by_one_request() {
     let scene = jobset("replicatedJobs: [{name: solo, template: {spec: {parallelism: 4, completions: 4}}}]");
@@ -50,7 +58,7 @@ fn a_job_is_changed_by_one_request() {
 
     let suspended = scene.clone().suspend(true).jobs("solo-0 pods=2/2");
     assert_eq!(actions(&suspended.plan()), ["suspend train-solo-0"]);
-    // What waits to be resumed can have its size before.
+    // A Job that waits for its resume is scaled at once.
     let waits = scene.jobs("solo-0 suspended active=1 pods=2/2").plan();
     assert_eq!(actions(&waits), ["scale train-solo-0 to 4/4"]);
 }

@@ -22,7 +22,7 @@ fn without_a_policy_the_first_failure_ends_it() {
             "terminalState: Failed",
             &format!("Warning FailedJobs: {message}"),
         ];
-        assert_eq!(jobset("").jobs(jobs).told_but_of_labels(), expected, "{jobs}");
+        assert_eq!(jobset("").jobs(jobs).outcome_lines_without_foreign(), expected, "{jobs}");
     }
 }
 
@@ -126,7 +126,7 @@ fn rules_in_order_and_their_first_job() {
             "worker-1",
         ),
         (
-            format!("{{name: a, {stop}, targetReplicatedJobs: [nobody]}}, {{name: b, {free}}}"),
+            format!("{{name: a, {stop}, targetReplicatedJobs: [absent]}}, {{name: b, {free}}}"),
             free,
             "worker-1",
         ),
@@ -260,7 +260,7 @@ fn ignoring_max_restarts() {
     let used_up = rules("{name: free, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob");
     let scene = used_up.restarted(3, 3).jobs_restarted("worker", &[1, 4], &[1, 0]);
     let failed = scene.jobs("worker-1 attempt=3 restart=4 failed@9, worker-0 attempt=3 restart=1");
-    assert_eq!(failed.told()[0], "jobRestarts of worker: [1, 5]");
+    assert_eq!(failed.outcome_lines()[0], "jobRestarts of worker: [1, 5]");
     let entry = failed.plan().status.unwrap().replicated_jobs_status[0].clone();
     assert_eq!(entry.job_restarts_count_towards_max, [1, 0]);
 }
@@ -270,14 +270,14 @@ fn ignoring_max_restarts() {
 fn attempts_that_cannot_be_counted() {
     for action in ["RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"] {
         let scene = rules(&format!("{{name: again, action: {action}}}")).restarted(i32::MAX, 0);
-        let told = scene.jobs(&format!("driver-0 attempt={} failed@9", i32::MAX)).told();
-        assert!(told[0].starts_with("Failed=True ReachedMaxRestarts:"), "{told:?}");
+        let lines = scene.jobs(&format!("driver-0 attempt={} failed@9", i32::MAX)).outcome_lines();
+        assert!(lines[0].starts_with("Failed=True ReachedMaxRestarts:"), "{lines:?}");
     }
     let scene = rules("{name: free, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob");
     let scene = scene.jobs_restarted("driver", &[i32::MAX], &[0]);
     let failed = scene.jobs(&format!("driver-0 restart={} failed@9", i32::MAX));
     let why = "failed job train-driver-0 was restarted as often as can be counted";
-    assert_eq!(failed.told(), given_up(why, "delete the Job"));
+    assert_eq!(failed.outcome_lines(), given_up(why, "delete the Job"));
 }
 
 /// What compiling the patterns of one JobSet may take is bounded, whichever rules they stand in.
@@ -293,13 +293,13 @@ fn patterns_beyond_the_last_that_is_looked_at() {
         };
         let other = if in_other > 0 { rule("other", in_other, "") + ", " } else { String::new() };
         let scene = rules(&(other + &rule("stop", in_own, "failed")));
-        let told = scene.jobs("driver-0 failed@9 message=failed").told();
+        let lines = scene.jobs("driver-0 failed@9 message=failed").outcome_lines();
         let expected = if is_looked_at { "Failed=True FailJobSet" } else { "restarts: 1" };
-        assert!(told[0].starts_with(expected), "{in_other} and {in_own}: {}", told[0]);
+        assert!(lines[0].starts_with(expected), "{in_other} and {in_own}: {}", lines[0]);
     }
 }
 
-/// A pattern that is not looked for is told of; of what is no pattern, admission has warned.
+/// A pattern that is too large is reported. An invalid pattern is not: admission warns of it.
 #[test]
 fn patterns_that_are_too_large() {
     let rule = |pattern: &str| {
@@ -308,9 +308,9 @@ fn patterns_that_are_too_large() {
     let problems =
         |pattern: &str| rules(&rule(pattern)).jobs("driver-0 failed@9 message=failed").plan().problems;
     assert_eq!(problems("("), []);
-    let told = problems(r"\pL{1000}");
-    assert_eq!(told[0].event.reason, "MessagePatternTooLarge");
-    assert!(told[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", told[0].event.note);
+    let lines = problems(r"\pL{1000}");
+    assert_eq!(lines[0].event.reason, "MessagePatternTooLarge");
+    assert!(lines[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", lines[0].event.note);
 }
 
 /// The arrays appear with the first restart, as long as the ReplicatedJob, and only for it.
@@ -341,7 +341,7 @@ fn arrays_of_single_restarts() {
     assert_eq!((&*labels[labels::RESTART_ATTEMPT], &*labels[labels::JOB_RESTART_ATTEMPT]), ("1", "1"));
 }
 
-/// Each further restart of the same Job counts once more, and nobody else's changes.
+/// Each further restart of the same Job counts once more. The counts of other Jobs stay.
 #[test]
 fn the_same_single_job_again() {
     for (action, counted) in [("RestartJob", "[3, 5]"), ("RestartJobAndIgnoreMaxRestarts", "[2, 5]")] {
@@ -356,7 +356,7 @@ fn the_same_single_job_again() {
     }
 }
 
-/// Single Jobs that cannot be told apart are not restarted, and the reason is said.
+/// Single Jobs without a valid place are not restarted, and the reason is reported.
 #[test]
 fn single_jobs_out_of_bounds() {
     for (job, why) in [
@@ -373,7 +373,7 @@ fn single_jobs_out_of_bounds() {
         let uid = &scene.jobs[0].uid;
         let expected =
             [format!("of {uid}: FailurePolicyNotApplied {why}; delete the Job"), format!("waiting: {why}")];
-        assert_eq!(scene.told_but_of_labels(), expected);
+        assert_eq!(scene.outcome_lines_without_foreign(), expected);
     }
 }
 
@@ -405,7 +405,7 @@ fn what_follows_a_failure() {
         .restarted(2, 0)
         .condition("RestartingJobSet=True FailurePolicy_x: of old")
         .jobs("driver-0 attempt=1, worker-0 attempt=2 failed@9, worker-1 attempt=2");
-    scene.service_exists = false;
+    scene.service = None;
     let message = "jobset failed due to one or more job failures (first failed job: train-worker-0)";
     scene.expect(&[
         "delete train-driver-0",
@@ -423,12 +423,12 @@ fn what_follows_a_failure() {
     ]);
 }
 
-/// With its gate off the counts of single restarts are dropped; on again, Jobs are ahead of them. Even so a
-/// failure counts once.
+/// A Job whose own attempt is ahead of the status, without proof in its pod template: its failure counts once.
 #[test]
 fn a_single_job_ahead_of_the_status() {
-    let scene =
-        rules("{name: one, action: RestartJob}").gates("RestartJob").jobs("worker-0 restart=2 failed@9");
+    let scene = rules("{name: one, action: RestartJob}")
+        .gates("RestartJob")
+        .jobs("worker-0 edited-restart=2 failed@9");
     let message = "applying RestartJob failure policy action (first failed job: train-worker-0)";
     scene.expect(&[
         "jobRestarts of worker: [3, 0]",

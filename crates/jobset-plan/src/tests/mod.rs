@@ -1,18 +1,20 @@
-//! Tables of situations and what must follow, one file per policy.
+//! Tables of situations and their outcome, one file per policy.
 //!
-//! A [`Scene`] is a JobSet `train` (one Job of `driver`, two of `worker`) with its Jobs in short form. What a plan
-//! says is compared as text, whole: whatever a row does not name must not happen. Only the counts of
-//! `replicatedJobsStatus` are left out, which `replicated_jobs_status.rs` looks at.
+//! A [`Scene`] is a JobSet `train` (one Job of `driver`, two of `worker`) with its Jobs in short form. Tests compare the
+//! whole plan as text: what a row does not name must not happen. Only the counts of `replicatedJobsStatus` are left out;
+//! `replicated_jobs_status.rs` tests them.
 
 mod child_job;
 mod conditions;
 mod depends_on;
 mod elastic;
 mod failure_policy;
+mod lost_status;
 mod network;
 mod replicated_jobs_status;
 mod restart;
 mod restart_on_failure_target;
+mod service;
 mod startup_policy;
 mod status_timing;
 mod success_policy;
@@ -26,7 +28,7 @@ use k8s_openapi::{
     api::batch::v1::Job,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The second at which plans are made.
 const NOW: i64 = 1_000_000;
@@ -35,9 +37,9 @@ const NOW: i64 = 1_000_000;
 #[derive(Clone)]
 struct Scene {
     jobset: JobSet,
-    jobs: Vec<JobRecord>,
+    jobs: Vec<Arc<JobRecord>>,
     gates: Gates,
-    service_exists: bool,
+    service: Option<ServiceRecord>,
     claims: BTreeSet<String>,
     /// Milliseconds after [`NOW`].
     late: i64,
@@ -51,7 +53,19 @@ fn jobset(spec: &str) -> Scene {
         serde_yaml::from_str("metadata: {name: train, namespace: team, uid: train-uid}").unwrap();
     jobset.spec = serde_yaml::from_str(&format!("{default}{spec}")).unwrap_or_else(|e| panic!("{spec}: {e}"));
     let (jobs, gates, claims) = (Vec::new(), Gates::default(), BTreeSet::new());
-    Scene { jobset, jobs, gates, service_exists: true, claims, late: 900 }
+    Scene { jobset, jobs, gates, service: Some(service_of("train")), claims, late: 900 }
+}
+
+/// The Service that the controller creates for the JobSet of this name.
+fn service_of(jobset: &str) -> ServiceRecord {
+    let (kind, name, uid) = ("JobSet".to_owned(), jobset.to_owned(), format!("{jobset}-uid"));
+    ServiceRecord {
+        uid: "uid-of-service".into(),
+        controller: Some(Controller { kind, name, uid }),
+        headless: true,
+        selector: [(labels::JOBSET_NAME.to_owned(), jobset.to_owned())].into(),
+        publish_not_ready_addresses: true,
+    }
 }
 
 impl Scene {
@@ -61,7 +75,12 @@ impl Scene {
 
     /// Puts these Jobs in place of those there were, by [`job`].
     fn jobs(mut self, jobs: &str) -> Self {
-        self.jobs = jobs.split(',').map(str::trim).filter(|job| !job.is_empty()).map(job).collect();
+        self.jobs = jobs
+            .split(',')
+            .map(str::trim)
+            .filter(|job| !job.is_empty())
+            .map(|words| Arc::new(job(words)))
+            .collect();
         self
     }
 
@@ -119,17 +138,17 @@ impl Scene {
     }
 
     fn plan(&self) -> Plan {
-        let Self { jobset, jobs, gates, service_exists, claims, late } = self;
-        let snapshot = Snapshot { jobset, jobs, service_exists: *service_exists, claims };
+        let Self { jobset, jobs, gates, service, claims, late } = self;
+        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
 
-    /// What the plan says; see [`told`].
-    fn told(&self) -> Vec<String> {
-        told(self.jobset.status.as_ref(), &self.plan())
+    /// See [`outcome_lines`].
+    fn outcome_lines(&self) -> Vec<String> {
+        outcome_lines(self.jobset.status.as_ref(), &self.plan())
     }
 
-    /// The same JobSet with the plan's status stored, and as yet the same Jobs.
+    /// The same JobSet with the plan's status stored, and the same Jobs.
     fn stored(mut self) -> Self {
         if let Some(status) = self.plan().status {
             self.jobset.status = Some(status);
@@ -137,25 +156,25 @@ impl Scene {
         self
     }
 
-    /// The same without what it says of Jobs whose labels make no sense.
-    fn told_but_of_labels(&self) -> Vec<String> {
-        let mut told = self.told();
-        told.retain(|line| !line.contains(": ForeignJob "));
-        told
+    /// The same without the problems of foreign Jobs.
+    fn outcome_lines_without_foreign(&self) -> Vec<String> {
+        let mut lines = self.outcome_lines();
+        lines.retain(|line| !line.contains(": ForeignJob "));
+        lines
     }
 
     #[track_caller]
-    fn expect(&self, told: &[&str]) {
-        assert_eq!(self.told(), told, "jobs: {:#?}", self.jobs);
+    fn expect(&self, lines: &[&str]) {
+        assert_eq!(self.outcome_lines(), lines, "jobs: {:#?}", self.jobs);
     }
 }
 
-/// A Job as words: its ReplicatedJob and index, then what is special about it.
+/// A Job as words: its ReplicatedJob and index, then its particulars.
 ///
-/// Nothing special: its pod is running. `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`,
+/// Without any, its pod is running. `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`,
 /// `failing@<second>` (its pods still stop),
-/// `deleting`, `started=false`, `attempt=<label>`, `restart=<label of this Job's own attempt>`, `index=<label>`,
-/// `reason=<reason>`, `message=<message without blanks>`, `pods=<parallelism>/<completions>`.
+/// `deleting`, `started=false`, `attempt=<label>`, `restart=<label of this Job's own attempt>` (each of the Job and of its
+/// pod template), `edited-attempt=<label>`, `edited-restart=<label>` (of the Job alone), `index=<label>`, `reason=<reason>`, `message=<message without blanks>`, `pods=<parallelism>/<completions>`.
 fn job(words: &str) -> JobRecord {
     let mut words = words.split_whitespace();
     let short = words.next().unwrap();
@@ -165,7 +184,9 @@ fn job(words: &str) -> JobRecord {
         uid: format!("uid-of-{short}"),
         replicated_job: Some(replicated_job.into()),
         restart_attempt: LabelValue::Number(0),
+        template_restart_attempt: LabelValue::Number(0),
         job_restart_attempt: LabelValue::Missing,
+        template_job_restart_attempt: LabelValue::Missing,
         job_index: LabelValue::read(Some(index)),
         parallelism: 1,
         completions: Some(1),
@@ -192,8 +213,15 @@ fn job(words: &str) -> JobRecord {
             ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
             ("failing", second) => ended = Some((Outcome::Failing, second.parse().unwrap())),
             ("deleting", _) => job.deleting = true,
-            ("attempt", text) => job.restart_attempt = label(text),
-            ("restart", text) => job.job_restart_attempt = label(text),
+            ("attempt", text) => {
+                (job.restart_attempt, job.template_restart_attempt) = (label(text), label(text));
+            }
+            ("restart", text) => {
+                (job.job_restart_attempt, job.template_job_restart_attempt) = (label(text), label(text));
+            }
+            ("edited-attempt", text) => job.restart_attempt = label(text),
+            ("edited-restart", text) => job.job_restart_attempt = label(text),
+            ("name", name) => job.name = name.into(),
             ("index", text) => job.job_index = label(text),
             ("of", name) => job.replicated_job = (name != "none").then(|| name.into()),
             ("reason", text) => reason = text,
@@ -214,8 +242,8 @@ fn job(words: &str) -> JobRecord {
     job
 }
 
-/// A plan as lines: actions, what changes in the status, events, when to look again, what it waits for.
-fn told(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
+/// A plan as lines: actions, changes of the status, events, requeue, problems, what it waits for.
+fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     let mut lines = actions(plan);
     if let Some(now) = &plan.status {
         let before = before.cloned().unwrap_or_default();
@@ -257,7 +285,10 @@ fn told(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     }
     lines.extend(plan.events.iter().map(|Event { kind, reason, note }| format!("{kind:?} {reason}: {note}")));
     lines.extend(plan.requeue_after.map(|after| format!("again in {after:?}")));
-    let problem = |Problem { uid, event, .. }: &Problem| format!("of {uid}: {} {}", event.reason, event.note);
+    let problem = |Problem { subject, event }: &Problem| {
+        let (Subject::Job { uid, .. } | Subject::Service { uid, .. }) = subject;
+        format!("of {uid}: {} {}", event.reason, event.note)
+    };
     lines.extend(plan.problems.iter().map(problem));
     lines.extend(plan.waiting.iter().map(|why| format!("waiting: {why}")));
     lines
@@ -300,12 +331,12 @@ fn created(plan: &Plan) -> Vec<&Job> {
     jobs.collect()
 }
 
-/// What a plan says while Jobs of an earlier attempt are there.
+/// The line of a plan that waits for Jobs of an earlier attempt.
 fn deleting(count: u8) -> String {
     format!("waiting: jobs of an earlier attempt hold their names until they are gone: {count}")
 }
 
-/// What a plan of strategy BlockingRecreate says then.
+/// The same with strategy BlockingRecreate.
 fn blocked(count: u8) -> String {
     format!(
         "waiting: restart strategy BlockingRecreate: nothing is created before the jobs of an earlier attempt are gone: \
@@ -313,12 +344,12 @@ fn blocked(count: u8) -> String {
     )
 }
 
-/// What a plan says while Jobs are deleted that ran when the JobSet finished.
+/// The line of a plan that deletes Jobs of a finished JobSet.
 fn stopping(count: u8) -> String {
     format!("waiting: the JobSet has finished; jobs still being deleted: {count}")
 }
 
-/// What a plan says while the JobSet is suspended.
+/// The line of a plan of a suspended JobSet.
 const HELD: &str = "waiting: jobset is suspended";
 
 /// Three Jobs that run.
@@ -352,9 +383,9 @@ fn hands_off() {
     assert_eq!(deleted.plan(), Plan::default());
 }
 
-/// What starts pods comes behind the Service and the claims; nothing else waits.
+/// Actions that start pods wait for the Service and the claims. No other action waits.
 #[test]
-fn what_needs_its_surroundings() {
+fn only_actions_that_start_pods_need_surroundings() {
     let resumed =
         jobset("").jobs("driver-0 suspended, worker-0 suspended, worker-1 suspended").suspend(false);
     for (scene, starts_pods) in [

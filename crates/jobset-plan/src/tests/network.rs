@@ -6,16 +6,17 @@ use k8s_openapi::api::core::v1::Service;
 #[test]
 fn the_service() {
     for (network, expected) in [
-        ("", None),
-        ("network: {}", None),
+        ("", Some(("train", true))),
+        ("network: {}", Some(("train", true))),
         ("network: {enableDNSHostnames: false}", None),
         ("network: {enableDNSHostnames: true}", Some(("train", true))),
+        ("network: {publishNotReadyAddresses: false}", Some(("train", false))),
         ("network: {enableDNSHostnames: true, subdomain: ''}", Some(("train", true))),
         ("network: {enableDNSHostnames: true, subdomain: net}", Some(("net", true))),
         ("network: {enableDNSHostnames: true, publishNotReadyAddresses: false}", Some(("train", false))),
     ] {
         let mut scene = jobset(network);
-        scene.service_exists = false;
+        scene.service = None;
         let plan = scene.plan();
         let services: Vec<&Service> = plan
             .actions
@@ -43,21 +44,21 @@ spec: {{clusterIP: None, publishNotReadyAddresses: {publish}, selector: {{jobset
             .collect();
         assert_eq!(services, expected.iter().collect::<Vec<_>>(), "{network}");
         assert_eq!(created(&plan).len(), 3, "{network}");
-        scene.service_exists = true;
+        scene.service = Some(service_of("train"));
         assert!(!actions(&scene.plan()).iter().any(|action| action.contains("Service")), "{network}");
     }
 }
 
-/// It comes again when somebody deleted it, until the JobSet has finished or is about to.
+/// The controller creates a deleted Service again, until the JobSet finishes or restarts.
 #[test]
-fn while_it_lives() {
+fn a_deleted_service_is_created_again() {
     for (jobs, expected) in [
         (RUNNING, vec!["create Service train"]),
         ("driver-0 failed@9, worker-0, worker-1", vec![]),
         ("driver-0 complete, worker-0 complete, worker-1 complete", vec![]),
     ] {
         let mut scene = jobset("network: {enableDNSHostnames: true}").jobs(jobs);
-        scene.service_exists = false;
+        scene.service = None;
         assert_eq!(actions(&scene.plan()), expected, "{jobs}");
     }
 }

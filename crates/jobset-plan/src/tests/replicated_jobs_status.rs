@@ -28,7 +28,7 @@ fn what_counts_where() {
         ("driver-0 pods=0/0 pending, worker-0 pods=0/0 suspended", "1 0 0 0 0", "1 0 0 0 1"),
         // Of another attempt, of no readable attempt, of no known ReplicatedJob.
         (
-            "driver-0 attempt=1, worker-0 attempt=x ready, worker-1 attempt=none ready",
+            "driver-0 edited-attempt=1, worker-0 attempt=x ready, worker-1 attempt=none ready",
             "0 0 0 0 0",
             "0 0 0 0 0",
         ),

@@ -86,8 +86,8 @@ fn the_end_of_a_restart() {
     }
     // A Job that failed is none of those that are ready.
     let failed = "driver-0 attempt=1 ready, worker-0 attempt=1 ready, worker-1 attempt=1 failed@9";
-    let told = restarting("failurePolicy: {maxRestarts: 9}").jobs(failed).told();
-    assert!(!told.iter().any(|line| line.contains("JobsReady")), "{told:?}");
+    let lines = restarting("failurePolicy: {maxRestarts: 9}").jobs(failed).outcome_lines();
+    assert!(!lines.iter().any(|line| line.contains("JobsReady")), "{lines:?}");
     // The condition is not made by an end alone, and not while suspended.
     let ready = "driver-0 ready, worker-0 ready, worker-1 ready";
     jobset("").jobs(ready).expect(&[]);

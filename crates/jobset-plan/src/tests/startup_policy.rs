@@ -29,7 +29,7 @@ fn one_after_another() {
     let scene = scene.stored().jobs("driver-0 ready, worker-0 ready, worker-1");
     scene.expect(&[&waiting_for_worker(1)]);
     let scene = scene.stored().jobs("driver-0 ready, worker-0 ready, worker-1 ready");
-    // The other condition turns, and nothing else of it.
+    // Only the status of the other condition changes.
     scene.expect(&[
         "StartupPolicyInProgress=False InOrderStartupPolicyInProgress: in order startup policy is in progress",
         COMPLETED[0],

@@ -9,12 +9,12 @@ fn is_urgent(scene: &Scene, before: &str, jobs: &str) -> bool {
     let conditions = stored.clone().jobs(jobs).plan().status.map(|status| status.conditions);
     stored.status().conditions = conditions.unwrap_or_default();
     let plan = stored.jobs(jobs).plan();
-    assert!(plan.status.is_some(), "{before:?} and {jobs:?} are told apart");
+    assert!(plan.status.is_some(), "{before:?} and {jobs:?} differ");
     plan.status_is_urgent
 }
 
 #[test]
-fn counts_that_nobody_waits_for_can_wait() {
+fn counts_that_no_client_waits_for_can_wait() {
     let scene = jobset("");
     for (before, after) in [
         (RUNNING, "driver-0 ready, worker-0, worker-1"),
@@ -30,7 +30,7 @@ fn counts_that_nobody_waits_for_can_wait() {
             "driver-0 complete, worker-0 complete, worker-1",
             "driver-0 complete, worker-0 complete, worker-1 active=0",
         ),
-        // Somebody deleted what was left: none is not all.
+        // A user deleted the remaining Jobs: none is not all.
         (RUNNING, ""),
     ] {
         assert!(!is_urgent(&scene, before, after), "{before} -> {after}");
@@ -44,7 +44,7 @@ fn a_jobset_that_is_new_can_wait() {
 }
 
 #[test]
-fn counts_that_somebody_waits_for() {
+fn counts_that_clients_wait_for() {
     let scene = jobset("");
     for (before, after) in [
         (RUNNING, "driver-0 ready, worker-0 ready, worker-1 ready"),
@@ -113,7 +113,7 @@ fn whatever_is_more_than_a_count_is_urgent() {
     assert!(plan.status_is_urgent);
 }
 
-/// What could not be done is not told of; what was counted is.
+/// The status of a failed plan is not stored, except for its counts.
 #[test]
 fn only_counts_of_a_plan_that_failed() {
     let policy = "failurePolicy: {maxRestarts: 3, rules: [{name: alone, action: RestartJob}]}";

@@ -58,7 +58,7 @@ fn what_follows() {
     )
     .jobs("worker-0 complete, worker-1 pending")
     .condition("RestartingJobSet=True FailurePolicy_retry: of old");
-    scene.service_exists = false;
+    scene.service = None;
     scene.expect(&[
         "RestartingJobSet=False JobSetCompleted: jobset completed successfully",
         "Completed=True AllJobsCompleted: jobset completed successfully",
@@ -79,8 +79,8 @@ fn the_end_is_final() {
     let completed = jobset("failurePolicy: {maxRestarts: 4}").jobs(jobs).stored();
     for jobs in ["", "driver-0 failed@7", "worker-0 attempt=none", "driver-0 complete, worker-0 failed@7"] {
         for suspend in [false, true] {
-            let told = completed.clone().jobs(jobs).suspend(suspend).told_but_of_labels();
-            assert_eq!(told, Vec::<String>::new(), "{jobs}");
+            let lines = completed.clone().jobs(jobs).suspend(suspend).outcome_lines_without_foreign();
+            assert_eq!(lines, Vec::<String>::new(), "{jobs}");
         }
     }
 }

@@ -14,7 +14,7 @@ fn a_jobset_born_suspended() {
         "network: {enableDNSHostnames: true}\nvolumeClaimPolicies: [{templates: [{metadata: {name: data}}]}]",
     )
     .suspend(true);
-    scene.service_exists = false;
+    scene.service = None;
     scene.expect(&[
         "create Service train",
         "create claim data-train",
@@ -42,10 +42,10 @@ fn suspending() {
     ]);
     let suspended = scene.stored().jobs("driver-0 suspended active=1, worker-0 suspended, worker-1 complete");
     suspended.expect(&[HELD, "waiting: suspended jobs whose pods are still stopping: 1"]);
-    // One that somebody deletes goes without being suspended.
+    // A Job that is being deleted is not suspended.
     suspended
         .jobs("driver-0 deleting, worker-0 suspended, worker-1 complete")
-        .expect(&["waiting: jobs that somebody deletes hold their names until they are gone: 1", HELD]);
+        .expect(&["waiting: jobs that a user deletes hold their names until they are gone: 1", HELD]);
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn resuming() {
         "resume train-driver-0",
         RESUMED[0],
         RESUMED[1],
-        "waiting: jobs that somebody deletes hold their names until they are gone: 1",
+        "waiting: jobs that a user deletes hold their names until they are gone: 1",
     ]);
-    assert_eq!(resumed.stored().jobs(RUNNING).told(), Vec::<String>::new());
+    assert_eq!(resumed.stored().jobs(RUNNING).outcome_lines(), Vec::<String>::new());
     // Without the condition there is nothing to say.
     jobset("").jobs("driver-0 suspended, worker-0, worker-1").expect(&["resume train-driver-0"]);
 }
@@ -171,7 +171,7 @@ fn tolerations_and_scheduling_gates_are_joined_by_value() {
     assert_eq!(patch["spec"]["suspend"], false);
 }
 
-/// A merge patch replaces lists, so that whoever adds to one must see it.
+/// A merge patch replaces lists, so the resume repeats their current entries.
 #[test]
 fn one_list_is_enough_to_need_the_job_as_it_is() {
     let (gate, toleration) = ("schedulingGates: [{name: b}]", "tolerations: [{key: spot}]");

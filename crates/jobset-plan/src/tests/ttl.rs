@@ -23,9 +23,9 @@ fn boundaries() {
             scene.late = late;
             scene.status().conditions[0].last_transition_time =
                 Time(Timestamp::from_second(finished).unwrap());
-            let mut told = scene.told();
-            told.retain(|line| !line.starts_with("waiting: "));
-            assert_eq!(told.join("\n"), expected);
+            let mut lines = scene.outcome_lines();
+            lines.retain(|line| !line.starts_with("waiting: "));
+            assert_eq!(lines.join("\n"), expected);
         }
     }
 }

@@ -30,7 +30,7 @@ fn claims(plan: &Plan) -> Vec<&PersistentVolumeClaim> {
     claims.collect()
 }
 
-/// One claim a template; only with Delete does it go with the JobSet.
+/// One claim for each template. A claim with whenDeleted Delete, the default, belongs to the JobSet.
 #[test]
 fn the_claims() {
     let plan = jobset(CLAIMS).plan();
@@ -46,7 +46,12 @@ fn the_claims() {
   spec: {storageClassName: fast}
 - metadata: {name: cache-train, namespace: team, labels: {jobset.sigs.k8s.io/jobset-name: train}}
   spec: {storageClassName: slow}
-- metadata: {name: scratch-train, namespace: team, labels: {jobset.sigs.k8s.io/jobset-name: train}}
+- metadata:
+    name: scratch-train
+    namespace: team
+    labels: {jobset.sigs.k8s.io/jobset-name: train}
+    ownerReferences:
+    - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: train-uid, controller: true, blockOwnerDeletion: true}
 ",
     )
     .unwrap();
@@ -72,7 +77,7 @@ fn the_volumes() {
     );
 }
 
-/// A claim that exists is taken as it is, whoever made it; nothing is made for a JobSet that ends.
+/// An existing claim is used as it is, whoever created it. A JobSet that finishes gets no claim.
 #[test]
 fn only_what_is_missing() {
     let mut scene = jobset(CLAIMS);

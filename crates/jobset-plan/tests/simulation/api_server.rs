@@ -3,77 +3,43 @@
 
 use crate::{
     job::Job,
-    observe::Kind,
+    observe::{ChildJob, Kind, observed_service},
+    operation::{self, Request, RequestError},
     world::{Millis, NAMESPACE, timestamp},
 };
 use jobset_api::{JobSet, JobSetStatus};
 use k8s_openapi::{
-    api::{
-        batch::v1 as batch,
-        core::v1::{PersistentVolumeClaim, Service},
-    },
+    api::batch::v1 as batch,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// A request of the controller.
-#[derive(Clone, Debug)]
-pub(crate) enum Request {
-    CreateJob(Box<batch::Job>),
-    GetJob {
-        name: String,
-    },
-    /// Propagation Foreground.
-    DeleteJob {
-        name: String,
-        uid: Option<String>,
-    },
-    PatchJob {
-        name: String,
-        patch: Value,
-    },
-    /// `status.startTime: null`.
-    ClearStartTime {
-        name: String,
-        uid: String,
-    },
-    CreateService(Box<Service>),
-    GetService {
-        name: String,
-    },
-    CreateClaim(Box<PersistentVolumeClaim>),
-    GetClaim {
-        name: String,
-    },
-    /// Propagation Foreground.
-    DeleteJobSet {
-        name: String,
-        uid: Option<String>,
-        version: Option<String>,
-    },
-    StoreStatus {
-        name: String,
-        uid: String,
-        version: Option<String>,
-        status: Box<JobSetStatus>,
-    },
-}
-
-impl Request {
-    /// Whether it changes anything.
-    pub(crate) fn writes(&self) -> bool {
-        !matches!(self, Self::GetJob { .. } | Self::GetService { .. } | Self::GetClaim { .. })
-    }
-}
-
-/// What the API server says to a request.
+/// The response of the API server to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     JobSet(Arc<JobSet>),
     Job(Arc<Job>),
     Named(Arc<ObjectMeta>),
     Gone,
+}
+
+impl Answer {
+    /// As the controller decodes it.
+    pub(crate) fn decoded(self, request: &Request) -> operation::Answer {
+        match (self, request) {
+            (Self::JobSet(jobset), _) => operation::Answer::JobSet(Box::new(JobSet::clone(&jobset))),
+            (Self::Job(job), Request::GetWholeJob { .. }) => {
+                operation::Answer::WholeJob(Box::new(job.as_kubernetes()))
+            }
+            (Self::Job(job), _) => operation::Answer::Job(Box::new(ChildJob::new(&job))),
+            (Self::Named(metadata), Request::CreateService(_) | Request::GetService { .. }) => {
+                operation::Answer::Service(Box::new(observed_service(&metadata)))
+            }
+            (Self::Named(metadata), _) => operation::Answer::Claim(Box::new(ObjectMeta::clone(&metadata))),
+            (Self::Gone, _) => operation::Answer::Gone,
+        }
+    }
 }
 
 /// Why a request failed.
@@ -85,11 +51,26 @@ pub(crate) enum Refusal {
     Invalid(&'static str),
     /// The server had no time for it.
     Unavailable,
-    /// Nobody knows: no answer came.
+    /// No response came: the request may have had its effect.
     NoAnswer,
 }
 
-/// What Kubernetes says to a patch that names another UID than the object has.
+impl RequestError for Refusal {
+    fn refusal(&self) -> Option<operation::Refusal> {
+        match self {
+            Self::NotFound => Some(operation::Refusal::NotFound),
+            Self::AlreadyExists => Some(operation::Refusal::AlreadyExists),
+            Self::Conflict => Some(operation::Refusal::Conflict),
+            Self::Invalid(_) | Self::Unavailable | Self::NoAnswer => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// The response of Kubernetes to a patch that names another UID than the object has.
 const OTHER_UID: Refusal = Refusal::Invalid("metadata.uid: field is immutable");
 
 /// A change of an object, in the order of its kind's log.
@@ -238,10 +219,10 @@ impl ApiServer {
     pub(crate) fn handle(&mut self, request: &Request, now: Millis) -> Result<Answer, Refusal> {
         match request {
             Request::CreateJob(job) => self.create_job(job),
-            Request::GetJob { name } => self.named_job(name).map(Answer::Job),
+            Request::GetJob { name } | Request::GetWholeJob { name } => self.named_job(name).map(Answer::Job),
             Request::DeleteJob { name, uid } => self.delete_job(name, uid.as_deref()),
             Request::PatchJob { name, patch } => self.patch_job(name, patch),
-            Request::ClearStartTime { name, uid } => self.clear_start_time(name, uid),
+            Request::PatchJobStatus { name, patch } => self.patch_job_status(name, patch),
             Request::CreateService(service) => self.create_named(Kind::Services, &service.metadata),
             Request::CreateClaim(claim) => self.create_named(Kind::Claims, &claim.metadata),
             Request::GetService { name } => Self::get_named(&self.services, name),
@@ -257,12 +238,12 @@ impl ApiServer {
             }
             Request::StoreStatus { name, uid, version, status } => {
                 let jobset = self.jobsets.get(name).ok_or(Refusal::NotFound)?;
-                if jobset.metadata.uid.as_ref() != Some(uid)
+                if *uid != jobset.metadata.uid
                     || version.is_some() && *version != jobset.metadata.resource_version
                 {
                     return Err(Refusal::Conflict);
                 }
-                if jobset.status.as_ref() == Some(status) {
+                if jobset.status.as_ref() == Some(&**status) {
                     return Ok(Answer::JobSet(jobset.clone()));
                 }
                 let updated = JobSet { status: Some(JobSetStatus::clone(status)), ..JobSet::clone(jobset) };
@@ -296,11 +277,17 @@ impl ApiServer {
         Ok(deleting.map_or(Answer::Gone, Answer::Job))
     }
 
-    fn clear_start_time(&mut self, name: &str, uid: &str) -> Result<Answer, Refusal> {
+    /// A merge patch (RFC 7386) of `metadata.uid` (as a precondition) and `status.startTime`.
+    fn patch_job_status(&mut self, name: &str, patch: &Value) -> Result<Answer, Refusal> {
         let job = self.named_job(name)?;
-        if job.uid != uid {
+        if patch.pointer("/metadata/uid").is_some_and(|uid| *uid != *job.uid) {
             return Err(OTHER_UID);
         }
+        assert_eq!(
+            patch["status"],
+            json!({"startTime": null}),
+            "the simulation knows no other patch of a status"
+        );
         // Kubernetes: the start time of a Job that is not suspended cannot change.
         if job.started && !job.suspend {
             return Err(Refusal::Invalid("status.startTime: cannot be removed for an unsuspended Job"));
@@ -377,9 +364,7 @@ fn normal(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> Value {
         match value {
             Value::Object(fields) => {
                 let fields = fields.into_iter().map(|(key, value)| (key, prune(value)));
-                let empty = |value: &Value| {
-                    value.is_null() || *value == serde_json::json!({}) || *value == serde_json::json!([])
-                };
+                let empty = |value: &Value| value.is_null() || *value == json!({}) || *value == json!([]);
                 Value::Object(fields.filter(|(_, value)| !empty(value)).collect())
             }
             other => other,

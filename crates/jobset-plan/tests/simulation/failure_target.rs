@@ -1,14 +1,14 @@
-//! Feature gate `RestartOnFailureTarget`: with it, JobSets fare as without it, and restart sooner.
+//! Feature gate `RestartOnFailureTarget`: with it, JobSets end as without it, and restart sooner.
 //!
-//! Two worlds are given the same JobSets and the same fates, one with the gate and one without. They are the same
-//! where time cannot make a difference by right: nobody interferes, no two Jobs fail in one attempt (the gate may
-//! change which of them is first), and success needs every Job (a JobSet that completes while the pods of a failed
-//! Job are stopping completes without the gate, and restarts with it).
+//! Two worlds have the same JobSets and the same outcomes of pods, one with the gate and one without. They must be the
+//! same where time may not make a difference: there are no faults, no two Jobs fail in one attempt (the gate may change
+//! which of them is first), and success needs every Job (a JobSet that completes while the pods of a failed Job
+//! terminate completes without the gate, and restarts with it).
 
 use crate::{
-    fates::{Fate, Fates},
     faults::Faults,
     invariants::Ledger,
+    pod_outcomes::{PodOutcome, PodOutcomes},
     restart_times::Restart,
     world::{Millis, Setting, World},
 };
@@ -22,8 +22,8 @@ const WORLDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
 fn world(seed: u64, gate: bool) -> World {
     let mut setting = Setting { faults: Faults::default(), ..Setting::of_seed(seed) };
     setting.gates.restart_on_failure_target = gate;
-    setting.fates.one_slot = true;
-    setting.fates.failing = 100;
+    setting.pod_outcomes.one_slot = true;
+    setting.pod_outcomes.failing = 100;
     for jobset in &mut setting.jobsets {
         jobset.spec.success_policy = None;
     }
@@ -54,7 +54,7 @@ fn fared(jobset: &JobSet) -> String {
 
 /// How the JobSets of a world fared, by name.
 fn all_fared(world: &World) -> Vec<(String, String)> {
-    let jobsets = world.referee.ledgers.values().map(|ledger| &ledger.jobset);
+    let jobsets = world.checker.ledgers.values().map(|ledger| &ledger.jobset);
     let mut all: Vec<_> =
         jobsets.map(|jobset| (jobset.metadata.name.clone().unwrap_or_default(), fared(jobset))).collect();
     all.sort();
@@ -68,7 +68,7 @@ fn restarts(world: &World) -> BTreeMap<(String, i32), Restart> {
         let waits = |rj: &ReplicatedJob| rj.depends_on.is_some();
         jobs > 1 && jobset.spec.startup_policy.is_none() && !jobset.spec.replicated_jobs.iter().any(waits)
     };
-    let ledgers = world.referee.ledgers.values().filter(|ledger| at_once(&ledger.jobset));
+    let ledgers = world.checker.ledgers.values().filter(|ledger| at_once(&ledger.jobset));
     let of = |ledger: &Ledger| {
         let name = ledger.jobset.metadata.name.clone().unwrap_or_default();
         ledger
@@ -90,19 +90,20 @@ fn a_restart_takes_one_grace_period_instead_of_two() {
     });
     let jobset = json!({"metadata": {"name": "train", "namespace": "team"}, "spec": spec});
     let jobset: JobSet = serde_json::from_value(jobset).unwrap();
-    let fate = |index: i32| {
+    let outcome = |index: i32| {
         let fails = (index == 0).then_some(("BackoffLimitExceeded", "it does not converge"));
         let runs = if index == 0 { 5_000 } else { 60_000 };
-        let fate = Fate { until_ready: 1_000, runs, stops: 30_000, fails, never_ready: false, flaps: false };
-        (format!("train-worker-{index}"), (0, 0), fate)
+        let outcome =
+            PodOutcome { until_ready: 1_000, runs, stops: 30_000, fails, never_ready: false, flaps: false };
+        (format!("train-worker-{index}"), (0, 0), outcome)
     };
     let [without, with] = [false, true].map(|gate| {
-        let given = (0..3).map(fate).collect();
-        let fates = Fates { seed: 1, failing: 0, one_slot: false, slowest_stop: 1_000, given };
+        let given = (0..3).map(outcome).collect();
+        let pod_outcomes = PodOutcomes { seed: 1, failing: 0, one_slot: false, slowest_stop: 1_000, given };
         let gates = Gates { restart_on_failure_target: gate, ..Gates::default() };
         let (jobsets, faults) = (vec![jobset.clone()], Faults::default());
         let mut world =
-            World::new(Setting { seed: 1, gates, faults, fates, jobsets, room: 10, bug: None }, true);
+            World::new(Setting { seed: 1, gates, faults, pod_outcomes, jobsets, room: 10, bug: None }, true);
         if let Err(violation) = world.run() {
             panic!("the rule that {}: {}\n{}", violation.rule, violation.how, world.history());
         }

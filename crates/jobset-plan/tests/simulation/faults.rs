@@ -2,7 +2,7 @@
 //! so that what should happen in the end can be asked for.
 
 use crate::{
-    agenda::Happening,
+    schedule::ScheduledEvent,
     world::{Millis, World},
 };
 use fastrand::Rng;
@@ -24,9 +24,9 @@ pub(crate) struct Faults {
     pub(crate) dies: u32,
     /// Crashes at any time; not in a thousand.
     pub(crate) crashes: u32,
-    /// New leaders while the old one does not know; not in a thousand.
+    /// New leaders before the old one knows; not in a thousand.
     pub(crate) handovers: u32,
-    /// Things that users do to each JobSet; not in a thousand.
+    /// Changes that users make to each JobSet; not in a thousand.
     pub(crate) acts: u32,
 }
 
@@ -67,7 +67,7 @@ impl Faults {
         all
     }
 
-    /// Whether the controller is left in peace: then no request of its own is ever refused.
+    /// Whether there is no fault at all: then no request of the controller is ever refused.
     pub(crate) fn leave_controller_alone(&self) -> bool {
         let Self { refuses, loses, slow, stalls, relists, dies, crashes, handovers, acts } = self;
         [refuses, loses, slow, stalls, relists, dies, crashes, handovers, acts]
@@ -75,7 +75,7 @@ impl Faults {
             .all(|count| *count == 0)
     }
 
-    /// Whether an event can get lost between the status it tells of and its sending, or be sent by two.
+    /// Whether an event can get lost between storing its status and sending it, or two processes can send it.
     pub(crate) fn may_lose_events(&self) -> bool {
         let Self { loses, dies, crashes, handovers, .. } = self;
         [loses, dies, crashes, handovers].into_iter().any(|count| *count > 0)
@@ -99,15 +99,15 @@ impl World {
         if self.happens(slow) { self.rng.u64(100..40_000) } else { self.rng.u64(1..40) }
     }
 
-    /// Puts the faults that come by themselves on the agenda.
+    /// Schedules crashes and handovers.
     pub(crate) fn schedule_faults(&mut self) {
         for _ in 0..self.faults.crashes {
             let at = self.rng.u64(0..self.faults_until);
-            self.at(at, Happening::Crash);
+            self.at(at, ScheduledEvent::Crash);
         }
         for _ in 0..self.faults.handovers {
             let at = self.rng.u64(0..self.faults_until);
-            self.at(at, Happening::Handover);
+            self.at(at, ScheduledEvent::Handover);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The garbage collector: what belongs to nobody goes; what is deleted in the foreground goes after its children.
+//! The garbage collector: deletes objects whose owner is gone, and an object of a foreground deletion after its children.
 
 use crate::{observe::Kind, world::World};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
-//! What happened, line by line, for whoever has to understand a seed. Written only when a seed is replayed, since
-//! most of the time of a run would go into words that nobody reads.
+//! What happened, line by line, to understand a seed. Written only when a seed is replayed, because most of the time of a
+//! run would go into formatting.
 
-use crate::{api_server::Request, job::Job, world::Millis};
+use crate::{job::Job, operation::Request, world::Millis};
 
 /// The lines of one world.
 #[derive(Default)]
@@ -11,7 +11,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// One that keeps what it is told, or forgets it.
+    /// A history that keeps its lines, or drops them.
     pub(crate) fn new(kept: bool) -> Self {
         Self { kept, lines: Vec::new() }
     }
@@ -24,7 +24,7 @@ impl History {
         }
     }
 
-    /// Everything, one line each.
+    /// All lines.
     pub(crate) fn text(&self) -> String {
         self.lines.join("\n")
     }
@@ -67,7 +67,8 @@ pub(crate) fn in_words(request: &Request) -> String {
                 })
                 .collect();
             format!(
-                "status of JobSet {name} ({uid}) at {}: restarts {} ({} counted) {:?} {} [{}] [{}]",
+                "status of JobSet {name} ({}) at {}: restarts {} ({} counted) {:?} {} [{}] [{}]",
+                uid.as_deref().unwrap_or("any UID"),
                 version.as_deref().unwrap_or("any version"),
                 status.restarts,
                 status.restarts_count_towards_max,

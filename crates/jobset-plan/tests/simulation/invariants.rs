@@ -1,11 +1,12 @@
-//! What must hold at every step. The referee sees everything that is stored, and so knows what is true; the
-//! controller sees it late. Each rule has a name that reads as what must be so.
+//! What must hold at every step. The checker sees everything that is stored, and so knows what is true; the
+//! controller sees it late. The name of each rule says what must hold.
 
 use crate::{
-    api_server::{Answer, Change, Refusal, Request, version_of},
-    errand::Errand,
+    api_server::{Answer, Refusal, version_of},
     job::Job,
-    observe::Family,
+    lost_status::Proofs,
+    observe::{Observation, ObservedJobSet},
+    operation::Request,
     requests::Sent,
     restart_times::RestartTimes,
     status_rules::{count, restarts_of},
@@ -17,7 +18,7 @@ use jobset_api::{
     conditions::{self, reasons},
     jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
 };
-use jobset_plan::{Action, Event, LabelValue, Outcome, Plan, claim_names, subdomain};
+use jobset_plan::{Action, Event, JobRecord, LabelValue, Outcome, Plan, claim_names, subdomain};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -26,9 +27,9 @@ use std::{
 /// A Job's place: its ReplicatedJob and index.
 pub(crate) type Slot = (String, i32);
 
-/// What is known of each JobSet that ever was, and of what each process was told.
+/// What is known of each JobSet that ever existed, and of what each process learned.
 #[derive(Default)]
-pub(crate) struct Referee {
+pub(crate) struct Checker {
     pub(crate) violation: Option<Violation>,
     pub(crate) ledgers: BTreeMap<String, Ledger>,
     /// How often what happened: reasons of events, and of refusals.
@@ -51,15 +52,17 @@ pub(crate) struct Ledger {
     started: BTreeSet<(i32, Slot)>,
     /// Slots that had completed in an attempt.
     completed: BTreeSet<(i32, Slot)>,
-    /// Events that told of its end.
-    pub(crate) ends_told: u32,
-    /// Events that told of a restart.
-    restarts_told: i32,
+    /// Events about its end.
+    pub(crate) ends_reported: u32,
+    /// Events about a restart.
+    restarts_reported: i32,
+    /// What its Jobs prove of a status that is lost.
+    pub(crate) proofs: Proofs,
     /// How long its restarts took.
     pub(crate) restarts: RestartTimes,
 }
 
-impl Referee {
+impl Checker {
     /// Something happened once more.
     pub(crate) fn count(&mut self, what: &str) {
         if let Some(times) = self.tally.get_mut(what) {
@@ -82,6 +85,7 @@ impl Referee {
             ledger.jobset.spec.replicated_jobs.iter().map(|rj| usize::try_from(rj.replicas).unwrap_or(0));
         ledger.restarts.job_was_stored(job, wanted.sum(), now);
         let slot = (job.replicated_job.clone(), job.index());
+        ledger.proofs.job_was_stored(job, &slot);
         let (attempt, _) = job.attempts();
         let outcome = job.ended.as_ref().map(|ended| ended.outcome);
         if outcome == Some(Outcome::Failed) || job.failure_target.is_some() {
@@ -96,38 +100,42 @@ impl Referee {
         }
     }
 
-    /// A process got an answer.
-    pub(crate) fn process_was_told(&mut self, process: usize, change: &Change) {
-        match change {
-            Change::JobSet(jobset) => {
+    /// A process learned something from a response.
+    pub(crate) fn process_learned(&mut self, process: usize, observed: &Observation) {
+        match observed {
+            Observation::JobSet(jobset) => {
                 let uid = jobset.metadata.uid.clone().unwrap_or_default();
                 let version = self.answered.entry((process, uid)).or_insert(0);
                 *version = (*version).max(version_of(&jobset.metadata));
             }
-            Change::Job(job) => {
+            Observation::Job(job) => {
+                let uid = job.metadata.uid.clone().unwrap_or_default();
                 let owner = job.owner().unwrap_or_default().to_owned();
-                let known = self.answered_jobs.entry((process, job.uid.clone())).or_insert((owner, false));
-                known.1 |= job.deleting;
+                let known = self.answered_jobs.entry((process, uid)).or_insert((owner, false));
+                known.1 |= job.record().deleting;
             }
-            Change::Named(_) | Change::Gone(_) => {}
+            Observation::Service(_)
+            | Observation::Claim(_)
+            | Observation::JobSetGone(_)
+            | Observation::JobGone(_) => {}
         }
     }
 }
 
 impl World {
     /// A process is about to plan on this view.
-    pub(crate) fn check_view(&mut self, process: usize, uid: &str, family: &Family) {
-        let version = version_of(&family.jobset.metadata);
-        let answered = self.referee.answered.get(&(process, uid.to_owned())).copied().unwrap_or(0);
+    pub(crate) fn check_view(&mut self, process: usize, uid: &str, observed: &ObservedJobSet) {
+        let version = version_of(&observed.jobset.metadata);
+        let answered = self.checker.answered.get(&(process, uid.to_owned())).copied().unwrap_or(0);
         if version < answered {
             let how = format!("JobSet {uid} is seen at {version}, and was written at {answered}");
             self.violated(READ_YOUR_WRITES, how);
         }
-        let own = self.referee.answered_jobs.range((process, String::new())..(process + 1, String::new()));
+        let own = self.checker.answered_jobs.range((process, String::new())..(process + 1, String::new()));
         let mut missing = own.filter(|((_, job), (owner, deleting))| {
             owner == uid
                 && self.server.job(job).is_some_and(|job| job.owner() == Some(uid))
-                && !family.jobs.iter().any(|seen| seen.uid == *job && (seen.deleting || !deleting))
+                && !observed.jobs.iter().any(|seen| seen.uid == *job && (seen.deleting || !deleting))
         });
         if let Some(((_, job), _)) = missing.next() {
             let how = format!("Job {job} is not seen as the process itself wrote it");
@@ -136,17 +144,20 @@ impl World {
     }
 
     /// A process made this plan.
-    pub(crate) fn check_plan(&mut self, family: &Family, plan: &Plan) {
-        let uid = family.jobset.metadata.uid.as_deref().unwrap_or("");
-        let Some(ledger) = self.referee.ledgers.get(uid) else { return };
+    pub(crate) fn check_plan(&mut self, observed: &ObservedJobSet, plan: &Plan) {
+        let uid = observed.jobset.metadata.uid.as_deref().unwrap_or("");
+        let Some(ledger) = self.checker.ledgers.get(uid) else { return };
         let policy = ledger.jobset.spec.failure_policy.as_ref();
         let blocking =
             policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate);
-        let attempt = family.jobset.status.as_ref().map_or(0, |status| status.restarts);
-        let earlier = |label: &LabelValue| matches!(label, LabelValue::Number(of) if *of < attempt);
+        let attempt = observed.jobset.status.as_ref().map_or(0, |status| status.restarts);
+        let earlier = |job: &Arc<JobRecord>| {
+            matches!(job.restart_attempt, LabelValue::Number(of) if of < attempt)
+                && job.restart_attempt == job.template_restart_attempt
+        };
         let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateJob(_)));
-        if blocking && creates && family.jobs.iter().any(|job| earlier(&job.restart_attempt)) {
-            let name = family.jobset.metadata.name.clone().unwrap_or_default();
+        if blocking && creates && observed.jobs.iter().any(earlier) {
+            let name = observed.jobset.metadata.name.clone().unwrap_or_default();
             self.violated("BlockingRecreate waits for every Job of the attempt before", name);
         }
     }
@@ -155,24 +166,18 @@ impl World {
     pub(crate) fn check_request(&mut self, sent: &Sent) {
         match &sent.request {
             Request::CreateJob(job) => self.check_create(sent, &Job::sent(job)),
-            Request::DeleteJob { name, .. } | Request::PatchJob { name, .. } => {
-                let (Errand::DeleteJob { uid, .. } | Errand::PatchJob { uid, .. }) = &sent.errand else {
-                    return;
+            Request::DeleteJob { name, .. }
+            | Request::PatchJob { name, .. }
+            | Request::PatchJobStatus { name, .. } => {
+                let Some(uid) = planned_uid(&sent.operation.request) else {
+                    let how = format!("{:?} names no UID", sent.operation.request);
+                    return self.violated(RIGHT_JOB, how);
                 };
                 let Some(job) = self.server.jobs.get(name).cloned() else { return };
-                let refused = match &sent.request {
-                    Request::DeleteJob { uid, .. } => uid.as_ref().is_some_and(|uid| *uid != job.uid),
-                    Request::PatchJob { patch, .. } => {
-                        patch.pointer("/metadata/uid").is_some_and(|uid| *uid != *job.uid)
-                    }
-                    _ => false,
-                };
-                if job.uid != *uid && !refused {
+                let refused = planned_uid(&sent.request).is_some_and(|uid| uid != job.uid);
+                if job.uid != uid && !refused {
                     let how = format!("{:?} was meant for {uid} and meets {}", sent.request, job.uid);
-                    self.violated(
-                        "a request meets the Job that it was planned for, never its successor",
-                        how,
-                    );
+                    self.violated(RIGHT_JOB, how);
                 }
                 if let Request::PatchJob { patch, .. } = &sent.request
                     && patch.pointer("/spec/suspend") == Some(&false.into())
@@ -182,10 +187,10 @@ impl World {
             }
             Request::StoreStatus { name, uid, version, status } => {
                 let Some(jobset) = self.server.jobsets.get(name).cloned() else { return };
-                let lands = jobset.metadata.uid.as_ref() == Some(uid)
+                let lands = jobset.metadata.uid == *uid
                     && (version.is_none() || *version == jobset.metadata.resource_version);
                 if lands {
-                    self.check_status(&jobset, uid, status);
+                    self.check_status(&jobset, uid.as_deref().unwrap_or_default(), status);
                 }
             }
             Request::DeleteJobSet { name, uid, version } => {
@@ -214,7 +219,7 @@ impl World {
             let how = format!("Job {name} beside {}", twin.name);
             self.violated("there are never two Jobs of one index", how);
         }
-        let Some(ledger) = self.referee.ledgers.get(&owner) else { return };
+        let Some(ledger) = self.checker.ledgers.get(&owner) else { return };
         if ledger.finished_at.is_some_and(|version| sent.planned_on >= version) {
             self.violated("a finished JobSet starts nothing", format!("Job {name}"));
         }
@@ -252,7 +257,7 @@ impl World {
     fn check_surroundings(&mut self, job: &Job) {
         let Some(jobset) = job.owner().and_then(|owner| self.server.jobset(owner)) else { return };
         let network = jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames);
-        let service = network.unwrap_or(false).then(|| subdomain(jobset).to_owned());
+        let service = network.unwrap_or(true).then(|| subdomain(jobset).to_owned());
         let service = service.filter(|name| !self.server.services.contains_key(name));
         let claim = claim_names(jobset).find(|name| !self.server.claims.contains_key(name));
         if let Some(missing) = service.or(claim) {
@@ -263,7 +268,7 @@ impl World {
 
     /// A Job may start: those that come before it have reached, in this attempt, what it waits for.
     fn check_order(&mut self, job: &Job) {
-        let Some(ledger) = job.owner().and_then(|owner| self.referee.ledgers.get(owner)) else { return };
+        let Some(ledger) = job.owner().and_then(|owner| self.checker.ledgers.get(owner)) else { return };
         let spec = &ledger.jobset.spec;
         let restarts = ledger.jobset.status.as_ref().map_or(0, |status| status.restarts);
         if !matches!(job.restart_attempt, LabelValue::Number(of) if of <= restarts) {
@@ -303,15 +308,15 @@ impl World {
         }
     }
 
-    /// What the API server says to a request.
+    /// The API server responds to a request.
     pub(crate) fn check_answer(&mut self, sent: &Sent, answer: &Result<Answer, Refusal>, changed: bool) {
         if sent.request.writes() && answer.is_ok() && !changed && self.faults.leave_controller_alone() {
             let how = format!("{:?}", sent.request);
             self.violated("where nobody interferes, every write changes something", how);
         }
         match answer {
-            Ok(_) => self.referee.count("done"),
-            Err(why) => self.referee.count(&format!("{why:?}")),
+            Ok(_) => self.checker.count("done"),
+            Err(why) => self.checker.count(&format!("{why:?}")),
         }
         if let (Err(why), true) = (answer, self.faults.leave_controller_alone()) {
             self.violated(
@@ -320,17 +325,18 @@ impl World {
             );
         }
         if let (Request::StoreStatus { uid, .. }, Ok(Answer::JobSet(jobset))) = (&sent.request, answer)
-            && let Some(ledger) = self.referee.ledgers.get_mut(uid)
+            && let Some(ledger) = uid.as_ref().and_then(|uid| self.checker.ledgers.get_mut(uid))
         {
             ledger.jobset = jobset.clone();
+            ledger.proofs.status_was_stored(jobset);
         }
     }
 
-    /// A process tells an event.
-    pub(crate) fn tell(&mut self, process: usize, uid: &str, event: &Event) {
-        self.note_process(process, || format!("tells {}: {}", event.reason, event.note));
-        self.referee.count(event.reason.split_once("_rule").map_or(event.reason.as_str(), |(rule, _)| rule));
-        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
+    /// A process sends an event.
+    pub(crate) fn send_event(&mut self, process: usize, uid: &str, event: &Event) {
+        self.note_process(process, || format!("sends event {}: {}", event.reason, event.note));
+        self.checker.count(event.reason.split_once("_rule").map_or(event.reason.as_str(), |(rule, _)| rule));
+        let Some(ledger) = self.checker.ledgers.get_mut(uid) else { return };
         let ends = [
             reasons::ALL_JOBS_COMPLETED,
             reasons::FAILED_JOBS,
@@ -339,24 +345,40 @@ impl World {
         ];
         let reason = event.reason.as_str();
         if ends.contains(&reason) {
-            ledger.ends_told += 1;
+            ledger.ends_reported += 1;
         }
         if reason.starts_with("Restart") && reason.ends_with("FailurePolicyAction") {
-            ledger.restarts_told += 1;
+            ledger.restarts_reported += 1;
+        }
+        if ledger.proofs.losses > 0 {
+            // What was lost with the status can happen, and be told, again.
+            return;
         }
         let status = ledger.jobset.status.clone().unwrap_or_default();
         let singles: i32 = status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts).sum();
-        if ledger.ends_told > i32::from(ledger.finished_at.is_some()).unsigned_abs() {
-            let how = format!("{reason} of JobSet {uid}, {} times", ledger.ends_told);
-            self.violated("an end is told once, after it is stored", how);
-        } else if ledger.restarts_told > status.restarts + singles {
-            let how = format!("{} restarts of JobSet {uid} told", ledger.restarts_told);
-            self.violated("a restart is told once, after it is stored", how);
+        if ledger.ends_reported > i32::from(ledger.finished_at.is_some()).unsigned_abs() {
+            let how = format!("{reason} of JobSet {uid}, {} times", ledger.ends_reported);
+            self.violated("an end is reported once, after it is stored", how);
+        } else if ledger.restarts_reported > status.restarts + singles {
+            let how = format!("{} events about restarts of JobSet {uid}", ledger.restarts_reported);
+            self.violated("a restart is reported once, after it is stored", how);
         }
     }
 }
 
+const RIGHT_JOB: &str = "a request meets the Job that it was planned for, never its successor";
 const READ_YOUR_WRITES: &str = "no plan is older than the process's own writes";
+
+/// UID of the Job that a request changes or deletes, as the request names it.
+fn planned_uid(request: &Request) -> Option<&str> {
+    match request {
+        Request::DeleteJob { uid, .. } => uid.as_deref(),
+        Request::PatchJob { patch, .. } | Request::PatchJobStatus { patch, .. } => {
+            patch.pointer("/metadata/uid")?.as_str()
+        }
+        _ => None,
+    }
+}
 
 /// Whether a JobSet has finished, and its `ttlSecondsAfterFinished` have passed.
 fn time_is_up(jobset: &JobSet, now: Timestamp) -> bool {

@@ -1,4 +1,4 @@
-//! A Job as the simulated API server stores it: what decisions look at, and its pods as counters.
+//! A Job as the simulated API server stores it: the fields that decisions read, and its pods as counters.
 
 use crate::world::NAMESPACE;
 use jobset_api::labels;
@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) replicated_job: String,
     pub(crate) restart_attempt: LabelValue,
     pub(crate) job_restart_attempt: LabelValue,
+    /// The attempts in the labels of its pod template, which nobody changes.
+    pub(crate) created_for: (LabelValue, LabelValue),
     pub(crate) job_index: LabelValue,
     pub(crate) template: Arc<PodTemplateSpec>,
     pub(crate) suspend: bool,
@@ -30,7 +32,7 @@ pub(crate) struct Job {
     pub(crate) active: i32,
     pub(crate) ready: i32,
     pub(crate) succeeded: i32,
-    /// Pods that were told to stop and have not stopped.
+    /// Pods that are terminating.
     pub(crate) terminating: i32,
     /// Condition Suspended.
     pub(crate) suspended_condition: bool,
@@ -47,6 +49,9 @@ impl Job {
         let label =
             |key: &str| job.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
         let spec = job.spec.clone().unwrap_or_default();
+        let template = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+        let created_for =
+            |key: &str| LabelValue::read(template.and_then(|labels| labels.get(key)).map(String::as_str));
         let parallelism = spec.parallelism.unwrap_or(1);
         // Kubernetes: of both, completions defaults to 1 only where parallelism is absent too.
         let completions = spec.completions.or(spec.parallelism.is_none().then_some(1));
@@ -58,6 +63,7 @@ impl Job {
             replicated_job: label(labels::REPLICATED_JOB_NAME).unwrap_or_default().to_owned(),
             restart_attempt: LabelValue::read(label(labels::RESTART_ATTEMPT)),
             job_restart_attempt: LabelValue::read(label(labels::JOB_RESTART_ATTEMPT)),
+            created_for: (created_for(labels::RESTART_ATTEMPT), created_for(labels::JOB_RESTART_ATTEMPT)),
             job_index: LabelValue::read(label(labels::JOB_INDEX)),
             template: Arc::new(spec.template),
             suspend: spec.suspend.unwrap_or(false),
@@ -85,6 +91,16 @@ impl Job {
         (number(&self.restart_attempt), number(&self.job_restart_attempt))
     }
 
+    /// The attempts that it was created for: of the JobSet, and of itself.
+    pub(crate) fn created_for(&self) -> (i32, i32) {
+        (number(&self.created_for.0), number(&self.created_for.1))
+    }
+
+    /// Whether a user edited the label that names its attempt.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.restart_attempt != self.created_for.0
+    }
+
     /// Its index within its ReplicatedJob.
     pub(crate) fn index(&self) -> i32 {
         number(&self.job_index)
@@ -101,7 +117,7 @@ impl Job {
             >= self.completions.map_or(self.parallelism, |all| all.min(self.parallelism))
     }
 
-    /// Its metadata, as far as anybody here reads it.
+    /// Its metadata, as far as the simulation reads it.
     pub(crate) fn metadata(&self) -> ObjectMeta {
         ObjectMeta {
             name: Some(self.name.clone()),
@@ -113,6 +129,12 @@ impl Job {
         }
     }
 
+    /// As much of it as a resume reads.
+    pub(crate) fn as_kubernetes(&self) -> batch::Job {
+        let spec = batch::JobSpec { template: (*self.template).clone(), ..batch::JobSpec::default() };
+        batch::Job { metadata: self.metadata(), spec: Some(spec), status: None }
+    }
+
     /// What the planner gets to know of it.
     pub(crate) fn record(&self) -> JobRecord {
         JobRecord {
@@ -120,7 +142,9 @@ impl Job {
             uid: self.uid.clone(),
             replicated_job: Some(self.replicated_job.clone()),
             restart_attempt: self.restart_attempt.clone(),
+            template_restart_attempt: self.created_for.0.clone(),
             job_restart_attempt: self.job_restart_attempt.clone(),
+            template_job_restart_attempt: self.created_for.1.clone(),
             job_index: self.job_index.clone(),
             parallelism: self.parallelism,
             completions: self.completions,

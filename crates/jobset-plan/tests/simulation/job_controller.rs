@@ -7,9 +7,9 @@
 //! ```
 
 use crate::{
-    agenda::{Happening, JobStep},
-    fates::Fate,
     job::Job,
+    pod_outcomes::PodOutcome,
+    schedule::{JobStep, ScheduledEvent},
     world::{Millis, World, whole_seconds},
 };
 use jobset_plan::{Outcome, Verdict};
@@ -32,7 +32,7 @@ struct Pods {
 }
 
 impl World {
-    /// A Job was stored: the Job controller has a look, if there is something for it to do.
+    /// A Job was stored: the Job controller reconciles it, if there is something to do.
     pub(crate) fn job_was_stored(&mut self, job: &Job) {
         let pods = self.job_controller.jobs.entry(job.uid.clone()).or_default();
         let now = Some((job.suspend, job.parallelism, job.deleting));
@@ -44,17 +44,17 @@ impl World {
     }
 
     fn job_step(&mut self, uid: &str, run: u32, delay: Millis, step: JobStep) {
-        self.after(delay, Happening::Job { uid: uid.to_owned(), run, step });
+        self.after(delay, ScheduledEvent::Job { uid: uid.to_owned(), run, step });
     }
 
-    fn fate(&self, job: &Job) -> Fate {
+    fn outcome(&self, job: &Job) -> PodOutcome {
         let owner = job.owner().and_then(|uid| self.server.jobset(uid));
         let name = owner.and_then(|owner| owner.metadata.name.as_deref()).unwrap_or("");
-        self.fates.of(name, job)
+        self.pod_outcomes.of(name, job)
     }
 
     /// A step in the life of a Job's pods.
-    pub(crate) fn job_happens(&mut self, uid: &str, run: u32, step: JobStep) {
+    pub(crate) fn step_job(&mut self, uid: &str, run: u32, step: JobStep) {
         let Some(job) = self.server.job(uid).cloned() else { return };
         match step {
             JobStep::Sync => self.sync_job(&job),
@@ -85,12 +85,12 @@ impl World {
                 self.place_pods();
             }
             JobStep::Ready => {
-                let fate = self.fate(&job);
+                let outcome = self.outcome(&job);
                 self.change_job(&job, |job| (job.active, job.ready) = (job.parallelism, job.parallelism));
-                self.job_step(uid, run, fate.runs, JobStep::PodsEnd);
-                if fate.flaps {
-                    self.job_step(uid, run, fate.runs / 3, JobStep::Flap);
-                    self.job_step(uid, run, fate.runs / 2, JobStep::Unflap);
+                self.job_step(uid, run, outcome.runs, JobStep::PodsEnd);
+                if outcome.flaps {
+                    self.job_step(uid, run, outcome.runs / 3, JobStep::Flap);
+                    self.job_step(uid, run, outcome.runs / 2, JobStep::Unflap);
                 }
             }
             JobStep::Flap => self.change_job(&job, |job| job.ready = job.parallelism - 1),
@@ -123,18 +123,18 @@ impl World {
     fn place_pods(&mut self) {
         while let Some((uid, run)) = self.scheduler.place() {
             let Some(job) = self.server.job(&uid).cloned() else { continue };
-            let fate = self.fate(&job);
-            if fate.never_ready {
-                self.job_step(&uid, run, fate.until_ready, JobStep::PodsEnd);
+            let outcome = self.outcome(&job);
+            if outcome.never_ready {
+                self.job_step(&uid, run, outcome.until_ready, JobStep::PodsEnd);
             } else {
-                self.job_step(&uid, run, fate.until_ready, JobStep::Ready);
+                self.job_step(&uid, run, outcome.until_ready, JobStep::Ready);
             }
         }
     }
 
     fn sync_job(&mut self, job: &Arc<Job>) {
         let Some(&Pods { run: before, done, .. }) = self.job_controller.jobs.get(&job.uid) else { return };
-        let stops = self.fate(job).stops;
+        let stops = self.outcome(job).stops;
         if job.deleting {
             self.next_run(&job.uid);
             let count = job.active + job.terminating;
@@ -184,14 +184,14 @@ impl World {
         if let Some(pods) = self.job_controller.jobs.get_mut(&job.uid) {
             pods.done = true;
         }
-        let fate = self.fate(job);
-        if let Some((reason, message)) = fate.fails {
+        let outcome = self.outcome(job);
+        if let Some((reason, message)) = outcome.fails {
             let why = self.verdict(Outcome::Failing, reason, message);
             self.change_job(job, |job| {
                 (job.terminating, job.active, job.ready) = (job.active, 0, 0);
                 job.failure_target = Some(why);
             });
-            self.job_step(&job.uid, run, fate.stops, JobStep::Ended);
+            self.job_step(&job.uid, run, outcome.stops, JobStep::Ended);
         } else {
             self.change_job(job, |job| {
                 job.succeeded = job.completions.unwrap_or(job.parallelism);

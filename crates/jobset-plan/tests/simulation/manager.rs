@@ -1,20 +1,17 @@
-//! The controller's process: it looks at a JobSet, plans, and executes the plan; each answer goes into its
-//! index. As `reconcile.rs` and `act` of the controller, as a machine that can stop between any two requests.
+//! The controller's process: it reconciles a JobSet, plans, and executes the plan; each response goes into its index.
+//! As `reconcile.rs` of the controller, as a machine that can stop between any two requests.
 
 use crate::{
-    agenda::Happening,
     api_server::{Refusal, version_of},
-    errand::{self, Errand},
     observe::{Index, KINDS, Watch},
-    queue::Queue,
+    operation::{ActError, Operation},
+    schedule::ScheduledEvent,
+    work_queue::State as WorkQueue,
     world::{Millis, World, timestamp},
 };
 use jobset_api::JobSet;
 use jobset_plan::{Action, Execution, Requeue, Snapshot, StatusTiming, Step, plan};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-/// How seldom to look at least whether somebody else's Job is gone.
-const NAME_GETS_FREE: Duration = Duration::from_secs(15);
 
 /// A process that is started as a leader.
 pub(crate) struct Process {
@@ -23,8 +20,8 @@ pub(crate) struct Process {
     pub(crate) leads_from: Millis,
     pub(crate) index: Index,
     pub(crate) watches: [Watch; 4],
-    queue: Queue,
-    looks: BTreeMap<String, Look>,
+    queue: WorkQueue<String>,
+    reconciles: BTreeMap<String, Reconcile>,
     timing: BTreeMap<String, StatusTiming>,
 }
 
@@ -33,18 +30,18 @@ impl Process {
         self.alive && now >= self.leads_from && self.watches.iter().all(Watch::is_filled)
     }
 
-    /// Resource version of the JobSet that is being looked at.
+    /// Resource version of the JobSet that is being reconciled.
     pub(crate) fn planned_on(&self, uid: &str) -> u64 {
-        self.looks.get(uid).map_or(0, |look| version_of(&look.jobset.metadata))
+        self.reconciles.get(uid).map_or(0, |reconcile| version_of(&reconcile.jobset.metadata))
     }
 }
 
-/// A look at a JobSet whose requests are under way.
-struct Look {
+/// A reconcile whose requests are under way.
+struct Reconcile {
     jobset: Arc<JobSet>,
     execution: Execution,
     in_flight: usize,
-    failures: Vec<Refusal>,
+    failures: Vec<ActError<Refusal>>,
     /// Actions that a planted bug sends with the first ones.
     together: Vec<Action>,
     /// Actions that a planted bug keeps for after the status.
@@ -62,16 +59,16 @@ impl World {
             leads_from,
             index: Index::default(),
             watches: Default::default(),
-            queue: Queue::default(),
-            looks: BTreeMap::new(),
+            queue: WorkQueue::new(()),
+            reconciles: BTreeMap::new(),
             timing: BTreeMap::new(),
         });
         let process = self.processes.len() - 1;
         self.note_process(process, || "starts".to_owned());
         for kind in KINDS {
-            self.after(1, Happening::ListAsked { process, kind });
+            self.after(1, ScheduledEvent::ListAsked { process, kind });
         }
-        self.at(leads_from, Happening::Work { process });
+        self.at(leads_from, ScheduledEvent::Work { process });
     }
 
     /// A process dies. What it had sent may still arrive. If none is left, another starts.
@@ -80,109 +77,111 @@ impl World {
             return;
         }
         self.note_process(process, || "dies".to_owned());
-        self.referee.count("dies");
+        self.checker.count("dies");
         if self.processes.iter().all(|process| !process.alive) {
             let pause = self.rng.u64(100..15_000);
-            self.after(pause, Happening::Start);
+            self.after(pause, ScheduledEvent::Start);
         }
     }
 
-    /// A JobSet needs a look.
-    pub(crate) fn look_at(&mut self, process: usize, uid: String) {
-        self.processes[process].queue.add(uid);
-        self.after(1, Happening::Work { process });
-    }
-
-    fn look_again(&mut self, process: usize, uid: &str, at: Millis) {
-        self.processes[process].queue.add_at(uid.to_owned(), at);
-        self.at(at, Happening::Work { process });
+    /// A JobSet needs a reconcile.
+    pub(crate) fn requeue(&mut self, process: usize, uid: String) {
+        let now = self.elapsed();
+        self.processes[process].queue.add(uid, now);
+        self.after(1, ScheduledEvent::Work { process });
     }
 
     /// Works on everything in the queue.
     pub(crate) fn work(&mut self, process: usize) {
+        let now = self.elapsed();
         while self.processes[process].leads(self.now) {
-            let Some(uid) = self.processes[process].queue.next(self.now) else { return };
-            self.begin_look(process, &uid);
+            let Some(uid) = self.processes[process].queue.pop(now) else { return };
+            self.begin_reconcile(process, &uid);
         }
     }
 
-    // --- one look ------------------------------------------------------------------------------------------------
+    /// The time, as the queue and the planner measure it.
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now)
+    }
 
-    fn begin_look(&mut self, process: usize, uid: &str) {
-        let Some(mut family) = self.family(process, uid) else {
+    // --- one reconcile -------------------------------------------------------------------------------------------
+
+    fn begin_reconcile(&mut self, process: usize, uid: &str) {
+        let Some(mut observed) = self.processes[process].index.observe(uid) else {
+            let now = self.elapsed();
             self.processes[process].timing.remove(uid);
-            self.processes[process].queue.done(uid);
+            self.processes[process].queue.done(&uid.to_owned(), now);
             return;
         };
-        self.looks += 1;
-        self.check_view(process, uid, &family);
-        self.planted_bug_changes_view(process, &mut family);
+        self.check_view(process, uid, &observed);
+        self.planted_bug_changes_view(process, &mut observed);
         let snapshot = Snapshot {
-            jobset: &family.jobset,
-            jobs: &family.jobs,
-            service_exists: family.service_exists,
-            claims: &family.claims,
+            jobset: &observed.jobset,
+            jobs: &observed.jobs,
+            service: observed.service.as_ref(),
+            claims: &observed.claims,
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
-        self.planted_bug_changes_plan(&family, &mut plan);
-        self.check_plan(&family, &plan);
+        self.planted_bug_changes_plan(&observed, &mut plan);
+        self.check_plan(&observed, &plan);
         self.note_process(process, || {
-            let name = family.jobset.metadata.name.as_deref().unwrap_or("");
+            let name = observed.jobset.metadata.name.as_deref().unwrap_or("");
             let status = if plan.status.is_some() { "a new status" } else { "no new status" };
             let waiting: Vec<_> = plan.waiting.iter().map(|why| format!("; {why}")).collect();
             format!(
-                "looks at JobSet {name} ({uid}): {} actions, {status}{}",
+                "reconciles JobSet {name} ({uid}): {} actions, {status}{}",
                 plan.actions.len(),
                 waiting.concat()
             )
         });
         let together = self.planted_bug_holds_back(&mut plan);
-        let look = Look {
-            jobset: family.jobset.clone(),
+        let reconcile = Reconcile {
+            jobset: observed.jobset.clone(),
             execution: Execution::new(plan),
             in_flight: 0,
             failures: Vec::new(),
             together,
             late: Vec::new(),
         };
-        self.processes[process].looks.insert(uid.to_owned(), look);
-        self.go_on(process, uid);
+        self.processes[process].reconciles.insert(uid.to_owned(), reconcile);
+        self.advance(process, uid);
     }
 
-    /// What the execution of a look says now, or nothing when the look has ended.
+    /// The next step of a reconcile, or none when it has ended.
     fn next_step(&mut self, process: usize, uid: &str) -> Option<Step> {
-        let now = Duration::from_millis(self.now);
-        let Process { looks, timing, .. } = &mut self.processes[process];
-        let look = looks.get_mut(uid)?;
+        let now = self.elapsed();
+        let Process { reconciles, timing, .. } = &mut self.processes[process];
+        let reconcile = reconciles.get_mut(uid)?;
         let timing = timing.entry(uid.to_owned()).or_default();
-        Some(look.execution.next(look.jobset.status.as_ref(), timing, now))
+        Some(reconcile.execution.next(reconcile.jobset.status.as_ref(), timing, now))
     }
 
-    /// Takes the next step of a look.
-    fn go_on(&mut self, process: usize, uid: &str) {
+    /// Takes the next step of a reconcile.
+    fn advance(&mut self, process: usize, uid: &str) {
         let Some(step) = self.next_step(process, uid) else { return };
         let status_goes_first = self.status_goes_first();
-        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
+        let Some(reconcile) = self.processes[process].reconciles.get_mut(uid) else { return };
         match step {
             Step::Execute(actions) if status_goes_first => {
-                look.late.extend(actions);
-                self.go_on(process, uid);
+                reconcile.late.extend(actions);
+                self.advance(process, uid);
             }
             Step::Execute(mut actions) => {
-                actions.append(&mut look.together);
+                actions.append(&mut reconcile.together);
                 self.send_all(process, uid, actions);
             }
             Step::StoreStatus(status) => {
-                let errand = errand::of_status(&look.jobset, *status);
-                self.send(process, errand, Some(uid));
+                let operation = Operation::store_status(&reconcile.jobset, status);
+                self.send(process, operation, Some(uid));
             }
             Step::Finish(events, next) => {
-                let late = std::mem::take(&mut look.late);
+                let late = std::mem::take(&mut reconcile.late);
                 for event in events {
-                    self.tell(process, uid, &event);
+                    self.send_event(process, uid, &event);
                 }
                 if late.is_empty() || matches!(next, Requeue::Retry(_)) {
-                    self.end_look(process, uid, next);
+                    self.end_reconcile(process, uid, next);
                 } else {
                     self.send_all(process, uid, late);
                 }
@@ -192,75 +191,75 @@ impl World {
 
     /// Sends requests side by side.
     fn send_all(&mut self, process: usize, uid: &str, actions: Vec<Action>) {
-        let Some(look) = self.processes[process].looks.get_mut(uid) else { return };
-        look.in_flight = actions.len();
-        let jobset = look.jobset.clone();
+        let Some(reconcile) = self.processes[process].reconciles.get_mut(uid) else { return };
+        reconcile.in_flight = actions.len();
+        let jobset = reconcile.jobset.clone();
         for action in actions {
-            self.send(process, errand::of_action(&jobset, action), Some(uid));
+            self.send(process, Operation::new(&jobset, action), Some(uid));
         }
     }
 
-    /// A request of a look was answered, and calls for no other one.
-    pub(crate) fn errand_is_done(
+    /// An operation of a reconcile has ended.
+    pub(crate) fn operation_ended(
         &mut self,
         process: usize,
         uid: &str,
-        errand: &Errand,
-        failure: Option<Refusal>,
+        is_status: bool,
+        failure: Option<ActError<Refusal>>,
     ) {
-        let now = Duration::from_millis(self.now);
-        let Process { looks, timing, .. } = &mut self.processes[process];
-        let Some(look) = looks.get_mut(uid) else { return };
-        let is_status = matches!(errand, Errand::Status { .. });
+        let now = self.elapsed();
+        let Process { reconciles, timing, .. } = &mut self.processes[process];
+        let Some(reconcile) = reconciles.get_mut(uid) else { return };
         let mut failed = failure.is_some();
-        look.failures.extend(failure);
+        reconcile.failures.extend(failure);
         if !is_status {
-            look.in_flight -= 1;
-            if look.in_flight > 0 {
+            reconcile.in_flight -= 1;
+            if reconcile.in_flight > 0 {
                 return;
             }
-            failed = !look.failures.is_empty();
+            failed = !reconcile.failures.is_empty();
         }
         if failed {
-            look.execution.failed();
+            reconcile.execution.failed();
             let swallowed =
                 if is_status { self.status_failures_are_swallowed() } else { self.failures_are_swallowed() };
             if swallowed {
-                return self.end_look(process, uid, Requeue::OnChange);
+                return self.end_reconcile(process, uid, Requeue::OnChange);
             }
         } else if is_status {
-            look.execution.stored(timing.entry(uid.to_owned()).or_default(), now);
+            reconcile.execution.stored(timing.entry(uid.to_owned()).or_default(), now);
         }
-        self.go_on(process, uid);
+        self.advance(process, uid);
     }
 
-    fn end_look(&mut self, process: usize, uid: &str, requeue: Requeue) {
-        let Some(look) = self.processes[process].looks.remove(uid) else { return };
-        let (now, queue) = (self.now, &mut self.processes[process].queue);
-        let again = match requeue {
-            Requeue::Now => queue.go_on(uid, now),
+    fn end_reconcile(&mut self, process: usize, uid: &str, requeue: Requeue) {
+        let Some(reconcile) = self.processes[process].reconciles.remove(uid) else { return };
+        let (now, random, uid) = (self.elapsed(), self.rng.u8(..), uid.to_owned());
+        let queue = &mut self.processes[process].queue;
+        let due = match requeue {
+            Requeue::Now => queue.requeue(&uid, now, random),
             Requeue::OnChange => {
-                queue.done(uid);
+                queue.done(&uid, now);
                 None
             }
             Requeue::After(delay) => {
-                queue.done(uid);
-                Some(now + millis(delay).max(1))
+                queue.done(&uid, now);
+                queue.add_at(uid, now + delay);
+                Some(now + delay)
             }
             Requeue::Retry(within) => {
-                // A Job that holds a name is no child: nobody tells when it goes.
-                let held = look.failures.iter().all(|why| *why == Refusal::AlreadyExists);
-                let within = if held { within.min(NAME_GETS_FREE) } else { within };
-                Some(queue.retry_within(uid, now, millis(within)))
+                let longest = reconcile.failures.iter().map(ActError::longest_wait).max();
+                Some(queue.retry(&uid, now, within.min(longest.unwrap_or(Duration::MAX)), random))
             }
         };
-        if let Some(at) = again {
-            self.look_again(process, uid, at);
+        if let Some(due) = due {
+            self.at(millis(due), ScheduledEvent::Work { process });
         }
-        self.after(1, Happening::Work { process });
+        self.after(1, ScheduledEvent::Work { process });
     }
 }
 
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 2)
+/// The first millisecond at which this much time has passed.
+fn millis(elapsed: Duration) -> Millis {
+    Millis::try_from(elapsed.as_nanos().div_ceil(1_000_000)).unwrap_or(Millis::MAX / 2)
 }

@@ -1,14 +1,9 @@
 //! Defects that somebody could make, each in a wrapper around the real planner or the loop around it. A simulator
 //! that finds none of them would prove nothing by finding nothing in the real code.
 
-use crate::{
-    api_server::{Change, Request},
-    observe::Family,
-    seeds::run,
-    world::World,
-};
+use crate::{api_server::Change, observe::ObservedJobSet, operation::Request, seeds::run, world::World};
 use jobset_api::{JobSet, jobset::RestartStrategy};
-use jobset_plan::{Action, Plan};
+use jobset_plan::{Action, LabelValue, Plan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A planted bug.
@@ -48,10 +43,14 @@ pub(crate) enum Bug {
     BlockingIgnored,
     /// A Job that failed is looked at, whatever attempt it is of.
     PreviousFailuresCount,
+    /// A lost status is not restored from the Jobs.
+    StatusStaysLost,
+    /// A label that a user edited is believed.
+    EditedLabelBelieved,
 }
 
 impl Bug {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::NameInsteadOfUid,
@@ -69,6 +68,8 @@ impl Bug {
         Self::SurroundingsIgnored,
         Self::BlockingIgnored,
         Self::PreviousFailuresCount,
+        Self::StatusStaysLost,
+        Self::EditedLabelBelieved,
     ];
 }
 
@@ -116,18 +117,18 @@ impl World {
     }
 
     /// Bugs in what the planner is shown.
-    pub(crate) fn planted_bug_changes_view(&mut self, process: usize, family: &mut Family) {
-        let jobset = Arc::make_mut(&mut family.jobset);
+    pub(crate) fn planted_bug_changes_view(&mut self, process: usize, observed: &mut ObservedJobSet) {
+        let jobset = Arc::make_mut(&mut observed.jobset);
         match self.bug {
             Some(Bug::NameInsteadOfUid) => {
                 let name = jobset.metadata.name.clone().unwrap_or_default();
                 let seen = self.seen_by_name.range((process, String::new())..(process + 1, String::new()));
                 let mut jobs: BTreeMap<_, _> = seen
                     .filter(|(_, (owner, _))| *owner == name)
-                    .map(|(_, (_, job))| (job.name.clone(), job.clone()))
+                    .map(|(_, (_, job))| (job.name.clone(), Arc::new(job.clone())))
                     .collect();
-                jobs.extend(family.jobs.iter().map(|job| (job.name.clone(), job.clone())));
-                family.jobs = jobs.into_values().collect();
+                jobs.extend(observed.jobs.iter().map(|job| (job.name.clone(), job.clone())));
+                observed.jobs = Arc::new(jobs.into_values().collect());
             }
             Some(Bug::EndForgotten) => {
                 if let Some(status) = &mut jobset.status {
@@ -150,8 +151,21 @@ impl World {
             }
             Some(Bug::PreviousFailuresCount) => {
                 let restarts = jobset.status.as_ref().map_or(0, |status| status.restarts);
-                for job in family.jobs.iter_mut().filter(|job| job.verdict.is_some()) {
-                    job.restart_attempt = jobset_plan::LabelValue::Number(restarts);
+                for job in Arc::make_mut(&mut observed.jobs).iter_mut().filter(|job| job.verdict.is_some()) {
+                    let job = Arc::make_mut(job);
+                    job.restart_attempt = LabelValue::Number(restarts);
+                    job.template_restart_attempt = LabelValue::Number(restarts);
+                }
+            }
+            Some(Bug::StatusStaysLost) => {
+                for job in Arc::make_mut(&mut observed.jobs).iter_mut().map(Arc::make_mut) {
+                    job.template_restart_attempt = LabelValue::Missing;
+                    job.template_job_restart_attempt = LabelValue::Missing;
+                }
+            }
+            Some(Bug::EditedLabelBelieved) => {
+                for job in Arc::make_mut(&mut observed.jobs).iter_mut().map(Arc::make_mut) {
+                    job.template_restart_attempt = job.restart_attempt.clone();
                 }
             }
             _ => {}
@@ -159,12 +173,12 @@ impl World {
     }
 
     /// Bugs in what comes out of the planner.
-    pub(crate) fn planted_bug_changes_plan(&self, family: &Family, plan: &mut Plan) {
+    pub(crate) fn planted_bug_changes_plan(&self, observed: &ObservedJobSet, plan: &mut Plan) {
         let before = |jobset: &JobSet| jobset.status.clone().unwrap_or_default();
         match self.bug {
             Some(Bug::RestartCountsTwice) => {
                 if let Some(status) =
-                    plan.status.as_mut().filter(|s| s.restarts > before(&family.jobset).restarts)
+                    plan.status.as_mut().filter(|s| s.restarts > before(&observed.jobset).restarts)
                 {
                     status.restarts += 1;
                 }

@@ -1,14 +1,16 @@
-//! Requests on their way to the API server, and answers on their way back: late, lost, or refused.
+//! The requests of operations on their way to the API server, and responses on their way back: late, lost, or refused.
+//! As `Actor` of the controller.
 
 use crate::{
-    agenda::Happening,
-    api_server::{Answer, Refusal, Request},
-    errand::Errand,
+    api_server::{Answer, Refusal},
     history::in_words,
+    operation::{Operation, Outcome, Request},
+    schedule::ScheduledEvent,
     world::{Millis, World},
 };
-/// How long a client waits for an answer.
-const PATIENCE: Millis = 30_000;
+
+/// How long a client waits for a response.
+const TIMEOUT: Millis = 30_000;
 
 /// Number of a request.
 pub(crate) type RequestId = usize;
@@ -17,9 +19,10 @@ pub(crate) type RequestId = usize;
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) process: usize,
-    /// UID of the JobSet whose look it belongs to.
-    pub(crate) look: Option<String>,
-    pub(crate) errand: Errand,
+    /// UID of the JobSet whose reconcile it belongs to; none for a request of the watches.
+    pub(crate) reconciled: Option<String>,
+    pub(crate) operation: Operation<Refusal>,
+    /// As it is sent: a planted bug may change it.
     pub(crate) request: Request,
     /// Resource version of the JobSet that it was planned on.
     pub(crate) planned_on: u64,
@@ -28,27 +31,27 @@ pub(crate) struct Sent {
 
 impl World {
     /// Sends a request. The process may die right behind it.
-    pub(crate) fn send(&mut self, process: usize, errand: Errand, look: Option<&str>) {
+    pub(crate) fn send(&mut self, process: usize, operation: Operation<Refusal>, reconciled: Option<&str>) {
         if !self.processes[process].alive {
             return;
         }
-        let request = self.planted_bug_changes_request(errand.request());
-        let planned_on = look.map_or(0, |uid| self.processes[process].planned_on(uid));
+        let request = self.planted_bug_changes_request(operation.request.clone());
+        let planned_on = reconciled.map_or(0, |uid| self.processes[process].planned_on(uid));
         self.note_process(process, || format!("sends {}", in_words(&request)));
         if request.writes() {
             self.writes += 1;
         }
         self.requests.push(Sent {
             process,
-            look: look.map(str::to_owned),
-            errand,
+            reconciled: reconciled.map(str::to_owned),
+            operation,
             request,
             planned_on,
             answer: None,
         });
         let id = self.requests.len() - 1;
         let travel = self.travel();
-        self.after(travel, Happening::Arrive(id));
+        self.after(travel, ScheduledEvent::Arrive(id));
         let dies = self.faults_now().dies;
         if self.happens(dies) {
             self.die(process);
@@ -72,16 +75,16 @@ impl World {
             format!("process {}{ghost}: {}: {says}", sent.process, in_words(&sent.request))
         });
         self.requests[id].answer = Some(answer);
-        self.after(travel, Happening::Answer(id));
+        self.after(travel, ScheduledEvent::Answer(id));
     }
 
-    /// The answer to a request, and how long it takes to come back.
+    /// The response to a request, and how long it takes to come back.
     fn carry_out(&mut self, sent: &Sent) -> (Result<Answer, Refusal>, Millis) {
         let faults = self.faults_now();
         let refused = self.refuses.and_then(|refuses| refuses(&sent.request, self.refused));
         self.refused += u32::from(refused.is_some());
         if let Some(why) = refused.or_else(|| self.happens(faults.refuses).then_some(Refusal::Unavailable)) {
-            self.referee.count(&format!("{why:?}"));
+            self.checker.count(&format!("{why:?}"));
             return (Err(why), self.travel());
         }
         self.check_request(sent);
@@ -91,8 +94,8 @@ impl World {
         let lost = self.loses.is_some_and(|loses| loses(&sent.request, self.lost));
         self.lost += u32::from(lost);
         if lost || self.happens(faults.loses) {
-            self.referee.count("NoAnswer");
-            return (Err(Refusal::NoAnswer), PATIENCE);
+            self.checker.count("NoAnswer");
+            return (Err(Refusal::NoAnswer), TIMEOUT);
         }
         (answer, self.travel())
     }
@@ -100,17 +103,25 @@ impl World {
     /// An answer reaches its process.
     pub(crate) fn answered(&mut self, id: RequestId) {
         let Some(answer) = self.requests[id].answer.take() else { return };
-        let Sent { process, errand, look, .. } = self.requests[id].clone();
+        let Sent { process, operation, reconciled, .. } = self.requests[id].clone();
         if !self.processes[process].alive {
             return;
         }
-        let failure = match self.take_answer(process, &errand, answer) {
-            Ok(Some(next)) => return self.send(process, next, look.as_deref()),
-            Ok(None) => None,
-            Err(why) => Some(why),
-        };
-        if let Some(uid) = look {
-            self.errand_is_done(process, &uid, &errand, failure);
+        let is_status = matches!(operation.request, Request::StoreStatus { .. });
+        let answer = answer.map(|answer| answer.decoded(&operation.request));
+        let Outcome { observed, next } = operation.clone().answered(answer);
+        let concerned = observed.and_then(|observed| self.learn(process, observed));
+        match (next, reconciled) {
+            (Ok(Some(next)), reconciled) => self.send(process, next, reconciled.as_deref()),
+            (Ok(None), Some(uid)) => self.operation_ended(process, &uid, is_status, None),
+            (Err(error), Some(uid)) => self.operation_ended(process, &uid, is_status, Some(error)),
+            (Ok(None), None) => {
+                if let Some(uid) = concerned {
+                    self.requeue(process, uid);
+                }
+            }
+            // The watches retry until there is a response.
+            (Err(_), None) => self.send(process, operation, None),
         }
     }
 }

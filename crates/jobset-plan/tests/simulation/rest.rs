@@ -1,14 +1,13 @@
-//! What must be so when nothing more happens: everything that should run has run, nothing is left behind, and
-//! looking again changes nothing.
+//! What must hold when no event is left: everything that should run has run, nothing is left behind, and another
+//! reconcile changes nothing.
 
 use crate::{
-    agenda::Happening,
-    job::Job,
-    observe::Kind,
+    observe::{Kind, observed_service},
+    schedule::ScheduledEvent,
     world::{Violation, World, timestamp},
 };
 use jobset_api::{JobSet, conditions as types, jobset::Operator};
-use jobset_plan::{LabelValue, Plan, Snapshot, claim_names, plan, subdomain};
+use jobset_plan::{Plan, Snapshot, claim_names, plan, subdomain};
 use std::sync::Arc;
 
 impl World {
@@ -18,20 +17,21 @@ impl World {
             self.check_jobset_at_rest(&jobset);
         }
         self.check_orphans();
-        self.check_told();
-        if let Some(violation) = self.referee.violation.take() {
+        self.check_reports();
+        if let Some(violation) = self.checker.violation.take() {
             return Err(violation);
         }
         self.check_silence()
     }
 
-    /// What the planner says of what is true, not of what anybody sees.
+    /// The plan for what the API server stores, rather than for what a process sees.
     fn plan_of_truth(&self, jobset: &JobSet) -> Plan {
         let uid = jobset.metadata.uid.as_deref().unwrap_or("");
-        let jobs: Vec<_> = self.server.jobs_of(uid).map(|job| job.record()).collect();
+        let jobs: Vec<_> = self.server.jobs_of(uid).map(|job| Arc::new(job.record())).collect();
         let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
-        let service_exists = self.server.services.contains_key(subdomain(jobset));
-        let snapshot = Snapshot { jobset, jobs: &jobs, service_exists, claims: &claims };
+        let service =
+            self.server.services.get(subdomain(jobset)).map(|service| observed_service(service).record());
+        let snapshot = Snapshot { jobset, jobs: &jobs, service: service.as_ref(), claims: &claims };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
 
@@ -41,17 +41,18 @@ impl World {
             jobset.metadata.uid.clone().unwrap_or_default(),
         );
         let status = jobset.status.clone().unwrap_or_default();
-        // Jobs that mean nothing any more are left alone, and what they hold up waits for a user.
-        let means_nothing =
-            |job: &Job| !matches!(job.restart_attempt, LabelValue::Number(of) if of <= status.restarts);
+        // Jobs with an edited label are left alone, and what they block waits for a user.
         let (spoilt, jobs): (Vec<_>, Vec<_>) =
-            self.server.jobs_of(&uid).cloned().partition(|job| means_nothing(job));
+            self.server.jobs_of(&uid).cloned().partition(|job| job.is_edited());
         let mut wrong: Vec<(&'static str, String)> = Vec::new();
         let is_true = |type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
         if jobset.metadata.deletion_timestamp.is_some() {
             wrong.push(("what is deleted goes", name.clone()));
+        }
+        if let Some(how) = Self::later_job(&status, &jobs) {
+            wrong.push(("a lost status is restored", format!("JobSet {name}: {how}")));
         }
         if let Some(job) = jobs.iter().find(|job| job.deleting) {
             wrong.push(("what is deleted goes", job.name.clone()));
@@ -100,43 +101,43 @@ impl World {
             .filter(|(_, object)| object.owner_references.iter().flatten().any(|owner| gone(&owner.uid)));
         let orphans: Vec<String> = jobs.chain(named.map(|(name, _)| name.clone())).collect();
         if !orphans.is_empty() {
-            self.violated("nobody is left behind", orphans.join(", "));
+            self.violated("no object is left behind", orphans.join(", "));
         }
     }
 
-    fn check_told(&mut self) {
+    fn check_reports(&mut self) {
         if self.faults.may_lose_events() {
             return;
         }
-        let untold = self.referee.ledgers.iter().find(|(_, ledger)| {
+        let unreported = self.checker.ledgers.iter().find(|(_, ledger)| {
             let ended = ledger.jobset.status.as_ref().is_some_and(|status| !status.terminal_state.is_empty());
-            ended && ledger.ends_told == 0
+            ended && ledger.ends_reported == 0
         });
-        if let Some(uid) = untold.map(|(uid, _)| uid.clone()) {
-            self.violated("an end is told", format!("JobSet {uid}"));
+        if let Some(uid) = unreported.map(|(uid, _)| uid.clone()) {
+            self.violated("an end is reported", format!("JobSet {uid}"));
         }
     }
 
-    /// Looks again, with the same process, with lists anew, and with a new process: nobody writes anything.
+    /// Reconciles once more, with the same process, with new lists, and with a new process: there must be no write.
     fn check_silence(&mut self) -> Result<(), Violation> {
         let writes = self.writes;
         let process = self.processes.len() - 1;
         let uids: Vec<String> =
             self.server.jobsets.values().filter_map(|jobset| jobset.metadata.uid.clone()).collect();
         for uid in &uids {
-            self.look_at(process, uid.clone());
+            self.requeue(process, uid.clone());
         }
         self.run_to_rest()?;
         for kind in [Kind::Jobs, Kind::JobSets, Kind::Services, Kind::Claims] {
-            self.after(1, Happening::ListAsked { process, kind });
+            self.after(1, ScheduledEvent::ListAsked { process, kind });
         }
         self.run_to_rest()?;
-        self.after(1, Happening::Crash);
+        self.after(1, ScheduledEvent::Crash);
         self.run_to_rest()?;
         if self.writes != writes {
             self.violated("what is settled is written never", format!("{} writes", self.writes - writes));
         }
-        self.referee.violation.take().map_or(Ok(()), Err)
+        self.checker.violation.take().map_or(Ok(()), Err)
     }
 }
 

@@ -2,9 +2,10 @@
 //! placement of pods are in `placement_scenarios.rs`.
 
 use crate::{
-    api_server::{Refusal, Request},
-    fates::{Fate, Fates},
+    api_server::Refusal,
     faults::Faults,
+    operation::Request,
+    pod_outcomes::{PodOutcome, PodOutcomes},
     users::{Act, Deed},
     world::{Millis, Setting, World},
 };
@@ -12,30 +13,33 @@ use jobset_api::JobSet;
 use jobset_plan::Gates;
 use serde_json::{Value, json};
 
-/// A quiet world with one JobSet `train`, whose Jobs succeed except for those whose fate is given.
-fn train(spec: &Value, given: Vec<(String, (i32, i32), Fate)>) -> World {
+/// A quiet world with one JobSet `train`, whose Jobs succeed except for those whose outcome is given.
+pub(crate) fn train(spec: &Value, given: Vec<(String, (i32, i32), PodOutcome)>) -> World {
     let jobset: JobSet =
         serde_json::from_value(json!({"metadata": {"name": "train", "namespace": "team"}, "spec": spec}))
             .unwrap();
-    let fates = Fates { seed: 1, failing: 0, one_slot: false, slowest_stop: 2_000, given };
+    let pod_outcomes = PodOutcomes { seed: 1, failing: 0, one_slot: false, slowest_stop: 2_000, given };
     let (gates, faults) = (Gates::default(), Faults::default());
-    World::new(Setting { seed: 1, gates, faults, fates, jobsets: vec![jobset], room: 10, bug: None }, true)
+    World::new(
+        Setting { seed: 1, gates, faults, pod_outcomes, jobsets: vec![jobset], room: 10, bug: None },
+        true,
+    )
 }
 
 /// Two workers of one pod each.
-fn workers() -> Value {
+pub(crate) fn workers() -> Value {
     let pod = json!({"spec": {"containers": [{"name": "main"}]}});
     json!([{"name": "worker", "replicas": 2, "template": {"spec": {"parallelism": 1, "completions": 1, "template": pod}}}])
 }
 
-fn fails_after(runs: Millis) -> Fate {
+pub(crate) fn fails_after(runs: Millis) -> PodOutcome {
     let fails = Some(("BackoffLimitExceeded", "it does not converge"));
-    Fate { until_ready: 500, runs, stops: 1_000, fails, never_ready: false, flaps: false }
+    PodOutcome { until_ready: 500, runs, stops: 1_000, fails, never_ready: false, flaps: false }
 }
 
 impl World {
     /// Goes on until something is so.
-    fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         while !is_so(self) {
             match self.step() {
                 Ok(true) => {}
@@ -47,17 +51,17 @@ impl World {
         }
     }
 
-    fn run_to_the_end(&mut self) {
+    pub(crate) fn run_to_the_end(&mut self) {
         if let Err(violation) = self.run() {
             panic!("the rule that {}: {}\n{}", violation.rule, violation.how, self.history());
         }
     }
 
-    fn train(&self) -> &JobSet {
+    pub(crate) fn train(&self) -> &JobSet {
         &self.server.jobsets["train"]
     }
 
-    fn restarts(&self) -> i32 {
+    pub(crate) fn restarts(&self) -> i32 {
         self.train().status.as_ref().map_or(0, |status| status.restarts)
     }
 }
@@ -95,8 +99,8 @@ fn jobs_of_a_deleted_jobset_of_the_same_name_are_not_adopted() {
 #[test]
 fn a_status_that_could_not_be_stored_is_stored_later() {
     let policy = json!({"maxRestarts": 1});
-    let fate = ("train-worker-0".to_owned(), (0, 0), fails_after(3_000));
-    let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), vec![fate]);
+    let outcome = ("train-worker-0".to_owned(), (0, 0), fails_after(3_000));
+    let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), vec![outcome]);
     world.refuses = Some(|request, times| {
         let restarts = matches!(request, Request::StoreStatus { status, .. } if status.restarts == 1);
         (restarts && times < 3).then_some(Refusal::Unavailable)
@@ -113,8 +117,8 @@ fn a_status_that_could_not_be_stored_is_stored_later() {
 #[test]
 fn a_restart_whose_answer_was_lost_counts_once() {
     let policy = json!({"maxRestarts": 3});
-    let fate = ("train-worker-1".to_owned(), (0, 0), fails_after(3_000));
-    let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), vec![fate]);
+    let outcome = ("train-worker-1".to_owned(), (0, 0), fails_after(3_000));
+    let mut world = train(&json!({"replicatedJobs": workers(), "failurePolicy": policy}), vec![outcome]);
     world.loses = Some(|request, times| {
         matches!(request, Request::StoreStatus { status, .. } if status.restarts == 1) && times == 0
     });

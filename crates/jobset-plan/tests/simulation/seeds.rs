@@ -46,7 +46,7 @@ pub(crate) fn run(first: u64, count: u64, bug: Option<Bug>) -> Outcome {
             let mut world = world(seed, bug, false);
             let result = world.run();
             let mut outcome = outcome.lock().unwrap();
-            for (what, times) in &world.referee.tally {
+            for (what, times) in &world.checker.tally {
                 *outcome.tally.entry(what.clone()).or_default() += times;
             }
             if let Err(violation) = result {
@@ -78,7 +78,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// What many worlds cannot do without, or they would prove little.
-const HAPPENS: [&str; 28] = [
+const HAPPENS: [&str; 31] = [
     "AllJobsCompleted",
     "AlreadyExists",
     "Conflict",
@@ -90,6 +90,7 @@ const HAPPENS: [&str; 28] = [
     "FailedJobs",
     "InOrderStartupPolicyCompleted",
     "JobsReady",
+    "LoseStatus",
     "NoAnswer",
     "NodeSelector",
     "NotFound",
@@ -100,8 +101,10 @@ const HAPPENS: [&str; 28] = [
     "RestartJobSetAndIgnoreMaxRestartsFailurePolicyAction",
     "RestartJobSetFailurePolicyAction",
     "ResumeJobs",
+    "RewindStatus",
     "Scale",
     "SpoilLabel",
+    "StatusRestored",
     "SuspendedJobs",
     "Ttl",
     "Unavailable",

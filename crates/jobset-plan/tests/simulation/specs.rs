@@ -1,6 +1,6 @@
 //! JobSets as users write them, at random: every policy, and policies in combination.
 
-use crate::fates::{MESSAGES, REASONS};
+use crate::pod_outcomes::{MESSAGES, REASONS};
 use fastrand::Rng;
 use jobset_api::JobSet;
 use jobset_plan::Gates;

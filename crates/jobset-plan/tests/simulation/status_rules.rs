@@ -1,9 +1,9 @@
 //! What must hold of every status that is stored.
 
-use crate::{api_server::version_of, invariants::Slot, job::Job, world::World};
+use crate::{api_server::version_of, invariants::Slot, job::Job, lost_status::RESTORED, world::World};
 use jobset_api::{JobSet, JobSetStatus, conditions as types};
 use jobset_plan::LabelValue;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 const TERMINAL: &str = "an end is final";
 const ONCE: &str = "each failure restarts once";
@@ -13,7 +13,7 @@ impl World {
     pub(crate) fn check_status(&mut self, jobset: &JobSet, uid: &str, after: &JobSetStatus) {
         let nothing = JobSetStatus::default();
         let before = jobset.status.as_ref().unwrap_or(&nothing);
-        let Some(ledger) = self.referee.ledgers.get_mut(uid) else { return };
+        let Some(ledger) = self.checker.ledgers.get_mut(uid) else { return };
         let mut broken: Vec<(&'static str, String)> = Vec::new();
         ledger.restarts.status_was_stored(before, after, self.now);
 
@@ -24,7 +24,8 @@ impl World {
         if is(after, types::SUSPENDED) && !is(before, types::SUSPENDED) && !ghosts {
             let current = LabelValue::Number(before.restarts);
             let runs = |job: &&Arc<Job>| {
-                job.unfinished() && !job.suspend && !job.deleting && job.restart_attempt == current
+                let own = job.restart_attempt == current && !job.is_edited();
+                job.unfinished() && !job.suspend && !job.deleting && own
             };
             if let Some(job) = self.server.jobs_of(uid).find(runs) {
                 broken.push((
@@ -56,26 +57,45 @@ impl World {
         let current = |slot: &Slot, (attempt, own): (i32, i32)| {
             attempt == before.restarts && (!alone || own >= count(&restarts_of(before, &slot.0).0, slot.1))
         };
-        let mut restarts = after.restarts - before.restarts;
+        let mut restored = |what: Result<i32, String>| match what {
+            Ok(count) => count,
+            Err(how) => {
+                broken.push((RESTORED, how));
+                0
+            }
+        };
+        let whole = restored(ledger.proofs.restored(before, after));
+        let mut singles = BTreeMap::new();
+        for replicated_job in &jobset.spec.replicated_jobs {
+            for index in 0..replicated_job.replicas {
+                let slot = (replicated_job.name.clone(), index);
+                let single = restored(ledger.proofs.restored_single(before, after, &slot));
+                singles.insert(slot, single);
+            }
+        }
+        let mut restarts = after.restarts - before.restarts - whole;
         if restarts != 0 && !ledger.failures.values().any(|(slot, attempts)| current(slot, *attempts)) {
             broken.push((ONCE, "the JobSet restarts, and no Job of its attempt has failed".to_owned()));
         }
-        let mut counted = after.restarts_count_towards_max - before.restarts_count_towards_max;
+        // Of restored restarts it may not be known how many counted.
+        let new = |counted: i32, restored: i32| (counted - restored).max(counted.min(0));
+        let mut counted = new(after.restarts_count_towards_max - before.restarts_count_towards_max, whole);
         let mut total = after.restarts_count_towards_max;
         for replicated_job in &jobset.spec.replicated_jobs {
             let name = &replicated_job.name;
             let ((was, was_counted), (is, is_counted)) =
                 (restarts_of(before, name), restarts_of(after, name));
             for index in 0..replicated_job.replicas {
-                let more = count(&is, index) - count(&was, index);
                 let slot = (name.clone(), index);
+                let restored = singles.get(&slot).copied().unwrap_or(0);
+                let more = count(&is, index) - count(&was, index) - restored;
                 let failed =
                     ledger.failures.values().any(|(of, attempts)| *of == slot && current(of, *attempts));
                 if more != 0 && !failed {
                     broken.push((ONCE, format!("Job {index} of {name} restarts, and has not failed")));
                 }
                 restarts += more.abs();
-                counted += count(&is_counted, index) - count(&was_counted, index);
+                counted += new(count(&is_counted, index) - count(&was_counted, index), restored);
                 total += count(&is_counted, index);
             }
         }

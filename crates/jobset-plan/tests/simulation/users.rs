@@ -1,9 +1,9 @@
 //! What users do to their JobSets, by kubectl: each act reads the stored object and changes it at once.
 
 use crate::{
-    agenda::Happening,
     job::Job,
     observe::Kind,
+    schedule::ScheduledEvent,
     specs,
     world::{Millis, World},
 };
@@ -40,23 +40,29 @@ pub(crate) enum Deed {
         number: usize,
         foreground: bool,
     },
-    /// The label of one of its Jobs that tells the attempt is changed, so that the Job means nothing any more.
+    /// The attempt label of one of its Jobs is changed, so that the Job does not count any more.
     SpoilLabel {
         number: usize,
         label: &'static str,
+    },
+    /// Its status is wiped.
+    LoseStatus,
+    /// Its status is replaced by one that was stored before, as by a backup, whichever number it has.
+    RewindStatus {
+        number: usize,
     },
     /// One of its Jobs is taken away from it, and deleted after a while.
     Disown {
         number: usize,
     },
-    /// Jobs that belong to nobody go.
+    /// Jobs without an owner are deleted.
     DeleteDisowned,
     /// Its Service goes.
     DeleteService,
 }
 
 impl World {
-    /// Puts what users will do on the agenda.
+    /// Schedules what users do.
     pub(crate) fn schedule_users(&mut self) {
         let names: Vec<String> = self.server.jobsets.keys().cloned().collect();
         for name in names {
@@ -68,7 +74,7 @@ impl World {
     }
 
     fn schedule_act(&mut self, name: &str, at: Millis) {
-        let what = match self.rng.u8(0..22) {
+        let what = match self.rng.u8(0..25) {
             0..=2 => Deed::Suspend(true),
             3..=7 => {
                 // Suspended, often changed, and resumed: soon, or late.
@@ -95,20 +101,22 @@ impl World {
             16..=18 => Deed::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
             19 => Deed::SpoilLabel {
                 number: self.rng.usize(0..6),
-                label: if self.rng.bool() { "99" } else { "x" },
+                label: specs::pick::<&'static str>(&mut self.rng, &["99", "x", "0", "1"]),
             },
             20 => {
                 let later = at + self.rng.u64(100..60_000);
                 self.act(later, name, Deed::DeleteDisowned);
                 Deed::Disown { number: self.rng.usize(0..6) }
             }
-            _ => Deed::DeleteService,
+            21 => Deed::DeleteService,
+            22 => Deed::LoseStatus,
+            _ => Deed::RewindStatus { number: self.rng.usize(0..100) },
         };
         self.act(at, name, what);
     }
 
     fn act(&mut self, at: Millis, jobset: &str, what: Deed) {
-        self.at(at, Happening::User(Act { jobset: jobset.to_owned(), what }));
+        self.at(at, ScheduledEvent::User(Act { jobset: jobset.to_owned(), what }));
     }
 
     /// A user acts.
@@ -121,7 +129,7 @@ impl World {
             what => format!("JobSet {name}: {what:?}"),
         });
         let deed = format!("{:?}", act.what);
-        self.referee.count(deed.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
+        self.checker.count(deed.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
         match &act.what {
             Deed::Suspend(suspend) => self.edit(name, |jobset| jobset.spec.suspend = Some(*suspend)),
             Deed::Ttl(seconds) => self.edit(name, |jobset| jobset.spec.ttl_seconds_after_finished = *seconds),
@@ -154,11 +162,11 @@ impl World {
                     // While the old one is on its way out: try again, as a script would.
                     if old.metadata.deletion_timestamp.is_some() {
                         let later = self.rng.u64(100..5_000);
-                        self.after(later, Happening::User(act.clone()));
+                        self.after(later, ScheduledEvent::User(act.clone()));
                     }
                 } else {
                     let jobset = self.server.create_jobset(JobSet::clone(jobset));
-                    self.referee.jobset_was_created(&jobset);
+                    self.checker.jobset_was_created(&jobset);
                 }
             }
             Deed::SpoilLabel { number, label } => {
@@ -187,6 +195,8 @@ impl World {
                     self.end_job(&job.uid);
                 }
             }
+            Deed::LoseStatus => self.lose_status(name, None),
+            Deed::RewindStatus { number } => self.lose_status(name, Some(*number)),
             Deed::DeleteService => self.server.end_named(Kind::Services, name),
         }
     }

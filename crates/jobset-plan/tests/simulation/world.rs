@@ -1,17 +1,18 @@
-//! A world: one namespace with its JobSets, and everybody who does something in it.
+//! A world: one namespace with its JobSets, and every actor in it.
 
 use crate::{
-    agenda::{Agenda, Happening},
-    api_server::{ApiServer, Change, Refusal, Request},
-    fates::Fates,
+    api_server::{ApiServer, Change, Refusal},
     faults::Faults,
     history::History,
-    invariants::Referee,
+    invariants::Checker,
     job_controller::JobController,
     manager::Process,
     observe::KINDS,
+    operation::Request,
     planted_bugs::Bug,
+    pod_outcomes::PodOutcomes,
     requests::Sent,
+    schedule::{Schedule, ScheduledEvent},
     scheduler::Scheduler,
     specs, users,
 };
@@ -38,7 +39,7 @@ pub(crate) struct Setting {
     pub(crate) seed: u64,
     pub(crate) gates: Gates,
     pub(crate) faults: Faults,
-    pub(crate) fates: Fates,
+    pub(crate) pod_outcomes: PodOutcomes,
     pub(crate) jobsets: Vec<JobSet>,
     /// Pods that fit on the nodes.
     pub(crate) room: i32,
@@ -55,7 +56,7 @@ impl Setting {
             faults: Faults::random(&mut rng),
             jobsets: users::first_jobsets(&mut rng, &gates),
             room: rng.i32(3..16),
-            fates: Fates {
+            pod_outcomes: PodOutcomes {
                 seed,
                 failing: *specs::pick(&mut rng, &[0, 15, 15, 40, 70]),
                 one_slot: false,
@@ -68,7 +69,7 @@ impl Setting {
     }
 }
 
-/// What must not be, and was.
+/// A rule that was broken.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     /// The rule.
@@ -81,7 +82,7 @@ pub(crate) struct Violation {
 pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) rng: Rng,
-    agenda: Agenda,
+    schedule: Schedule,
     pub(crate) server: ApiServer,
     /// How much of each log was passed on.
     passed_on: [usize; 4],
@@ -90,18 +91,17 @@ pub(crate) struct World {
     pub(crate) processes: Vec<Process>,
     pub(crate) requests: Vec<Sent>,
     pub(crate) writes: u64,
-    pub(crate) looks: u64,
-    pub(crate) referee: Referee,
+    pub(crate) checker: Checker,
     pub(crate) gates: Gates,
     pub(crate) faults: Faults,
     pub(crate) faults_until: Millis,
-    pub(crate) fates: Fates,
+    pub(crate) pod_outcomes: PodOutcomes,
     pub(crate) bug: Option<Bug>,
     /// For a planted bug: by process and UID, Jobs with the name of their owner.
     pub(crate) seen_by_name: BTreeMap<(usize, String), (String, JobRecord)>,
-    /// What a scenario has refused: told how often it refused before.
+    /// What a scenario has refused: with the number of refusals before.
     pub(crate) refuses: Option<fn(&Request, u32) -> Option<Refusal>>,
-    /// Answers that a scenario has lost: told how often it lost one before.
+    /// Answers that a scenario has lost: with the number of lost ones before.
     pub(crate) loses: Option<fn(&Request, u32) -> bool>,
     pub(crate) refused: u32,
     pub(crate) lost: u32,
@@ -116,7 +116,7 @@ impl World {
         let mut world = Self {
             now: 0,
             rng: Rng::with_seed(setting.seed),
-            agenda: Agenda::default(),
+            schedule: Schedule::default(),
             server: ApiServer::default(),
             passed_on: [0; 4],
             job_controller: JobController::default(),
@@ -124,12 +124,11 @@ impl World {
             processes: Vec::new(),
             requests: Vec::new(),
             writes: 0,
-            looks: 0,
-            referee: Referee::default(),
+            checker: Checker::default(),
             faults_until: 240_000,
             gates: setting.gates,
             faults: setting.faults,
-            fates: setting.fates,
+            pod_outcomes: setting.pod_outcomes,
             bug: setting.bug,
             seen_by_name: BTreeMap::new(),
             refuses: None,
@@ -148,77 +147,77 @@ impl World {
                 format!("creates JobSet {name}: {}", serde_json::to_string(&jobset.spec).unwrap())
             });
             let jobset = world.server.create_jobset(jobset);
-            world.referee.jobset_was_created(&jobset);
+            world.checker.jobset_was_created(&jobset);
         }
-        world.after(1, Happening::Start);
+        world.after(1, ScheduledEvent::Start);
         world.schedule_faults();
         world.schedule_users();
         world
     }
 
-    /// Lets everything happen until nothing more does, then asks what must be so.
+    /// Handles events until none is left, then checks what must hold at rest.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         self.run_to_rest()?;
         self.check_rest()
     }
 
-    /// Lets everything happen until nothing more does.
+    /// Handles events until none is left.
     pub(crate) fn run_to_rest(&mut self) -> Result<(), Violation> {
         while self.step()? {}
         Ok(())
     }
 
-    /// The next thing happens. Returns whether there was one.
+    /// Handles the next event. Returns whether there was one.
     pub(crate) fn step(&mut self) -> Result<bool, Violation> {
-        let Some((at, what)) = self.agenda.next() else { return Ok(false) };
+        let Some((at, what)) = self.schedule.next() else { return Ok(false) };
         self.now = self.now.max(at);
         self.steps += 1;
         if self.steps > STEPS {
             self.violated("it comes to rest", format!("after {STEPS} steps it has not"));
         }
-        self.happen(what);
+        self.handle(what);
         self.pass_changes_on();
-        match self.referee.violation.take() {
+        match self.checker.violation.take() {
             Some(violation) => Err(violation),
             None => Ok(true),
         }
     }
 
-    fn happen(&mut self, what: Happening) {
+    fn handle(&mut self, what: ScheduledEvent) {
         match what {
-            Happening::Start => self.start_process(),
-            Happening::Crash => {
+            ScheduledEvent::Start => self.start_process(),
+            ScheduledEvent::Crash => {
                 if let Some(process) = self.processes.iter().rposition(|process| process.alive) {
                     self.die(process);
                 }
             }
-            Happening::Handover => {
+            ScheduledEvent::Handover => {
                 if let Some(old) = self.processes.iter().rposition(|process| process.alive) {
                     self.start_process();
                     let later = self.rng.u64(0..40_000);
-                    self.after(later, Happening::Die { process: old });
+                    self.after(later, ScheduledEvent::Die { process: old });
                 }
             }
-            Happening::Die { process } => self.die(process),
-            Happening::Deliver { process, kind } => self.deliver(process, kind),
-            Happening::ListAsked { process, kind } => self.ask_for_list(process, kind),
-            Happening::ListRead { process, kind } => {
+            ScheduledEvent::Die { process } => self.die(process),
+            ScheduledEvent::Deliver { process, kind } => self.deliver(process, kind),
+            ScheduledEvent::ListAsked { process, kind } => self.ask_for_list(process, kind),
+            ScheduledEvent::ListRead { process, kind } => {
                 self.read_list(process, kind);
-                self.after(1, Happening::Work { process });
+                self.after(1, ScheduledEvent::Work { process });
             }
-            Happening::Work { process } => self.work(process),
-            Happening::Arrive(id) => self.arrive(id),
-            Happening::Answer(id) => self.answered(id),
-            Happening::Job { uid, run, step } => self.job_happens(&uid, run, step),
-            Happening::Collect => {
+            ScheduledEvent::Work { process } => self.work(process),
+            ScheduledEvent::Arrive(id) => self.arrive(id),
+            ScheduledEvent::Answer(id) => self.answered(id),
+            ScheduledEvent::Job { uid, run, step } => self.step_job(&uid, run, step),
+            ScheduledEvent::Collect => {
                 self.collecting = false;
                 self.collect_garbage();
             }
-            Happening::User(act) => self.user_acts(&act),
+            ScheduledEvent::User(act) => self.user_acts(&act),
         }
     }
 
-    /// Whoever looks at objects learns what became of them.
+    /// Passes changes of objects on to those that watch them.
     fn pass_changes_on(&mut self) {
         for kind in KINDS {
             let new = self.server.log(kind)[self.passed_on[kind as usize]..].to_vec();
@@ -226,7 +225,7 @@ impl World {
                 continue;
             }
             self.passed_on[kind as usize] += new.len();
-            self.watches_will_tell(kind);
+            self.notify_watches(kind);
             for change in new {
                 let collects = match &change {
                     Change::Gone(_) | Change::Named(_) => true,
@@ -236,30 +235,30 @@ impl World {
                 if collects && !std::mem::replace(&mut self.collecting, true) {
                     let lag =
                         if self.rng.u8(0..4) == 0 { self.rng.u64(100..30_000) } else { self.rng.u64(5..500) };
-                    self.after(lag, Happening::Collect);
+                    self.after(lag, ScheduledEvent::Collect);
                 }
                 if let Change::Job(job) = &change {
-                    self.referee.job_was_stored(job, self.now);
+                    self.checker.job_was_stored(job, self.now);
                     self.job_was_stored(job);
                 }
             }
         }
     }
 
-    /// Puts something on the agenda.
-    pub(crate) fn at(&mut self, at: Millis, what: Happening) {
-        self.agenda.put(&mut self.rng, at.max(self.now), what);
+    /// Schedules an event.
+    pub(crate) fn at(&mut self, at: Millis, what: ScheduledEvent) {
+        self.schedule.put(&mut self.rng, at.max(self.now), what);
     }
 
-    /// Puts something on the agenda, so much later than now.
-    pub(crate) fn after(&mut self, delay: Millis, what: Happening) {
+    /// Schedules an event, so much later than now.
+    pub(crate) fn after(&mut self, delay: Millis, what: ScheduledEvent) {
         self.at(self.now + delay, what);
     }
 
-    /// Something that must not be.
+    /// Records that a rule was broken.
     pub(crate) fn violated(&mut self, rule: &'static str, how: String) {
         self.note("VIOLATED", || format!("{rule}: {how}"));
-        self.referee.violation.get_or_insert(Violation { rule, how });
+        self.checker.violation.get_or_insert(Violation { rule, how });
     }
 
     /// A line for the history.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// See the module.
 // Decoded only by the index's own tests, which read nothing but metadata.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ChildJob {
     pub(crate) metadata: ObjectMeta,
     #[serde(skip)]
@@ -23,6 +23,18 @@ impl ChildJob {
     /// UID of the JobSet that controls this Job.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.metadata.owner_references.iter().flatten().next().map(|owner| owner.uid.as_str())
+    }
+
+    /// Whether no user has to delete it; the simulation has no other owners than JobSets.
+    pub(crate) fn is_leaving(&self, successor: &str) -> bool {
+        self.job.as_ref().is_some_and(|job| job.deleting)
+            || self
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .next()
+                .is_some_and(|owner| owner.name == successor)
     }
 
     /// What decisions need to know of it.

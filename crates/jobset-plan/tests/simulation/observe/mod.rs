@@ -7,6 +7,8 @@ mod child_job;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/index.rs"]
 mod index;
+#[path = "../../../../jobset-controller/src/observe/named.rs"]
+mod named;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
@@ -14,13 +16,20 @@ mod versioned;
 #[allow(dead_code, unreachable_pub, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/placement.rs"]
 mod placement;
+#[allow(dead_code, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/service.rs"]
+mod service;
 
 pub(crate) use child_job::ChildJob;
-pub(crate) use index::{Family, Index, Kind};
+pub(crate) use index::{Index, Kind, Observation, ObservedJobSet, UnconfirmedJob};
 pub(crate) use placement::{PlacedPod, Placement};
+pub(crate) use service::ObservedService;
 pub(crate) use versioned::Source;
 
-use crate::{agenda::Happening, api_server::Change, errand::Errand, world::World};
+use crate::{api_server::Change, operation::Operation, schedule::ScheduledEvent, world::World};
+use jobset_api::labels;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
 
 /// All kinds that are watched.
 pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, Kind::Claims];
@@ -28,8 +37,8 @@ pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, 
 /// One watch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    /// How much of the log was told.
-    told: usize,
+    /// How much of the log was delivered.
+    delivered: usize,
     /// Whether something is on its way.
     busy: bool,
     /// The list that is being read.
@@ -45,8 +54,8 @@ impl Watch {
 }
 
 impl World {
-    /// Something of a kind changed: the watches of all processes will tell.
-    pub(crate) fn watches_will_tell(&mut self, kind: Kind) {
+    /// Something of a kind changed: the watches of all processes will deliver it.
+    pub(crate) fn notify_watches(&mut self, kind: Kind) {
         for process in 0..self.processes.len() {
             let watch = &self.processes[process].watches[kind as usize];
             if self.processes[process].alive && watch.filled && !watch.busy {
@@ -59,7 +68,7 @@ impl World {
     fn deliver_after_lag(&mut self, process: usize, kind: Kind) {
         let stalls = self.faults_now().stalls;
         let lag = if self.happens(stalls) { self.rng.u64(500..45_000) } else { self.rng.u64(1..60) };
-        self.after(lag, Happening::Deliver { process, kind });
+        self.after(lag, ScheduledEvent::Deliver { process, kind });
     }
 
     /// A watch breaks, and begins anew with a list.
@@ -71,11 +80,11 @@ impl World {
         let watch = &mut self.processes[process].watches[kind as usize];
         watch.list = Some(list);
         watch.busy = true;
-        watch.told = self.server.log(kind).len();
+        watch.delivered = self.server.log(kind).len();
         self.processes[process].index.begin_list(kind);
         self.note_process(process, || format!("asks for a list of {kind:?}"));
         let lag = self.rng.u64(5..300);
-        self.after(lag, Happening::ListRead { process, kind });
+        self.after(lag, ScheduledEvent::ListRead { process, kind });
     }
 
     /// The list that was asked for is here.
@@ -87,19 +96,19 @@ impl World {
         for change in &list {
             self.feed(process, kind, change);
         }
-        let (mut look, mut doubtful) = self.processes[process].index.finish_list(kind);
-        // The index keeps its own order, which is not one that can be replayed.
-        look.sort();
-        doubtful.sort();
-        self.referee.count("list");
+        let (mut requeue, mut unconfirmed) = self.processes[process].index.finish_list(kind);
+        // The order of the index differs from run to run.
+        requeue.sort();
+        unconfirmed.sort();
+        self.checker.count("list");
         self.note_process(process, || format!("has read a list of {} {kind:?}", list.len()));
-        for uid in look {
-            self.look_at(process, uid);
+        for uid in requeue {
+            self.requeue(process, uid);
         }
-        for (_, name, uid) in doubtful {
-            self.send(process, Errand::Doubt { name, uid }, None);
+        for job in unconfirmed {
+            self.send(process, Operation::verify_job(job), None);
         }
-        let behind = self.processes[process].watches[kind as usize].told < self.server.log(kind).len();
+        let behind = self.processes[process].watches[kind as usize].delivered < self.server.log(kind).len();
         let watch = &mut self.processes[process].watches[kind as usize];
         watch.filled = true;
         watch.busy = behind;
@@ -108,7 +117,7 @@ impl World {
         }
     }
 
-    /// A watch tells what comes next.
+    /// A watch delivers what comes next.
     pub(crate) fn deliver(&mut self, process: usize, kind: Kind) {
         let watch = &self.processes[process].watches[kind as usize];
         if !self.processes[process].alive || watch.list.is_some() {
@@ -119,11 +128,11 @@ impl World {
             self.ask_for_list(process, kind);
             return;
         }
-        let from = self.processes[process].watches[kind as usize].told;
+        let from = self.processes[process].watches[kind as usize].delivered;
         let until = self.server.log(kind).len();
         let until = if self.rng.bool() { until } else { self.rng.usize(from..until).max(from) + 1 };
         let changes: Vec<Change> = self.server.log(kind)[from..until].to_vec();
-        self.processes[process].watches[kind as usize].told = until;
+        self.processes[process].watches[kind as usize].delivered = until;
         for change in &changes {
             self.feed(process, kind, change);
         }
@@ -134,17 +143,21 @@ impl World {
         }
     }
 
-    /// Tells a process's index of a change, and puts what needs a look into its queue.
+    /// Feeds a change into a process's index, and requeues the JobSets that it concerns.
     fn feed(&mut self, process: usize, kind: Kind, change: &Change) {
         self.planted_bug_sees(process, change);
         let index = &self.processes[process].index;
-        let mut look: Vec<String> = match change {
+        let mut requeue: Vec<String> = match change {
             Change::JobSet(jobset) => {
                 index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Watch).into_iter().collect()
             }
             Change::Job(job) => index.apply_job(&ChildJob::new(job), Source::Watch).into_iter().collect(),
+            Change::Named(metadata) if kind == Kind::Services => {
+                let changed = index.apply_service(&observed_service(metadata), Source::Watch);
+                changed.map(|key| index.users_of(kind, &key)).unwrap_or_default()
+            }
             Change::Named(metadata) => {
-                index.apply_named(kind, metadata, Source::Watch);
+                index.apply_claim(metadata, Source::Watch);
                 Vec::new()
             }
             Change::Gone(uid) => match kind {
@@ -156,35 +169,26 @@ impl World {
                 Kind::Services | Kind::Claims => index.end_named(kind, uid),
             },
         };
-        look.sort();
-        for uid in look {
-            self.look_at(process, uid);
+        requeue.sort();
+        for uid in requeue {
+            self.requeue(process, uid);
         }
     }
 
-    /// The answer to a request of its own goes into the process's index at once.
-    pub(crate) fn feed_answer(&mut self, process: usize, kind: Kind, change: &Change) {
+    /// What a response showed goes into the process's index at once. Returns the JobSet that it concerns.
+    pub(crate) fn learn(&mut self, process: usize, observed: Observation) -> Option<String> {
         if self.answers_are_forgotten() {
-            return;
+            return None;
         }
-        self.referee.process_was_told(process, change);
-        let index = &self.processes[process].index;
-        match change {
-            Change::JobSet(jobset) => {
-                index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Answer);
-            }
-            Change::Job(job) => {
-                index.apply_job(&ChildJob::new(job), Source::Answer);
-            }
-            Change::Named(metadata) => index.apply_named(kind, metadata, Source::Answer),
-            Change::Gone(uid) => {
-                index.end_job(uid);
-            }
-        }
+        self.checker.process_learned(process, &observed);
+        self.processes[process].index.learn(observed)
     }
+}
 
-    /// The family of a JobSet as a process sees it.
-    pub(crate) fn family(&self, process: usize, uid: &str) -> Option<Family> {
-        self.processes[process].index.family(uid)
-    }
+/// A Service as a JobSet creates it.
+pub(crate) fn observed_service(metadata: &ObjectMeta) -> ObservedService {
+    let owner = metadata.owner_references.iter().flatten().next().map(|owner| &owner.name);
+    let selector = json!({labels::JOBSET_NAME: owner});
+    let spec = json!({"clusterIP": "None", "publishNotReadyAddresses": true, "selector": selector});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a Service")
 }

@@ -1,5 +1,5 @@
-//! What the pods of each Job are going to do. It depends on which Job it is (of which attempt), and on nothing that
-//! happens in the world: two worlds of the same seed are given the same failures.
+//! How the pods of each Job end, and when. It depends on the name and the attempt of the Job, and on no other event of
+//! the world: two worlds of the same seed have the same failures.
 
 use crate::{job::Job, specs::NAMES, world::Millis};
 use fastrand::Rng;
@@ -18,14 +18,14 @@ pub(crate) const MESSAGES: [&str; 3] =
 /// Attempts from this one on do not fail, so that everything has an end.
 const LAST_FAILING_ATTEMPT: i32 = 4;
 
-/// What the pods of one Job are going to do.
+/// How the pods of one Job end, and when.
 #[derive(Clone, Debug)]
-pub(crate) struct Fate {
-    /// From the scheduler's word until all pods are ready.
+pub(crate) struct PodOutcome {
+    /// From scheduling until all pods are ready.
     pub(crate) until_ready: Millis,
     /// From then until they end.
     pub(crate) runs: Millis,
-    /// How long pods take to stop when they are told to.
+    /// How long pods take to terminate.
     pub(crate) stops: Millis,
     /// Reason and message, if the Job fails.
     pub(crate) fails: Option<(&'static str, &'static str)>,
@@ -35,28 +35,28 @@ pub(crate) struct Fate {
     pub(crate) flaps: bool,
 }
 
-/// How Jobs of a world fare.
+/// The outcomes of all Jobs of a world.
 #[derive(Clone, Debug)]
-pub(crate) struct Fates {
+pub(crate) struct PodOutcomes {
     pub(crate) seed: u64,
     /// Of a hundred Jobs, so many fail.
     pub(crate) failing: u64,
     /// Whether only the Job of one ReplicatedJob and index fails in an attempt.
     pub(crate) one_slot: bool,
-    /// How long pods may take to stop.
+    /// Longest time that pods take to terminate.
     pub(crate) slowest_stop: Millis,
-    /// What certain Jobs do instead: by name and attempts.
-    pub(crate) given: Vec<(String, (i32, i32), Fate)>,
+    /// Fixed outcomes of certain Jobs, by name and attempts.
+    pub(crate) given: Vec<(String, (i32, i32), PodOutcome)>,
 }
 
-impl Fates {
-    /// The fate of a Job of the JobSet `jobset`.
-    pub(crate) fn of(&self, jobset: &str, job: &Job) -> Fate {
+impl PodOutcomes {
+    /// The outcome of a Job of the JobSet `jobset`.
+    pub(crate) fn of(&self, jobset: &str, job: &Job) -> PodOutcome {
         let attempts = job.attempts();
-        if let Some((_, _, fate)) =
+        if let Some((_, _, outcome)) =
             self.given.iter().find(|(name, of, _)| *name == job.name && *of == attempts)
         {
-            return fate.clone();
+            return outcome.clone();
         }
         let mut rng = self.rng(&(jobset, &job.replicated_job, job.index(), attempts));
         let pick = rng.u64(0..100);
@@ -67,7 +67,7 @@ impl Fates {
             let kind = NAMES.iter().position(|name| *name == job.replicated_job);
             fails &= kind.zip(usize::try_from(job.index()).ok()) == Some((slot / 3, slot % 3));
         }
-        Fate {
+        PodOutcome {
             until_ready: rng.u64(200..8_000),
             runs: if rng.u8(0..4) == 0 { rng.u64(100..2_000) } else { rng.u64(2_000..90_000) },
             stops: if rng.bool() { rng.u64(50..2_000) } else { rng.u64(50..self.slowest_stop.max(51)) },

@@ -1,35 +1,35 @@
-//! What is to happen, by virtual time. What is due at the same millisecond comes in an order that the seed picks.
+//! Events by virtual time. The seed decides the order of those that are due at the same millisecond.
 
 use crate::{observe::Kind, requests::RequestId, users::Act, world::Millis};
 use fastrand::Rng;
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Debug)]
-pub(crate) enum Happening {
+pub(crate) enum ScheduledEvent {
     /// A process starts, reads its lists, and leads.
     Start,
     /// The process that leads dies.
     Crash,
-    /// Another process takes over, while the old one does not know yet.
+    /// Another process takes over before the old one knows.
     Handover,
     /// A process dies.
     Die { process: usize },
-    /// A watch tells a process what comes next of a kind.
+    /// A watch delivers changes of a kind to a process.
     Deliver { process: usize, kind: Kind },
-    /// A watch broke, and a new list is asked for.
+    /// A watch broke, and the process requests a new list.
     ListAsked { process: usize, kind: Kind },
-    /// The list comes.
+    /// The list arrives.
     ListRead { process: usize, kind: Kind },
-    /// A process looks at what is in its queue.
+    /// A process works on its queue.
     Work { process: usize },
     /// A request reaches the API server.
     Arrive(RequestId),
-    /// Its answer reaches the process.
+    /// Its response reaches the process.
     Answer(RequestId),
     /// The Job controller, a scheduler or a kubelet does its part for a Job.
     Job { uid: String, run: u32, step: JobStep },
-    /// The garbage collector has a look.
+    /// The garbage collector runs.
     Collect,
     /// A user does something.
     User(Act),
@@ -38,7 +38,7 @@ pub(crate) enum Happening {
 /// What happens to the pods of a Job; see `job_controller.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobStep {
-    /// The Job controller looks at the Job.
+    /// The Job controller reconciles the Job.
     Sync,
     /// Its pods exist.
     PodsCreated,
@@ -48,15 +48,15 @@ pub(crate) enum JobStep {
     Flap,
     /// It is ready again.
     Unflap,
-    /// They do what they were going to do.
+    /// They succeed or fail, as their outcome says.
     PodsEnd,
     /// The Job gets its verdict.
     Ended,
-    /// Pods that were told to stop are gone.
+    /// Terminating pods are gone.
     PodsStopped,
     /// A Job that is being deleted fails, as its pods are killed.
     FailsInDeletion,
-    /// Nothing holds the Job any more.
+    /// The Job has no finalizer any more.
     Removed,
 }
 
@@ -64,7 +64,7 @@ struct Entry {
     at: Millis,
     tie: u32,
     number: u64,
-    what: Happening,
+    what: ScheduledEvent,
 }
 
 impl Entry {
@@ -88,7 +88,7 @@ impl PartialOrd for Entry {
 }
 
 impl Ord for Entry {
-    // The heap gives the greatest first, and the earliest is wanted.
+    // The heap returns the greatest entry first, so the earliest must be the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
         other.key().cmp(&self.key())
     }
@@ -96,20 +96,20 @@ impl Ord for Entry {
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Agenda {
+pub(crate) struct Schedule {
     heap: BinaryHeap<Entry>,
     number: u64,
 }
 
-impl Agenda {
-    /// Something is to happen at this time.
-    pub(crate) fn put(&mut self, rng: &mut Rng, at: Millis, what: Happening) {
+impl Schedule {
+    /// Schedules an event.
+    pub(crate) fn put(&mut self, rng: &mut Rng, at: Millis, what: ScheduledEvent) {
         self.number += 1;
         self.heap.push(Entry { at, tie: rng.u32(..), number: self.number, what });
     }
 
-    /// What happens next, and when.
-    pub(crate) fn next(&mut self) -> Option<(Millis, Happening)> {
+    /// The next event, and its time.
+    pub(crate) fn next(&mut self) -> Option<(Millis, ScheduledEvent)> {
         self.heap.pop().map(|entry| (entry.at, entry.what))
     }
 }

@@ -1,0 +1,484 @@
+//! What the controller sends to the API server for each action, and what each response means. No client, no clock: an
+//! [`Operation`] holds its next request, takes the response, and says what the index learns and what comes next.
+//!
+//! ```text
+//! CreateJob ──► already exists ──► GET: ours, a predecessor's, or a foreign Job
+//! DeleteJob ──► conflict ──► GET: gone, or an admission webhook refused
+//! ResumeJob ──► clear status.startTime? ──► GET, if lists are merged? ──► PATCH
+//! ```
+//!
+//! The simulation of the controller compiles this file too, and sends the requests to its own API server.
+
+use crate::observe::{ChildJob, Kind, Observation, ObservedService, UnconfirmedJob};
+use jobset_api::{JobSet, JobSetStatus, conditions::reasons};
+use jobset_plan::{Action, JobResume, JobSize};
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, Service},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Longest wait for the Jobs of a JobSet that had the same name. They are no children: no watch event requeues.
+const PREDECESSOR_RETRY: Duration = Duration::from_secs(3);
+/// The same for a Job that belongs to another owner.
+const FOREIGN_JOB_RETRY: Duration = Duration::from_secs(15);
+
+/// A request about an object in the namespace of its [`Operation`].
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    CreateJob(Box<Job>),
+    /// Reads what the index keeps of a Job.
+    GetJob {
+        name: String,
+    },
+    /// Reads a Job with its pod template.
+    GetWholeJob {
+        name: String,
+    },
+    /// Propagation Foreground. The UID is a precondition.
+    DeleteJob {
+        name: String,
+        uid: Option<String>,
+    },
+    /// A merge patch (RFC 7386).
+    PatchJob {
+        name: String,
+        patch: Value,
+    },
+    /// A merge patch of subresource `status`.
+    PatchJobStatus {
+        name: String,
+        patch: Value,
+    },
+    CreateService(Box<Service>),
+    GetService {
+        name: String,
+    },
+    CreateClaim(Box<PersistentVolumeClaim>),
+    GetClaim {
+        name: String,
+    },
+    /// Propagation Foreground. UID and resource version are preconditions.
+    DeleteJobSet {
+        name: String,
+        uid: Option<String>,
+        version: Option<String>,
+    },
+    /// Replaces subresource `status`, if UID and resource version still hold.
+    StoreStatus {
+        name: String,
+        uid: Option<String>,
+        version: Option<String>,
+        status: Box<JobSetStatus>,
+    },
+}
+
+impl Request {
+    /// Whether it changes anything.
+    pub(crate) fn writes(&self) -> bool {
+        !matches!(
+            self,
+            Self::GetJob { .. } | Self::GetWholeJob { .. } | Self::GetService { .. } | Self::GetClaim { .. }
+        )
+    }
+}
+
+/// The object in a response.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    JobSet(Box<JobSet>),
+    Job(Box<ChildJob>),
+    WholeJob(Box<Job>),
+    Service(Box<ObservedService>),
+    Claim(Box<ObjectMeta>),
+    /// A delete ended the object at once.
+    Gone,
+}
+
+/// Errors that mean something to an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    NotFound,
+    AlreadyExists,
+    Conflict,
+}
+
+/// The error of a request.
+pub(crate) trait RequestError {
+    /// None for an error that says nothing of the object.
+    fn refusal(&self) -> Option<Refusal>;
+    /// For a person.
+    fn message(&self) -> String;
+}
+
+/// Why an action failed.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum ActError<E: RequestError> {
+    /// A child Job could not be created.
+    #[error("job {name:?} creation failed with error: {}", error.message())]
+    CreateJob { name: String, error: E },
+    /// A Job of the wanted name exists, and another owner controls it.
+    #[error(
+        "job {name:?} creation failed with error: a Job of this name exists that this JobSet does not control; delete it, or rename the JobSet"
+    )]
+    ForeignJob { name: String },
+    /// A Job of the wanted name is being deleted. Nothing is wrong.
+    #[error("job {name:?} cannot be created yet: its predecessor is still being deleted")]
+    NameHeld { name: String },
+    /// A child Job could not be deleted.
+    #[error("deleting job {name:?}: {}", error.message())]
+    DeleteJob { name: String, error: E },
+    /// A child Job could not be changed.
+    #[error("changing job {name:?}: {}", error.message())]
+    ChangeJob { name: String, error: E },
+    /// The controller could not read a Job that a list did not hold.
+    #[error("verifying that job {name:?} exists: {}", error.message())]
+    VerifyJob { name: String, error: E },
+    /// A claim could not be created.
+    #[error("{}", .0.message())]
+    CreateClaim(E),
+    /// The JobSet could not be deleted.
+    #[error("deleting the JobSet, whose ttlSecondsAfterFinished has passed: {}", .0.message())]
+    DeleteJobSet(E),
+    /// The headless Service could not be created.
+    #[error("{}", .0.message())]
+    CreateService(E),
+    /// The status could not be stored.
+    #[error("storing the status: {}", .0.message())]
+    Status(E),
+}
+
+impl<E: RequestError> ActError<E> {
+    /// Reason of the event about it.
+    pub(crate) fn event_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
+            Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
+            Self::CreateClaim(_) => Some(reasons::PVC_CREATION_FAILED),
+            Self::NameHeld { .. }
+            | Self::DeleteJob { .. }
+            | Self::ChangeJob { .. }
+            | Self::VerifyJob { .. }
+            | Self::DeleteJobSet(_)
+            | Self::Status(_) => None,
+        }
+    }
+
+    /// Longest delay until the next reconcile.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        match self {
+            Self::NameHeld { .. } => PREDECESSOR_RETRY,
+            Self::ForeignJob { .. } => FOREIGN_JOB_RETRY,
+            _ => Duration::MAX,
+        }
+    }
+
+    /// Whether nothing went wrong: an object is not gone yet, or it changed or was deleted in between, and the watch
+    /// delivers that.
+    pub(crate) fn is_expected(&self) -> bool {
+        match self {
+            Self::NameHeld { .. } => true,
+            Self::Status(error) => {
+                matches!(error.refusal(), Some(Refusal::Conflict | Refusal::NotFound))
+            }
+            Self::DeleteJobSet(error) | Self::ChangeJob { error, .. } => {
+                error.refusal() == Some(Refusal::Conflict)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One action on its way; see the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation<E> {
+    pub(crate) namespace: String,
+    /// The request to send next.
+    pub(crate) request: Request,
+    purpose: Purpose<E>,
+}
+
+/// What the response to the request of an operation is for.
+#[derive(Clone, Debug)]
+enum Purpose<E> {
+    CreateJob {
+        name: String,
+        jobset: Owner,
+    },
+    /// A Job of the name exists: the controller's own, if a response was lost; a predecessor's, whose end the watch has
+    /// not delivered; or a foreign one.
+    IdentifyJob {
+        name: String,
+        jobset: Owner,
+    },
+    DeleteJob {
+        name: String,
+        uid: String,
+    },
+    /// A conflict means that a successor has the name, or that an admission webhook refused with this code.
+    ConfirmDelete {
+        name: String,
+        uid: String,
+        error: E,
+    },
+    ChangeJob {
+        name: String,
+    },
+    ClearStartTime(Box<JobResume>),
+    /// A patch replaces lists as a whole, so it needs what they hold now.
+    ReadForResume(Box<JobResume>),
+    CreateNamed {
+        kind: Kind,
+        name: String,
+    },
+    /// Any Service or claim of the name will do: the planner reports a Service that serves others.
+    FindNamed(Kind),
+    DeleteJobSet {
+        uid: Option<String>,
+    },
+    StoreStatus,
+    VerifyJob {
+        name: String,
+        uid: String,
+    },
+}
+
+/// The JobSet that a Job is created for.
+#[derive(Clone, Debug)]
+struct Owner {
+    name: String,
+    uid: Option<String>,
+}
+
+/// What follows from a response.
+#[derive(Debug)]
+pub(crate) struct Outcome<E: RequestError> {
+    /// What the index learns.
+    pub(crate) observed: Option<Observation>,
+    /// The operation with its next request, or None when it is done.
+    pub(crate) next: Result<Option<Operation<E>>, ActError<E>>,
+}
+
+impl<E: RequestError> Outcome<E> {
+    fn done(observed: Option<Observation>) -> Self {
+        Self { observed, next: Ok(None) }
+    }
+
+    fn failed(error: ActError<E>) -> Self {
+        Self { observed: None, next: Err(error) }
+    }
+}
+
+impl<E: RequestError> Operation<E> {
+    /// Begins an action of a plan for `jobset`.
+    pub(crate) fn new(jobset: &JobSet, action: Action) -> Self {
+        let metadata = &jobset.metadata;
+        let patch = |name: String, uid: &str, spec: Value| {
+            let patch = json!({"metadata": {"uid": uid}, "spec": spec});
+            (Request::PatchJob { name: name.clone(), patch }, Purpose::ChangeJob { name })
+        };
+        let (request, purpose) = match action {
+            Action::CreateJob(job) => {
+                let name = job.metadata.name.clone().unwrap_or_default();
+                let jobset =
+                    Owner { name: metadata.name.clone().unwrap_or_default(), uid: metadata.uid.clone() };
+                (Request::CreateJob(job), Purpose::CreateJob { name, jobset })
+            }
+            Action::DeleteJob { name, uid } => (
+                Request::DeleteJob { name: name.clone(), uid: Some(uid.clone()) },
+                Purpose::DeleteJob { name, uid },
+            ),
+            Action::SuspendJob { name, uid } => patch(name, &uid, json!({"suspend": true})),
+            Action::ScaleJob { name, uid, size: JobSize { parallelism, completions } } => {
+                patch(name, &uid, json!({"parallelism": parallelism, "completions": completions}))
+            }
+            Action::ResumeJob(resume) if resume.clear_start_time => {
+                let patch = json!({"metadata": {"uid": resume.uid}, "status": {"startTime": null}});
+                let request = Request::PatchJobStatus { name: resume.name.clone(), patch };
+                (request, Purpose::ClearStartTime(resume))
+            }
+            Action::ResumeJob(resume) => resume_job(resume),
+            Action::CreateService(service) => {
+                let name = service.metadata.name.clone().unwrap_or_default();
+                (Request::CreateService(service), Purpose::CreateNamed { kind: Kind::Services, name })
+            }
+            Action::CreateClaim(claim) => {
+                let name = claim.metadata.name.clone().unwrap_or_default();
+                (Request::CreateClaim(claim), Purpose::CreateNamed { kind: Kind::Claims, name })
+            }
+            Action::DeleteJobSet => (
+                // As the plan saw it: a user may have given it more time since.
+                Request::DeleteJobSet {
+                    name: metadata.name.clone().unwrap_or_default(),
+                    uid: metadata.uid.clone(),
+                    version: metadata.resource_version.clone(),
+                },
+                Purpose::DeleteJobSet { uid: metadata.uid.clone() },
+            ),
+        };
+        Self { namespace: metadata.namespace.clone().unwrap_or_default(), request, purpose }
+    }
+
+    /// Stores a status, if the JobSet is still at the resource version that the plan saw.
+    pub(crate) fn store_status(jobset: &JobSet, status: Box<JobSetStatus>) -> Self {
+        let metadata = &jobset.metadata;
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            request: Request::StoreStatus {
+                name: metadata.name.clone().unwrap_or_default(),
+                uid: metadata.uid.clone(),
+                version: metadata.resource_version.clone(),
+                status,
+            },
+            purpose: Purpose::StoreStatus,
+        }
+    }
+
+    /// Reads a Job that a list did not hold. No watch event may ever come for a Job whose whole life lies before its
+    /// list.
+    pub(crate) fn verify_job(job: UnconfirmedJob) -> Self {
+        let UnconfirmedJob { namespace, name, uid } = job;
+        let request = Request::GetJob { name: name.clone() };
+        Self { namespace, request, purpose: Purpose::VerifyJob { name, uid } }
+    }
+
+    /// Takes the response to the request.
+    pub(crate) fn answered(self, answer: Result<Answer, E>) -> Outcome<E> {
+        let namespace = self.namespace;
+        let send = |observed, (request, purpose)| Outcome {
+            observed,
+            next: Ok(Some(Operation { namespace, request, purpose })),
+        };
+        match (self.purpose, answer) {
+            (Purpose::CreateJob { name, jobset }, Err(error)) => match error.refusal() {
+                Some(Refusal::AlreadyExists) => {
+                    let request = Request::GetJob { name: name.clone() };
+                    send(None, (request, Purpose::IdentifyJob { name, jobset }))
+                }
+                _ => Outcome::failed(ActError::CreateJob { name, error }),
+            },
+            (Purpose::IdentifyJob { name, jobset }, Ok(Answer::Job(job))) => {
+                if job.owner() == jobset.uid.as_deref() {
+                    Outcome::done(Some(Observation::Job(job)))
+                } else if job.is_leaving(&jobset.name) {
+                    Outcome::failed(ActError::NameHeld { name })
+                } else {
+                    Outcome::failed(ActError::ForeignJob { name })
+                }
+            }
+            (Purpose::IdentifyJob { name, .. }, Err(error)) => Outcome::failed(match error.refusal() {
+                Some(Refusal::NotFound) => ActError::NameHeld { name },
+                _ => ActError::CreateJob { name, error },
+            }),
+            (Purpose::DeleteJob { uid, .. }, Ok(Answer::Gone)) => {
+                Outcome::done(Some(Observation::JobGone(uid)))
+            }
+            (Purpose::DeleteJob { name, uid }, Err(error)) => match error.refusal() {
+                Some(Refusal::NotFound) => Outcome::done(Some(Observation::JobGone(uid))),
+                Some(Refusal::Conflict) => {
+                    let request = Request::GetJob { name: name.clone() };
+                    send(None, (request, Purpose::ConfirmDelete { name, uid, error }))
+                }
+                _ => Outcome::failed(ActError::DeleteJob { name, error }),
+            },
+            (Purpose::ConfirmDelete { name, uid, error }, answer) => match exists(&uid, answer) {
+                Ok(true) => Outcome::failed(ActError::DeleteJob { name, error }),
+                Ok(false) => Outcome::done(Some(Observation::JobGone(uid))),
+                Err(error) => Outcome::failed(ActError::DeleteJob { name, error }),
+            },
+            (Purpose::ClearStartTime(resume), Ok(answer)) => send(answer.observation(), resume_job(resume)),
+            (Purpose::ReadForResume(resume), Ok(Answer::WholeJob(job))) => {
+                send(None, patch_to_resume(&resume, Some(&job)))
+            }
+            (Purpose::ClearStartTime(resume) | Purpose::ReadForResume(resume), Err(error)) => {
+                Outcome::failed(ActError::ChangeJob { name: resume.name, error })
+            }
+            (Purpose::ChangeJob { name }, Err(error)) => Outcome::failed(ActError::ChangeJob { name, error }),
+            (Purpose::CreateNamed { kind, name }, Err(error)) => match (error.refusal(), kind) {
+                (Some(Refusal::AlreadyExists), Kind::Services) => {
+                    send(None, (Request::GetService { name }, Purpose::FindNamed(kind)))
+                }
+                (Some(Refusal::AlreadyExists), _) => {
+                    send(None, (Request::GetClaim { name }, Purpose::FindNamed(kind)))
+                }
+                (_, kind) => Outcome::failed(create_named_failed(kind, error)),
+            },
+            (Purpose::FindNamed(kind), Err(error)) => Outcome::failed(create_named_failed(kind, error)),
+            (Purpose::CreateNamed { .. } | Purpose::FindNamed(_), Ok(answer)) => {
+                Outcome::done(answer.observation())
+            }
+            (Purpose::DeleteJobSet { uid }, Ok(Answer::Gone)) => {
+                Outcome::done(uid.map(Observation::JobSetGone))
+            }
+            (Purpose::DeleteJobSet { uid }, Err(error)) => match error.refusal() {
+                Some(Refusal::NotFound) => Outcome::done(uid.map(Observation::JobSetGone)),
+                _ => Outcome::failed(ActError::DeleteJobSet(error)),
+            },
+            (Purpose::StoreStatus, Err(error)) => Outcome::failed(ActError::Status(error)),
+            (Purpose::VerifyJob { name, uid }, answer) => match exists(&uid, answer) {
+                Ok(true) => Outcome::done(None),
+                Ok(false) => Outcome::done(Some(Observation::JobGone(uid))),
+                Err(error) => Outcome::failed(ActError::VerifyJob { name, error }),
+            },
+            (
+                Purpose::CreateJob { .. }
+                | Purpose::IdentifyJob { .. }
+                | Purpose::DeleteJob { .. }
+                | Purpose::ChangeJob { .. }
+                | Purpose::ReadForResume(_)
+                | Purpose::DeleteJobSet { .. }
+                | Purpose::StoreStatus,
+                Ok(answer),
+            ) => Outcome::done(answer.observation()),
+        }
+    }
+}
+
+impl Answer {
+    /// What the index learns from it.
+    fn observation(self) -> Option<Observation> {
+        match self {
+            Self::JobSet(jobset) => Some(Observation::JobSet(jobset)),
+            Self::Job(job) => Some(Observation::Job(job)),
+            Self::Service(service) => Some(Observation::Service(service)),
+            Self::Claim(metadata) => Some(Observation::Claim(metadata)),
+            Self::WholeJob(_) | Self::Gone => None,
+        }
+    }
+}
+
+/// Whether a read found the Job of this UID, rather than none or another one of its name.
+fn exists<E: RequestError>(uid: &str, answer: Result<Answer, E>) -> Result<bool, E> {
+    match answer {
+        Ok(Answer::Job(job)) => Ok(job.metadata.uid.as_deref() == Some(uid)),
+        Ok(_) => Ok(false),
+        Err(error) if error.refusal() == Some(Refusal::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn resume_job<E>(resume: Box<JobResume>) -> (Request, Purpose<E>) {
+    if resume.needs_current() {
+        (Request::GetWholeJob { name: resume.name.clone() }, Purpose::ReadForResume(resume))
+    } else {
+        patch_to_resume(&resume, None)
+    }
+}
+
+fn patch_to_resume<E>(resume: &JobResume, current: Option<&Job>) -> (Request, Purpose<E>) {
+    let name = resume.name.clone();
+    (Request::PatchJob { name: name.clone(), patch: resume.patch(current) }, Purpose::ChangeJob { name })
+}
+
+fn create_named_failed<E: RequestError>(kind: Kind, error: E) -> ActError<E> {
+    if kind == Kind::Services { ActError::CreateService(error) } else { ActError::CreateClaim(error) }
+}
+
+#[cfg(test)]
+#[path = "operation_test.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! Objects that decisions find by their name: Services and claims.
+
+use super::versioned::{Source, Versioned};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::HashMap;
+
+/// Namespace and name of an object.
+pub(crate) type Key = (String, String);
+
+/// Objects with a record each, by UID and by name.
+pub(crate) struct Named<V> {
+    objects: Versioned<(Key, V)>,
+    /// The UIDs.
+    by_name: HashMap<Key, String>,
+}
+
+impl<V> Default for Named<V> {
+    fn default() -> Self {
+        Self { objects: Versioned::default(), by_name: HashMap::new() }
+    }
+}
+
+impl<V: PartialEq> Named<V> {
+    /// The record of the object that has this name.
+    pub(crate) fn get(&self, key: &Key) -> Option<&V> {
+        self.objects.get(self.by_name.get(key)?).map(|(_, record)| record)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Takes a view of an object in. Returns its key if the object that has this name is new or has another record.
+    pub(crate) fn apply(&mut self, metadata: &ObjectMeta, source: Source, record: V) -> Option<Key> {
+        let (uid, version) = (metadata.uid.as_ref()?, metadata.resource_version.as_ref()?);
+        let key = key_of(metadata);
+        let before = self.objects.apply(uid, version, source, (key.clone(), record)).ok()?;
+        // The watch may deliver a predecessor after a response showed the object that has this name now.
+        if !self.objects.succeeds(self.by_name.get(&key), uid) {
+            return None;
+        }
+        let same = before.as_ref().is_some_and(|before| Some(before) == self.objects.get(uid));
+        self.by_name.insert(key.clone(), uid.clone());
+        (!same).then_some(key)
+    }
+
+    /// The object is gone. Returns its key.
+    pub(crate) fn end(&mut self, uid: &str) -> Option<Key> {
+        let (key, _) = self.objects.end(uid)?;
+        self.forget_name(&key, uid);
+        Some(key)
+    }
+
+    /// Forgets an object that only a response showed, and that a list did not hold. Unlike after [`Self::end`], it may be
+    /// seen again.
+    pub(crate) fn forget_unconfirmed(&mut self, uid: &str) -> Option<Key> {
+        let (key, _) = self.objects.forget(uid)?;
+        self.forget_name(&key, uid);
+        Some(key)
+    }
+
+    fn forget_name(&mut self, key: &Key, uid: &str) {
+        // A successor can have the name already.
+        if self.by_name.get(key).is_some_and(|known| known == uid) {
+            self.by_name.remove(key);
+        }
+    }
+
+    /// See [`Versioned::begin_list`].
+    pub(crate) fn begin_list(&mut self) {
+        self.objects.begin_list();
+    }
+
+    /// See [`Versioned::finish_list`].
+    pub(crate) fn finish_list(&mut self) -> (Vec<String>, Vec<String>) {
+        self.objects.finish_list()
+    }
+}
+
+fn key_of(metadata: &ObjectMeta) -> Key {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}

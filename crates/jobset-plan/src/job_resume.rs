@@ -1,0 +1,89 @@
+//! How a suspended child Job is resumed.
+
+use crate::job_size::JobSize;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PodSchedulingGate, Toleration},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How to resume a child Job: what its pod template takes over from the ReplicatedJob's template. Map entries are added
+/// or replaced, never removed; list entries are added where no equal entry exists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobResume {
+    /// Name of the Job.
+    pub name: String,
+    /// UID of the Job: a Job of the same name and another UID is another Job.
+    pub uid: String,
+    /// Whether `status.startTime` must be cleared first: the API server does not change the template of a started Job.
+    pub clear_start_time: bool,
+    /// Labels of the pod template.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the pod template.
+    pub annotations: BTreeMap<String, String>,
+    /// Node selector of the pods.
+    pub node_selector: BTreeMap<String, String>,
+    /// Tolerations of the pods.
+    pub tolerations: Vec<Toleration>,
+    /// Scheduling gates of the pods.
+    pub scheduling_gates: Vec<PodSchedulingGate>,
+    /// The new size of the Job, if it changes.
+    pub size: Option<JobSize>,
+}
+
+impl JobResume {
+    /// Whether [`Self::patch`] needs the current Job: a merge patch replaces lists, so it must repeat their entries.
+    pub fn needs_current(&self) -> bool {
+        !self.tolerations.is_empty() || !self.scheduling_gates.is_empty()
+    }
+
+    /// The merge patch (RFC 7386) that resumes this Job. Its UID protects a successor of the same name, and with `now`
+    /// its resource version protects changes made since.
+    pub fn patch(&self, now: Option<&Job>) -> Value {
+        let mut pod = json!({"nodeSelector": self.node_selector});
+        let mut patch = json!({"metadata": {"uid": self.uid}, "spec": {"suspend": false}});
+        if let Some(now) = now {
+            let current = now.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+            let tolerations = current.and_then(|pod| pod.tolerations.as_deref()).unwrap_or_default();
+            let gates = current.and_then(|pod| pod.scheduling_gates.as_deref()).unwrap_or_default();
+            merge_into(
+                &mut pod,
+                json!({
+                    "tolerations": union(tolerations, &self.tolerations),
+                    "schedulingGates": union(gates, &self.scheduling_gates),
+                }),
+            );
+            if let Some(metadata) = patch.get_mut("metadata") {
+                merge_into(metadata, json!({"resourceVersion": now.metadata.resource_version}));
+            }
+        }
+        if let (Some(JobSize { parallelism, completions }), Some(spec)) = (self.size, patch.get_mut("spec")) {
+            merge_into(spec, json!({"parallelism": parallelism, "completions": completions}));
+        }
+        let metadata = json!({"labels": self.labels, "annotations": self.annotations});
+        let template = json!({"template": {"metadata": metadata, "spec": pod}});
+        if let Some(spec) = patch.get_mut("spec") {
+            merge_into(spec, template);
+        }
+        patch
+    }
+}
+
+/// Adds the fields of one JSON object to another.
+fn merge_into(target: &mut Value, fields: Value) {
+    if let (Value::Object(target), Value::Object(fields)) = (target, fields) {
+        target.extend(fields);
+    }
+}
+
+/// The items of `current`, then those of `wanted` that it lacks.
+fn union<T: Clone + PartialEq>(current: &[T], wanted: &[T]) -> Vec<T> {
+    let mut all = current.to_vec();
+    for item in wanted {
+        if !all.contains(item) {
+            all.push(item.clone());
+        }
+    }
+    all
+}

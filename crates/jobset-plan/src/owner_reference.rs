@@ -1,0 +1,16 @@
+//! The owner reference by which children belong to their JobSet.
+
+use jobset_api::{JobSet, jobset};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+/// The controller reference to `jobset` that every child carries.
+pub(crate) fn owner_reference(jobset: &JobSet) -> OwnerReference {
+    OwnerReference {
+        api_version: jobset::API_VERSION.to_owned(),
+        kind: jobset::KIND.to_owned(),
+        name: jobset.metadata.name.clone().unwrap_or_default(),
+        uid: jobset.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
