@@ -3,9 +3,9 @@
 //! ```text
 //! observe/    watches -> index                   what the cluster looks like
 //! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
-//! act/        actions -> requests -> index       doing it, bounded
-//! reconcile   the loop that joins the three; memory: what it remembers from look to look
-//! certificates  where the webhooks' certificate comes from
+//! act/        actions -> requests -> index       writes, bounded
+//! reconcile   the loop that joins the three; memory: what it remembers between reconciles; failures: which of them are new
+//! certificates  the webhooks' certificate
 //! admission/  HTTP around the decisions about new and changed JobSets
 //! run         the process around all of it
 //! ```
@@ -15,6 +15,7 @@
 mod act;
 pub mod admission;
 mod certificates;
+mod failures;
 mod memory;
 mod metrics;
 mod observe;

@@ -1,7 +1,8 @@
-//! The loop: a JobSet from the queue, its family from the index, a plan, its actions, its status, its events.
+//! The loop: a JobSet from the queue, its children from the index, a plan, its actions, its status, its events.
 
 use crate::{
     act::{ActError, Actor},
+    failures::{Failure, KnownFailures, Reported},
     memory::Memory,
     metrics::JobSetMetrics,
     observe::{Family, Index},
@@ -15,8 +16,14 @@ use kube::{
     Resource,
     runtime::events::{Event, EventType},
 };
-use manager_runtime::{events::EventSender, metrics::controller::Outcome, queue::WorkQueue, writer::Writer};
+use manager_runtime::{
+    events::{EventSender, truncate_note},
+    metrics::controller::Outcome,
+    queue::WorkQueue,
+    writer::Writer,
+};
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,14 +32,16 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-/// JobSets that are looked at side by side. They wait more than they work: many, so that those with thousands of
-/// requests leave room for others, whose turns the writer sees to.
+/// JobSets that are reconciled side by side. They wait more than they work: many, so that those with thousands of
+/// requests leave room for others, to which the writer is fair.
 const WORKERS: usize = 128;
 
-/// How a look ended.
+/// How a reconcile ended.
 struct ReconcileResult {
     requeue: Requeue,
     errors: Vec<ActError>,
+    /// Whether one of the errors is new.
+    is_news: bool,
 }
 
 impl ReconcileResult {
@@ -51,7 +60,7 @@ impl ReconcileResult {
         self.errors.iter().all(ActError::passes)
     }
 
-    /// How long it may take at most until somebody looks again.
+    /// How long the next reconcile may be away at most.
     fn longest_wait(&self) -> Duration {
         self.errors.iter().map(ActError::longest_wait).max().unwrap_or(Duration::MAX)
     }
@@ -120,17 +129,17 @@ impl Reconciler {
                 Requeue::Retry(within) => {
                     let after = self.queue.retry_within(&uid, within.min(result.longest_wait()));
                     let (count, errors) = (result.errors.len(), result.some_errors());
-                    if result.passes() {
-                        debug!(?after, count, errors, "not yet, looking again");
+                    if result.is_news {
+                        warn!(?after, count, errors, "reconcile failed, retrying");
                     } else {
-                        warn!(?after, count, errors, "trying again");
+                        debug!(?after, count, errors, "reconcile not finished, retrying");
                     }
                 }
             }
         }
     }
 
-    /// One look at one JobSet.
+    /// Reconciles one JobSet once.
     async fn reconcile(&self, uid: &str, family: &Family) -> ReconcileResult {
         let began = Instant::now();
         let jobset = &family.jobset;
@@ -142,10 +151,9 @@ impl Reconciler {
         for why in &plan.waiting {
             debug!("waiting: {why}");
         }
-        for Problem { job, uid: of_job, event } in std::mem::take(&mut plan.problems) {
-            if self.memory.is_new_problem(uid, &of_job, &event.reason) {
-                self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
-            }
+        let problems = self.memory.new_problems(uid, std::mem::take(&mut plan.problems));
+        for Problem { job, uid: of_job, event } in problems {
+            self.send_planned(jobset, event, Some(job_reference(jobset, job, of_job)));
         }
 
         let actor = self.actor.for_jobset(uid);
@@ -162,7 +170,6 @@ impl Reconciler {
                     if errors.is_empty() {
                         info!(actions = count, "carried out");
                     } else {
-                        self.send_failure_events(jobset, &errors);
                         execution.failed();
                     }
                 }
@@ -184,7 +191,8 @@ impl Reconciler {
                     if next == Requeue::Now {
                         self.metrics.wrote(began);
                     }
-                    return ReconcileResult { requeue: next, errors };
+                    let is_news = self.report_failures(uid, jobset, &errors);
+                    return ReconcileResult { requeue: next, errors, is_news };
                 }
             }
         }
@@ -197,39 +205,59 @@ impl Reconciler {
             EventKind::Normal => EventType::Normal,
             EventKind::Warning => EventType::Warning,
         };
-        self.send(jobset, kind, reason, note, about);
+        let event = event_of(kind, reason, note, about);
+        let version = jobset.metadata.resource_version.clone();
+        self.events.send(event, reference(jobset, version));
     }
 
-    /// One event for each reason among the failures.
-    fn send_failure_events(&self, jobset: &JobSet, failures: &[ActError]) {
-        let mut reasons: Vec<&str> = failures.iter().filter_map(ActError::event_reason).collect();
-        reasons.sort_unstable();
-        reasons.dedup();
-        for reason in reasons {
-            let of_reason = failures.iter().filter(|failure| failure.event_reason() == Some(reason));
-            let note: Vec<String> = of_reason.map(ToString::to_string).collect();
-            self.send(jobset, EventType::Warning, reason.to_owned(), note.join("\n"), None);
+    /// Counts the errors, and sends one event for each reason of an event among them: a new one for a new cause, else
+    /// the one before, counted. Returns whether one of the errors is new.
+    fn report_failures(&self, uid: &str, jobset: &JobSet, errors: &[ActError]) -> bool {
+        if errors.is_empty() {
+            self.memory.failures(uid, KnownFailures::succeeded);
+            return false;
         }
+        let errors: Vec<_> = errors.iter().filter(|error| !error.passes()).collect();
+        if errors.is_empty() {
+            return false;
+        }
+        errors.iter().for_each(|error| self.metrics.request_failed(error.action()));
+        let failures: Vec<Failure> = errors.iter().map(|error| error.failure()).collect();
+        let new = self.memory.failures(uid, |known| known.failed(&failures));
+        let mut notes = BTreeMap::<(&str, &str), Vec<String>>::new();
+        for error in &errors {
+            if let Some(reason) = error.event_reason() {
+                notes.entry((error.action(), reason)).or_default().push(error.to_string());
+            }
+        }
+        for ((action, reason), note) in notes {
+            let known = self.memory.failures(uid, |known| known.last_report(action).cloned());
+            let repeated = known.filter(|_| !new.contains(action));
+            let is_new = repeated.is_none();
+            let event = repeated.unwrap_or_else(|| Reported {
+                note: truncate_note(note.join("\n")),
+                resource_version: jobset.metadata.resource_version.clone(),
+            });
+            let regarding = reference(jobset, event.resource_version.clone());
+            let warning = event_of(EventType::Warning, reason.to_owned(), event.note.clone(), None);
+            if is_new {
+                self.memory.failures(uid, |known| known.reported(action, event));
+                self.events.send_new(warning, regarding);
+            } else {
+                self.events.send(warning, regarding);
+            }
+        }
+        !new.is_empty()
     }
+}
 
-    /// Queues an event. Those of one reason are one event, counted, as long as neither the JobSet changes nor what
-    /// they are `about`.
-    fn send(
-        &self,
-        jobset: &JobSet,
-        type_: EventType,
-        reason: String,
-        note: String,
-        about: Option<ObjectReference>,
-    ) {
-        let action = "Reconciling".to_owned();
-        let event = Event { type_, reason, note: Some(note), action, secondary: about };
-        let regarding = ObjectReference {
-            resource_version: jobset.metadata.resource_version.clone(),
-            ..jobset.object_ref(&())
-        };
-        self.events.send(event, regarding);
-    }
+fn event_of(type_: EventType, reason: String, note: String, about: Option<ObjectReference>) -> Event {
+    Event { type_, reason, note: Some(note), action: "Reconciling".to_owned(), secondary: about }
+}
+
+/// The JobSet at this version, as events name it.
+fn reference(jobset: &JobSet, resource_version: Option<String>) -> ObjectReference {
+    ObjectReference { resource_version, ..jobset.object_ref(&()) }
 }
 
 fn job_reference(jobset: &JobSet, name: String, uid: String) -> ObjectReference {
