@@ -221,7 +221,9 @@ impl Reconciler {
         if errors.is_empty() {
             return false;
         }
-        errors.iter().for_each(|error| self.metrics.request_failed(error.action()));
+        for error in &errors {
+            self.metrics.request_failed(error.action());
+        }
         let failures: Vec<Failure> = errors.iter().map(|error| error.failure()).collect();
         let new = self.memory.failures(uid, |known| known.failed(&failures));
         let mut notes = BTreeMap::<(&str, &str), Vec<String>>::new();

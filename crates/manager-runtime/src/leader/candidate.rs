@@ -38,7 +38,7 @@ pub(super) struct Candidate {
 /// The outcome of a request.
 enum Outcome {
     /// The Lease as it is stored now.
-    Stored(Option<Lease>),
+    Stored(Box<Option<Lease>>),
     /// The write names a version that is not the newest.
     Conflict,
     /// The request may have been carried out.
@@ -89,7 +89,7 @@ impl Candidate {
                 Step::Wait(end) => end,
                 Step::Write(lease) => match self.request(0, Some(*lease)).await {
                     Outcome::Stored(lease) => {
-                        self.observed.update(lease, Instant::now());
+                        self.observed.update(*lease, Instant::now());
                         self.gate.open_until(sent + self.settings.timings.renew_deadline);
                         return sent;
                     }
@@ -104,7 +104,7 @@ impl Candidate {
     async fn read_again(&mut self) -> Instant {
         match self.request(0, None).await {
             Outcome::Stored(lease) => {
-                self.observed.update(lease, Instant::now());
+                self.observed.update(*lease, Instant::now());
                 Instant::now()
             }
             Outcome::Conflict => Instant::now(),
@@ -160,7 +160,7 @@ impl Candidate {
     fn answer(&mut self, request: &Request, outcome: Outcome, renewal: &Renewal) -> Answer {
         match outcome {
             Outcome::Stored(lease) => {
-                self.observed.update(lease, Instant::now());
+                self.observed.update(*lease, Instant::now());
                 if request.kind == Kind::Write {
                     return Answer::Renewed;
                 }
@@ -188,7 +188,7 @@ impl Candidate {
     async fn give_back(&mut self) {
         // A write that was cancelled may have succeeded.
         match self.request(0, None).await {
-            Outcome::Stored(lease) => self.observed.update(lease, Instant::now()),
+            Outcome::Stored(lease) => self.observed.update(*lease, Instant::now()),
             Outcome::Conflict => {}
             Outcome::Unknown(error) => {
                 return warn!(error, "cannot give the lease back: others wait until it expires");
@@ -222,7 +222,7 @@ impl Candidate {
                 }
             };
             match timeout(limit, answer).await {
-                Ok(Ok(lease)) => Outcome::Stored(lease),
+                Ok(Ok(lease)) => Outcome::Stored(Box::new(lease)),
                 Ok(Err(kube::Error::Api(status)))
                     if is_write && status.code == 409 || is_replace && status.code == 404 =>
                 {
