@@ -173,7 +173,7 @@ pub(crate) async fn leader_on_a_lost_node_holds_followers_back(api: Arc<Api>) ->
         .await?;
     let follower = pod(&job, 1, "rack", &json!({}))?;
     let ask = || async { refused(&api, &namespace, &follower).await };
-    let expected = format!("admission webhook \"mpod.kb.io\" denied the request: nodes \"{lost}\" not found");
+    let expected = format!("admission webhook \"mpod.kb.io\" denied the request: Node \"{lost}\" not found");
     wait_for("the leader to be seen", PATIENCE, ask, |told| (told.code, &told.message) == (404, &expected))
         .await?;
     Ok(())

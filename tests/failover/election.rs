@@ -91,7 +91,7 @@ pub(crate) async fn leader_that_stood_still_writes_no_more(suite: Arc<Failover>)
     one_writer_at_a_time(&suite, Timestamp::now() - LEASE_DURATION * 4)
 }
 
-/// Somebody else writes himself into the Lease: the leader ends at once. A Lease that is deleted is made anew.
+/// Another holder is written into the Lease: the leader ends at once. A Lease that is deleted is created again.
 pub(crate) async fn stolen_lease_ends_the_leader_and_a_deleted_one_does_not(
     suite: Arc<Failover>,
 ) -> Result<()> {
@@ -107,7 +107,7 @@ pub(crate) async fn stolen_lease_ends_the_leader_and_a_deleted_one_does_not(
     leases.patch(LEASE, &PatchParams::default(), &patch).await?;
     let status = leader.end(Duration::from_secs(15)).await?;
     ensure!(status.code() == Some(1), "{status}");
-    leader.logs("somebody else took the lease").await
+    leader.logs("another replica took the lease").await
 }
 
 /// An API server that does not answer holds the end up for seconds only, and a second signal not even that.

@@ -1,11 +1,10 @@
-//! The API server away for half a minute, and leaders killed again and again.
+//! The API server unavailable for half a minute, and leaders killed again and again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use jobset_tests::replicas::Replica;
 use jobset_tests::wait::{PATIENCE, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::jiff::Timestamp;
@@ -22,8 +21,8 @@ use crate::lives::{each_job_was_created_once_per_attempt, populate, restarts};
 const SECONDS: &str = "JOBSET_FAILOVER_SECONDS";
 const SECONDS_BY_DEFAULT: u64 = 90;
 
-/// The API server ends, and comes back after thirty seconds: every Job is the same as before, no restart was
-/// counted, and whatever comes then is worked on.
+/// The API server stops, and starts after thirty seconds: every Job is the same as before, no restart is counted, and a
+/// new JobSet is reconciled. Nothing is random.
 pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Failover>) -> Result<()> {
     let mut replicas = two(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
@@ -45,12 +44,24 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     let end = Instant::now() + Duration::from_secs(30);
     let mut ended = 0;
     while Instant::now() < end {
-        ended += revive(&suite, &mut replicas)?;
+        ended += suite.installation.restart_ended(&mut replicas)?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     start_again()?;
     let back = Instant::now();
-    wait_for("the API server", PATIENCE, || async { Ok(holder(&suite).await.is_ok()) }, |up| *up).await?;
+    // Until the API server answers, and every controller that ended meanwhile is started again.
+    loop {
+        ended += suite.installation.restart_ended(&mut replicas)?;
+        let mut all_run = true;
+        for replica in &mut replicas {
+            all_run &= replica.runs()?;
+        }
+        if all_run && holder(&suite).await.is_ok() {
+            break;
+        }
+        ensure!(back.elapsed() < PATIENCE, "the API server does not answer, or a controller keeps ending");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     create(&suite, &namespace, "afterwards", 4, Fate::Succeed(1)).await?;
     wait_for(
         "the Jobs of a new JobSet",
@@ -84,7 +95,11 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     Ok(())
 }
 
-/// Fifty JobSets live and die while the leader is killed every twenty seconds or so.
+/// Fifty JobSets live and die while the leader is killed every 15 to 25 seconds.
+///
+/// Nothing here fails by chance. The pauses are random, and the sum of three is at most 75 s: the Lease names a leader that
+/// is gone for less than 17 s, which makes at most one pause after a kill idle, and a last try comes at the end, so that
+/// 90 s are enough for two kills on any draw. A controller that ends by itself is started again.
 pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failover>) -> Result<()> {
     let seconds = std::env::var(SECONDS).ok().map(|text| text.parse()).transpose().context(SECONDS)?;
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(SECONDS_BY_DEFAULT));
@@ -95,14 +110,15 @@ pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failo
         let (suite, namespace) = (Arc::clone(&suite), namespace.clone());
         tokio::spawn(async move { populate(&suite, &namespace, 50, until).await })
     };
-    let mut killed = 0;
+    let (mut killed, mut ended) = (0, 0);
     while Instant::now() < until && !population.is_finished() {
         let pause = Duration::from_millis(fastrand::u64(15_000..25_000));
         tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
         let now = holder(&suite).await?;
         let Some(at) = replicas.iter().position(|replica| replica.identity().is_ok_and(|it| it == now))
         else {
-            // Nobody leads just now.
+            // No leader just now.
+            ended += suite.installation.restart_ended(&mut replicas)?;
             continue;
         };
         let mut leader = replicas.swap_remove(at);
@@ -112,27 +128,18 @@ pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failo
         killed += 1;
         replicas.push(suite.installation.start_ready().await?);
         suite.installation.balance(&replicas);
-        for replica in &mut replicas {
-            ensure!(replica.runs()?, "{} ended by itself; see {}", replica.name, replica.log.display());
-        }
+        ended += suite.installation.restart_ended(&mut replicas)?;
+    }
+    // The population lives on after the last kill.
+    while !population.is_finished() {
+        ended += suite.installation.restart_ended(&mut replicas)?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let lives = population.await??;
-    println!("{killed} leaders killed");
+    println!("{killed} leaders killed, {ended} controllers ended by themselves");
     ensure!(killed >= 2);
     each_job_was_created_once_per_attempt(&suite, &namespace, since, &lives)?;
     one_writer_at_a_time(&suite, since)
-}
-
-/// Starts those again that ended, as the kubelet does; returns how many.
-fn revive(suite: &Failover, replicas: &mut [Replica]) -> Result<u32> {
-    let mut ended = 0;
-    for replica in replicas {
-        if !replica.runs()? {
-            suite.installation.restart(replica)?;
-            ended += 1;
-        }
-    }
-    Ok(ended)
 }
 
 async fn job_uids(suite: &Failover, namespace: &str) -> Result<BTreeMap<String, String>> {

@@ -1,4 +1,4 @@
-//! What cannot be created is told in events, and made as soon as it can be.
+//! What cannot be created is reported in events, and created as soon as possible.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::Integration;
 use crate::jobset::LiveJobSet;
 
 /// A quota leaves no room: first for the Service and the claim, then for the Jobs that need them.
-pub(crate) async fn refusals_are_told_and_overcome(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn refusals_are_reported_and_overcome(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(suite.client.clone(), &namespace);
     let quota = serde_json::from_value(json!({
@@ -43,14 +43,14 @@ replicatedJobs:
         [("HeadlessServiceCreationFailed", "services \"js\""), ("PVCCreationFailed", "data-js")]
     {
         let event = jobset.event(reason, |event| event.series.is_some()).await?;
-        let text = told(&event);
+        let text = note_of(&event);
         assert!(text.contains(note) && text.contains("exceeded quota: full"), "{reason}: {text}");
     }
     let room = json!({ "spec": { "hard": { "count/services": "1", "persistentvolumeclaims": "1" } } });
     quotas.patch("full", &PatchParams::default(), &Patch::Merge(room)).await?;
     // Forty errors are more than an event takes.
     let event = jobset.event("JobCreationFailed", |_| true).await?;
-    let text = told(&event);
+    let text = note_of(&event);
     assert!(text.starts_with("job \"js-w-") && text.contains("\" creation failed with error: "), "{text}");
     assert!((1000..=1024).contains(&text.len()), "{} bytes: {text}", text.len());
 
@@ -65,8 +65,64 @@ replicatedJobs:
     Ok(())
 }
 
+/// A quota that lasts is one event and one warning, however often the controller tries, and although the numbers in its
+/// message change. When it ends and begins again it is a second one.
+pub(crate) async fn lasting_refusal_is_reported_once(suite: Arc<Integration>) -> Result<()> {
+    let namespace = suite.cluster.namespace(&suite.client).await?;
+    let quotas: Api<ResourceQuota> = Api::namespaced(suite.client.clone(), &namespace);
+    limit_jobs(&quotas, "2").await?;
+    let jobset =
+        LiveJobSet::create_in(&suite, &namespace, "js", "{replicatedJobs: [{name: w, replicas: 6}]}").await?;
+    let job_count = || async { Ok(jobset.jobs.list(&ListParams::default()).await?.items.len()) };
+    let reported = || async {
+        let counts = jobset.events_of("JobCreationFailed").await?.into_iter();
+        Ok(counts.map(|event| event.series.map_or(1, |series| series.count)).collect::<Vec<_>>())
+    };
+    let warnings = || {
+        let log = std::fs::read_to_string(suite.controller.log())?;
+        let is_warning = |line: &&str| line.contains(&jobset.uid) && line.contains("WARN");
+        anyhow::Ok(log.lines().filter(is_warning).map(str::to_owned).collect::<Vec<_>>())
+    };
+    wait_for("repeats", PATIENCE, reported, |counts| counts.iter().sum::<i32>() >= 3).await?;
+    // One more Job fits: "used" and "limited" are other numbers.
+    limit_jobs(&quotas, "3").await?;
+    wait_for("a third Job", PATIENCE, job_count, |jobs| *jobs == 3).await?;
+    let before = reported().await?.iter().sum::<i32>();
+    wait_for("more repeats", PATIENCE, reported, |counts| counts.iter().sum::<i32>() >= before + 3).await?;
+    let counts = reported().await?;
+    assert_eq!(counts.len(), 1, "one event, counted: {counts:?}");
+    let lines = warnings()?;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.contains("exceeded quota: jobs")), "{lines:#?}");
+
+    // It ends, and begins again: the first reconcile without a failure ends it.
+    quotas.delete("jobs", &DeleteParams::default()).await?;
+    wait_for("all Jobs", PATIENCE, job_count, |jobs| *jobs == 6).await?;
+    limit_jobs(&quotas, "1").await?;
+    jobset.jobs.delete("js-w-0", &DeleteParams::background()).await?;
+    wait_for("a second event", PATIENCE, reported, |counts| counts.len() == 2 && counts[1] >= 2).await?;
+    let lines = warnings()?;
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    Ok(())
+}
+
+/// Sets the quota `jobs` to so many Jobs, and waits until it holds.
+async fn limit_jobs(quotas: &Api<ResourceQuota>, jobs: &str) -> Result<()> {
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "jobs" },
+        "spec": { "hard": { "count/jobs.batch": jobs } },
+    });
+    quotas.patch("jobs", &PatchParams::apply("test").force(), &Patch::Apply(quota)).await?;
+    let read = || async { Ok(quotas.get("jobs").await?.status.and_then(|status| status.hard)) };
+    wait_for("the quota to hold", PATIENCE, read, |hard| {
+        hard.as_ref().and_then(|hard| hard.get("count/jobs.batch")).is_some_and(|limit| limit.0 == jobs)
+    })
+    .await
+    .map(drop)
+}
+
 /// The note of an event that has everything else that it should have.
-fn told(event: &Event) -> &str {
+fn note_of(event: &Event) -> &str {
     let reason = event.reason.as_deref().unwrap_or_default();
     assert_eq!(event.type_.as_deref(), Some("Warning"), "{reason}");
     assert_eq!(event.reporting_controller.as_deref(), Some("jobset"), "{reason}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -12,8 +13,8 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts};
 
-/// A Job that somebody else made holds its name, and nothing else up.
-pub(crate) async fn foreign_job_of_the_same_name_is_told(suite: Arc<Integration>) -> Result<()> {
+/// A Job of another owner holds its name, and nothing else up.
+pub(crate) async fn foreign_job_of_the_same_name_is_reported(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let foreign = objects::one(
         "{apiVersion: batch/v1, kind: Job, metadata: {name: js-w-0}, spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}",
@@ -21,12 +22,16 @@ pub(crate) async fn foreign_job_of_the_same_name_is_told(suite: Arc<Integration>
     let foreign = objects::create(&suite.client, &namespace, &foreign, false).await?;
     let spec = "{replicatedJobs: [{name: w, replicas: 2}]}";
     let jobset = LiveJobSet::create_in(&suite, &namespace, "js", spec).await?;
-    let told = jobset.event("JobCreationFailed", |_| true).await?;
-    let note = told.note.unwrap_or_default();
+    let event = jobset.event("JobCreationFailed", |_| true).await?;
+    let note = event.note.unwrap_or_default();
     assert!(note.starts_with("job \"js-w-0\" creation failed with error: "), "{note}");
     jobset.jobs_become(&["w-1@0"]).await?;
     // What there is is counted, although not all can be made.
     jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
+    // The first status changes the JobSet, and makes no second event.
+    let is_counted = |event: &Event| event.series.as_ref().is_some_and(|series| series.count >= 3);
+    jobset.event("JobCreationFailed", is_counted).await?;
+    assert_eq!(jobset.events_of("JobCreationFailed").await?.len(), 1);
     let untouched = jobset.jobs.get("js-w-0").await?;
     assert_eq!((untouched.uid(), untouched.metadata.generation), (foreign.uid(), Some(1)));
 
@@ -55,8 +60,8 @@ pub(crate) async fn job_of_another_jobset_is_left_alone(suite: Arc<Integration>)
     Ok(())
 }
 
-/// A label that somebody spoilt takes its Job out of the count, is told once, and holds nothing else up.
-pub(crate) async fn spoilt_label_is_told(suite: Arc<Integration>) -> Result<()> {
+/// An invalid label takes its Job out of the count, is reported once, and holds nothing else up.
+pub(crate) async fn invalid_label_is_reported(suite: Arc<Integration>) -> Result<()> {
     let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: w, replicas: 3}]}";
     let jobset = LiveJobSet::create(&suite, "js", spec).await?;
     jobset.counts_become(&[counts("w", [3, 0, 0, 3, 0])]).await?;

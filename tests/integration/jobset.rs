@@ -160,6 +160,13 @@ impl LiveJobSet {
         wait_for(&what, PATIENCE, look, is_told).await?.context("it was just seen")
     }
 
+    /// The events of this reason about it, the oldest first.
+    pub(crate) async fn events_of(&self, reason: &str) -> Result<Vec<Event>> {
+        let mut events = self.events_now().await?;
+        events.retain(|event| event.reason.as_deref() == Some(reason));
+        Ok(events)
+    }
+
     async fn events_now(&self) -> Result<Vec<Event>> {
         let api: Api<Event> = Api::namespaced(self.suite.client.clone(), &self.namespace);
         let mut events = api.list(&ListParams::default()).await?.items;

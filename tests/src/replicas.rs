@@ -53,8 +53,8 @@ pub struct Installation {
 /// Options of a replica.
 #[derive(Clone, Debug, Default)]
 pub struct How {
-    /// It takes part in no election. A controller that loses its lease ends, and on a machine that is overloaded it
-    /// does; a test of something else than elections is better off without.
+    /// It takes part in no election. A controller that loses its lease ends, as it may on an overloaded machine; a test
+    /// of something else than elections is better off without.
     pub without_election: bool,
     /// Another address for the API server, and the CA of its certificate as PEM.
     pub api_server: Option<(SocketAddr, String)>,
@@ -73,7 +73,15 @@ pub struct Replica {
     probes: SocketAddr,
     child: Child,
     pid: Pid,
+    restarts: u32,
+    /// When to start it again, once it has ended.
+    restart_at: Option<Instant>,
 }
+
+/// Pause before the first restart; each further one is twice as long. The kubelet's are 10 s and 5 min.
+const SHORTEST_RESTART_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause before a restart.
+const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(8);
 
 impl Installation {
     /// Installs `manifests/`. No controller may run on the cluster.
@@ -156,14 +164,30 @@ impl Installation {
         let credential = credential_of(&token)?;
         let log = self.layout.log(&name);
         let child = self.run(&name)?;
-        Ok(Replica { name, log, credential, webhook, probes, pid: pid_of(&child)?, child })
+        let pid = pid_of(&child)?;
+        Ok(Replica { name, log, credential, webhook, probes, pid, child, restarts: 0, restart_at: None })
     }
 
-    /// Starts one again that ended, in the same place.
-    pub fn restart(&self, replica: &mut Replica) -> Result<()> {
-        replica.child = self.run(&replica.name)?;
-        replica.pid = pid_of(&replica.child)?;
-        Ok(())
+    /// Starts those again that ended, in the same place, after a pause that grows with each restart, as the kubelet
+    /// does. Call it again and again; returns how many it started.
+    pub fn restart_ended(&self, replicas: &mut [Replica]) -> Result<u32> {
+        let mut restarted = 0;
+        for replica in replicas {
+            if replica.runs()? {
+                continue;
+            }
+            let pause = SHORTEST_RESTART_PAUSE * 2_u32.saturating_pow(replica.restarts.min(8));
+            let now = Instant::now();
+            if now < *replica.restart_at.get_or_insert(now + pause.min(LONGEST_RESTART_PAUSE)) {
+                continue;
+            }
+            replica.child = self.run(&replica.name)?;
+            replica.pid = pid_of(&replica.child)?;
+            replica.restart_at = None;
+            replica.restarts += 1;
+            restarted += 1;
+        }
+        Ok(restarted)
     }
 
     fn run(&self, name: &str) -> Result<Child> {

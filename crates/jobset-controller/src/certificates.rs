@@ -1,6 +1,5 @@
-//! Where the webhooks' certificate comes from: a folder, or certificates of our own.
+//! The webhooks' certificate: from a folder, or made by the controller itself.
 
-use crate::settings::CertificateSource;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
@@ -11,20 +10,29 @@ use manager_runtime::{
     probes::Readiness,
     tls::Certificate,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The condition of readiness that is met here, and what is missing before.
+/// The readiness condition that this module meets, and its text until then.
 pub(crate) const CONDITION: (&str, &str) = ("certificates", "certificates are not ready");
 
 /// The webhook configurations of this controller, as all its manifests call them.
 const MUTATING: &str = "jobset-mutating-webhook-configuration";
 const VALIDATING: &str = "jobset-validating-webhook-configuration";
 
-/// In whose name the CA is put into the webhooks.
+/// Field manager of the CA in the webhooks.
 const FIELD_MANAGER: &str = "jobset-webhook-ca";
+
+/// Where the webhooks' certificate comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum CertificateSource {
+    /// `tls.crt` and `tls.key` in this folder.
+    Folder(PathBuf),
+    /// Certificates that the controller makes itself.
+    Internal(Internal),
+}
 
 /// The names of certificates that the controller makes itself.
 #[derive(Clone, Debug)]
@@ -55,7 +63,7 @@ pub(crate) async fn obtain(
             let mut state = names.rotator().start(client, shutdown.clone());
             let certificate = loop {
                 let known = state.borrow_and_update().clone();
-                tell(&known, readiness);
+                report_readiness(&known, readiness);
                 if let Some(pair) = known.serve {
                     match Certificate::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()) {
                         Ok(certificate) => break certificate,
@@ -74,7 +82,7 @@ pub(crate) async fn obtain(
 async fn follow(mut state: watch::Receiver<State>, certificate: Certificate, readiness: Readiness) {
     while state.changed().await.is_ok() {
         let known = state.borrow_and_update().clone();
-        tell(&known, &readiness);
+        report_readiness(&known, &readiness);
         if let Some(pair) = known.serve
             && let Err(error) = certificate.replace(pair.certificate.as_bytes(), pair.key.as_bytes())
         {
@@ -83,7 +91,7 @@ async fn follow(mut state: watch::Receiver<State>, certificate: Certificate, rea
     }
 }
 
-fn tell(state: &State, readiness: &Readiness) {
+fn report_readiness(state: &State, readiness: &Readiness) {
     let (condition, not_ready) = CONDITION;
     match &state.missing {
         Some(missing) => readiness.missing(condition, format!("{not_ready}: {missing}")),

@@ -3,10 +3,11 @@
 //! ```text
 //! observe/    watches -> index                   what the cluster looks like
 //! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
-//! act/        actions -> requests -> index       doing it, bounded
+//! act/        actions -> requests -> index       writes, bounded
 //! reconcile   the loop that joins the three; memory: what it remembers between reconciles
+//! failures    which failed requests are new, and which repeat an earlier one
 //! requeue     JobSets that a watch event concerns, on their way into the work queue
-//! certificates  where the webhooks' certificate comes from
+//! certificates  the webhooks' certificate
 //! admission/  HTTP around the decisions about new and changed JobSets
 //! run         the process around all of it
 //! ```
@@ -16,6 +17,7 @@
 mod act;
 pub mod admission;
 mod certificates;
+mod failures;
 mod memory;
 mod metrics;
 mod observe;

@@ -1,10 +1,11 @@
 //! What the process remembers of each JobSet beside what it observes. A restart of the process loses nothing: it stores a
 //! status a little sooner, and sends an event about a problem once more.
 
+use crate::failures::KnownFailures;
 use jobset_api::JobSet;
 use jobset_plan::{Execution, Problem, StatusTiming, Step};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
 };
 use tokio::time::Instant;
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 struct Remembered {
     status: StatusTiming,
     /// The problems of the last plan.
-    problems: Vec<Problem>,
+    problems: HashSet<Problem>,
+    failures: KnownFailures,
 }
 
 /// By UID of the JobSet.
@@ -42,9 +44,14 @@ impl Memory {
     /// The problems that the last plan did not have. A problem whose text changes is a new one.
     pub(crate) fn new_problems(&self, uid: &str, problems: Vec<Problem>) -> Vec<Problem> {
         self.of(uid, |jobset| {
-            let before = std::mem::replace(&mut jobset.problems, problems.clone());
+            let before = std::mem::replace(&mut jobset.problems, problems.iter().cloned().collect());
             problems.into_iter().filter(|problem| !before.contains(problem)).collect()
         })
+    }
+
+    /// Gives access to the failures that last.
+    pub(crate) fn failures<T>(&self, uid: &str, use_them: impl FnOnce(&mut KnownFailures) -> T) -> T {
+        self.of(uid, |jobset| use_them(&mut jobset.failures))
     }
 
     /// The next step of an execution for this JobSet.

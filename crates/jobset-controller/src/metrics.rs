@@ -3,6 +3,7 @@
 //! Series that name a JobSet go ten minutes after it is gone: late enough to be scraped once more, soon enough for
 //! a cluster where JobSets come and go. Sums over time belong to `jobset_finished_total`, which stays.
 
+use crate::act::ActError;
 use crate::observe::{Index, Placement};
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus, conditions};
@@ -47,6 +48,7 @@ pub(crate) struct JobSetMetrics {
     restarts: IntCounterVec,
     attempts: HistogramVec,
     writes: Histogram,
+    failed_requests: IntCounterVec,
     followed: Arc<Mutex<HashMap<String, Followed>>>,
 }
 
@@ -97,8 +99,16 @@ impl JobSetMetrics {
             attempts: metrics
                 .register(HistogramVec::new(attempts.buckets(ATTEMPT_SECONDS.to_vec()), &["outcome"])?)?,
             writes: metrics.register(Histogram::with_opts(writes.buckets(WRITE_SECONDS.to_vec()))?)?,
+            failed_requests: counters(
+                "jobset_failed_requests_total",
+                "The total number of requests of reconciles that failed by kind of request",
+                &["action"],
+            )?,
             followed: Arc::default(),
         };
+        for action in ActError::ACTIONS {
+            measured.failed_requests.with_label_values(&[action]);
+        }
         for state in [conditions::COMPLETED, conditions::FAILED] {
             measured.finished.with_label_values(&[state]);
         }
@@ -112,7 +122,12 @@ impl JobSetMetrics {
         Ok(measured)
     }
 
-    /// So many JobSets are looked at side by side.
+    /// A request of a reconcile failed; see [`ActError::action`].
+    pub(crate) fn request_failed(&self, action: &str) {
+        self.failed_requests.with_label_values(&[action]).inc();
+    }
+
+    /// So many JobSets are reconciled side by side.
     pub(crate) fn workers(&self, count: usize) {
         self.controller.workers(count);
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     act::{ActError, Actor},
+    failures::{Failure, KnownFailures, Reported},
     memory::Memory,
     metrics::JobSetMetrics,
     observe::{Index, ObservedJobSet},
@@ -18,8 +19,14 @@ use kube::{
     Resource,
     runtime::events::{Event, EventType},
 };
-use manager_runtime::{events::EventSender, metrics::controller::Outcome, queue::WorkQueue, writer::Writer};
+use manager_runtime::{
+    events::{EventSender, truncate_note},
+    metrics::controller::Outcome,
+    queue::WorkQueue,
+    writer::Writer,
+};
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -36,6 +43,8 @@ const WORKERS: usize = 128;
 struct ReconcileResult {
     requeue: Requeue,
     errors: Vec<ActError>,
+    /// Whether one of the errors is new.
+    has_new_errors: bool,
 }
 
 impl ReconcileResult {
@@ -125,16 +134,17 @@ impl Reconciler {
                 Requeue::Retry(within) => {
                     let after = self.queue.retry_within(&uid, within.min(result.longest_wait()));
                     let (count, errors) = (result.errors.len(), result.some_errors());
-                    if result.is_expected() {
-                        debug!(?after, count, errors, "not yet, looking again");
+                    if result.has_new_errors {
+                        warn!(?after, count, errors, "reconcile failed, retrying");
                     } else {
-                        warn!(?after, count, errors, "trying again");
+                        debug!(?after, count, errors, "reconcile not finished, retrying");
                     }
                 }
             }
         }
     }
 
+    /// Reconciles one JobSet once.
     async fn reconcile(&self, uid: &str, observed: &ObservedJobSet) -> ReconcileResult {
         let began = Instant::now();
         let ObservedJobSet { jobset, jobs, service, claims } = observed;
@@ -146,7 +156,7 @@ impl Reconciler {
             debug!("waiting: {why}");
         }
         for problem in self.memory.new_problems(uid, std::mem::take(&mut plan.problems)) {
-            self.send_planned(jobset, problem.event, Some(reference(jobset, problem.subject)));
+            self.send_planned(jobset, problem.event, Some(subject_reference(jobset, problem.subject)));
         }
 
         let restores_status = plan.restores_status;
@@ -166,7 +176,6 @@ impl Reconciler {
                     if errors.is_empty() {
                         info!(actions = count, "carried out");
                     } else {
-                        self.send_failure_events(jobset, &errors);
                         execution.failed();
                     }
                 }
@@ -190,7 +199,8 @@ impl Reconciler {
                     if next == Requeue::Now {
                         self.metrics.wrote(began);
                     }
-                    return ReconcileResult { requeue: next, errors };
+                    let has_new_errors = self.report_failures(uid, jobset, &errors);
+                    return ReconcileResult { requeue: next, errors, has_new_errors };
                 }
             }
         }
@@ -203,42 +213,65 @@ impl Reconciler {
             EventKind::Normal => EventType::Normal,
             EventKind::Warning => EventType::Warning,
         };
-        self.send(jobset, kind, reason, note, about);
+        let event = event_of(kind, reason, note, about);
+        let version = jobset.metadata.resource_version.clone();
+        self.events.send(event, reference(jobset, version));
     }
 
-    /// One event for each reason among the failures.
-    fn send_failure_events(&self, jobset: &JobSet, failures: &[ActError]) {
-        let mut reasons: Vec<&str> = failures.iter().filter_map(ActError::event_reason).collect();
-        reasons.sort_unstable();
-        reasons.dedup();
-        for reason in reasons {
-            let of_reason = failures.iter().filter(|failure| failure.event_reason() == Some(reason));
-            let note: Vec<String> = of_reason.map(ToString::to_string).collect();
-            self.send(jobset, EventType::Warning, reason.to_owned(), note.join("\n"), None);
+    /// Counts the errors, and sends one event for each reason of an event among them: a new one for a new cause, else
+    /// the one before, counted. Returns whether one of the errors is new.
+    fn report_failures(&self, uid: &str, jobset: &JobSet, errors: &[ActError]) -> bool {
+        if errors.is_empty() {
+            self.memory.failures(uid, KnownFailures::succeeded);
+            return false;
         }
-    }
-
-    /// Queues an event. Those of one reason are one event, counted, as long as neither the JobSet changes nor what
-    /// they are `about`.
-    fn send(
-        &self,
-        jobset: &JobSet,
-        type_: EventType,
-        reason: String,
-        note: String,
-        about: Option<ObjectReference>,
-    ) {
-        let action = "Reconciling".to_owned();
-        let event = Event { type_, reason, note: Some(note), action, secondary: about };
-        let regarding = ObjectReference {
-            resource_version: jobset.metadata.resource_version.clone(),
-            ..jobset.object_ref(&())
-        };
-        self.events.send(event, regarding);
+        let errors: Vec<_> = errors.iter().filter(|error| !error.is_expected()).collect();
+        if errors.is_empty() {
+            return false;
+        }
+        for error in &errors {
+            self.metrics.request_failed(error.action());
+        }
+        let failures: Vec<Failure> = errors.iter().map(|error| error.failure()).collect();
+        let new = self.memory.failures(uid, |known| known.failed(&failures));
+        let mut notes = BTreeMap::<(&str, &str), Vec<String>>::new();
+        for error in &errors {
+            if let Some(reason) = error.event_reason() {
+                notes.entry((error.action(), reason)).or_default().push(error.to_string());
+            }
+        }
+        for ((action, reason), note) in notes {
+            let known = self.memory.failures(uid, |known| known.last_report(action).cloned());
+            let repeated = known.filter(|_| !new.contains(action));
+            let is_new = repeated.is_none();
+            let event = repeated.unwrap_or_else(|| Reported {
+                note: truncate_note(note.join("\n")),
+                resource_version: jobset.metadata.resource_version.clone(),
+            });
+            let regarding = reference(jobset, event.resource_version.clone());
+            let warning = event_of(EventType::Warning, reason.to_owned(), event.note.clone(), None);
+            if is_new {
+                self.memory.failures(uid, |known| known.reported(action, event));
+                self.events.send_new(warning, regarding);
+            } else {
+                self.events.send(warning, regarding);
+            }
+        }
+        !new.is_empty()
     }
 }
 
-fn reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
+fn event_of(type_: EventType, reason: String, note: String, about: Option<ObjectReference>) -> Event {
+    Event { type_, reason, note: Some(note), action: "Reconciling".to_owned(), secondary: about }
+}
+
+/// The JobSet at this version, as events name it.
+fn reference(jobset: &JobSet, resource_version: Option<String>) -> ObjectReference {
+    ObjectReference { resource_version, ..jobset.object_ref(&()) }
+}
+
+/// The object that a problem is about, as events name it.
+fn subject_reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
     let (api_version, kind, name, uid) = match subject {
         Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
         Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),

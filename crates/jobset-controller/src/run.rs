@@ -1,4 +1,4 @@
-//! The process: its settings, what it serves, and how it ends.
+//! The process: its parts, and how it ends.
 
 use crate::{
     act,
@@ -32,17 +32,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// How long admission is answered after the end was asked for: until API servers are no longer led here.
+/// How long admission is served after shutdown begins: until API servers no longer call this replica.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
-/// how much it says.
+/// the log level.
 pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
     let settings = Settings::read(flags)?;
     info!(version = version::VERSION, commit = version::COMMIT, platform = version::platform(), "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let metrics = Metrics::new().context("cannot make the metrics")?;
     let client = connect(flags.kubeconfig.as_deref(), &metrics, "jobset").await?;
+    let second_client = connect(flags.kubeconfig.as_deref(), &metrics, "jobset").await?;
 
     let readiness = probes::Readiness::new([
         certificates::CONDITION,
@@ -78,7 +79,14 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         readiness.clone(),
         shutdown.clone(),
     ));
-    servers.spawn(control(client, settings, metrics, placement, readiness, shutdown.clone()));
+    servers.spawn(control(
+        [client, second_client],
+        settings,
+        metrics,
+        placement,
+        readiness,
+        shutdown.clone(),
+    ));
 
     // The first part that ends, well or badly, ends the process; the others get to finish what they do.
     let first = servers.join_next().await;
@@ -106,15 +114,17 @@ async fn serve_admission(
     server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")
 }
 
-/// Watches, and acts while this replica leads.
+/// Watches, and acts while this replica leads. The second client is for renewals of the lease when a connection of the
+/// first one hangs.
 async fn control(
-    client: Client,
+    clients: [Client; 2],
     settings: Settings,
     metrics: Metrics,
     placement: observe::Placement,
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
+    let [client, _] = clients.clone();
     let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
     let requeue = Requeue::new(queue.clone());
@@ -129,7 +139,7 @@ async fn control(
         None => None,
         Some(lease) => {
             metrics.leads(&lease.name, false);
-            let mut leadership = Leadership::run_for(client.clone(), lease.clone())?;
+            let mut leadership = Leadership::run_for(clients, lease.clone())?;
             tokio::select! {
                 () = shutdown.cancelled() => { leadership.release().await; return Ok(()); }
                 () = leadership.elected() => metrics.leads(&lease.name, true),
@@ -143,8 +153,8 @@ async fn control(
     let writer = Writer::new(settings.qps, settings.burst, fence.clone()).measured(&metrics);
     let events = EventSender::start(client.clone(), "jobset", format!("jobset-{}", hostname()), &metrics);
     if let Some(lease) = &settings.lease {
-        let (event, about) = leader::became_leader(lease);
-        events.send(event, about);
+        let (event, regarding) = leader::became_leader(lease);
+        events.send(event, regarding);
     }
     let reconciler = Arc::new(reconcile::Reconciler {
         actor: act::Actor::new(client, writer, index.clone()),

@@ -30,7 +30,7 @@ pub struct Plan {
 }
 
 /// A lasting problem with one object. There is at most one problem of a reason about an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// The object.
     pub subject: Subject,
@@ -104,7 +104,7 @@ impl Action {
 }
 
 /// An event about the JobSet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// Normal or Warning.
     pub kind: EventKind,
@@ -115,7 +115,7 @@ pub struct Event {
 }
 
 /// Type of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// Nothing is wrong.
     Normal,

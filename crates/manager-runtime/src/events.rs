@@ -2,21 +2,33 @@
 //!
 //! Events go in lanes, each one after the other. Those about one object share a lane: they arrive in their order, and
 //! a repeated one finds the event that it repeats. Those about others need not wait for the answers.
+//!
+//! As with client-go's recorder, events of the same type, action, reason, and objects are one event with a `series`,
+//! whatever their notes. kube's own recorder cannot begin a new event while a series lasts.
 
 use crate::metrics::{EventMetrics, Metrics};
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{
+    api::{
+        core::v1::ObjectReference,
+        events::v1::{Event as StoredEvent, EventSeries},
+    },
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{
-    Client,
-    runtime::events::{Event, Recorder, Reporter},
+    Api, Client, Error,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    runtime::events::{Event, EventType},
 };
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-/// Events on their way at once.
+/// Lanes in which events are in flight side by side.
 const LANES: usize = 16;
 /// Events that may wait in a lane.
 const QUEUE: usize = 256;
@@ -24,38 +36,59 @@ const QUEUE: usize = 256;
 const LONGEST_NOTE: usize = 1024;
 /// Longest reason (Kubernetes: events.k8s.io/v1, `reason`).
 const LONGEST_REASON: usize = 128;
+/// A series ends when its event was not repeated for so long (client-go: `finishTime`).
+const SERIES_ENDS: SignedDuration = SignedDuration::from_mins(6);
 
 /// Sends events in the name of one controller.
 #[derive(Clone)]
 pub struct EventSender {
-    lanes: Arc<[mpsc::Sender<(Event, ObjectReference)>]>,
+    lanes: Arc<[mpsc::Sender<Queued>]>,
     metrics: EventMetrics,
+}
+
+struct Queued {
+    event: Event,
+    regarding: ObjectReference,
+    /// Whether it begins a new event, also when it is equal to the last one.
+    is_new: bool,
 }
 
 impl EventSender {
     /// Starts to send. `controller` is what users see in the column "From".
     pub fn start(client: Client, controller: &str, instance: String, metrics: &Metrics) -> Self {
         let metrics = metrics.events().clone();
-        let reporter = Reporter { controller: controller.to_owned(), instance: Some(instance) };
         let counted = metrics.clone();
         let lane = move |_| {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            let recorder = Recorder::new(client.clone(), reporter.clone());
+            let recorder = Recorder {
+                client: client.clone(),
+                controller: controller.to_owned(),
+                instance: instance.clone(),
+                series: HashMap::new(),
+            };
             tokio::spawn(send_each(waiting, recorder, counted.clone()));
             queue
         };
         Self { lanes: (0..LANES).map(lane).collect(), metrics }
     }
 
-    /// Queues an event. Its note and its reason are cut to what the API server takes.
-    pub fn send(&self, mut event: Event, regarding: ObjectReference) {
-        if let Some(note) = &mut event.note {
-            truncate(note, LONGEST_NOTE);
-        }
-        truncate(&mut event.reason, LONGEST_REASON);
-        let Some(lane) = self.lanes.get(lane_of(&regarding)) else { return };
+    /// Queues an event. It counts as a repetition of an earlier one that differs only in the note. Its note and its
+    /// reason are cut to what the API server takes.
+    pub fn send(&self, event: Event, regarding: ObjectReference) {
+        self.queue(Queued { event, regarding, is_new: false });
+    }
+
+    /// Queues an event that begins anew, whatever was sent before.
+    pub fn send_new(&self, event: Event, regarding: ObjectReference) {
+        self.queue(Queued { event, regarding, is_new: true });
+    }
+
+    fn queue(&self, mut queued: Queued) {
+        queued.event.note = queued.event.note.map(truncate_note);
+        truncate(&mut queued.event.reason, LONGEST_REASON);
+        let Some(lane) = self.lanes.get(lane_of(&queued.regarding)) else { return };
         self.metrics.waiting.inc();
-        if let Err(error) = lane.try_send((event, regarding)) {
+        if let Err(error) = lane.try_send(queued) {
             self.metrics.waiting.dec();
             self.metrics.dropped.inc();
             warn!(%error, "event dropped");
@@ -64,21 +97,118 @@ impl EventSender {
 }
 
 /// Sends what comes through one lane.
-async fn send_each(
-    mut waiting: mpsc::Receiver<(Event, ObjectReference)>,
-    recorder: Recorder,
-    metrics: EventMetrics,
-) {
-    while let Some((event, regarding)) = waiting.recv().await {
+async fn send_each(mut waiting: mpsc::Receiver<Queued>, mut recorder: Recorder, metrics: EventMetrics) {
+    while let Some(queued) = waiting.recv().await {
         metrics.waiting.dec();
-        match recorder.publish(&event, &regarding).await {
+        match recorder.record(&queued).await {
             Ok(()) => metrics.sent.inc(),
             Err(error) => {
                 metrics.refused.inc();
-                debug!(%error, reason = event.reason, "event not recorded");
+                debug!(%error, reason = queued.event.reason, "event not recorded");
             }
         }
     }
+}
+
+/// What events of one series have in common. The references are JSON.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    type_: EventType,
+    action: String,
+    reason: String,
+    regarding: String,
+    related: String,
+}
+
+/// Writes the events of one lane.
+struct Recorder {
+    client: Client,
+    controller: String,
+    instance: String,
+    /// The last event of each series.
+    series: HashMap<Key, StoredEvent>,
+}
+
+impl Recorder {
+    async fn record(&mut self, queued: &Queued) -> kube::Result<()> {
+        let Queued { event, regarding, is_new } = queued;
+        let now = Timestamp::now();
+        self.series.retain(|_, stored| last_observed(stored).is_some_and(|last| last + SERIES_ENDS > now));
+        let json = |reference: &ObjectReference| serde_json::to_string(reference).map_err(Error::SerdeError);
+        let key = Key {
+            type_: event.type_,
+            action: event.action.clone(),
+            reason: event.reason.clone(),
+            regarding: json(regarding)?,
+            related: event.secondary.as_ref().map(json).transpose()?.unwrap_or_default(),
+        };
+        // As in client-go, events about objects without a namespace are kept in `default`.
+        let namespace = regarding.namespace.as_deref().unwrap_or("default");
+        let api: Api<StoredEvent> = Api::namespaced(self.client.clone(), namespace);
+        if let Some(stored) = self.series.get(&key).filter(|_| !is_new) {
+            let repeated = repeated(stored, now);
+            let name = repeated.metadata.name.as_deref().unwrap_or_default();
+            match api.patch(name, &PatchParams::default(), &Patch::Merge(&repeated)).await {
+                Ok(_) => {
+                    self.series.insert(key, repeated);
+                    return Ok(());
+                }
+                // It has expired, or was deleted: begin a new one.
+                Err(Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A new event ends the series before it, also when it cannot be created: the next one is no repetition.
+        self.series.remove(&key);
+        let created = self.new_event(event, regarding, namespace, now);
+        api.create(&PostParams::default(), &created).await?;
+        self.series.insert(key, created);
+        Ok(())
+    }
+
+    fn new_event(
+        &self,
+        event: &Event,
+        regarding: &ObjectReference,
+        namespace: &str,
+        now: Timestamp,
+    ) -> StoredEvent {
+        let object = regarding.name.as_deref().unwrap_or(&self.controller);
+        let type_ = match event.type_ {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        };
+        StoredEvent {
+            action: Some(event.action.clone()),
+            reason: Some(event.reason.clone()),
+            event_time: Some(MicroTime(now)),
+            regarding: Some(regarding.clone()),
+            related: event.secondary.clone(),
+            note: event.note.clone(),
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(format!("{object}.{:x}", now.as_nanosecond())),
+                ..ObjectMeta::default()
+            },
+            reporting_controller: Some(self.controller.clone()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(type_.to_owned()),
+            ..StoredEvent::default()
+        }
+    }
+}
+
+/// The event, observed once more at `now`.
+fn repeated(stored: &StoredEvent, now: Timestamp) -> StoredEvent {
+    // Kubernetes: a series begins with the second occurrence.
+    let count = stored.series.as_ref().map_or(1, |series| series.count).saturating_add(1);
+    let series = EventSeries { count, last_observed_time: MicroTime(now) };
+    StoredEvent { series: Some(series), ..stored.clone() }
+}
+
+fn last_observed(stored: &StoredEvent) -> Option<Timestamp> {
+    let series = stored.series.as_ref().map(|series| series.last_observed_time.0);
+    series.or_else(|| stored.event_time.as_ref().map(|time| time.0))
 }
 
 /// The lane of events about this object.
@@ -86,6 +216,13 @@ fn lane_of(regarding: &ObjectReference) -> usize {
     let mut hasher = DefaultHasher::new();
     (&regarding.uid, &regarding.namespace, &regarding.name).hash(&mut hasher);
     usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0)
+}
+
+/// A note, cut to what the API server takes.
+#[must_use]
+pub fn truncate_note(mut note: String) -> String {
+    truncate(&mut note, LONGEST_NOTE);
+    note
 }
 
 /// Cuts `text` to at most `bytes` bytes, at a character's end.
@@ -101,7 +238,7 @@ mod tests {
     use super::*;
     use axum::http::{Method, Request, Response};
     use futures::FutureExt;
-    use kube::{client::Body, runtime::events::EventType};
+    use kube::client::Body;
     use std::{convert::Infallible, future::pending};
     use tower::service_fn;
 
@@ -124,37 +261,43 @@ mod tests {
         }
     }
 
-    /// A server that tells of each request that it got, and answers all but those about the object `stuck`.
+    /// A server that reports each request, answers none about the object `stuck`, and does not find `expired` events.
     fn server(stuck: &'static str) -> (Client, mpsc::UnboundedReceiver<(Method, String)>) {
-        let (tell, told) = mpsc::unbounded_channel();
+        let (report, reports) = mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<Body>| {
-            let tell = tell.clone();
+            let report = report.clone();
             async move {
                 let method = request.method().clone();
                 let body = request.into_body().collect_bytes().await.unwrap();
                 let sent: serde_json::Value = serde_json::from_slice(&body).unwrap();
                 let about = sent["regarding"]["uid"].as_str().unwrap().to_owned();
-                tell.send((method, format!("{about} {}", sent["reason"].as_str().unwrap()))).unwrap();
+                report
+                    .send((method.clone(), format!("{about} {}", sent["reason"].as_str().unwrap())))
+                    .unwrap();
                 if about == stuck {
                     pending::<()>().await;
+                }
+                if about == "expired" && method == Method::PATCH {
+                    let gone = serde_json::json!({"code": 404, "reason": "NotFound"}).to_string();
+                    return Ok(Response::builder().status(404).body(Body::from(gone.into_bytes())).unwrap());
                 }
                 Ok::<_, Infallible>(Response::new(Body::from(body.to_vec())))
             }
             .boxed()
         });
-        (Client::new(service, "default"), told)
+        (Client::new(service, "default"), reports)
     }
 
     #[tokio::test]
     async fn only_events_about_the_same_object_wait_for_an_answer() {
-        let (client, mut told) = server("stuck");
+        let (client, mut reports) = server("stuck");
         let sender = EventSender::start(client, "jobset", "here".to_owned(), &Metrics::new().unwrap());
         let of_stuck = lane_of(&object("stuck"));
         let other =
             (0..100).map(|n| format!("other-{n}")).find(|uid| lane_of(&object(uid)) != of_stuck).unwrap();
 
         sender.send(event("First"), object("stuck"));
-        assert_eq!(told.recv().await.unwrap(), (Method::POST, "stuck First".to_owned()));
+        assert_eq!(reports.recv().await.unwrap(), (Method::POST, "stuck First".to_owned()));
         sender.send(event("Second"), object("stuck"));
         for reason in ["First", "Second", "First"] {
             sender.send(event(reason), object(&other));
@@ -162,12 +305,39 @@ mod tests {
         // A repeated one counts up the event that exists.
         for (method, reason) in [(Method::POST, "First"), (Method::POST, "Second"), (Method::PATCH, "First")]
         {
-            assert_eq!(told.recv().await.unwrap(), (method, format!("{other} {reason}")));
+            assert_eq!(reports.recv().await.unwrap(), (method, format!("{other} {reason}")));
         }
         assert!(
-            told.try_recv().is_err(),
+            reports.try_recv().is_err(),
             "nothing more was sent about the object whose event is not answered"
         );
+    }
+
+    #[tokio::test]
+    async fn an_event_that_begins_anew_or_has_expired_is_no_repetition() {
+        let (client, mut reports) = server("stuck");
+        let sender = EventSender::start(client, "jobset", "here".to_owned(), &Metrics::new().unwrap());
+        sender.send(event("Failed"), object("a"));
+        sender.send(event("Failed"), object("a"));
+        sender.send_new(event("Failed"), object("a"));
+        sender.send(event("Failed"), object("a"));
+        for method in [Method::POST, Method::PATCH, Method::POST, Method::PATCH] {
+            assert_eq!(reports.recv().await.unwrap(), (method, "a Failed".to_owned()));
+        }
+        sender.send(event("Failed"), object("expired"));
+        sender.send(event("Failed"), object("expired"));
+        for method in [Method::POST, Method::PATCH, Method::POST] {
+            assert_eq!(reports.recv().await.unwrap(), (method, "expired Failed".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_series_counts_from_the_first_event() {
+        let second = repeated(&StoredEvent::default(), Timestamp::UNIX_EPOCH);
+        let third = repeated(&second, Timestamp::UNIX_EPOCH + SERIES_ENDS);
+        let counts = [&second, &third].map(|event| event.series.as_ref().unwrap().count);
+        assert_eq!(counts, [2, 3]);
+        assert_eq!(last_observed(&third), Some(Timestamp::UNIX_EPOCH + SERIES_ENDS));
     }
 
     #[test]

@@ -115,13 +115,13 @@ impl Answer {
         Self::denied(json!({"code": 403, "reason": "Forbidden", "message": why}))
     }
 
-    /// No, because a node is gone, in the words of the API server.
+    /// No, because a node is gone. The text is that of upstream, whose client names the kind and not the resource.
     pub(super) fn node_not_found(node: &str) -> Self {
         Self::denied(json!({
             "code": 404,
             "reason": "NotFound",
-            "message": format!("nodes \"{node}\" not found"),
-            "details": {"name": node, "kind": "nodes"},
+            "message": format!("Node \"{node}\" not found"),
+            "details": {"name": node, "kind": "Node"},
         }))
     }
 

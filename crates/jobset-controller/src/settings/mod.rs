@@ -1,4 +1,4 @@
-//! What the process was told: flags over the configuration file over defaults.
+//! The settings of the process: flags override the configuration file, which overrides defaults.
 
 mod effective;
 mod file;
@@ -6,7 +6,7 @@ mod flags;
 
 pub use flags::Flags;
 
-use crate::certificates::Internal;
+use crate::certificates::{CertificateSource, Internal};
 use anyhow::{Context, Result, anyhow, bail};
 use jobset_api::{
     Configuration,
@@ -24,12 +24,11 @@ use manager_runtime::{
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 use tracing::info;
 
-/// Everything settled.
+/// The settings, checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) webhook: SocketAddr,
@@ -46,15 +45,6 @@ pub(crate) struct Settings {
     pub(crate) gates: Gates,
 }
 
-/// Where the webhooks' certificate comes from.
-#[derive(Clone, Debug)]
-pub(crate) enum CertificateSource {
-    /// `tls.crt` and `tls.key` in this folder.
-    Folder(PathBuf),
-    /// Certificates that the controller makes itself.
-    Internal(Internal),
-}
-
 /// Namespace of the controller where the pod's own is not known.
 const NAMESPACE: &str = "jobset-system";
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -67,14 +57,14 @@ impl Settings {
             Some(path) => file::read(path)?,
         };
         let configuration = effective::effective(configuration, flags);
-        let settings = Self::settle(&configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())?;
+        let settings = Self::check(&configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())?;
         let yaml = serde_yaml::to_string(&configuration).context("cannot show the configuration")?;
         info!(config = yaml, "configuration");
         Ok(settings)
     }
 
     /// Checks the effective configuration.
-    fn settle(configuration: &Configuration, own_namespace: impl FnOnce() -> Option<String>) -> Result<Self> {
+    fn check(configuration: &Configuration, own_namespace: impl FnOnce() -> Option<String>) -> Result<Self> {
         let Configuration {
             webhook,
             leader_election,
@@ -151,7 +141,7 @@ fn internal(names: &configuration::InternalCertManagement, namespace: String) ->
     Ok(Internal { namespace, service, secret })
 }
 
-/// How the election goes. What is wrong is told also when there is none now: it would be on the day there is.
+/// Reads the timings of the election. They are checked also when there is no election.
 fn timings(election: &configuration::LeaderElection) -> Result<Timings> {
     if election.resource_lock != "leases" {
         bail!("leaderElection.resourceLock: {:?} is not supported; leases is", election.resource_lock);
@@ -227,17 +217,17 @@ mod tests {
     use clap::Parser;
     use std::path::Path;
 
-    fn settle(flags: &[&str], yaml: &str) -> Result<Settings> {
+    fn check(flags: &[&str], yaml: &str) -> Result<Settings> {
         let flags = Flags::try_parse_from(["manager"].iter().chain(flags)).unwrap();
         let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
         let text = format!("{head}internalCertManagement: {{enable: false}}\n{yaml}");
         let configuration = effective::effective(parse(&text)?, &flags);
-        Settings::settle(&configuration, || Some("jobs-home\n".to_owned()))
+        Settings::check(&configuration, || Some("jobs-home\n".to_owned()))
     }
 
     #[test]
     fn defaults() {
-        let settings = settle(&[], "").unwrap();
+        let settings = check(&[], "").unwrap();
         assert_eq!(settings.webhook.to_string(), "[::]:9443");
         let folder = "/tmp/k8s-webhook-server/serving-certs";
         assert!(
@@ -259,14 +249,14 @@ mod tests {
 
     #[test]
     fn certificates_of_its_own_are_the_default() {
-        let settle = |yaml: &str| {
+        let check = |yaml: &str| {
             let flags = Flags::try_parse_from(["manager"]).unwrap();
             let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
             let configuration = effective::effective(parse(&format!("{head}{yaml}")).unwrap(), &flags);
-            Settings::settle(&configuration, || None)
+            Settings::check(&configuration, || None)
         };
         let out_of_cluster = "leaderElection: {leaderElect: false}";
-        let settings = settle(out_of_cluster).unwrap();
+        let settings = check(out_of_cluster).unwrap();
         let CertificateSource::Internal(names) = settings.webhook_certificates else {
             panic!("{:?}", settings.webhook_certificates)
         };
@@ -275,7 +265,7 @@ mod tests {
             ("jobset-system", "jobset-webhook-service", "jobset-webhook-server-cert")
         );
         let bad = "internalCertManagement: {webhookServiceName: 1st, webhookSecretName: a_b}";
-        let error = settle(bad).unwrap_err().to_string();
+        let error = check(bad).unwrap_err().to_string();
         for part in [
             "internalCertManagement.webhookServiceName: Invalid value: \"1st\": a DNS-1035 label must",
             "internalCertManagement.webhookSecretName: Invalid value: \"a_b\": a lowercase RFC 1123 subdomain must",
@@ -284,30 +274,30 @@ mod tests {
         }
         let off =
             format!("{bad}\n{out_of_cluster}").replace("{webhookService", "{enable: false, webhookService");
-        assert!(settle(&off).is_ok(), "names that are not used are not checked");
+        assert!(check(&off).is_ok(), "names that are not used are not checked");
     }
 
     #[test]
     fn flags_win_over_the_file() {
         let yaml =
             "leaderElection: {leaderElect: true, leaseDuration: 1m30s}\nclientConnection: {qps: 7, burst: 9}";
-        let settings = settle(&[], yaml).unwrap();
+        let settings = check(&[], yaml).unwrap();
         assert_eq!((settings.qps, settings.burst), (7.0, 9));
         assert_eq!(settings.lease.unwrap().timings.lease_duration.as_secs(), 90);
-        assert!(settle(&["--kube-api-qps=-1"], yaml).unwrap().qps.is_infinite(), "no limit");
+        assert!(check(&["--kube-api-qps=-1"], yaml).unwrap().qps.is_infinite(), "no limit");
         let flags = ["--leader-elect=false", "--kube-api-qps", "3", "--health-probe-bind-address", "0"];
-        let settings = settle(&flags, yaml).unwrap();
+        let settings = check(&flags, yaml).unwrap();
         assert!(settings.lease.is_none() && settings.probes.is_none());
         let metrics = "metrics: {bindAddress: ':1'}";
-        assert!(settle(&["--metrics-bind-address", "0"], metrics).unwrap().metrics.is_none());
+        assert!(check(&["--metrics-bind-address", "0"], metrics).unwrap().metrics.is_none());
         assert_eq!((settings.qps, settings.burst), (3.0, 9));
     }
 
     #[test]
     fn what_has_no_value_says_nothing() {
         let yaml = "webhook:\nmetrics: {certDir: , bindAddress: null}\nfeatureGates:\ntls:\nhealth: ~";
-        assert_eq!(settle(&[], yaml).unwrap().webhook.port(), 9443);
-        assert_eq!(settle(&[], "webhook: {port: 0}\n---\n").unwrap().webhook.port(), 9443);
+        assert_eq!(check(&[], yaml).unwrap().webhook.port(), 9443);
+        assert_eq!(check(&[], "webhook: {port: 0}\n---\n").unwrap().webhook.port(), 9443);
     }
 
     #[test]
@@ -365,7 +355,7 @@ mod tests {
             ),
             ("health: {healthProbeBindAddress: nowhere}", "health.healthProbeBindAddress: \"nowhere\""),
         ] {
-            let error = format!("{:#}", settle(&[], yaml).unwrap_err());
+            let error = format!("{:#}", check(&[], yaml).unwrap_err());
             assert!(error.contains(text) && !error.contains("Jiff"), "{yaml}: {error}");
         }
     }

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Open while this process leads, or for ever where nobody is elected. Clones are the same fence.
+/// Open while this process leads, or for ever without leader election. Clones are the same fence.
 #[derive(Clone, Debug)]
 pub struct Fence(Option<watch::Receiver<Option<Instant>>>);
 
@@ -54,8 +54,8 @@ impl Fence {
 
     /// Runs `work` while the fence is open, and drops it when that closes.
     ///
-    /// The time is compared whenever `work` could go on, and not only when a timer tells: a process that was
-    /// stopped for a while sends nothing more after it.
+    /// The time is compared each time `work` is polled, and not only when a timer fires: a process that was stopped
+    /// for a while sends nothing more after it.
     ///
     /// # Errors
     /// When the fence closed before `work` was done.
@@ -90,11 +90,6 @@ impl Gate {
     pub(super) fn close(&self) {
         self.0.send_replace(None);
     }
-
-    /// Until when it is open; None when it is closed.
-    pub(super) fn end(&self) -> Option<Instant> {
-        *self.0.borrow()
-    }
 }
 
 impl Drop for Gate {
@@ -113,7 +108,7 @@ mod tests {
     use tokio::time::sleep;
 
     #[tokio::test]
-    async fn it_closes_by_itself_and_cuts_off_what_is_under_way() {
+    async fn it_closes_by_itself_and_cancels_what_is_in_flight() {
         let (gate, fence) = Gate::closed();
         assert!(!fence.is_open());
         assert_eq!(fence.guard(async { 1 }).await, Err(Closed));
@@ -145,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_gives_up_closes_it_at_once() {
+    async fn dropping_the_gate_closes_it_at_once() {
         let (gate, fence) = Gate::closed();
         gate.open_until(Instant::now() + Duration::from_secs(10));
         fence.opened().await;

@@ -2,20 +2,22 @@
 //!
 //! It reads and writes the Lease as client-go does, so that replicas of either kind understand each other:
 //!
-//! * Nobody compares clocks. A follower measures with its own how long the Lease has not changed, and takes it
+//! * Replicas do not compare clocks. A follower measures with its own how long the Lease has not changed, and takes it
 //!   over after the duration that stands in it.
-//! * The holder renews every `retry_period`. What it may still send is told by a [`Fence`]: it closes
-//!   `renew_deadline` after the last renewal that succeeded was *sent*, which is before anybody may take over.
+//! * The holder renews every `retry_period`, over two connections; see `renewal`. A [`Fence`] limits what it may still
+//!   send: it closes `renew_deadline` after the last renewal that succeeded was *sent*, which is before another replica
+//!   may take over.
 //! * Writes name the version of the Lease that they were decided on.
 //!
 //! Followers watch the Lease, so that one that is given back is taken at once.
 //!
-//! Of our own, because the crates that there are (kube-lease-manager, kube-leader-election) tell that a lease was
-//! lost when they notice, and not before the next holder may begin.
+//! The existing crates (kube-lease-manager, kube-leader-election) report that a lease was lost when they notice, which
+//! may be after the next holder begins.
 
 mod candidate;
 mod decide;
 mod fence;
+mod renewal;
 
 pub use fence::{Closed, Fence};
 
@@ -70,10 +72,10 @@ pub enum TimingsError {
     /// The Lease holds whole seconds.
     #[error("leaseDuration {0:?} must be at least 1s")]
     Short(Duration),
-    /// And not more than an `i32` of them.
+    /// The Lease holds seconds as an `i32`.
     #[error("leaseDuration {0:?} must be at most 596523h")]
     Long(Duration),
-    /// Two could lead at a time.
+    /// Two replicas could lead at a time.
     #[error("leaseDuration {0:?} must be greater than renewDeadline {1:?}")]
     Deadline(Duration, Duration),
     /// One failed renewal would end it.
@@ -120,16 +122,17 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Begins to take part.
+    /// Begins to take part. The two clients have no connection in common, so that a connection that hangs does not hold
+    /// up a renewal.
     ///
     /// # Errors
     /// When the timings make no election.
-    pub fn run_for(client: Client, settings: LeaseSettings) -> Result<Self, TimingsError> {
+    pub fn run_for(clients: [Client; 2], settings: LeaseSettings) -> Result<Self, TimingsError> {
         settings.timings.check()?;
         let (gate, fence) = Gate::closed();
         let give_back = CancellationToken::new();
         let identity = settings.identity.clone();
-        let candidate = Candidate::new(client, settings, gate);
+        let candidate = Candidate::new(clients, settings, gate);
         let task = tokio::spawn(candidate.run(give_back.clone()));
         Ok(Self { identity, fence, give_back, task })
     }
@@ -164,7 +167,7 @@ impl Drop for Leadership {
     }
 }
 
-/// The event that tells who leads now, and what it is about.
+/// The event that names the new leader, and the Lease that it is about.
 pub fn became_leader(settings: &LeaseSettings) -> (Event, ObjectReference) {
     let event = Event {
         type_: EventType::Normal,
