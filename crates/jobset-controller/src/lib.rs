@@ -22,6 +22,6 @@ mod reconcile;
 mod run;
 mod settings;
 
-pub use observe::Placement;
+pub use observe::{Index, Placement};
 pub use run::run;
 pub use settings::Flags;

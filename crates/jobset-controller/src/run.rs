@@ -52,7 +52,7 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         ("webhook", "webhook server has not been started yet"),
         ("caches", "the first lists are not read yet"),
     ]);
-    let placement = observe::Placement::default();
+    let (index, placement) = (observe::Index::default(), observe::Placement::default());
     let mut servers = JoinSet::new();
     if let Some(address) = settings.probes {
         let (live, ready) = (settings.live_path.clone(), settings.ready_path.clone());
@@ -66,7 +66,8 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         let served = server.serve(metrics.clone(), client.clone(), log, shutdown.clone());
         servers.spawn(async move { served.await.context("metrics.bindAddress") });
     }
-    let admission = Admission::new(client.clone(), placement.clone(), &settings.gates).router();
+    let admission =
+        Admission::new(client.clone(), index.clone(), placement.clone(), &settings.gates).router();
     let certificate = {
         let (source, client, metrics) =
             (settings.webhook_certificates.clone(), client.clone(), metrics.clone());
@@ -81,7 +82,7 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         readiness.clone(),
         shutdown.clone(),
     ));
-    servers.spawn(control(client, settings, metrics, placement, readiness, shutdown.clone()));
+    servers.spawn(control(client, settings, metrics, (index, placement), readiness, shutdown.clone()));
 
     // The first part that ends, well or badly, ends the process; the others get to finish what they do.
     let first = servers.join_next().await;
@@ -114,11 +115,11 @@ async fn control(
     client: Client,
     settings: Settings,
     metrics: Metrics,
-    placement: observe::Placement,
+    (index, placement): (observe::Index, observe::Placement),
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
+    let queue = WorkQueue::measured(&metrics, "jobset");
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
     let leads = Arc::new(AtomicBool::new(false));
     let watched = observe::start(&client, &index, &placement, &queue, &leads);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use jobset_operator::desired::plan::Settings;
+use jobset_operator::desired::settings::Settings;
 use jobset_operator::desired::tls_profile;
 use jobset_operator::observe::facts::{self, ProxySettings, TlsSecurityProfile};
 use jobset_operator::run::Operator;

@@ -3,11 +3,13 @@
 mod child_job;
 mod index;
 mod placement;
+mod subdomains;
 mod versioned;
 mod watch;
 
 pub(crate) use child_job::ChildJob;
-pub(crate) use index::{Family, Index, Kind};
+pub use index::Index;
+pub(crate) use index::{Family, Kind};
 pub use placement::Placement;
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;

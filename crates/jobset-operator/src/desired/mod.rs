@@ -4,6 +4,7 @@
 //! function serves the running operator and, without an owner, the generator of `manifests/`.
 
 mod certification;
+pub mod condition_types;
 pub mod configuration;
 mod conflict;
 mod monitoring;
@@ -12,7 +13,9 @@ mod operand;
 mod operand_state;
 pub mod operator;
 pub mod plan;
+pub mod problem;
 mod rbac_objects;
+pub mod settings;
 pub mod status;
 pub mod template;
 pub mod tls_profile;
