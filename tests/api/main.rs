@@ -86,6 +86,7 @@ fn main() -> ExitCode {
             kubectl::fields_are_explained,
             kubectl::examples_are_applied,
             kubectl::warnings_are_shown,
+            kubectl::shared_subdomain_is_warned_of,
             kubectl::broken_coordinator_is_warned_of_on_update,
             kubectl::refusals_are_shown,
         ],

@@ -96,9 +96,15 @@ pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<
             } else {
                 &[&["replace", "-f", "-"], &["replace", "-f", "-"]]
             };
-            for args in again {
+            let mut before = before;
+            for (time, args) in again.iter().enumerate() {
                 run(args, &manifest).await?;
-                assert_eq!(version(&jobsets, &name).await?, before, "{state}: {args:?}");
+                let after = version(&jobsets, &name).await?;
+                if how == "create" && time == 0 {
+                    // `kubectl replace` is a field manager of its own, which the API server records once.
+                    before.1.clone_from(&after.1);
+                }
+                assert_eq!(after, before, "{state}: {args:?}, time {time}");
             }
             run(&["patch", "jobset", &name, "--type=merge", "--patch", "{}"], "").await?;
             run(&["edit", "jobset", &name], "").await?;

@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             installation::pods_that_are_refused_are_told,
             installation::log_levels_take_effect,
             repair::untouched_cluster_costs_no_write,
+            repair::older_webhook_configuration_is_upgraded,
             repair::what_is_deleted_or_changed_is_restored,
             repair::what_is_added_is_taken_away,
             repair::what_cannot_be_changed_back_is_made_anew,

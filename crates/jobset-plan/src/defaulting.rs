@@ -7,6 +7,8 @@
 //! they are in the file, without the defaults of the creation. What means the same before and after keeps the form in
 //! which it is stored, so that an unchanged file never changes a JobSet: see [`defaults_on_update`].
 
+mod managed_fields;
+
 use jobset_api::jobset::ReplicatedJob;
 use serde_json::{Map, Value, json};
 
@@ -124,6 +126,7 @@ pub fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
         !of_whole_field && !is_kept && !lacked_before
     };
     restored.extend(lacking.into_iter().filter(is_needed));
+    restored.extend(managed_fields::restored(old, new, &restored));
     restored
 }
 
@@ -132,18 +135,23 @@ fn immutable_fields(jobset: &Value, lacking: &[Default]) -> Map<String, Value> {
     let spec = jobset.get("spec").and_then(Value::as_object);
     let present =
         IMMUTABLE.iter().filter_map(|field| Some(((*field).to_owned(), spec?.get(*field)?.clone())));
-    let mut defaulted = json!({"spec": present.collect::<Map<_, _>>()});
-    for Default { path, value } in lacking {
-        if let Some((parent, field)) = path.rsplit_once('/')
-            && let Some(Value::Object(parent)) = defaulted.pointer_mut(parent)
-        {
-            parent.insert(field.to_owned(), value.clone());
-        }
-    }
+    let mut defaulted = filled_in(json!({"spec": present.collect::<Map<_, _>>()}), lacking);
     match defaulted.get_mut("spec").map(Value::take) {
         Some(Value::Object(fields)) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         _ => Map::new(),
     }
+}
+
+/// A JobSet with these fields set, where the object that holds them is there.
+fn filled_in(mut jobset: Value, defaults: &[Default]) -> Value {
+    for Default { path, value } in defaults {
+        if let Some((parent, field)) = path.rsplit_once('/')
+            && let Some(Value::Object(parent)) = jobset.pointer_mut(parent)
+        {
+            parent.insert(field.to_owned(), value.clone());
+        }
+    }
+    jobset
 }
 
 /// Fills the same defaults into a decoded ReplicatedJob.
