@@ -8,16 +8,33 @@ use serde_json::Value;
 
 const PATH: &str = "/metadata/managedFields";
 
-/// The old `managedFields`, if `defaults` make `new` equal `old` in all but their times.
+/// What the API server sets, whatever the client sent: a replacement may leave it out.
+const OF_THE_SERVER: [&str; 7] = [
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "namespace",
+    "resourceVersion",
+    "uid",
+];
+
+/// The old `managedFields`, if `new` with `defaults` equals `old` in all but their times.
 pub(super) fn restored(old: &Value, new: &Value, defaults: &[Default]) -> Option<Default> {
     let (before, after) = (old.pointer(PATH)?, new.pointer(PATH)?);
-    if defaults.is_empty() || before == after || without_times(before)? != without_times(after)? {
+    if before == after || without_times(before)? != without_times(after)? {
         return None;
     }
-    let restored = set(PATH, before.clone());
-    let mut result = filled_in(new.clone(), defaults);
-    result = filled_in(result, std::slice::from_ref(&restored));
-    (result == *old).then_some(restored)
+    let result = filled_in(new.clone(), defaults);
+    (of_the_client(result)? == of_the_client(old.clone())?).then(|| set(PATH, before.clone()))
+}
+
+/// What a client can change through the JobSet itself.
+fn of_the_client(mut jobset: Value) -> Option<Value> {
+    jobset.as_object_mut()?.remove("status");
+    let metadata = jobset.get_mut("metadata")?.as_object_mut()?;
+    OF_THE_SERVER.iter().for_each(|field| drop(metadata.remove(*field)));
+    Some(jobset)
 }
 
 /// The entries in an order that does not depend on time, without their times.
@@ -59,7 +76,7 @@ mod tests {
             ("not even the time", &before, &json!({}), false),
             ("the spec, too", &later, &suspended, false),
             ("another manager", &other, &json!({}), false),
-            ("nothing is defaulted", &later, &defaulted, false),
+            ("only the time, nothing is defaulted", &later, &defaulted, true),
         ] {
             let (old, new) =
                 (jobset(before.clone(), defaulted.clone()), jobset(managed_fields.clone(), spec.clone()));
@@ -67,5 +84,13 @@ mod tests {
             let found = defaults.iter().find(|default| default.path == "/metadata/managedFields");
             assert_eq!(found.map(|default| &default.value), is_restored.then_some(&before), "{what}");
         }
+        let mut old = jobset(before.clone(), defaulted);
+        old["metadata"]["uid"] = json!("u-1");
+        old["status"] = json!({"restarts": 1});
+        let mut new = jobset(later, json!({}));
+        let has = |defaults: Vec<super::Default>| defaults.iter().any(|default| default.path == super::PATH);
+        assert!(has(defaults_on_update(&old, &new)), "a replacement sends neither uid nor status");
+        new["metadata"]["labels"] = json!({"team": "red"});
+        assert!(!has(defaults_on_update(&old, &new)), "a label changed");
     }
 }
