@@ -33,7 +33,7 @@ pub(super) fn restored(old: &Value, new: &Value, defaults: &[Default]) -> Option
 fn of_the_client(mut jobset: Value) -> Option<Value> {
     jobset.as_object_mut()?.remove("status");
     let metadata = jobset.get_mut("metadata")?.as_object_mut()?;
-    OF_THE_SERVER.iter().for_each(|field| drop(metadata.remove(*field)));
+    metadata.retain(|field, _| !OF_THE_SERVER.contains(&field.as_str()));
     Some(jobset)
 }
 
@@ -52,7 +52,7 @@ mod tests {
     use super::super::defaults_on_update;
     use serde_json::{Value, json};
 
-    fn jobset(managed_fields: Value, spec: Value) -> Value {
+    fn jobset(managed_fields: &Value, spec: &Value) -> Value {
         json!({"metadata": {"name": "train", "managedFields": managed_fields}, "spec": spec})
     }
 
@@ -78,16 +78,15 @@ mod tests {
             ("another manager", &other, &json!({}), false),
             ("only the time, nothing is defaulted", &later, &defaulted, true),
         ] {
-            let (old, new) =
-                (jobset(before.clone(), defaulted.clone()), jobset(managed_fields.clone(), spec.clone()));
+            let (old, new) = (jobset(&before, &defaulted), jobset(managed_fields, spec));
             let defaults = defaults_on_update(&old, &new);
             let found = defaults.iter().find(|default| default.path == "/metadata/managedFields");
             assert_eq!(found.map(|default| &default.value), is_restored.then_some(&before), "{what}");
         }
-        let mut old = jobset(before.clone(), defaulted);
+        let mut old = jobset(&before, &defaulted);
         old["metadata"]["uid"] = json!("u-1");
         old["status"] = json!({"restarts": 1});
-        let mut new = jobset(later, json!({}));
+        let mut new = jobset(&later, &json!({}));
         let has = |defaults: Vec<super::Default>| defaults.iter().any(|default| default.path == super::PATH);
         assert!(has(defaults_on_update(&old, &new)), "a replacement sends neither uid nor status");
         new["metadata"]["labels"] = json!({"team": "red"});
