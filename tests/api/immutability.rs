@@ -46,7 +46,8 @@ async fn refused(jobsets: &KubeApi<DynamicObject>, name: &str, change: &Value) -
 }
 
 pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Result<()> {
-    // `network`, `successPolicy` and `startupPolicy` are there because they were defaulted.
+    // `network`, `successPolicy` and `startupPolicy` are there because they were defaulted: removing a default is no
+    // change.
     let full = exists(
         &api,
         "full",
@@ -70,17 +71,26 @@ pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Res
         let errors = if field == "startupPolicy" { format!("[{second}, {error}]") } else { error };
         assert_eq!(message, format!("JobSet.jobset.x-k8s.io \"full\" is invalid: {errors}"));
         let removed = tried(&full, "full", &json!({"spec": {field: null}})).await.context(field)?;
-        assert_eq!(removed.get(field), None, "{field} can be removed");
+        let is_default = ["network", "successPolicy", "startupPolicy"].contains(&field);
+        assert_eq!(removed.get(field).is_some(), is_default, "{field} can be removed");
     }
 
     // What was removed can come again, and different.
-    let bare = exists(&api, "bare", "").await?;
-    let remove = json!({"spec": {"network": null, "successPolicy": null, "startupPolicy": null}});
-    bare.patch("bare", &PatchParams::default(), &Patch::Merge(&remove)).await?;
+    let bare = exists(
+        &api,
+        "bare",
+        "network: {subdomain: one}, successPolicy: {operator: Any, targetReplicatedJobs: [driver]},",
+    )
+    .await?;
+    let remove = json!({"spec": {"network": null, "successPolicy": null}});
+    let removed = bare.patch("bare", &PatchParams::default(), &Patch::Merge(&remove)).await?;
+    assert_eq!(
+        (removed.data["spec"].get("network"), removed.data["spec"].get("successPolicy")),
+        (None, None)
+    );
     for (field, value) in [
         ("network", json!({"subdomain": "other"})),
         ("successPolicy", json!({"operator": "Any"})),
-        ("startupPolicy", json!({"startupPolicyOrder": "AnyOrder"})),
         ("failurePolicy", json!({"maxRestarts": 2})),
         ("volumeClaimPolicies", json!([{"templates": [{"metadata": {"name": "data"}, "spec": {}}]}])),
     ] {
@@ -92,7 +102,7 @@ pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Res
 
 /// A success policy that is gone reads as All. It must not keep the JobSet from being changed later.
 pub(crate) async fn removed_success_policy_does_no_harm(api: Arc<Api>) -> Result<()> {
-    let jobsets = exists(&api, "policyless", "").await?;
+    let jobsets = exists(&api, "policyless", "successPolicy: {operator: Any},").await?;
     let remove = json!([{"op": "remove", "path": "/spec/successPolicy"}]);
     let patch = Patch::Json::<()>(serde_json::from_value(remove)?);
     jobsets.patch("policyless", &PatchParams::default(), &patch).await?;
@@ -109,6 +119,12 @@ pub(crate) async fn dependencies_cannot_change(api: Arc<Api>) -> Result<()> {
         refused(&jobsets, "ordered", &change).await?,
         "JobSet.jobset.x-k8s.io \"ordered\" is invalid: \
          spec.replicatedJobs[1].dependsOn: Invalid value: Value is immutable"
+    );
+    let remove_all = json!([{"op": "remove", "path": "/spec/replicatedJobs"}]);
+    assert_eq!(
+        refused(&jobsets, "ordered", &remove_all).await?,
+        "admission webhook \"vjobset.kb.io\" denied the request: JobSet.jobset.x-k8s.io \"ordered\" is invalid: \
+         spec.replicatedJobs: Invalid value: null: field is immutable"
     );
     // A transition rule is silent when one side is missing; the list as a whole may not change all the same.
     let remove = json!([{"op": "remove", "path": path}]);
@@ -201,8 +217,9 @@ pub(crate) async fn claims_are_written_back_with_empty_objects(api: Arc<Api>) ->
     let template = "/spec/volumeClaimPolicies/0/templates/0";
     let add = |path: &str| json!({"op": "add", "path": format!("{template}/{path}"), "value": {}});
     let suspend = json!({"op": "add", "path": "/spec/suspend", "value": true});
+    let time = json!({"op": "add", "path": format!("{template}/metadata/creationTimestamp"), "value": null});
     let suspended =
-        tried(&jobsets, "claimant", &json!([add("spec/resources"), add("status"), suspend])).await?;
+        tried(&jobsets, "claimant", &json!([add("spec/resources"), add("status"), time, suspend])).await?;
     assert_eq!(suspended["suspend"], json!(true));
     Ok(())
 }

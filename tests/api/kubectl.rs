@@ -9,10 +9,11 @@ use jobset_tests::wait::{PATIENCE, wait_for};
 
 use crate::Api;
 
-/// Runs kubectl with an input, whatever comes of it.
-async fn kubectl(api: &Api, args: &[&str], input: &str) -> Result<Output> {
+/// Runs kubectl with an input, and returns its output also if it fails. An editor changes nothing.
+pub(crate) async fn kubectl(api: &Api, args: &[&str], input: &str) -> Result<Output> {
     use tokio::io::AsyncWriteExt as _;
     let mut command = tokio::process::Command::from(api.cluster.kubectl()?.command());
+    command.env("KUBE_EDITOR", "true");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let mut stdin = child.stdin.take().context("no stdin")?;
@@ -21,13 +22,13 @@ async fn kubectl(api: &Api, args: &[&str], input: &str) -> Result<Output> {
     Ok(child.wait_with_output().await?)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 pub(crate) async fn fields_are_explained(api: Arc<Api>) -> Result<()> {
     let kubectl = api.cluster.kubectl()?;
-    for (path, told) in [
+    for (path, expected) in [
         ("jobset", &["KIND:       JobSet", "VERSION:    v1alpha2", "spec\t<Object>", "status\t<Object>"][..]),
         (
             "jobset.spec",
@@ -66,7 +67,7 @@ pub(crate) async fn fields_are_explained(api: Arc<Api>) -> Result<()> {
         let said =
             wait_for("kubectl to explain", PATIENCE, explain, |said: &String| said.contains("DESCRIPTION:"))
                 .await?;
-        for part in told {
+        for part in expected {
             assert!(
                 said.replace("  ", "\t")
                     .replace("\t\t", "\t")
@@ -98,6 +99,9 @@ pub(crate) async fn examples_are_applied(api: Arc<Api>) -> Result<()> {
             (vec!["create", "-f", &file], "created"),
             (vec!["delete", "-f", &file], "deleted"),
             (vec!["apply", "-f", &file], "created"),
+            // Unchanged, or configured if the controller writes the status at the same time.
+            (vec!["apply", "-f", &file], ""),
+            (vec!["replace", "-f", &file], "replaced"),
             (vec!["delete", "-f", &file], "deleted"),
         ] {
             let output = kubectl(&api, &[&args[..], &["--namespace", &namespace]].concat(), "").await?;
@@ -202,6 +206,29 @@ pub(crate) async fn refusals_are_shown(api: Arc<Api>) -> Result<()> {
         told,
         "The JobSet \"refused\" is invalid: spec.managedBy: Invalid value: \"nobody\": must be a domain-prefixed path \
          (such as \"acme.io/foo\")\n"
+    );
+    Ok(())
+}
+
+pub(crate) async fn shared_subdomain_is_warned_of(api: Arc<Api>) -> Result<()> {
+    let namespace = api.cluster.namespace(&api.client).await?;
+    let manifest = |name: &str| {
+        format!(
+            "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{name: {name}}}, spec: {{suspend: true,
+            managedBy: example.com/nobody, network: {{subdomain: net}}}}}}"
+        )
+    };
+    let args = ["create", "--namespace", &namespace, "-f", "-"];
+    let first = kubectl(&api, &args, &manifest("first")).await?;
+    assert!(first.status.success() && first.stderr.is_empty(), "{}", text(&first.stderr));
+    // The controller learns of the first JobSet a moment after its creation.
+    let dry = [&args[..], &["--dry-run=server"]].concat();
+    let second = || async { Ok(text(&kubectl(&api, &dry, &manifest("second")).await?.stderr)) };
+    let said = wait_for("a warning", PATIENCE, second, |said: &String| !said.is_empty()).await?;
+    assert_eq!(
+        said,
+        "Warning: spec.network.subdomain: JobSet \"first\" also uses subdomain \"net\", and its Service publishes host \
+         names for the pods of one JobSet only; choose another spec.network.subdomain\n"
     );
     Ok(())
 }

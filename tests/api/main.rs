@@ -9,6 +9,7 @@ mod kubectl;
 mod pods;
 mod process;
 mod refusals;
+mod repetition;
 mod schema;
 mod server_side_apply;
 
@@ -68,6 +69,9 @@ fn main() -> ExitCode {
             refusals::all_errors_are_told_at_once_and_in_order,
             refusals::existing_claims_are_looked_at,
             refusals::generated_names_have_room,
+            repetition::unchanged_manifests_change_nothing,
+            repetition::changed_manifests_are_refused,
+            repetition::jobsets_without_defaults_can_be_changed,
             server_side_apply::second_manager_adds_to_the_first,
             server_side_apply::containers_merge_by_name,
             server_side_apply::managers_that_disagree_are_told,
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
             kubectl::fields_are_explained,
             kubectl::examples_are_applied,
             kubectl::warnings_are_shown,
+            kubectl::shared_subdomain_is_warned_of,
             kubectl::broken_coordinator_is_warned_of_on_update,
             kubectl::refusals_are_shown,
         ],

@@ -154,6 +154,10 @@ pub(crate) async fn limits_and_enums_are_told_exactly(api: Arc<Api>) -> Result<(
             format!("nobody: {{coordinator: {{jobIndex: 0}}, replicatedJobs: [{worker}]}}"),
             "spec.coordinator.replicatedJob: Required value".into(),
         ),
+        (
+            format!("templateless: {{volumeClaimPolicies: [{{}}], replicatedJobs: [{worker}]}}"),
+            "spec.volumeClaimPolicies[0].templates: Required value".into(),
+        ),
     ] {
         let refusal = refused(&api, &jobset(&spec)?).await.with_context(|| spec.clone())?;
         let name = spec.split(':').next().unwrap_or_default();
@@ -187,19 +191,29 @@ pub(crate) async fn rules_of_the_crd_are_told_exactly(api: Arc<Api>) -> Result<(
                 replicatedJobs: [{worker}]}}"),
             "spec.volumeClaimPolicies[0]: Invalid value: namespace cannot be set for VolumeClaimPolicies templates".into(),
         ),
-        (
-            "jobless: {startupPolicy: {startupPolicyOrder: InOrder}}".into(),
-            "no such key: replicatedJobs evaluating rule: StartupPolicy and DependsOn APIs are mutually exclusive".into(),
-        ),
-        (
-            format!("templateless: {{volumeClaimPolicies: [{{}}], replicatedJobs: [{worker}]}}"),
-            "no such key: templates evaluating rule: namespace cannot be set for VolumeClaimPolicies templates".into(),
-        ),
     ] {
         let refusal = refused(&api, &jobset(&spec)?).await.with_context(|| spec.clone())?;
         assert_eq!(refusal.code, 422, "{spec}: {refusal}");
         assert!(refusal.message.ends_with(&expected), "expected: {expected}\n  refused with: {refusal}");
     }
+    // The rule does not fail where there are no metadata; validation names the missing name.
+    for template in ["{spec: {}}", "{metadata: {}, spec: {}}"] {
+        let spec = format!(
+            "nameless: {{volumeClaimPolicies: [{{templates: [{template}]}}], replicatedJobs: [{worker}]}}"
+        );
+        let refusal = refused(&api, &jobset(&spec)?).await.with_context(|| spec.clone())?;
+        let named = "spec.volumeClaimPolicies[0].template[0].name: Invalid value: \"\": a lowercase RFC 1123 subdomain";
+        assert!(refusal.code == 422 && refusal.message.contains(named), "{spec}: {refusal}");
+        assert!(!refusal.message.contains("no such key"), "{refusal}");
+    }
+    objects::create(
+        &api.client,
+        "default",
+        &jobset("jobless: {startupPolicy: {startupPolicyOrder: InOrder}}")?,
+        true,
+    )
+    .await
+    .context("jobless")?;
     let accepted = format!(
         "any-order: {{startupPolicy: {{startupPolicyOrder: AnyOrder}}, volumeClaimPolicies: [{{templates: []}}], replicatedJobs: [{worker},
         {{name: late, dependsOn: [{{name: worker, status: Ready}}], {TEMPLATE}}}]}}"

@@ -12,7 +12,7 @@ mod spoilt_json;
 use axum::http::{Request, Response, StatusCode};
 use fastrand::Rng;
 use jobset_controller::{
-    Placement,
+    Index, Placement,
     admission::{Admission, Webhook},
 };
 use jobset_plan::Gates;
@@ -42,7 +42,7 @@ static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
         elastic_jobset: true,
         restart_on_failure_target: true,
     };
-    Admission::new(Client::new(server, "default"), Placement::default(), &gates)
+    Admission::new(Client::new(server, "default"), Index::default(), Placement::default(), &gates)
 });
 
 fuzz_target!(|body: &[u8]| {

@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             installation::condition_reports_rejected_pods,
             installation::log_levels_take_effect,
             repair::settled_operator_writes_nothing,
+            repair::older_webhook_configuration_is_upgraded,
             repair::deleted_and_changed_objects_are_restored,
             repair::added_fields_are_removed,
             repair::objects_with_irreversible_changes_are_recreated,

@@ -58,6 +58,28 @@ pub(crate) async fn deleted_and_changed_objects_are_restored(suite: Arc<Suite>) 
     suite.install(json!({})).await
 }
 
+/// An older operator registered the defaulting webhook for creation only.
+pub(crate) async fn older_webhook_configuration_is_upgraded(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    let managed = suite.managed()?;
+    let is_mutating = |object: &&DynamicObject| objects::kind(object) == "MutatingWebhookConfiguration";
+    let webhooks = managed.iter().find(is_mutating).context("no mutating webhooks")?;
+    assert_eq!(
+        webhooks.data.pointer("/webhooks/0/rules/0/operations"),
+        Some(&json!(["CREATE", "UPDATE"])),
+        "{:?}",
+        webhooks.data
+    );
+    let api = objects::api_of(&suite.client, webhooks).await?;
+    let older = json!([{"op": "replace", "path": "/webhooks/0/rules/0/operations", "value": ["CREATE"]}]);
+    let patch = Patch::Json::<()>(serde_json::from_value(older)?);
+    let started = Instant::now();
+    let after = api.patch(&webhooks.name_any(), &PatchParams::default(), &patch).await?;
+    wait_until_restored(&suite, webhooks, started, |live| live.resource_version() != after.resource_version())
+        .await
+        .map(drop)
+}
+
 async fn repair_after_deletion(suite: &Suite, object: &DynamicObject) -> Result<Duration> {
     let api = objects::api_of(&suite.client, object).await?;
     let name = object.name_any();

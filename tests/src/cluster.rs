@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use devcluster::kubectl::Kubectl;
 use devcluster::progress::Progress;
 use devcluster::state::Layout;
-use devcluster::{Cluster, NodeKind, Options, Settings};
+use devcluster::{Binaries, Cluster, NodeKind, Options, Settings};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -27,9 +27,11 @@ pub struct SuiteCluster {
 }
 
 impl SuiteCluster {
-    /// Starts the cluster.
+    /// Starts the cluster, with the programs in the folder `KUBEBUILDER_ASSETS` if that is set.
     pub fn up(suite: &'static str, node: NodeKind) -> Result<Self> {
-        let settings = Settings { node, ..Settings::default() };
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(Into::into);
+        let binaries = Binaries { assets, ..Binaries::default() };
+        let settings = Settings { node, binaries, ..Settings::default() };
         let cluster = Cluster::up(Options { name: name_of(suite), settings, ..Options::default() })?;
         Ok(Self { suite, cluster: Arc::new(cluster), namespaces: Arc::default() })
     }

@@ -62,7 +62,7 @@ impl kube::Resource for JobSet {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = schema::rule(
     "!(has(self.startupPolicy) && self.startupPolicy.startupPolicyOrder == 'InOrder' \
-     && self.replicatedJobs.exists(x, has(x.dependsOn)))",
+     && has(self.replicatedJobs) && self.replicatedJobs.exists(x, has(x.dependsOn)))",
     "StartupPolicy and DependsOn APIs are mutually exclusive",
 )))]
 pub struct JobSetSpec {
@@ -354,8 +354,9 @@ pub struct Coordinator {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 // `namespace` is a reserved word of CEL: API servers up to 1.31 know the field only in this spelling, newer ones also.
-#[schemars(extend("x-kubernetes-validations" = schema::rule(
-    "self.templates.all(t, !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
+// Each field is tested for presence first, or a missing one fails the rule with an error that does not help.
+#[schemars(extend("required" = ["templates"], "x-kubernetes-validations" = schema::rule(
+    "self.templates.all(t, !has(t.metadata) || !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
     "namespace cannot be set for VolumeClaimPolicies templates",
 )))]
 pub struct VolumeClaimPolicy {

@@ -6,7 +6,7 @@ use crate::{open_enum, schema};
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ impl kube::Resource for JobSetOperator {
 pub struct JobSetOperatorSpec {
     /// Whether the operator looks after the JobSet controller. Absent means Managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::management_state")]
+    #[schemars(schema_with = "management_state")]
     pub management_state: Option<ManagementState>,
     /// How much the JobSet controller logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,6 +185,14 @@ open_enum! {
         /// The operator takes the operand away.
         Removed = "Removed",
     }
+}
+
+/// All operators of OpenShift limit the management state by a pattern, not by an enum.
+fn management_state(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = ManagementState::json_schema(generator);
+    schema.remove("enum");
+    schema.insert("pattern".to_owned(), format!("^({})$", ManagementState::KNOWN.join("|")).into());
+    schema
 }
 
 open_enum! {

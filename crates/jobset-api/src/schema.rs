@@ -3,8 +3,7 @@
 //! The `#[schemars(...)]` attributes beside the fields use these, so that a field, its meaning and its
 //! constraints stand in one place. `hack/generate` turns the result into the structural schemas of the CRDs.
 
-use crate::jobset_operator::ManagementState;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// A CEL rule (`x-kubernetes-validations`) and what the API server answers when it is broken.
@@ -20,14 +19,6 @@ pub(crate) fn immutable() -> Value {
 /// A Go `int`: an integer without a format.
 pub(crate) fn integer(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer" })
-}
-
-/// A management state. OpenShift has all its operators limit it by a pattern, not by an enum.
-pub(crate) fn management_state(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = ManagementState::json_schema(generator);
-    schema.remove("enum");
-    schema.insert("pattern".to_owned(), format!("^({})$", ManagementState::KNOWN.join("|")).into());
-    schema
 }
 
 /// Any JSON object, kept as it is; null too.

@@ -5,7 +5,7 @@
 
 use axum::http::Request;
 use jobset_controller::{
-    Placement,
+    Index, Placement,
     admission::{Admission, Webhook},
 };
 use jobset_plan::Gates;
@@ -36,7 +36,8 @@ async fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     // Neither case has claims to look up, so that nobody is ever asked.
     let nobody = Client::try_from(Config::new("http://127.0.0.1:9".parse()?))?;
-    let admission = || Admission::new(nobody.clone(), Placement::default(), &Gates::default());
+    let admission =
+        || Admission::new(nobody.clone(), Index::default(), Placement::default(), &Gates::default());
     let server = Server::start(folder.path(), admission().router()).await?;
 
     println!("{:<52} {:>8} {:>11} {:>11} {:>8}", "", "request", "median", "p99", "runs");

@@ -26,6 +26,6 @@ mod requeue;
 mod run;
 mod settings;
 
-pub use observe::Placement;
+pub use observe::{Index, Placement};
 pub use run::run;
 pub use settings::Flags;

@@ -50,7 +50,7 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         ("webhook", "webhook server has not been started yet"),
         ("caches", "the first lists are not read yet"),
     ]);
-    let placement = observe::Placement::default();
+    let (index, placement) = (observe::Index::default(), observe::Placement::default());
     let mut servers = JoinSet::new();
     if let Some(address) = settings.probes {
         let (live, ready) = (settings.live_path.clone(), settings.ready_path.clone());
@@ -64,7 +64,8 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         let served = server.serve(metrics.clone(), client.clone(), log, shutdown.clone());
         servers.spawn(async move { served.await.context("metrics.bindAddress") });
     }
-    let admission = Admission::new(client.clone(), placement.clone(), &settings.gates).router();
+    let admission =
+        Admission::new(client.clone(), index.clone(), placement.clone(), &settings.gates).router();
     let certificate = {
         let (source, client, metrics) =
             (settings.webhook_certificates.clone(), client.clone(), metrics.clone());
@@ -83,7 +84,7 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         [client, second_client],
         settings,
         metrics,
-        placement,
+        (index, placement),
         readiness,
         shutdown.clone(),
     ));
@@ -120,12 +121,12 @@ async fn control(
     clients: [Client; 2],
     settings: Settings,
     metrics: Metrics,
-    placement: observe::Placement,
+    (index, placement): (observe::Index, observe::Placement),
     readiness: probes::Readiness,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let [client, _] = clients.clone();
-    let (index, queue) = (observe::Index::default(), WorkQueue::measured(&metrics, "jobset"));
+    let queue = WorkQueue::measured(&metrics, "jobset");
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
     let requeue = Requeue::new(queue.clone());
     let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone());

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use jobset_operator::desired::plan::Settings;
+use jobset_operator::desired::settings::Settings;
 use jobset_operator::desired::tls_profile;
 use jobset_operator::observe::facts::{self, ProxySettings, TlsSecurityProfile};
 use jobset_operator::run::Operator;
@@ -143,7 +143,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
         timings: election::timings_of(&client).await,
     };
     metrics.leads(names::OPERATOR_LEASE, false);
-    let mut leadership = Leadership::run_for(client.clone(), lease.clone())?;
+    // For renewals of the lease while a connection of the first client hangs.
+    let second_client = connect(options.kubeconfig.as_deref(), &metrics, names::OPERATOR).await?;
+    let mut leadership = Leadership::run_for([client.clone(), second_client], lease.clone())?;
     tokio::select! {
         () = shutdown.cancelled() => {
             leadership.release().await;

@@ -1,7 +1,9 @@
 //! The operator's control loop: it reconciles after each change, until the process ends.
 
 use crate::act::{Actor, status as act_status};
-use crate::desired::plan::{Mode, Plan, Problem, Settings, plan};
+use crate::desired::plan::{Plan, plan};
+use crate::desired::problem::Problem;
+use crate::desired::settings::{Mode, Settings};
 use crate::desired::status::{Failure, status, status_of_the_unseen};
 use crate::measure::Gauges;
 use crate::names;

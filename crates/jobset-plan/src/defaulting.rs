@@ -1,9 +1,24 @@
-//! Defaults of a new JobSet that its schema cannot express.
+//! Defaults of a JobSet that its schema cannot express.
 //!
-//! They are applied on create only, and written as the smallest JSON patch: what the user wrote is not touched,
-//! so that the schema's own errors speak of what the user wrote.
+//! They are written as the smallest JSON patch: fields that the user set do not change, so that the schema's own
+//! errors speak of what the user wrote.
+//!
+//! An update is defaulted, too, because clients such as `kubectl apply` and `kubectl replace` send lists and objects as
+//! they are in the file, without the defaults of the creation. What means the same before and after keeps the form in
+//! which it is stored, so that an unchanged file never changes a JobSet: see [`defaults_on_update`].
 
+mod managed_fields;
+
+use jobset_api::jobset::ReplicatedJob;
 use serde_json::{Map, Value, json};
+
+const COMPLETION_MODE: &str = "Indexed";
+const RESTART_POLICY: &str = "OnFailure";
+
+/// Fields of the spec that the CRD does not let change while they are there. Any difference counts, also one between a
+/// default that is written down and one that is not.
+const IMMUTABLE: [&str; 5] =
+    ["network", "successPolicy", "failurePolicy", "startupPolicy", "volumeClaimPolicies"];
 
 /// One field to set, by JSON pointer. Applied in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +29,7 @@ pub struct Default {
     pub value: Value,
 }
 
-/// The defaults that `jobset`, as it was sent, lacks. An object of the wrong shape gets none where it is wrong:
+/// The defaults that a new `jobset`, as the client sent it, lacks. An object of the wrong shape gets none where it is wrong:
 /// the API server's schema then says what is wrong with it.
 pub fn defaults(jobset: &Value) -> Vec<Default> {
     let mut result = Vec::new();
@@ -42,13 +57,13 @@ pub fn defaults(jobset: &Value) -> Vec<Default> {
             continue;
         };
         if absent(job_spec, "completionMode") {
-            result.push(set(format!("{job}/completionMode"), json!("Indexed")));
+            result.push(set(format!("{job}/completionMode"), json!(COMPLETION_MODE)));
         }
         let pod_spec = job_spec.get("template").and_then(|template| template.get("spec"));
         if let Some(pod_spec) = pod_spec.and_then(Value::as_object)
             && (absent(pod_spec, "restartPolicy") || pod_spec.get("restartPolicy") == Some(&json!("")))
         {
-            result.push(set(format!("{job}/template/spec/restartPolicy"), json!("OnFailure")));
+            result.push(set(format!("{job}/template/spec/restartPolicy"), json!(RESTART_POLICY)));
         }
     }
     if absent(spec, "network") {
@@ -76,6 +91,78 @@ pub fn defaults(jobset: &Value) -> Vec<Default> {
         }
     }
     result
+}
+
+/// What defaulting sets in an update from `old`, as it is stored, to `new`, as the client sent it.
+///
+/// | before | after | set |
+/// |---|---|---|
+/// | absent | absent | nothing: the JobSet was created while no webhook ran, and stays as it is |
+/// | the default, or means the same | absent, or means the same | the value before |
+/// | absent | present | the defaults within it |
+/// | another value | absent | nothing if the CRD lets the field go, else the default, which validation refuses |
+pub fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
+    let (lacking_before, lacking) = (defaults(old), defaults(new));
+    let before = immutable_fields(old, &lacking_before);
+    let after = immutable_fields(new, &lacking);
+    let spec = |jobset: &Value| jobset.get("spec").filter(|spec| !spec.is_null()).cloned();
+    if spec(new).is_none() {
+        let same = spec(old).filter(|spec| spec.is_object() && new.is_object() && before == after);
+        return same.map(|spec| set("/spec", spec)).into_iter().collect();
+    }
+    let stored = |field: &str| old.pointer(&format!("/spec/{field}")).filter(|value| !value.is_null());
+    let (mut restored, mut kept) = (Vec::new(), Vec::new());
+    for field in IMMUTABLE {
+        let Some(stored) = stored(field).filter(|_| before.get(field) == after.get(field)) else { continue };
+        kept.push(format!("/spec/{field}"));
+        if new.pointer(&format!("/spec/{field}")) != Some(stored) {
+            restored.push(set(format!("/spec/{field}"), stored.clone()));
+        }
+    }
+    let is_needed = |default: &Default| {
+        let of_whole_field = IMMUTABLE.iter().any(|field| default.path == format!("/spec/{field}"));
+        let is_kept = kept.iter().any(|field| default.path.starts_with(&format!("{field}/")));
+        let lacked_before = lacking_before.iter().any(|before| before.path == default.path);
+        !of_whole_field && !is_kept && !lacked_before
+    };
+    restored.extend(lacking.into_iter().filter(is_needed));
+    restored.extend(managed_fields::restored(old, new, &restored));
+    restored
+}
+
+/// The fields of the spec that are immutable as a whole, with their defaults.
+fn immutable_fields(jobset: &Value, lacking: &[Default]) -> Map<String, Value> {
+    let spec = jobset.get("spec").and_then(Value::as_object);
+    let present =
+        IMMUTABLE.iter().filter_map(|field| Some(((*field).to_owned(), spec?.get(*field)?.clone())));
+    let mut defaulted = filled_in(json!({"spec": present.collect::<Map<_, _>>()}), lacking);
+    match defaulted.get_mut("spec").map(Value::take) {
+        Some(Value::Object(fields)) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
+
+/// A JobSet with these fields set, where the object that holds them is there.
+fn filled_in(mut jobset: Value, defaults: &[Default]) -> Value {
+    for Default { path, value } in defaults {
+        if let Some((parent, field)) = path.rsplit_once('/')
+            && let Some(Value::Object(parent)) = jobset.pointer_mut(parent)
+        {
+            parent.insert(field.to_owned(), value.clone());
+        }
+    }
+    jobset
+}
+
+/// Fills the same defaults into a decoded ReplicatedJob.
+pub fn fill_in(replicated_job: &mut ReplicatedJob) {
+    let Some(job) = &mut replicated_job.template.spec else { return };
+    job.completion_mode.get_or_insert_with(|| COMPLETION_MODE.to_owned());
+    if let Some(pod) = &mut job.template.spec
+        && pod.restart_policy.as_ref().is_none_or(String::is_empty)
+    {
+        pod.restart_policy = Some(RESTART_POLICY.to_owned());
+    }
 }
 
 fn network_defaults() -> Value {
@@ -119,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn each_list_item_is_looked_at() {
+    fn each_list_item_is_defaulted() {
         let jobset = json!({"spec": {
             "successPolicy": {"operator": "Any"},
             "startupPolicy": {"startupPolicyOrder": "InOrder"},
@@ -175,6 +262,140 @@ mod tests {
             let touched = defaults(&jobset);
             assert!(jobset.is_object() || touched.is_empty(), "{jobset}: {touched:?}");
             assert!(touched.iter().all(|default| default.path != "/spec/network"), "{jobset}: {touched:?}");
+        }
+    }
+
+    /// A patch, as admission sends it, applied.
+    fn patched(jobset: &Value, patch: Vec<Default>) -> Value {
+        let mut jobset = jobset.clone();
+        for Default { path, value } in patch {
+            let (parent, field) = path.rsplit_once('/').unwrap();
+            let parent = jobset.pointer_mut(parent).unwrap();
+            parent.as_object_mut().unwrap().insert(field.to_owned(), value);
+        }
+        jobset
+    }
+
+    fn created(jobset: &Value) -> Value {
+        patched(jobset, defaults(jobset))
+    }
+
+    fn updated(old: &Value, new: &Value) -> Value {
+        patched(new, defaults_on_update(old, new))
+    }
+
+    /// Everything that has a default, left out, and a rule whose name is empty.
+    fn sparse() -> Value {
+        let job = json!({"name": "worker", "template": {"spec": {"template": {"spec": {"containers": []}}}}});
+        json!({"spec": {
+            "replicatedJobs": [job],
+            "failurePolicy": {"rules": [{"action": "FailJobSet"}, {"action": "RestartJobSet", "name": ""}]},
+            "network": {"subdomain": "net"},
+            "volumeClaimPolicies": [{"templates": []}],
+        }})
+    }
+
+    #[test]
+    fn an_unchanged_file_changes_nothing() {
+        let explicit = created(&sparse());
+        for stored in [explicit.clone(), sparse(), json!({"spec": {}}), created(&json!({})), json!({})] {
+            for sent in
+                [&explicit, &sparse(), &created(&json!({})), &json!({"spec": {}}), &json!({"spec": null})]
+            {
+                if created(sent) == created(&stored) {
+                    let got = updated(&stored, sent);
+                    // A default may be written down where nothing was.
+                    let kept = IMMUTABLE.map(|field| stored["spec"].get(field).or(sent["spec"].get(field)));
+                    assert_eq!(IMMUTABLE.map(|field| got["spec"].get(field)), kept, "{stored} <- {sent}");
+                    let typed = |jobset: &Value| -> Vec<ReplicatedJob> {
+                        let jobs = jobset["spec"].get("replicatedJobs").cloned();
+                        let mut jobs: Vec<ReplicatedJob> =
+                            serde_json::from_value(jobs.unwrap_or(json!([]))).unwrap();
+                        jobs.iter_mut().for_each(fill_in);
+                        jobs
+                    };
+                    assert_eq!(typed(&got), typed(&stored), "{stored} <- {sent}");
+                }
+            }
+            assert_eq!(updated(&stored, &stored), stored, "an update that changes nothing");
+        }
+        assert_eq!(updated(&explicit, &sparse()), explicit, "no default is lost");
+    }
+
+    #[test]
+    fn changes_stay_changes() {
+        let with = |field: &str, value: &Value| json!({"spec": {field: value}});
+        for (what, field, old, new, stored) in [
+            ("removed", "successPolicy", json!({"operator": "Any"}), json!(null), json!(null)),
+            ("removed", "network", json!({"subdomain": "net"}), json!(null), json!(null)),
+            ("removed", "failurePolicy", json!({"maxRestarts": 1}), json!(null), json!(null)),
+            (
+                "removed, was the default",
+                "startupPolicy",
+                json!({"startupPolicyOrder": "AnyOrder"}),
+                json!(null),
+                json!({"startupPolicyOrder": "AnyOrder"}),
+            ),
+            (
+                "added",
+                "failurePolicy",
+                json!(null),
+                json!({"rules": [{"action": "FailJobSet"}]}),
+                json!({"rules": [{"action": "FailJobSet", "name": "failurePolicyRule0"}]}),
+            ),
+            (
+                "added",
+                "network",
+                json!(null),
+                json!({"subdomain": "net"}),
+                json!({"subdomain": "net", "enableDNSHostnames": true, "publishNotReadyAddresses": true}),
+            ),
+            (
+                "changed",
+                "successPolicy",
+                json!({"operator": "Any"}),
+                json!({"operator": "All"}),
+                json!({"operator": "All"}),
+            ),
+            (
+                "changed",
+                "network",
+                json!({"enableDNSHostnames": false, "publishNotReadyAddresses": true}),
+                json!({}),
+                json!({"enableDNSHostnames": true, "publishNotReadyAddresses": true}),
+            ),
+        ] {
+            let got = updated(&with(field, &old), &with(field, &new));
+            assert_eq!(got["spec"].get(field).unwrap_or(&Value::Null), &stored, "{field} {what}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_completed_where_it_was_complete() {
+        let (stored, path) = (created(&sparse()), "/spec/replicatedJobs/0/template/spec/completionMode");
+        assert_eq!(updated(&stored, &sparse()).pointer(path), Some(&json!("Indexed")));
+        assert_eq!(updated(&sparse(), &sparse()).pointer(path), None, "created while no webhook ran");
+        let mut other = stored.clone();
+        *other.pointer_mut(path).unwrap() = json!("NonIndexed");
+        assert_eq!(
+            updated(&other, &sparse()).pointer(path),
+            Some(&json!("Indexed")),
+            "validation refuses it"
+        );
+    }
+
+    #[test]
+    fn an_update_of_a_wrong_shape_is_left_to_the_schema() {
+        for odd in
+            [json!(null), json!(7), json!({"spec": 7}), json!({"spec": {"network": 7, "failurePolicy": []}})]
+        {
+            for other in [json!(null), sparse(), created(&sparse()), json!({"spec": []})] {
+                defaults_on_update(&odd, &other);
+                for default in defaults_on_update(&other, &odd) {
+                    let is_whole = odd.is_object() && default.path == "/spec";
+                    assert!(odd["spec"].is_object() || is_whole, "{odd}: {default:?}");
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod review;
 
-use crate::observe::Placement;
+use crate::observe::{Index, Placement};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -28,13 +28,13 @@ use tracing::{debug, info};
 
 /// Largest request that is read (the API server's own limit is lower).
 const LARGEST: usize = 7 << 20;
-/// Claims that are looked up side by side for one JobSet.
+/// Claims that are read side by side for one JobSet.
 const CLAIMS_AT_ONCE: usize = 10;
 
 /// One decision, and the path on which it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Webhook {
-    /// Defaults of a new JobSet.
+    /// Defaults of a new JobSet, and of a changed one.
     DefaultJobSet,
     /// Whether a JobSet may be created, or changed so.
     ValidateJobSet,
@@ -62,6 +62,7 @@ impl Webhook {
 /// Decides about requests, and holds what decisions need beside the request.
 pub struct Admission {
     client: Client,
+    index: Index,
     placement: Placement,
     gates: Gates,
 }
@@ -84,9 +85,10 @@ async fn handle(webhook: Webhook, State(state): State<Arc<Admission>>, request: 
 }
 
 impl Admission {
-    /// `client` reads the claims that a new JobSet would share; `placement` knows leader pods and nodes.
-    pub fn new(client: Client, placement: Placement, gates: &Gates) -> Self {
-        Self { client, placement, gates: gates.clone() }
+    /// `client` reads the claims that a new JobSet would share; `index` knows the other JobSets, `placement` knows
+    /// leader pods and nodes. Every replica watches, so every replica knows them.
+    pub fn new(client: Client, index: Index, placement: Placement, gates: &Gates) -> Self {
+        Self { client, index, placement, gates: gates.clone() }
     }
 
     /// Serves every webhook at its path.
@@ -138,10 +140,12 @@ impl Admission {
         if request.operation == Operation::Other {
             return Answer::allowed();
         }
-        let new: JobSet = match Deserialize::deserialize(&request.object) {
+        let mut new: JobSet = match Deserialize::deserialize(&request.object) {
             Ok(jobset) => jobset,
             Err(error) => return Answer::refused(400, format!("the JobSet cannot be read: {error}")),
         };
+        // As the controller reads a JobSet that was created while no webhook ran.
+        new.spec.replicated_jobs.iter_mut().for_each(defaulting::fill_in);
         let errors = if request.operation == Operation::Create {
             let claims = self.existing_claims(&request.namespace, &new).await;
             validation::validate_create(&new, &claims, &self.gates)
@@ -156,11 +160,23 @@ impl Admission {
         let name = new.metadata.name.as_deref().unwrap_or("");
         if errors.is_empty() {
             debug!(namespace = request.namespace, jobset = name, "admitted");
-            return Answer::allowed().with_warnings(validation::warnings(&new));
+            let mut warnings = validation::warnings(&new);
+            if request.operation == Operation::Create {
+                warnings.extend(self.shared_subdomain(&request.namespace, new));
+            }
+            return Answer::allowed().with_warnings(warnings);
         }
         let answer = Answer::invalid(name, &errors);
         info!(namespace = request.namespace, jobset = name, "refused: {}", answer.message());
         answer
+    }
+
+    /// A warning if another JobSet of the namespace has the same subdomain. It may be unknown here for a moment after
+    /// its creation.
+    fn shared_subdomain(&self, namespace: &str, mut jobset: JobSet) -> Option<String> {
+        jobset.metadata.namespace = Some(namespace.to_owned());
+        let other = self.index.shares_subdomain(&jobset)?;
+        Some(validation::shared_subdomain(&jobset, &other))
     }
 
     /// The claims that exist already under the names that the JobSet's would have.
@@ -179,14 +195,14 @@ impl Admission {
     }
 }
 
-/// Defaults a new JobSet.
+/// Defaults a JobSet.
 fn default(request: &AdmissionRequest) -> Answer {
-    if request.operation != Operation::Create {
-        return Answer::allowed();
-    }
-    let patch: Vec<_> = defaulting::defaults(&request.object)
-        .into_iter()
-        .map(|default| json!({"op": "add", "path": default.path, "value": default.value}))
-        .collect();
-    Answer::patched(patch)
+    let defaults = match request.operation {
+        Operation::Create => defaulting::defaults(&request.object),
+        Operation::Update => defaulting::defaults_on_update(&request.old_object, &request.object),
+        Operation::Other => Vec::new(),
+    };
+    let operation =
+        |default: defaulting::Default| json!({"op": "add", "path": default.path, "value": default.value});
+    Answer::patched(defaults.into_iter().map(operation).collect())
 }

@@ -12,6 +12,7 @@ use super::{
     child_job::ChildJob,
     named::{Key, Named},
     service::ObservedService,
+    subdomains::Subdomains,
     versioned::{Source, Versioned},
 };
 use jobset_api::JobSet;
@@ -65,6 +66,7 @@ pub(crate) enum Observation {
 #[derive(Default)]
 struct State {
     jobsets: Versioned<Arc<JobSet>>,
+    subdomains: Subdomains,
     jobs: Versioned<OwnedJob>,
     /// By owner: one record for each name, in the order of names.
     jobs_of: HashMap<String, Arc<Vec<Arc<JobRecord>>>>,
@@ -74,7 +76,7 @@ struct State {
 
 /// See the module. Clones share the state.
 #[derive(Clone, Default)]
-pub(crate) struct Index(Arc<Mutex<State>>);
+pub struct Index(Arc<Mutex<State>>);
 
 /// Kinds of object that the index keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,15 +149,30 @@ impl Index {
         // No decision reads them, and they can be larger than the rest.
         jobset.metadata.managed_fields = None;
         let (uid, version) = identity(&jobset.metadata)?;
-        let news = self.state().jobsets.apply(&uid, &version, source, Arc::new(jobset)).is_ok();
-        news.then_some(uid)
+        let jobset = Arc::new(jobset);
+        let mut state = self.state();
+        let before = state.jobsets.apply(&uid, &version, source, jobset.clone()).ok()?;
+        if let Some(before) = before {
+            state.subdomains.remove(&uid, &before);
+        }
+        state.subdomains.add(&uid, &jobset);
+        Some(uid)
+    }
+
+    /// Name of another JobSet whose pods have host names of the same headless Service as this one's.
+    pub(crate) fn shares_subdomain(&self, jobset: &JobSet) -> Option<String> {
+        let state = self.state();
+        let others = state.subdomains.users(jobset).filter_map(|uid| state.jobsets.get(uid));
+        let mut names = others.filter_map(|other| other.metadata.name.as_deref());
+        names.find(|name| jobset.metadata.name.as_deref() != Some(name)).map(str::to_owned)
     }
 
     /// A JobSet cannot be read: it is left alone until it can.
     pub(crate) fn unreadable_jobset(&self, uid: &str) {
         let mut state = self.state();
         state.jobsets.seen(uid);
-        state.jobsets.forget(uid);
+        let before = state.jobsets.forget(uid);
+        before.inspect(|before| state.subdomains.remove(uid, before));
     }
 
     /// A Job cannot be read: what was known of it holds until it can.
@@ -170,7 +187,9 @@ impl Index {
 
     /// A JobSet is gone.
     pub(crate) fn end_jobset(&self, uid: &str) {
-        self.state().jobsets.end(uid);
+        let mut state = self.state();
+        let before = state.jobsets.end(uid);
+        before.inspect(|before| state.subdomains.remove(uid, before));
     }
 
     /// A Job was seen. Returns the JobSet that it belongs to, or belonged to until now.
@@ -590,5 +609,35 @@ mod tests {
         }
         assert!(jobs(&index, "set").is_empty());
         assert!(index.state().jobs_of.is_empty(), "no list outlives its Jobs");
+    }
+
+    #[test]
+    fn jobsets_that_share_a_subdomain_are_found() {
+        let index = Index::default();
+        let at = |namespace: &str, name: &str, uid: &str, version: u32, subdomain: &str| -> JobSet {
+            let meta = json!({"name": name, "namespace": namespace, "uid": uid, "resourceVersion": version.to_string()});
+            serde_json::from_value(json!({"metadata": meta, "spec": {"network": {"subdomain": subdomain}}}))
+                .unwrap()
+        };
+        let shares =
+            |name: &str, subdomain: &str| index.shares_subdomain(&at("team", name, "", 0, subdomain));
+        index.apply_jobset(at("team", "first", "1", 1, "net"), Watch);
+        index.apply_jobset(at("elsewhere", "third", "3", 1, "far"), Watch);
+        assert_eq!(shares("second", "net"), Some("first".into()));
+        assert_eq!(shares("first", "net"), None, "recreated");
+        assert_eq!(shares("net", ""), Some("first".into()), "by its name");
+        assert_eq!((shares("second", ""), shares("second", "far")), (None, None));
+
+        index.apply_jobset(at("team", "first", "1", 2, "other"), Watch);
+        assert_eq!((shares("second", "net"), shares("second", "other")), (None, Some("first".into())));
+        index.apply_jobset(at("team", "first", "2", 4, "other"), Watch);
+        index.end_jobset("1");
+        assert_eq!(shares("second", "other"), Some("first".into()), "a successor of the same name");
+        index.unreadable_jobset("2");
+        assert_eq!(shares("second", "other"), None);
+        index.apply_jobset(at("team", "first", "2", 5, "other"), Watch);
+        index.begin_list(Kind::JobSets);
+        index.finish_list(Kind::JobSets);
+        assert_eq!(shares("second", "other"), None, "not listed any more");
     }
 }

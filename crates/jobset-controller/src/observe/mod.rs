@@ -5,11 +5,13 @@ mod index;
 mod named;
 mod placement;
 mod service;
+mod subdomains;
 mod versioned;
 mod watch;
 
 pub(crate) use child_job::ChildJob;
-pub(crate) use index::{Index, Kind, Observation, ObservedJobSet, UnconfirmedJob};
+pub use index::Index;
+pub(crate) use index::{Kind, Observation, ObservedJobSet, UnconfirmedJob};
 pub use placement::Placement;
 pub(crate) use service::ObservedService;
 #[cfg(test)]

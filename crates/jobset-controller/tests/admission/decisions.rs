@@ -49,10 +49,36 @@ async fn what_is_complete_gets_no_patch_and_unknown_fields_stay() {
     assert_eq!((again.get("patch"), again.get("patchType")), (None, None), "{again}");
 }
 
+/// `kubectl apply` and `kubectl replace` send what is in the file, without the defaults of the creation.
 #[tokio::test]
-async fn an_update_is_not_defaulted() {
-    let response = answered(Webhook::DefaultJobSet, review("UPDATE", &jobset()).to_string()).await;
-    assert_eq!((response["allowed"].as_bool(), response.get("patch")), (Some(true), None));
+async fn an_update_gets_back_the_defaults_that_are_stored() {
+    let patch: json_patch::Patch = serde_json::from_value(patch_of(
+        &answered(Webhook::DefaultJobSet, review("CREATE", &jobset()).to_string()).await,
+    ))
+    .unwrap();
+    let mut stored = jobset();
+    json_patch::patch(&mut stored, &patch).unwrap();
+    let update = |old: &Value, new: &Value| {
+        let mut asked = review("UPDATE", new);
+        asked["request"]["oldObject"] = old.clone();
+        asked.to_string()
+    };
+    let response = answered(Webhook::DefaultJobSet, update(&stored, &jobset())).await;
+    let patch: json_patch::Patch = serde_json::from_value(patch_of(&response)).unwrap();
+    let mut sent = jobset();
+    json_patch::patch(&mut sent, &patch).unwrap();
+    assert_eq!(sent, stored);
+    assert_eq!(answered(Webhook::ValidateJobSet, update(&stored, &sent)).await["allowed"], true);
+
+    // Created while no webhook ran: it stays as it is, and can be changed.
+    let mut suspended = jobset();
+    suspended["spec"]["suspend"] = json!(true);
+    for new in [&jobset(), &suspended] {
+        let response = answered(Webhook::DefaultJobSet, update(&jobset(), new)).await;
+        assert_eq!((response["allowed"].as_bool(), response.get("patch")), (Some(true), None));
+        assert_eq!(answered(Webhook::ValidateJobSet, update(&jobset(), new)).await["allowed"], true);
+    }
+    assert_eq!(answered(Webhook::ValidateJobSet, update(&jobset(), &stored)).await["allowed"], true);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use axum::{
     http::{Request, Response, StatusCode},
 };
 use jobset_controller::{
-    Placement,
+    Index, Placement,
     admission::{Admission, Webhook},
 };
 use jobset_plan::Gates;
@@ -36,7 +36,8 @@ fn beside_api_server(code: u16, answer: Value) -> Router {
         *response.status_mut() = StatusCode::from_u16(code).unwrap();
         async { Ok::<_, Infallible>(response) }
     });
-    Admission::new(Client::new(server, "default"), Placement::default(), &Gates::default()).router()
+    Admission::new(Client::new(server, "default"), Index::default(), Placement::default(), &Gates::default())
+        .router()
 }
 
 /// A request to admit `object`.

@@ -9,7 +9,7 @@ use kube::{Client, Resource, ResourceExt};
 use manager_runtime::events::EventSender;
 use manager_runtime::metrics::Metrics;
 
-use crate::desired::status::{AVAILABLE, DEGRADED};
+use crate::desired::condition_types::{AVAILABLE, DEGRADED};
 use crate::names;
 
 /// Records events about the JobSetOperator.

@@ -8,7 +8,8 @@ pub mod events;
 pub mod status;
 
 use crate::desired::Issue;
-use crate::desired::plan::{INJECT_CA_FROM, Mode, Plan, Step, secret};
+use crate::desired::plan::{INJECT_CA_FROM, Plan, Step, secret};
+use crate::desired::settings::Mode;
 use crate::desired::status::Failure;
 use crate::names;
 use crate::observe::{Index, Live, ObjectKey, Observed, is_job_set_operator, kinds};

@@ -14,9 +14,10 @@
 //! A CA that is replaced within one provider takes the same way. What was trusted before is read from the webhook
 //! configurations themselves, so that a restart of the operator forgets nothing.
 
+use super::condition_types::{PROGRESSING, WAITING_FOR_CERTIFICATES};
 use super::operand_state::OperandState;
-use super::plan::{Problem, Settings};
-use super::status::{PROGRESSING, WAITING_FOR_CERTIFICATES};
+use super::problem::Problem;
+use super::settings::Settings;
 use crate::names;
 use crate::observe::{ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;

@@ -4,7 +4,8 @@
 //! only one installation can have. What the operator made itself, also for a JobSetOperator that is gone, is ours;
 //! so is everything in the operator's own namespace, such as what the Go operator left there.
 
-use super::plan::{Problem, Settings};
+use super::problem::Problem;
+use super::settings::Settings;
 use crate::names;
 use crate::observe::{Live, Observed};
 use serde_json::Value;

@@ -4,6 +4,7 @@
 //! operator uses the function, and so does the generator of `manifests/`, without an owner.
 
 mod certification;
+pub mod condition_types;
 pub mod configuration;
 mod conflict;
 mod monitoring;
@@ -12,7 +13,9 @@ mod operand;
 mod operand_state;
 pub mod operator;
 pub mod plan;
+pub mod problem;
 mod rbac_objects;
+pub mod settings;
 pub mod status;
 pub mod template;
 pub mod tls_profile;

@@ -6,15 +6,16 @@
 use super::certification::{Certification, Issue, Provider, decide_certification, outlived_secrets};
 use super::configuration::check_overrides;
 use super::conflict::conflicting_installation;
+use super::problem::Problem;
+use super::settings::{Mode, Settings};
 use super::{
     CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, labels,
     objects, tls_profile,
 };
 use crate::names;
-use crate::observe::facts::{ProxySettings, TlsSecurityProfile};
 use crate::observe::{Live, ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;
-use jobset_api::jobset_operator::{LogLevel, ManagementState};
+use jobset_api::jobset_operator::LogLevel;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
@@ -29,50 +30,6 @@ const HIGHLY_AVAILABLE_REPLICAS: i32 = 2;
 /// would undo each other's work.
 pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 
-/// What does not change while the process runs.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Namespace of operator and operand.
-    pub namespace: String,
-    /// Image of the operand; none when the operator was not given one.
-    pub operand_image: Option<String>,
-    /// Version of the operator.
-    pub version: &'static str,
-    /// How the operator itself reaches the outside; holds for the operand where the cluster has no Proxy object.
-    pub proxy: ProxySettings,
-    /// TLS that the operator's own servers began with.
-    pub tls_profile: Option<TlsSecurityProfile>,
-}
-
-/// What the administrator wants, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// There is no JobSetOperator, or it is being deleted: the garbage collector takes the operand away.
-    Absent,
-    /// The operand shall be there.
-    Managed,
-    /// Nothing is touched.
-    Unmanaged,
-    /// The operand shall be gone.
-    Removed,
-}
-
-impl Mode {
-    /// Reads it off the JobSetOperator.
-    pub fn of(operator: Option<&JobSetOperator>) -> Self {
-        let Some(operator) = operator else { return Mode::Absent };
-        if operator.metadata.deletion_timestamp.is_some() {
-            return Mode::Absent;
-        }
-        match &operator.spec.management_state {
-            None | Some(ManagementState::Managed | ManagementState::Force) => Mode::Managed,
-            Some(ManagementState::Removed) => Mode::Removed,
-            // A value that this version does not know is no order to change anything.
-            Some(ManagementState::Unmanaged | ManagementState::Unknown(_)) => Mode::Unmanaged,
-        }
-    }
-}
-
 /// An object to apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -82,15 +39,6 @@ pub struct Step {
     pub object: DynamicObject,
     /// The object without which this one would do harm.
     pub needs: Option<ObjectKey>,
-}
-
-/// Why the operand cannot be as it should, until somebody does something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Reason of the condition.
-    pub reason: &'static str,
-    /// Message of the condition.
-    pub message: String,
 }
 
 /// What is to be done.

@@ -1,28 +1,18 @@
 //! The status of the JobSetOperator, from what was observed, planned and done.
 
+use super::condition_types::{
+    AVAILABLE, DEGRADED, PROGRESSING, STATIC_DEGRADED, TARGET_DEGRADED, UPGRADEABLE, WAITING_FOR_CERTIFICATES,
+};
 use super::operand_state::OperandState;
-use super::plan::{Mode, Plan, Problem, Settings};
+use super::plan::Plan;
+use super::problem::Problem;
+use super::settings::{Mode, Settings};
 use crate::names;
 use crate::observe::{ObjectKey, Observed};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{GenerationStatus, JobSetOperatorStatus, OperatorCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
-
-/// Pods of the operand serve.
-pub const AVAILABLE: &str = "Available";
-/// Something is on its way.
-pub const PROGRESSING: &str = "Progressing";
-/// Reason of [`PROGRESSING`] as long as the operand has no certificates to serve with.
-pub(super) const WAITING_FOR_CERTIFICATES: &str = "WaitingForCertificates";
-/// Something is wrong and stays wrong until somebody acts.
-pub const DEGRADED: &str = "Degraded";
-/// An upgrade of the operator takes everything along.
-pub const UPGRADEABLE: &str = "Upgradeable";
-/// [`DEGRADED`] as far as the operand itself goes; read by tools that know the Go operator.
-pub const TARGET_DEGRADED: &str = "TargetConfigControllerDegraded";
-/// [`DEGRADED`] as far as service account, roles and metrics Service go; read by tools that know the Go operator.
-pub const STATIC_DEGRADED: &str = "JobSetOperatorStaticResourcesDegraded";
 
 const AS_EXPECTED: &str = "AsExpected";
 const SYNC_ERROR: &str = "SyncError";

@@ -1,6 +1,6 @@
 //! Validation of `spec.coordinator`: at creation an error, after an update a warning.
 
-use super::{create::is_indexed, field_error::quote, names};
+use super::{field_error::quote, names, replicated_job::is_indexed};
 use jobset_api::{JobSet, jobset::Coordinator, labels};
 
 /// The first thing that keeps the coordinator from naming a pod that will exist.

@@ -2,6 +2,7 @@
 
 use super::{
     FieldError, coordinator, failure_policy, names,
+    replicated_job::{jobset_name, longest_job_name, longest_pod_name},
     volume_claims::{self, ExistingClaims},
 };
 use crate::Gates;
@@ -9,19 +10,16 @@ use jobset_api::{
     JobSet,
     jobset::{FailurePolicy, ReplicatedJob, RestartStrategy},
 };
-use k8s_openapi::api::batch::v1::JobSpec;
 use std::collections::BTreeSet;
 
 /// Longest `spec.managedBy`, in bytes.
 const MANAGED_BY_MAX: usize = 63;
-/// Names of pods end in a dash and five random characters (Kubernetes).
-const POD_SUFFIX: &str = "-abcde";
 
 /// Every error of a new JobSet. `claims` holds what was found of the claims that
 /// [`claims_to_read`](super::claims_to_read) names.
 pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) -> Vec<FieldError> {
     let spec = &jobset.spec;
-    let name = name(jobset);
+    let name = jobset_name(jobset);
     let all: BTreeSet<&str> = spec.replicated_jobs.iter().map(|job| job.name.as_str()).collect();
     let in_place = spec.failure_policy.as_ref().is_some_and(restarts_in_place);
     let mut errors = Vec::new();
@@ -50,7 +48,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
         let path = format!("spec.replicatedJobs[{index}]");
         validate_size(replicated_job, &mut errors);
         validate_names(replicated_job, &path, &name, &mut errors);
-        // The ReplicatedJob itself counts as seen: the API accepts that it waits for itself. A warning tells.
+        // The ReplicatedJob itself counts as seen: the API accepts that it waits for itself, with a warning.
         seen.insert(replicated_job.name.as_str());
         for dependency in replicated_job.depends_on.iter().flatten() {
             if !seen.contains(dependency.name.as_str()) {
@@ -81,29 +79,6 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
     }
     volume_claims::validate(jobset, &name, claims, &mut errors);
     errors
-}
-
-/// The JobSet's name, or one of the length that its generated name will have.
-pub(super) fn name(jobset: &JobSet) -> String {
-    names::name_or_generated(jobset.metadata.name.as_deref(), jobset.metadata.generate_name.as_deref())
-}
-
-/// Whether pods of the Job have an index.
-pub(super) fn is_indexed(job: Option<&JobSpec>) -> bool {
-    job.and_then(|job| job.completion_mode.as_deref()) == Some("Indexed")
-}
-
-/// The longest name that a Job of this ReplicatedJob gets: that of the last index.
-pub(super) fn longest_job_name(jobset_name: &str, replicated_job: &ReplicatedJob) -> String {
-    let last = i64::from(replicated_job.replicas) - 1;
-    format!("{jobset_name}-{}-{last}", replicated_job.name)
-}
-
-/// The longest name that a pod of this ReplicatedJob gets, if its pods have an index and a number.
-pub(super) fn longest_pod_name(jobset_name: &str, replicated_job: &ReplicatedJob) -> Option<String> {
-    let job = replicated_job.template.spec.as_ref();
-    let last = i64::from(job.filter(|job| is_indexed(Some(job)))?.completions?) - 1;
-    Some(format!("{}-{last}{POD_SUFFIX}", longest_job_name(jobset_name, replicated_job)))
 }
 
 fn restarts_in_place(policy: &FailurePolicy) -> bool {

@@ -160,6 +160,12 @@ pub fn aggregate(errors: &[FieldError]) -> String {
     }
 }
 
+/// A list as the value of an error: `null` if it is empty. Go's clients leave an empty list of a JobSet out, and a list
+/// that is left out reads as `null` in Go.
+pub(super) fn shown_list<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
+}
+
 /// A text in double quotes, escaped as Go's `%q` does it.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -203,7 +209,7 @@ fn is_graphic(c: char) -> bool {
 
 /// A value as Go's encoding/json writes it: `<`, `>`, `&` and the two line separators escaped. They stand only
 /// inside strings, so that replacing them in the whole text is right. A text of more than [`VALUE_MAX`] bytes
-/// is cut: many errors may show the same large value, and nobody reads that far.
+/// is cut: many errors may show the same large value.
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     let mut head = Head(Vec::new());
     let complete = serde_json::to_writer(&mut head, value).is_ok();

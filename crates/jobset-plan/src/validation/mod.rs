@@ -4,10 +4,11 @@
 //! |---|---|
 //! | [`validate_create`] | every rule on a new JobSet that the CRD's schema cannot state |
 //! | [`validate_update`] | what may not change, and what may while the JobSet is suspended |
-//! | [`warnings`] | what is accepted and yet will hurt |
+//! | [`warnings`], [`shared_subdomain`] | what is accepted and causes trouble |
 //!
-//! All errors are reported at once, in a fixed order. An empty list means: accepted. Nothing here looks at the
-//! cluster: the caller reads the claims that [`claims_to_read`] names and passes in what it found.
+//! All errors are reported at once, in a fixed order. An empty list means: accepted. Nothing here reads from the
+//! cluster: the caller reads the claims that [`claims_to_read`] names, and finds the JobSets with which the new one
+//! shares the name of [`headless_service`].
 
 mod coordinator;
 mod create;
@@ -15,7 +16,9 @@ mod failure_policy;
 mod field_error;
 mod names;
 mod quantity;
+mod replicated_job;
 mod semantic_equality;
+mod shared_subdomain;
 mod update;
 mod volume_claims;
 mod warnings;
@@ -23,6 +26,7 @@ mod warnings;
 pub use create::validate_create;
 pub use field_error::{ErrorType, FieldError, aggregate};
 pub use names::{dns_1035_label, dns_1123_subdomain};
+pub use shared_subdomain::{headless_service, shared_subdomain};
 pub use update::validate_update;
 pub use volume_claims::{ExistingClaim, ExistingClaims, claims_to_read};
 pub use warnings::warnings;

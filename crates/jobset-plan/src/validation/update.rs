@@ -1,9 +1,12 @@
 //! Validation of a change. What a JobSet runs is fixed once it exists, except for what a queueing system must
 //! set before pods start, and for the size of Jobs that can grow and shrink.
+//!
+//! Old and new are compared with their defaults: a JobSet that was created while no webhook ran lacks them, and a
+//! default that is written down is no change.
 
-use super::{FieldError, create::is_indexed, semantic_equality};
-use crate::{Gates, conditions};
-use jobset_api::{JobSet, jobset::ReplicatedJob};
+use super::{FieldError, field_error::shown_list, replicated_job::is_indexed, semantic_equality};
+use crate::{Gates, conditions, defaulting};
+use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 use k8s_openapi::api::batch::v1::JobSpec;
 use std::collections::BTreeMap;
 
@@ -13,7 +16,7 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
     let mut errors = Vec::new();
     let before = Before::of(old);
     // What may change is set back to what it was; whatever differs then may not.
-    let mut masked = new.spec.replicated_jobs.clone();
+    let mut masked = defaulted(&new.spec.replicated_jobs);
 
     if gates.elastic_jobset {
         let finished = is_finished(old);
@@ -33,13 +36,24 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
             }
         }
     }
-    if !semantic_equality::replicated_jobs_are_equal(&masked, &old.spec.replicated_jobs) {
-        errors.push(immutable("spec.replicatedJobs", &masked));
+    if !semantic_equality::replicated_jobs_are_equal(&masked, &defaulted(&old.spec.replicated_jobs)) {
+        errors.push(immutable("spec.replicatedJobs", &shown_list(&masked)));
     }
-    if new.spec.managed_by != old.spec.managed_by {
+    if manager(new) != manager(old) {
         errors.push(immutable("spec.managedBy", &new.spec.managed_by));
     }
     errors
+}
+
+fn defaulted(replicated_jobs: &[ReplicatedJob]) -> Vec<ReplicatedJob> {
+    let mut replicated_jobs = replicated_jobs.to_vec();
+    replicated_jobs.iter_mut().for_each(defaulting::fill_in);
+    replicated_jobs
+}
+
+/// The controller that manages the JobSet. To name the built-in one means the same as to name none.
+fn manager(jobset: &JobSet) -> &str {
+    jobset.spec.managed_by.as_deref().unwrap_or(labels::MANAGED_BY_JOBSET_CONTROLLER)
 }
 
 /// The ReplicatedJobs before the change.

@@ -1,6 +1,6 @@
 //! Validation of `spec.volumeClaimPolicies`.
 
-use super::{FieldError, names, semantic_equality};
+use super::{FieldError, field_error::shown_list, names, semantic_equality};
 use jobset_api::{
     JobSet,
     jobset::{ReplicatedJob, RetentionPolicyType, VolumeClaimPolicy},
@@ -86,7 +86,7 @@ struct Found<'a> {
 }
 
 /// The claim becomes a volume of the template's name in every pod that mounts one of that name: the name must
-/// be free, and somebody must mount it.
+/// be free, and a container must mount it.
 fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut Vec<FieldError>) {
     let mut mounted = false;
     for (index, replicated_job) in replicated_jobs.iter().enumerate() {
@@ -108,7 +108,7 @@ fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut V
     if !mounted {
         errors.push(FieldError::invalid(
             "spec.replicatedJobs",
-            replicated_jobs,
+            &shown_list(replicated_jobs),
             format!(
                 "replicatedJob containers don't have a matching volumeMount: {name} from VolumeClaimPolicies"
             ),
@@ -116,7 +116,7 @@ fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut V
     }
 }
 
-/// A claim that exists may be used if it is what the template asks for, and if the JobSet will not take it away.
+/// A claim that exists may be used if it is what the template asks for, and if the JobSet does not delete it.
 fn validate_existing(
     policy: &VolumeClaimPolicy,
     template: &PersistentVolumeClaim,

@@ -1,6 +1,6 @@
-//! What is accepted and yet will hurt. Kubernetes clients print warnings; no request fails by them.
+//! What is accepted and causes trouble. Kubernetes clients print warnings; no request fails because of them.
 
-use super::{coordinator, create, field_error::quote, names};
+use super::{coordinator, field_error::quote, names, replicated_job};
 use crate::{
     message_patterns::{self, MOST_PATTERNS},
     placement,
@@ -14,7 +14,7 @@ const KUEUE_POD_SETS_MAX: usize = 8;
 /// Characters that names should leave free: a JobSet that grows gets longer indices, and copies of it longer
 /// names.
 const ROOM_FOR_GROWTH: usize = 10;
-/// How many patterns are read: somebody waits for the answer.
+/// How many patterns are checked: the client waits for the answer.
 const PATTERNS_READ: usize = 200;
 /// The API server may cut a warning that is longer, in characters.
 const WARNING_MAX: usize = 256;
@@ -23,7 +23,7 @@ const WARNING_MAX: usize = 256;
 /// way out.
 pub fn warnings(jobset: &JobSet) -> Vec<String> {
     let mut warnings = Vec::new();
-    let name = create::name(jobset);
+    let name = replicated_job::jobset_name(jobset);
     for (index, replicated_job) in jobset.spec.replicated_jobs.iter().enumerate() {
         let path = format!("spec.replicatedJobs[{index}]");
         warnings.extend(hanging_placement(jobset, replicated_job, &path));
@@ -33,13 +33,16 @@ pub fn warnings(jobset: &JobSet) -> Vec<String> {
     warnings.extend(too_many_pod_sets(jobset));
     warnings.extend(broken_patterns(jobset));
     warnings.extend(invalid_coordinator(jobset, &name));
-    for warning in &mut warnings {
-        warning.retain(|c| !c.is_control()); // it becomes an HTTP header
-        if let Some((end, _)) = warning.char_indices().nth(WARNING_MAX) {
-            warning.truncate(end);
-        }
+    warnings.into_iter().map(as_header).collect()
+}
+
+/// A warning becomes an HTTP header.
+pub(super) fn as_header(mut warning: String) -> String {
+    warning.retain(|c| !c.is_control());
+    if let Some((end, _)) = warning.char_indices().nth(WARNING_MAX) {
+        warning.truncate(end);
     }
-    warnings
+    warning
 }
 
 /// Pods of a Job with exclusive placement follow the pod of index 0; without indices none is that pod.
@@ -47,7 +50,7 @@ fn hanging_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str
     let placement = placement::annotations(jobset, replicated_job);
     let followers = placement.contains_key(labels::EXCLUSIVE_TOPOLOGY)
         && !placement.contains_key(labels::NODE_SELECTOR_STRATEGY);
-    if !followers || create::is_indexed(replicated_job.template.spec.as_ref()) {
+    if !followers || replicated_job::is_indexed(replicated_job.template.spec.as_ref()) {
         return None;
     }
     Some(format!(
@@ -69,9 +72,9 @@ fn self_dependency(replicated_job: &ReplicatedJob, path: &str) -> Option<String>
 
 /// Names of pods and Jobs are host names of at most 63 characters, and cannot be changed later.
 fn little_room(jobset_name: &str, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
-    let (what, name) = match create::longest_pod_name(jobset_name, replicated_job) {
+    let (what, name) = match replicated_job::longest_pod_name(jobset_name, replicated_job) {
         Some(name) => ("pods", name),
-        None => ("Jobs", create::longest_job_name(jobset_name, replicated_job)),
+        None => ("Jobs", replicated_job::longest_job_name(jobset_name, replicated_job)),
     };
     let room = names::LABEL_MAX.checked_sub(name.len()).filter(|room| *room < ROOM_FOR_GROWTH)?;
     Some(format!(
@@ -113,7 +116,7 @@ fn broken_patterns(jobset: &JobSet) -> Vec<String> {
     });
     let beyond = all.clone().nth(MOST_PATTERNS).map(|(rule, index, _)| {
         format!(
-            "{}: only the first {MOST_PATTERNS} patterns of a JobSet are looked at; this one and those behind it \
+            "{}: only the first {MOST_PATTERNS} patterns of a JobSet are used; this one and those after it \
              never match; merge some with |",
             field(rule, index)
         )
@@ -130,7 +133,7 @@ fn invalid_coordinator(jobset: &JobSet, name: &str) -> Option<String> {
 }
 
 /// A value, quoted, and cut if it is long.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let end = text.char_indices().nth(40).map_or(text.len(), |(end, _)| end);
     let quoted = quote(text.get(..end).unwrap_or(text));
     if end < text.len() { format!("{quoted}...") } else { quoted }

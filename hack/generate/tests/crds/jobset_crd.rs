@@ -122,6 +122,7 @@ fn jobset_fields_have_their_keywords() {
         ("spec.startupPolicy", "required", json!(["startupPolicyOrder"])),
         ("spec.coordinator", "required", json!(["replicatedJob"])),
         ("spec.failurePolicy.rules[]", "required", json!(["action", "name"])),
+        ("spec.volumeClaimPolicies[]", "required", json!(["templates"])),
         (
             "status.replicatedJobsStatus[]",
             "required",
@@ -183,12 +184,12 @@ fn jobset_crd_has_its_cel_rules() {
         (
             ".spec".to_owned(),
             "!(has(self.startupPolicy) && self.startupPolicy.startupPolicyOrder == 'InOrder' && \
-             self.replicatedJobs.exists(x, has(x.dependsOn)))",
+             has(self.replicatedJobs) && self.replicatedJobs.exists(x, has(x.dependsOn)))",
             "StartupPolicy and DependsOn APIs are mutually exclusive",
         ),
         (
             ".spec.volumeClaimPolicies[]".to_owned(),
-            "self.templates.all(t, !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
+            "self.templates.all(t, !has(t.metadata) || !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
             "namespace cannot be set for VolumeClaimPolicies templates",
         ),
     ];

@@ -50,6 +50,52 @@ fn managed_by_is_immutable() {
 }
 
 #[test]
+fn the_built_in_manager_need_not_be_named() {
+    let built_in = ("/spec/managedBy", json!("jobset.sigs.k8s.io/jobset-controller"));
+    assert!(updated(&Gates::default(), &[], std::slice::from_ref(&built_in)).is_empty());
+    assert!(updated(&Gates::default(), std::slice::from_ref(&built_in), &[]).is_empty());
+    let other = ("/spec/managedBy", json!("a.io/me"));
+    assert_eq!(updated(&Gates::default(), &[built_in], &[other]).len(), 1);
+}
+
+/// A JobSet that was created while no webhook ran has no defaults. Both may be without them, or one of the two.
+#[test]
+fn defaults_are_no_change() {
+    let lacking = [
+        ("/spec/replicatedJobs/0/template/spec/completionMode", Value::Null),
+        ("/spec/replicatedJobs/1/template/spec/completionMode", Value::Null),
+        ("/spec/replicatedJobs/0/template/spec/template/spec/restartPolicy", Value::Null),
+        ("/spec/replicatedJobs/1/template/spec/template/spec/restartPolicy", json!("")),
+    ];
+    let suspended = [&lacking[..], &[("/spec/suspend", json!(true))]].concat();
+    let grown = [&lacking[..], &[("/spec/replicatedJobs/1/template/spec/parallelism", json!(5))]].concat();
+    for gates in [Gates::default(), Gates { elastic_jobset: true, ..Gates::default() }] {
+        assert!(updated(&gates, &lacking, &lacking).is_empty());
+        assert!(updated(&gates, &lacking, &suspended).is_empty());
+        assert!(updated(&gates, &lacking, &[]).is_empty());
+        assert!(updated(&gates, &[], &lacking).is_empty());
+        assert_eq!(updated(&gates, &lacking, &grown).len(), 1, "a change beside them counts");
+    }
+    for (field, other) in
+        [("completionMode", json!("NonIndexed")), ("template/spec/restartPolicy", json!("Never"))]
+    {
+        let other = [(format!("{WORKER}/{field}"), other)];
+        let other = [(other[0].0.as_str(), other[0].1.clone())];
+        assert!(is_immutable(&updated(&Gates::default(), &other, &lacking)), "{field}");
+        assert!(is_immutable(&updated(&Gates::default(), &lacking, &other)), "{field}");
+    }
+}
+
+/// As Go shows a list that is left out.
+#[test]
+fn removing_all_replicated_jobs_shows_null() {
+    assert_eq!(
+        updated(&Gates::default(), &[], &[("/spec/replicatedJobs", json!([]))]),
+        ["spec.replicatedJobs: Invalid value: null: field is immutable"]
+    );
+}
+
+#[test]
 fn replicated_jobs_are_immutable() {
     let mut reversed = valid()["spec"]["replicatedJobs"].as_array().unwrap().clone();
     reversed.reverse();
@@ -289,7 +335,7 @@ fn what_only_looks_alike_is_a_change() {
         }
     }
     for (field, zero) in
-        [("backoffLimit", json!(0)), ("suspend", json!(false)), ("completionMode", Value::Null)]
+        [("backoffLimit", json!(0)), ("suspend", json!(false)), ("completionMode", json!(""))]
     {
         let errors = updated(&Gates::default(), &[], &[(&format!("{WORKER}/{field}"), zero)]);
         assert!(is_immutable(&errors), "{field}: {errors:?}");

@@ -1,5 +1,5 @@
 use super::edited;
-use crate::validation::warnings;
+use crate::validation::{headless_service, shared_subdomain, warnings};
 use serde_json::{Value, json};
 
 /// The warnings of the valid JobSet with edits.
@@ -76,7 +76,7 @@ fn many_patterns() {
     let beyond = |rule: usize, index: usize| {
         format!(
             "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: only the first 1000 patterns of a \
-             JobSet are looked at; this one and those behind it never match; merge some with |"
+             JobSet are used; this one and those after it never match; merge some with |"
         )
     };
     // The number of good patterns in each of two rules, each with a broken one behind them.
@@ -185,4 +185,34 @@ fn no_warning_is_longer_than_the_api_server_takes() {
     ]) {
         assert!(warning.chars().count() <= 256 && !warning.contains('\u{1}'), "{warning}");
     }
+}
+
+#[test]
+fn a_shared_subdomain_names_the_other_jobset() {
+    let enabled = "/spec/network/enableDNSHostnames";
+    let subdomain = "/spec/network/subdomain";
+    let unnamed = ("/metadata/name", Value::Null);
+    for (edits, service) in [
+        (vec![], Some("js")),
+        (vec![(subdomain, json!("net"))], Some("net")),
+        (vec![(subdomain, json!("net")), unnamed.clone()], Some("net")),
+        (vec![(subdomain, json!(""))], Some("js")),
+        (vec![unnamed], None),
+        (vec![(enabled, json!(false)), (subdomain, json!("net"))], None),
+        (vec![(enabled, Value::Null)], Some("js")),
+        (vec![("/spec/network", Value::Null)], Some("js")),
+    ] {
+        assert_eq!(headless_service(&edited(&edits)), service, "{edits:?}");
+    }
+    let rest = "and its Service publishes host names for the pods of one JobSet only; choose another spec.network.subdomain";
+    assert_eq!(
+        shared_subdomain(&edited(&[(subdomain, json!("net"))]), "other"),
+        format!("spec.network.subdomain: JobSet \"other\" also uses subdomain \"net\", {rest}")
+    );
+    assert_eq!(
+        shared_subdomain(&edited(&[]), "other"),
+        format!("metadata.name: JobSet \"other\" also uses subdomain \"js\", {rest}")
+    );
+    let long = shared_subdomain(&edited(&[(subdomain, json!("n".repeat(63)))]), &"o".repeat(253));
+    assert!(long.ends_with("spec.network.subdomain") && long.len() <= 256, "{} {long}", long.len());
 }

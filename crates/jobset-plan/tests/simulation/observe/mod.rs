@@ -4,12 +4,14 @@
 //! surrounds them there (watches over HTTP, decoding) is what this file simulates.
 
 mod child_job;
-#[allow(dead_code, reason = "the controller uses more of it")]
+#[allow(dead_code, unreachable_pub, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/index.rs"]
 mod index;
 #[path = "../../../../jobset-controller/src/observe/named.rs"]
 mod named;
 #[allow(dead_code, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/subdomains.rs"]
+mod subdomains;
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
 

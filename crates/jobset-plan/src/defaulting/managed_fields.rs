@@ -1,0 +1,95 @@
+//! `metadata.managedFields` of an update that defaulting undoes as a whole.
+//!
+//! The API server updates them before admission: where `kubectl apply` leaves a default out, it gives them a new time,
+//! and then stores the object because of the time alone. The old ones make the update what it is: no change.
+
+use super::{Default, filled_in, set};
+use serde_json::Value;
+
+const PATH: &str = "/metadata/managedFields";
+
+/// What the API server sets, whatever the client sent: a replacement may leave it out.
+const OF_THE_SERVER: [&str; 7] = [
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "namespace",
+    "resourceVersion",
+    "uid",
+];
+
+/// The old `managedFields`, if `new` with `defaults` equals `old` in all but their times.
+pub(super) fn restored(old: &Value, new: &Value, defaults: &[Default]) -> Option<Default> {
+    let (before, after) = (old.pointer(PATH)?, new.pointer(PATH)?);
+    if before == after || without_times(before)? != without_times(after)? {
+        return None;
+    }
+    let result = filled_in(new.clone(), defaults);
+    (of_the_client(result)? == of_the_client(old.clone())?).then(|| set(PATH, before.clone()))
+}
+
+/// What a client can change through the JobSet itself.
+fn of_the_client(mut jobset: Value) -> Option<Value> {
+    jobset.as_object_mut()?.remove("status");
+    let metadata = jobset.get_mut("metadata")?.as_object_mut()?;
+    metadata.retain(|field, _| !OF_THE_SERVER.contains(&field.as_str()));
+    Some(jobset)
+}
+
+/// The entries in an order that does not depend on time, without their times.
+fn without_times(managed_fields: &Value) -> Option<Vec<Value>> {
+    let mut entries = managed_fields.as_array()?.clone();
+    for entry in &mut entries {
+        entry.as_object_mut()?.remove("time");
+    }
+    entries.sort_by_key(Value::to_string);
+    Some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::defaults_on_update;
+    use serde_json::{Value, json};
+
+    fn jobset(managed_fields: &Value, spec: &Value) -> Value {
+        json!({"metadata": {"name": "train", "managedFields": managed_fields}, "spec": spec})
+    }
+
+    fn entry(manager: &str, time: &str) -> Value {
+        json!({"manager": manager, "operation": "Update", "time": time, "fieldsV1": {}})
+    }
+
+    #[test]
+    fn times_are_restored_if_nothing_else_changes() {
+        let defaulted = json!({
+            "successPolicy": {"operator": "All"},
+            "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
+            "network": {"enableDNSHostnames": true, "publishNotReadyAddresses": true},
+        });
+        let before = json!([entry("kubectl", "t1"), entry("jobset", "t2")]);
+        let later = json!([entry("jobset", "t2"), entry("kubectl", "t3")]);
+        let suspended = json!({"suspend": true});
+        let other = json!([entry("jobset", "t2"), entry("argocd", "t3")]);
+        for (what, managed_fields, spec, is_restored) in [
+            ("only the time", &later, &json!({}), true),
+            ("not even the time", &before, &json!({}), false),
+            ("the spec, too", &later, &suspended, false),
+            ("another manager", &other, &json!({}), false),
+            ("only the time, nothing is defaulted", &later, &defaulted, true),
+        ] {
+            let (old, new) = (jobset(&before, &defaulted), jobset(managed_fields, spec));
+            let defaults = defaults_on_update(&old, &new);
+            let found = defaults.iter().find(|default| default.path == "/metadata/managedFields");
+            assert_eq!(found.map(|default| &default.value), is_restored.then_some(&before), "{what}");
+        }
+        let mut old = jobset(&before, &defaulted);
+        old["metadata"]["uid"] = json!("u-1");
+        old["status"] = json!({"restarts": 1});
+        let mut new = jobset(&later, &json!({}));
+        let has = |defaults: Vec<super::Default>| defaults.iter().any(|default| default.path == super::PATH);
+        assert!(has(defaults_on_update(&old, &new)), "a replacement sends neither uid nor status");
+        new["metadata"]["labels"] = json!({"team": "red"});
+        assert!(!has(defaults_on_update(&old, &new)), "a label changed");
+    }
+}
