@@ -41,8 +41,8 @@ pub(crate) async fn refusals_and_lost_answers_lose_nothing(suite: Arc<Failover>)
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let lives = population.await??;
-    let (requests, faulty) = proxy.counts();
-    println!("{requests} requests, {faulty} of them with a fault; the controller ended {ended} times");
-    ensure!(requests >= 300 && faulty > requests / 10, "{faulty} faults in {requests} requests");
+    let (requests, failed) = proxy.counts();
+    println!("{requests} requests, {failed} of them with a fault; the controller ended {ended} times");
+    ensure!(requests >= 300 && failed > requests / 10, "{failed} faults in {requests} requests");
     each_job_was_created_once_per_attempt(&suite, &namespace, since, &lives)
 }
