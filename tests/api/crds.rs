@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use jobset_tests::objects::{self, Refusal};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api as KubeApi, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(crate) async fn jobset_is_listed_and_explained(api: Arc<Api>) -> Result<()> 
         let path = "jobset.spec.replicatedJobs.template.spec.parallelism";
         Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}")))
     };
-    wait_for("kubectl to explain a field", PATIENCE, explain, |text| {
+    wait_for("kubectl to explain a field", TIMEOUT, explain, |text| {
         text.contains("FIELD: parallelism <integer>")
     })
     .await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::Api;
 
@@ -65,7 +65,7 @@ pub(crate) async fn fields_are_explained(api: Arc<Api>) -> Result<()> {
         let explain =
             || async { Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}"))) };
         let said =
-            wait_for("kubectl to explain", PATIENCE, explain, |said: &String| said.contains("DESCRIPTION:"))
+            wait_for("kubectl to explain", TIMEOUT, explain, |said: &String| said.contains("DESCRIPTION:"))
                 .await?;
         for part in expected {
             assert!(
@@ -224,7 +224,7 @@ pub(crate) async fn shared_subdomain_is_warned_of(api: Arc<Api>) -> Result<()> {
     // The controller learns of the first JobSet a moment after its creation.
     let dry = [&args[..], &["--dry-run=server"]].concat();
     let second = || async { Ok(text(&kubectl(&api, &dry, &manifest("second")).await?.stderr)) };
-    let said = wait_for("a warning", PATIENCE, second, |said: &String| !said.is_empty()).await?;
+    let said = wait_for("a warning", TIMEOUT, second, |said: &String| !said.is_empty()).await?;
     assert_eq!(
         said,
         "Warning: spec.network.subdomain: JobSet \"first\" also uses subdomain \"net\", and its Service publishes host \

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects::{self, Refusal};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn job(api: &Api) -> Result<(String, DynamicObject)> {
     }))?;
     let accounts = objects::api_of(&api.client, &account).await?;
     let look = || async { Ok(accounts.get_opt("default").await?) };
-    wait_for("the namespace's service account", PATIENCE, look, Option::is_some).await?;
+    wait_for("the namespace's service account", TIMEOUT, look, Option::is_some).await?;
     Ok((namespace, job))
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn follower_waits_for_its_leader_and_then_follows(api: Arc<Api>
     let unscheduled =
         "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error";
     let ask = || async { refused(&api, &namespace, &guessing).await };
-    wait_for("the leader to be seen", PATIENCE, ask, |told| *told == denied(unscheduled)).await?;
+    wait_for("the leader to be seen", TIMEOUT, ask, |told| *told == denied(unscheduled)).await?;
     objects::delete(&api.client, &waiting).await?;
 
     // One that has.
@@ -141,7 +141,7 @@ pub(crate) async fn follower_waits_for_its_leader_and_then_follows(api: Arc<Api>
     let placed = pod(&job, 0, "rack", &json!({"nodeName": name}))?;
     objects::create(&api.client, &namespace, &placed, false).await?;
     let try_again = || async { Ok(objects::create(&api.client, &namespace, &follower, true).await) };
-    let admitted = wait_for("the follower to be let in", PATIENCE, try_again, Result::is_ok).await??;
+    let admitted = wait_for("the follower to be let in", TIMEOUT, try_again, Result::is_ok).await??;
     assert_eq!(admitted.data["spec"]["nodeSelector"], json!({"rack": "r7"}));
 
     let keyed = pod(&job, 2, "example.com/with-slash", &json!({"nodeSelector": {"disk": "ssd"}}))?;
@@ -174,7 +174,7 @@ pub(crate) async fn leader_on_a_lost_node_holds_followers_back(api: Arc<Api>) ->
     let follower = pod(&job, 1, "rack", &json!({}))?;
     let ask = || async { refused(&api, &namespace, &follower).await };
     let expected = format!("admission webhook \"mpod.kb.io\" denied the request: Node \"{lost}\" not found");
-    wait_for("the leader to be seen", PATIENCE, ask, |told| (told.code, &told.message) == (404, &expected))
+    wait_for("the leader to be seen", TIMEOUT, ask, |told| (told.code, &told.message) == (404, &expected))
         .await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::controller::{PROGRAM, beside_this_program, free_address, write_certificates};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -94,7 +94,7 @@ pub(crate) async fn serves_all_four_paths(api: Arc<Api>) -> Result<()> {
             "request": {"uid": path, "operation": "CREATE", "namespace": "default", "object": object},
         });
         let look = || async { Ok(ask(&client, path, &review).await.map_err(|error| format!("{error:#}"))) };
-        let answer = wait_for("the webhook to answer", PATIENCE, look, Result::is_ok)
+        let answer = wait_for("the webhook to answer", TIMEOUT, look, Result::is_ok)
             .await
             .with_context(|| format!("its log is {}", log.display()))?;
         let response = answer.map_err(anyhow::Error::msg)?["response"].clone();

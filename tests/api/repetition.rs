@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use kube::api::{Api as KubeApi, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -196,7 +196,7 @@ pub(crate) async fn jobsets_without_defaults_can_be_changed(api: Arc<Api>) -> Re
     let create = ["create", "--save-config", "-o", "json", "-f", "-"];
     let dry = [&create[..], &["--dry-run=server"]].concat();
     let try_create = || async { Ok(run(&dry, &manifest).await.unwrap_or_else(|error| error.to_string())) };
-    wait_for("the webhooks to let it pass", PATIENCE, try_create, |said: &String| {
+    wait_for("the webhooks to let it pass", TIMEOUT, try_create, |said: &String| {
         said.starts_with('{') && !said.contains("Indexed")
     })
     .await?;
@@ -215,10 +215,8 @@ pub(crate) async fn jobsets_without_defaults_can_be_changed(api: Arc<Api>) -> Re
     ];
     let try_update =
         || async { Ok(run(&manager, "").await.err().map(|error| error.to_string()).unwrap_or_default()) };
-    wait_for("the webhooks to run", PATIENCE, try_update, |said: &String| {
-        said.contains("field is immutable")
-    })
-    .await?;
+    wait_for("the webhooks to run", TIMEOUT, try_update, |said: &String| said.contains("field is immutable"))
+        .await?;
 
     let jobsets = objects::api_of(&api.client, &created).await?;
     let before = version(&jobsets, name).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
@@ -16,7 +16,7 @@ pub(crate) async fn both_pods_run(e2e: Arc<E2e>) -> Result<()> {
     assert_eq!(e2e.installation.namespace, "openshift-jobset-operator");
     wait_for(
         "two pods to be 1/1 Running",
-        PATIENCE,
+        TIMEOUT,
         || async {
             e2e.kubectl.run(&["get", "pod", "--namespace", "openshift-jobset-operator", "--no-headers"])
         },
@@ -38,7 +38,7 @@ pub(crate) async fn operator_reports_its_conditions(e2e: Arc<E2e>) -> Result<()>
     let api = objects::api_of(&e2e.client, &e2e.operator).await?;
     wait_for(
         "Available=True, Progressing=False, Degraded=False",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(api.get("cluster").await?.data["status"]["conditions"].clone()) },
         |conditions| {
             status_of(conditions, "Available") == "True"

@@ -19,7 +19,7 @@ use devcluster::node::{LoadImage, load_image};
 use jobset_tests::bundle::{self, Installation};
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::suite::{self, Part};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use jobset_tests::{objects, tests};
 use kube::Client;
 use kube::api::DynamicObject;
@@ -116,7 +116,7 @@ impl E2e {
         let api = objects::api_of(&self.client, &operator).await?;
         wait_for(
             "the operand to be available",
-            PATIENCE,
+            TIMEOUT,
             || async { Ok(api.get("cluster").await?.data["status"]["conditions"].clone()) },
             |conditions| status_of(conditions, "Available") == "True",
         )
@@ -125,7 +125,7 @@ impl E2e {
         let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"))?.remove(0);
         wait_for(
             "the webhooks to respond",
-            PATIENCE,
+            TIMEOUT,
             || async { Ok(objects::create(&self.client, "default", &example, true).await.err()) },
             Option::is_none,
         )

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -41,7 +41,7 @@ pub(crate) async fn certificate_renewal_rejects_no_request(e2e: Arc<E2e>) -> Res
     api.patch_status("jobset-serving-cert", &PatchParams::default(), &patch).await?;
     wait_for(
         "the pod template to have the hash of the new certificate",
-        PATIENCE,
+        TIMEOUT,
         || async { annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await },
         |now| *now != served,
     )
@@ -92,7 +92,7 @@ pub(crate) async fn removed_operand_returns_when_managed(e2e: Arc<E2e>) -> Resul
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
     wait_for(
         "the operand to be removed",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(operators.get("cluster").await?.data["status"]["conditions"].clone()) },
         |conditions| {
             status_of(conditions, "Available") == "False" && status_of(conditions, "Progressing") == "False"
@@ -192,7 +192,7 @@ async fn send_admission_request(e2e: &E2e) -> Result<(), String> {
 async fn wait_for_webhooks(e2e: &E2e) -> Result<()> {
     wait_for(
         "the webhooks to respond",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(send_admission_request(e2e).await.err()) },
         Option::is_none,
     )
@@ -214,7 +214,7 @@ async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
     let settled = wait_for(
         "the operand to settle",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(operators.get("cluster").await?) },
         |operator| {
             let status = &operator.data["status"];
@@ -240,7 +240,7 @@ async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
     }
     wait_for(
         "new pods to be ready",
-        PATIENCE,
+        TIMEOUT,
         || async {
             let found = pods.list(&ListParams::default().labels(selector)).await?;
             Ok(found.into_iter().map(|pod| (pod.name_any(), is_ready(&pod))).collect::<Vec<_>>())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::E2e;
 
@@ -16,7 +16,7 @@ pub(crate) async fn uninstalling_the_operator_first_blocks_nothing(e2e: Arc<E2e>
     }
     wait_for(
         "only the JobSet API to be left",
-        PATIENCE,
+        TIMEOUT,
         || async {
             let kinds = "namespaces,crds,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                          validatingwebhookconfigurations";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt as _;
@@ -28,7 +28,7 @@ pub(crate) async fn failed_leader_fails_the_jobset(e2e: Arc<E2e>) -> Result<()> 
     // The controller deletes the active Jobs of the workers. The leader's failed pod remains, with its log.
     wait_for(
         "only the leader's pod to be left",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(pods(&e2e, &namespace).await?.into_keys().collect::<Vec<_>>()) },
         |pods| pods == &["leader-fails-leader-0-0"],
     )
@@ -127,7 +127,7 @@ pub(crate) async fn finished_jobset_is_deleted_after_its_ttl(e2e: Arc<E2e>) -> R
         .parse()?;
     wait_for(
         "the JobSet and its children to be deleted",
-        PATIENCE,
+        TIMEOUT,
         || async { kubectl(&e2e, &namespace, &["get", "jobsets,jobs,pods,services", "--output", "name"]) },
         String::is_empty,
     )
@@ -159,7 +159,7 @@ async fn status_when(
         let text = kubectl(e2e, namespace, &["get", "jobset", jobset, "--output", "jsonpath={.status}"])?;
         Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     };
-    wait_for(&format!("the status of {jobset}"), PATIENCE, observe, condition).await
+    wait_for(&format!("the status of {jobset}"), TIMEOUT, observe, condition).await
 }
 
 /// The pods in a namespace, by their names without the random suffix.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::E2e;
 
@@ -20,7 +20,7 @@ pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
     objects::delete(&e2e.client, &jobset).await?;
     wait_for(
         "the CRD to be deleted after the last JobSet",
-        PATIENCE,
+        TIMEOUT,
         || async { e2e.kubectl.run(&["get", "crds", "--output", "name"]) },
         |crds| !crds.contains("jobsets.jobset.x-k8s.io"),
     )
@@ -43,7 +43,7 @@ pub(crate) async fn nothing_is_left(e2e: Arc<E2e>) -> Result<()> {
     }
     wait_for(
         "all objects with jobset in their names to be deleted",
-        PATIENCE,
+        TIMEOUT,
         || async {
             let kinds = "namespaces,crds,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations";
             let names = e2e.kubectl.run(&["get", kinds, "--output", "name"])?;
@@ -61,7 +61,7 @@ async fn delete_operator_resource(e2e: &E2e) -> Result<()> {
     let namespace = &e2e.installation.namespace;
     let deleted = wait_for(
         "the operand to be deleted",
-        PATIENCE,
+        TIMEOUT,
         || async {
             let namespaced = "deployments,pods,services,configmaps,roles,certificates,issuers";
             let cluster_wide = "clusterroles,mutatingwebhookconfigurations,validatingwebhookconfigurations";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::E2e;
 
@@ -69,7 +69,7 @@ pub(crate) async fn demo_jobset_completes_as_documented(e2e: Arc<E2e>) -> Result
 
     let described = wait_for(
         "kubectl describe to show the event",
-        PATIENCE,
+        TIMEOUT,
         || async { kubectl(&["describe", "jobset", "demo-jobset"]) },
         |text| !text.ends_with("Events:  <none>\n"),
     )
@@ -100,7 +100,7 @@ async fn wait_until_running(e2e: &E2e, namespace: &str, jobset: &str, number: us
     let selector = format!("jobset.sigs.k8s.io/jobset-name={jobset}");
     let rows = wait_for(
         &format!("{number} pods of {jobset} to run"),
-        PATIENCE,
+        TIMEOUT,
         || async {
             Ok(table(&e2e.kubectl.run(&[
                 "get",
@@ -121,7 +121,7 @@ async fn wait_until_running(e2e: &E2e, namespace: &str, jobset: &str, number: us
 pub(crate) async fn wait_until_completed(e2e: &E2e, namespace: &str, jobset: &str) -> Result<()> {
     wait_for(
         &format!("{jobset} to complete"),
-        PATIENCE,
+        TIMEOUT,
         || async {
             let path = "jsonpath={.status.terminalState}";
             e2e.kubectl.run(&["get", "jobset", jobset, "--namespace", namespace, "--output", path])
@@ -137,7 +137,7 @@ pub(crate) async fn delete(e2e: &E2e, namespace: &str, jobset: &str) -> Result<(
     e2e.kubectl.run(&["delete", "jobset", jobset, "--namespace", namespace])?;
     wait_for(
         &format!("{jobset} and its children to be deleted"),
-        PATIENCE,
+        TIMEOUT,
         || async {
             e2e.kubectl.run(&[
                 "get",

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::replicas::{How, NAMESPACE, Replica, SECRET, WEBHOOKS};
-use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
+use jobset_tests::replicas::{NAMESPACE, Replica, ReplicaOptions, SECRET, WEBHOOKS};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -32,10 +32,10 @@ pub(crate) async fn are_made_from_nothing_by_two_replicas_at_once(suite: Arc<Fai
     forget(&suite).await?;
     let begun = Instant::now();
     let since = Timestamp::now();
-    let how = How::default();
-    let (one, other) = tokio::join!(suite.installation.start(&how), suite.installation.start(&how));
+    let options = ReplicaOptions::default();
+    let (one, other) = tokio::join!(suite.installation.start(&options), suite.installation.start(&options));
     let (mut one, mut other) = (one?, other?);
-    wait_for("a liveness probe to succeed", PATIENCE, || async { Ok(one.is_live().await) }, |live| *live)
+    wait_for("a liveness probe to succeed", TIMEOUT, || async { Ok(one.is_live().await) }, |live| *live)
         .await?;
     let live_after = begun.elapsed();
     one.ready().await?;
@@ -78,7 +78,7 @@ async fn webhook_comes_and_goes(suite: &Failover) -> Result<()> {
     objects::apply(&suite.client, &with_more, "kubectl").await?;
     let all = wait_for(
         "the added webhook to get its bundle",
-        PATIENCE,
+        TIMEOUT,
         || bundles(suite),
         |all| all.iter().all(|bundle| !bundle.is_empty()),
     )
@@ -99,7 +99,7 @@ pub(crate) async fn are_renewed_in_time_without_a_new_ca(suite: Arc<Failover>) -
     let old = write(&suite, &ca, &[&ca], 335, 30).await?;
     let renewed = wait_for(
         "a new server certificate",
-        PATIENCE,
+        TIMEOUT,
         || secret(&suite),
         |secret| text(secret, "tls.crt") != old.certificate,
     )
@@ -123,7 +123,7 @@ pub(crate) async fn rotate_under_load_without_a_failure(suite: Arc<Failover>) ->
     write(&suite, &near_its_end, &[&near_its_end], 0, 30).await?;
     let rotated = wait_for(
         "a new CA",
-        PATIENCE,
+        TIMEOUT,
         || secret(&suite),
         |secret| {
             let bundle = text(secret, "ca.crt");
@@ -138,7 +138,7 @@ pub(crate) async fn rotate_under_load_without_a_failure(suite: Arc<Failover>) ->
     api(&suite).delete(SECRET, &DeleteParams::default()).await?;
     let made_anew = wait_for(
         "another CA",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(api(&suite).get_opt(SECRET).await?) },
         |secret| secret.as_ref().is_some_and(|secret| text(secret, "tls.crt") != text(&rotated, "tls.crt")),
     )
@@ -161,7 +161,7 @@ pub(crate) async fn previous_ca_goes_when_its_time_is_over(suite: Arc<Failover>)
     let pair = write(&suite, &current, &[&current, &previous], 0, 365).await?;
     let secret = wait_for(
         "the previous CA to be dropped",
-        PATIENCE,
+        TIMEOUT,
         || secret(&suite),
         |secret| certificates(&bundle(secret)).len() == 1,
     )
@@ -169,7 +169,7 @@ pub(crate) async fn previous_ca_goes_when_its_time_is_over(suite: Arc<Failover>)
     ensure!(text(&secret, "tls.crt") == pair.certificate, "the server certificate stays");
     wait_for(
         "it to leave the webhooks",
-        PATIENCE,
+        TIMEOUT,
         || bundles(&suite),
         |all| all.iter().all(|it| *it == bundle(&secret)),
     )
@@ -192,7 +192,7 @@ pub(crate) async fn overwritten_bundle_is_repaired(suite: Arc<Failover>) -> Resu
         let api = objects::api_of(&suite.client, &configuration).await?;
         api.patch(name, &params, &Patch::Strategic(patch)).await?;
     }
-    wait_for("the bundles to be repaired", PATIENCE, || bundles(&suite), |all| *all == right).await?;
+    wait_for("the bundles to be repaired", TIMEOUT, || bundles(&suite), |all| *all == right).await?;
     println!("overwritten bundles repaired after {:?}", begun.elapsed());
     ensure!(begun.elapsed() < Duration::from_secs(5));
     let user = suite.installation.user();
@@ -215,7 +215,7 @@ pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Fa
     let mut spoilt = secret(&suite).await?;
     spoilt.data.as_mut().unwrap().insert("tls.crt".into(), ByteString(b"garbage".to_vec()));
     api(&suite).replace(SECRET, &PostParams::default(), &spoilt).await?;
-    wait_for("it to be replaced", PATIENCE, || secret(&suite), |secret| text(secret, "tls.crt") != "garbage")
+    wait_for("it to be replaced", TIMEOUT, || secret(&suite), |secret| text(secret, "tls.crt") != "garbage")
         .await?;
     one.logs("tls.crt contains no PEM data").await?;
     each_answers(&suite, &[&one]).await?;
@@ -227,7 +227,7 @@ pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Fa
         "stringData": { "tls.crt": "of somebody else", "tls.key": "secret", "password": "hunter2" },
     }))?;
     let foreign = api(&suite).create(&PostParams::default(), &foreign).await?;
-    let mut other = suite.installation.start(&How::default()).await?;
+    let mut other = suite.installation.start(&ReplicaOptions::default()).await?;
     other.logs("belongs to another client").await?;
     holds_for(
         "it not being ready",
@@ -317,8 +317,8 @@ async fn bundles(suite: &Failover) -> Result<Vec<String>> {
 }
 
 async fn two(suite: &Failover) -> Result<(Replica, Replica)> {
-    let how = How { without_election: true, ..How::default() };
-    let mut replicas = (suite.installation.start(&how).await?, suite.installation.start(&how).await?);
+    let options = ReplicaOptions { without_election: true, ..ReplicaOptions::default() };
+    let mut replicas = (suite.installation.start(&options).await?, suite.installation.start(&options).await?);
     replicas.0.ready().await?;
     replicas.1.ready().await?;
     suite.installation.balance([&replicas.0, &replicas.1]);
@@ -343,7 +343,7 @@ async fn admit(suite: &Failover) -> Result<()> {
 async fn each_answers(suite: &Arc<Failover>, replicas: &[&Replica]) -> Result<()> {
     for replica in replicas {
         suite.installation.balance([*replica]);
-        wait_for("an answer of each replica", PATIENCE, || async { Ok(admit(suite).await) }, Result::is_ok)
+        wait_for("an answer of each replica", TIMEOUT, || async { Ok(admit(suite).await) }, Result::is_ok)
             .await?
             .unwrap();
     }
@@ -358,9 +358,7 @@ async fn served_everywhere(suite: &Failover, replicas: &[&Replica], certificate:
     for replica in replicas {
         let what = format!("{} to serve the new certificate", replica.name);
         let look = || async { Ok(shown(replica, &bundle).await.map_err(|error| error.to_string())) };
-        wait_for(&what, PATIENCE, look, |shown| shown.as_ref() == Ok(&expected))
-            .await?
-            .map_err(Error::msg)?;
+        wait_for(&what, TIMEOUT, look, |shown| shown.as_ref() == Ok(&expected)).await?.map_err(Error::msg)?;
     }
     Ok(())
 }
@@ -415,7 +413,7 @@ impl Load {
     async fn at_least_more(&self, count: u32) -> Result<()> {
         let now = self.sent.load(Ordering::Relaxed);
         let look = || async { Ok(self.sent.load(Ordering::Relaxed) - now) };
-        wait_for("more requests", PATIENCE, look, |more| *more >= count).await.map(drop)
+        wait_for("more requests", TIMEOUT, look, |more| *more >= count).await.map(drop)
     }
 
     async fn stop(self) -> Result<(u32, Vec<String>)> {

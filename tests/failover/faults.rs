@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use jobset_tests::faulty_proxy::{Faults, FaultyProxy};
-use jobset_tests::replicas::How;
+use jobset_tests::replicas::ReplicaOptions;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::Failover;
@@ -24,9 +24,12 @@ pub(crate) async fn refusals_and_lost_answers_lose_nothing(suite: Arc<Failover>)
     let layout = suite.installation.layout();
     let faults = Faults { too_many: 10, internal: 10, lost: 5, slow: 3 };
     let proxy = FaultyProxy::start(&layout.kubeconfig(), &layout.root().join("proxy"), faults).await?;
-    let how = How { api_server: Some((proxy.address, proxy.authority.clone())), ..How::default() };
+    let options = ReplicaOptions {
+        api_server: Some((proxy.address, proxy.authority.clone())),
+        ..ReplicaOptions::default()
+    };
     let since = Timestamp::now();
-    let mut replica = suite.installation.start(&how).await?;
+    let mut replica = suite.installation.start(&options).await?;
     replica.ready().await?;
     suite.installation.balance([&replica]);
     let namespace = suite.cluster.namespace(&suite.client).await?;

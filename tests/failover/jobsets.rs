@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams};
@@ -54,7 +54,7 @@ pub(crate) async fn create(
     let object: DynamicObject = serde_json::from_value(object)?;
     // Whoever creates JobSets while controllers come and go tries again, too.
     let create = || async { Ok(objects::create(&suite.client, namespace, &object, false).await) };
-    let created = wait_for("the JobSet to be accepted", PATIENCE, create, |created| {
+    let created = wait_for("the JobSet to be accepted", TIMEOUT, create, |created| {
         created.as_ref().map_or_else(|refusal| refusal.code == 409, |_| true)
     });
     created.await.map(drop)
@@ -106,7 +106,7 @@ pub(crate) async fn leader_of(
         let holder = holder(suite).await?;
         Ok(identities().iter().position(|identity| !identity.is_empty() && *identity == holder))
     };
-    let at = wait_for("a leader", PATIENCE, look, Option::is_some).await?.context("a leader")?;
+    let at = wait_for("a leader", TIMEOUT, look, Option::is_some).await?.context("a leader")?;
     let leader = replicas.swap_remove(at);
     leader.logs("leader: leading").await?;
     Ok((leader, replicas))

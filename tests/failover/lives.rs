@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -81,7 +81,7 @@ impl Life {
         let object = serde_json::from_value(object)?;
         let delete =
             || async { Ok(objects::delete(&suite.client, &object).await.map_err(|error| error.to_string())) };
-        wait_for("its deletion", PATIENCE, delete, Result::is_ok).await.map(drop)
+        wait_for("its deletion", TIMEOUT, delete, Result::is_ok).await.map(drop)
     }
 
     /// How it has to end, and after how many restarts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -37,7 +37,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
         }
         Ok(ready)
     };
-    wait_for("all Jobs to be ready", PATIENCE, all_ready, |ready| *ready == 40).await?;
+    wait_for("all Jobs to be ready", TIMEOUT, all_ready, |ready| *ready == 40).await?;
     let before = job_uids(&suite, &namespace).await?;
 
     let start_again = suite.api_server()?.end()?;
@@ -59,13 +59,13 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
         if all_run && holder(&suite).await.is_ok() {
             break;
         }
-        ensure!(back.elapsed() < PATIENCE, "the API server does not answer, or a controller keeps ending");
+        ensure!(back.elapsed() < TIMEOUT, "the API server does not answer, or a controller keeps ending");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     create(&suite, &namespace, "afterwards", 4, Fate::Succeed(1)).await?;
     wait_for(
         "the Jobs of a new JobSet",
-        PATIENCE,
+        TIMEOUT,
         || job_uids(&suite, &namespace),
         |all| all.len() == before.len() + 4,
     )
@@ -74,7 +74,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     // The other controllers of the cluster take their time.
     wait_for(
         "a new JobSet to complete",
-        PATIENCE,
+        TIMEOUT,
         || status(&suite, &namespace, "afterwards"),
         |status| status["terminalState"] == "Completed",
     )
@@ -84,7 +84,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
          {worked_on:?} and completed in {:?}",
         back.elapsed()
     );
-    wait_for("all Jobs to be ready still", PATIENCE, all_ready, |ready| *ready == 40).await?;
+    wait_for("all Jobs to be ready still", TIMEOUT, all_ready, |ready| *ready == 40).await?;
     let mut after = job_uids(&suite, &namespace).await?;
     after.retain(|name, _| !name.starts_with("afterwards"));
     ensure!(after == before, "{before:#?} {after:#?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -104,7 +104,7 @@ pub(crate) async fn pods_have_stable_names(suite: Arc<Integration>) -> Result<()
     let jobset = LiveJobSet::create(&suite, "pytorch", spec).await?;
     let pods = wait_for(
         "three pods to run",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(jobset.pods.list(&ListParams::default()).await?.items) },
         |pods| pods.iter().filter(|pod| phase(pod) == "Running").count() == 3,
     )
@@ -147,7 +147,7 @@ pub(crate) async fn coordinator_is_named_on_jobs_and_pods(suite: Arc<Integration
     let selector = ListParams::default().labels(&format!("jobset.sigs.k8s.io/coordinator={name}"));
     wait_for(
         "the four pods that name their coordinator",
-        PATIENCE,
+        TIMEOUT,
         || async {
             Ok(pods.list(&selector).await?.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
         },
@@ -168,7 +168,7 @@ async fn jobs_of(
     let selector = ListParams::default().labels(&format!("jobset.sigs.k8s.io/jobset-name={jobset}"));
     wait_for(
         &format!("{number} Jobs of JobSet {jobset}"),
-        PATIENCE,
+        TIMEOUT,
         || async {
             suite.controller.check()?;
             Ok(jobs

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -23,7 +23,7 @@ pub(crate) async fn refusals_are_reported_and_overcome(suite: Arc<Integration>) 
     quotas.create(&PostParams::default(), &quota).await?;
     wait_for(
         "the quota to hold",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(quotas.get("full").await?) },
         |quota| quota.status.as_ref().and_then(|it| it.hard.as_ref()).is_some_and(|hard| hard.len() == 3),
     )
@@ -57,7 +57,7 @@ replicatedJobs:
     quotas.delete("full", &DeleteParams::default()).await?;
     wait_for(
         "all Jobs",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(jobset.jobs.list(&ListParams::default()).await?.items.len()) },
         |jobs| *jobs == 40,
     )
@@ -83,12 +83,12 @@ pub(crate) async fn lasting_refusal_is_reported_once(suite: Arc<Integration>) ->
         let is_warning = |line: &&str| line.contains(&jobset.uid) && line.contains("WARN");
         anyhow::Ok(log.lines().filter(is_warning).map(str::to_owned).collect::<Vec<_>>())
     };
-    wait_for("repeats", PATIENCE, reported, |counts| counts.iter().sum::<i32>() >= 3).await?;
+    wait_for("repeats", TIMEOUT, reported, |counts| counts.iter().sum::<i32>() >= 3).await?;
     // One more Job fits: "used" and "limited" are other numbers.
     limit_jobs(&quotas, "3").await?;
-    wait_for("a third Job", PATIENCE, job_count, |jobs| *jobs == 3).await?;
+    wait_for("a third Job", TIMEOUT, job_count, |jobs| *jobs == 3).await?;
     let before = reported().await?.iter().sum::<i32>();
-    wait_for("more repeats", PATIENCE, reported, |counts| counts.iter().sum::<i32>() >= before + 3).await?;
+    wait_for("more repeats", TIMEOUT, reported, |counts| counts.iter().sum::<i32>() >= before + 3).await?;
     let counts = reported().await?;
     assert_eq!(counts.len(), 1, "one event, counted: {counts:?}");
     let lines = warnings()?;
@@ -97,10 +97,10 @@ pub(crate) async fn lasting_refusal_is_reported_once(suite: Arc<Integration>) ->
 
     // It ends, and begins again: the first reconcile without a failure ends it.
     quotas.delete("jobs", &DeleteParams::default()).await?;
-    wait_for("all Jobs", PATIENCE, job_count, |jobs| *jobs == 6).await?;
+    wait_for("all Jobs", TIMEOUT, job_count, |jobs| *jobs == 6).await?;
     limit_jobs(&quotas, "1").await?;
     jobset.jobs.delete("js-w-0", &DeleteParams::background()).await?;
-    wait_for("a second event", PATIENCE, reported, |counts| counts.len() == 2 && counts[1] >= 2).await?;
+    wait_for("a second event", TIMEOUT, reported, |counts| counts.len() == 2 && counts[1] >= 2).await?;
     let lines = warnings()?;
     assert_eq!(lines.len(), 2, "{lines:#?}");
     Ok(())
@@ -114,7 +114,7 @@ async fn limit_jobs(quotas: &Api<ResourceQuota>, jobs: &str) -> Result<()> {
     });
     quotas.patch("jobs", &PatchParams::apply("test").force(), &Patch::Apply(quota)).await?;
     let read = || async { Ok(quotas.get("jobs").await?.status.and_then(|status| status.hard)) };
-    wait_for("the quota to hold", PATIENCE, read, |hard| {
+    wait_for("the quota to hold", TIMEOUT, read, |hard| {
         hard.as_ref().and_then(|hard| hard.get("count/jobs.batch")).is_some_and(|limit| limit.0 == jobs)
     })
     .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::api::{Api, PostParams};
@@ -23,7 +23,7 @@ pub(crate) async fn jobset_without_defaults_runs_the_same(suite: Arc<Integration
     )?;
     let dry_run = || async { Ok(objects::create(&suite.client, &namespace, &probe, true).await?) };
     let bare = |probe: &kube::api::DynamicObject| probe.data["spec"].get("network").is_none();
-    wait_for("admission to skip the namespace", PATIENCE, dry_run, bare).await?;
+    wait_for("admission to skip the namespace", TIMEOUT, dry_run, bare).await?;
 
     let spec = "{replicatedJobs: [{name: w, template: {spec: {completions: 1, parallelism: 1}}}]}";
     let jobset = LiveJobSet::create_in(&suite, &namespace, "js", spec).await?;
@@ -67,5 +67,5 @@ async fn skip_defaulting(suite: &Integration, namespace: &str) -> Result<()> {
             other => Ok(other.map(|_| true)?),
         }
     };
-    wait_for("changing the webhook without conflict", PATIENCE, attempt, |done| *done).await.map(drop)
+    wait_for("changing the webhook without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts};
@@ -28,7 +28,7 @@ replicatedJobs:
             })
             .await?;
         let look = || jobset.jobs_become(&["fixed-0@0", "w-0@0", "w-1@0"]);
-        let jobs = wait_for(&format!("{size} pods in each Job"), PATIENCE, look, |jobs| {
+        let jobs = wait_for(&format!("{size} pods in each Job"), TIMEOUT, look, |jobs| {
             ["w-0", "w-1"].iter().all(|name| {
                 let spec = jobs[*name].spec.clone().unwrap_or_default();
                 let ready = jobs[*name].status.as_ref().and_then(|status| status.ready);

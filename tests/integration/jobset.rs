@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -85,7 +85,7 @@ impl LiveJobSet {
             Ok(jobset.data["status"].clone())
         };
         let seen =
-            wait_for(&format!("{what} in {}/{}", self.namespace, self.name), PATIENCE, look, condition).await;
+            wait_for(&format!("{what} in {}/{}", self.namespace, self.name), TIMEOUT, look, condition).await;
         match seen {
             Ok(status) => Ok(status),
             Err(error) => {
@@ -119,7 +119,7 @@ impl LiveJobSet {
     pub(crate) async fn jobs_become(&self, expected: &[&str]) -> Result<BTreeMap<String, Job>> {
         let look = || self.jobs_now();
         let what = format!("Jobs {expected:?} of {}/{}", self.namespace, self.name);
-        let seen = wait_for(&what, PATIENCE, look, |jobs| jobs.keys().eq(expected.iter().copied())).await?;
+        let seen = wait_for(&what, TIMEOUT, look, |jobs| jobs.keys().eq(expected.iter().copied())).await?;
         Ok(seen.into_values().map(|job| (self.short_name(&job), job)).collect())
     }
 
@@ -146,7 +146,7 @@ impl LiveJobSet {
     pub(crate) async fn events_become(&self, expected: &[&str]) -> Result<()> {
         let look = || async { Ok(self.events_now().await?.iter().map(described).collect::<Vec<_>>()) };
         let what = format!("events {expected:#?} about {}/{}", self.namespace, self.name);
-        wait_for(&what, PATIENCE, look, |events| events == expected).await.map(drop)
+        wait_for(&what, TIMEOUT, look, |events| events == expected).await.map(drop)
     }
 
     /// The event of this reason about it, as soon as there is one that satisfies `condition`.
@@ -157,7 +157,7 @@ impl LiveJobSet {
         };
         let is_told = |event: &Option<Event>| event.as_ref().is_some_and(&condition);
         let what = format!("an event {reason} about {}/{}", self.namespace, self.name);
-        wait_for(&what, PATIENCE, look, is_told).await?.context("it was just seen")
+        wait_for(&what, TIMEOUT, look, is_told).await?.context("it was just seen")
     }
 
     /// The events of this reason about it, the oldest first.
@@ -187,7 +187,7 @@ impl LiveJobSet {
                 other => Ok(other.map(|_| true)?),
             }
         };
-        wait_for("an edit without conflict", PATIENCE, attempt, |done| *done).await.map(drop)
+        wait_for("an edit without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
     }
 
     /// Suspends it, or resumes it.
@@ -198,7 +198,7 @@ impl LiveJobSet {
     /// Deletes it, and waits until it is gone.
     pub(crate) async fn delete(&self) -> Result<()> {
         self.api.delete(&self.name, &kube::api::DeleteParams::background()).await?;
-        wait_for("the JobSet to be gone", PATIENCE, || self.get(), Option::is_none).await.map(drop)
+        wait_for("the JobSet to be gone", TIMEOUT, || self.get(), Option::is_none).await.map(drop)
     }
 
     /// Ends the running pods of this Job with success.
@@ -235,7 +235,7 @@ impl LiveJobSet {
             Ok(pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
         };
         let what = format!("pods of {} to run", job.name_any());
-        wait_for(&what, PATIENCE, look, |pods| Some(pods.len()) == wanted).await
+        wait_for(&what, TIMEOUT, look, |pods| Some(pods.len()) == wanted).await
     }
 
     /// Tells a pod what becomes of it, by annotations that KWOK's stages look at.
@@ -266,7 +266,7 @@ impl LiveJobSet {
                 other => Ok(other.map(|_| true)?),
             }
         };
-        wait_for("releasing a Job without conflict", PATIENCE, attempt, |done| *done).await.map(drop)
+        wait_for("releasing a Job without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
     }
 
     pub(crate) fn full_name(&self, job: &str) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -20,7 +20,7 @@ pub(crate) async fn deletion_takes_the_children(suite: Arc<Integration>) -> Resu
         (Api::namespaced(suite.client.clone(), &jobset.namespace), ListParams::default());
     wait_for(
         "nothing to be left",
-        PATIENCE,
+        TIMEOUT,
         || async {
             let jobs = jobset.jobs.list(&all).await?.items;
             let pods = jobset.pods.list(&all).await?.items;

@@ -10,7 +10,7 @@ use devcluster::binaries::{self, Component};
 use devcluster::progress::Progress;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
@@ -44,7 +44,7 @@ pub(crate) async fn only_who_may_reads(suite: Arc<Integration>) -> Result<()> {
     assert_eq!(posted.code, 403, "{}", posted.body);
     assert_eq!(metrics.get("/", Some(&reader)).await?.code, 404);
     // The audit log is written a moment later.
-    wait_for("the reviews in the audit log", PATIENCE, || async { asked() }, |count| *count >= 3).await?;
+    wait_for("the reviews in the audit log", TIMEOUT, || async { asked() }, |count| *count >= 3).await?;
     let before = (asked()?, reviews(&suite, "subjectaccessreviews")?);
     for _ in 0..20 {
         assert_eq!(metrics.get("/metrics", Some(&reader)).await?.code, 200);
@@ -122,7 +122,7 @@ pub(crate) async fn what_happens_is_counted(suite: Arc<Integration>) -> Result<(
     let (good, bad) = (own(&completed), own(&failed));
     let values = wait_for(
         "both to be counted",
-        PATIENCE,
+        TIMEOUT,
         || values(&suite),
         |values| {
             values.contains_key(&format!("jobset_completed_total{good}"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -155,7 +155,7 @@ async fn service(suite: &Integration, namespace: &str, name: &str, old: Option<S
     let is_new = |service: &Option<Service>| {
         service.as_ref().is_some_and(|it| it.metadata.uid != old && it.metadata.deletion_timestamp.is_none())
     };
-    wait_for(&format!("Service {name}"), PATIENCE, look, is_new).await?.context("it was just seen")
+    wait_for(&format!("Service {name}"), TIMEOUT, look, is_new).await?.context("it was just seen")
 }
 
 fn subdomain(job: &k8s_openapi::api::batch::v1::Job) -> Option<&str> {

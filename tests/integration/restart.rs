@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -59,7 +59,7 @@ pub(crate) async fn deleted_job_comes_back(suite: Arc<Integration>) -> Result<()
     jobset.jobs.delete("js-w-1", &DeleteParams::background()).await?;
     wait_for(
         "a new Job of the old name",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(jobset.jobs.get_opt("js-w-1").await?.and_then(|job| job.metadata.uid)) },
         |uid| uid.is_some() && *uid != before["w-1"].metadata.uid,
     )
@@ -90,7 +90,7 @@ replicatedJobs:
         conditions.map(|it| it.type_.as_str()).eq(["FailureTarget"])
     };
     let look = || async { Ok(jobset.jobs.get("js-w-0").await?) };
-    wait_for("the Job to be about to fail", PATIENCE, look, is_failing).await?;
+    wait_for("the Job to be about to fail", TIMEOUT, look, is_failing).await?;
     Ok((jobset, slow.clone()))
 }
 

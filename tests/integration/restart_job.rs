@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ async fn replaced(
     let names: Vec<_> = before.keys().map(|name| format!("{name}@0")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let look = || jobset.jobs_become(&names);
-    wait_for(&format!("{expected:?} to be replaced"), PATIENCE, look, |now| {
+    wait_for(&format!("{expected:?} to be replaced"), TIMEOUT, look, |now| {
         now.iter()
             .filter(|(name, job)| job.metadata.uid != before[*name].metadata.uid)
             .map(|(name, _)| name.as_str())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::jiff::Timestamp;
@@ -49,7 +49,7 @@ pub(crate) async fn running_jobset_is_suspended_and_moved(suite: Arc<Integration
     jobset.jobs_become(&["leader-0@0 complete", "w-0@0 suspended", "w-1@0 suspended"]).await?;
     jobset.conditions_become(&[SUSPENDED]).await?;
     jobset.counts_become(&[counts("w", [0, 0, 0, 0, 2]), counts("leader", [0, 1, 0, 0, 0])]).await?;
-    wait_for("only the leader's pod to be left", PATIENCE, || pods(&jobset), |pods| pods.len() == 1).await?;
+    wait_for("only the leader's pod to be left", TIMEOUT, || pods(&jobset), |pods| pods.len() == 1).await?;
 
     // The place changes in the same request that resumes, and a started Job could not be moved.
     let resumed_at = Timestamp::from_second(Timestamp::now().as_second())?;
@@ -136,7 +136,7 @@ replicatedJobs:
         };
         pods.len() == 1 && reason(&pods[0]) == ["SchedulingGated"]
     };
-    wait_for("the pod to be gated", PATIENCE, || pods(&jobset), gated).await?;
+    wait_for("the pod to be gated", TIMEOUT, || pods(&jobset), gated).await?;
     Ok(())
 }
 

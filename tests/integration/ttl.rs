@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::Integration;
 use crate::jobset::LiveJobSet;
@@ -28,7 +28,7 @@ pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Resul
     };
     let (completed_at, failed_at) = tokio::try_join!(finish(&completed), finish(&failed))?;
     for (jobset, finished) in [(&completed, completed_at), (&failed, failed_at)] {
-        wait_for("the JobSet to be gone", PATIENCE, || jobset.get(), Option::is_none).await?;
+        wait_for("the JobSet to be gone", TIMEOUT, || jobset.get(), Option::is_none).await?;
         jobset.jobs_become(&[]).await?;
         // The audit log is written a moment later.
         let deletion = || async {
@@ -36,7 +36,7 @@ pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Resul
             let by_us = audit.query().user(suite.controller.user()).verb("delete").resource("jobsets");
             Ok(by_us.namespace(&jobset.namespace).name(&jobset.name).entries()?.pop())
         };
-        let deletion = wait_for("the deletion in the audit log", PATIENCE, deletion, Option::is_some).await?;
+        let deletion = wait_for("the deletion in the audit log", TIMEOUT, deletion, Option::is_some).await?;
         let deleted = deletion.map(|entry| entry.request_received_timestamp);
         assert!(
             deleted >= Some(finished + Duration::from_secs(5)),
@@ -58,7 +58,7 @@ pub(crate) async fn time_is_given_after_the_end(suite: Arc<Integration>) -> Resu
         jobset.edit(|spec| spec["ttlSecondsAfterFinished"] = 0.into()).await?;
     }
     for jobset in [&changed, &given] {
-        wait_for("the JobSet to be gone", PATIENCE, || jobset.get(), Option::is_none).await?;
+        wait_for("the JobSet to be gone", TIMEOUT, || jobset.get(), Option::is_none).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -98,7 +98,7 @@ async fn claims(suite: &Integration, namespace: &str, names: &[&str]) -> Result<
         claims.sort_by_key(ResourceExt::name_any);
         Ok(claims)
     };
-    wait_for(&format!("claims {names:?}"), PATIENCE, look, |claims| {
+    wait_for(&format!("claims {names:?}"), TIMEOUT, look, |claims| {
         claims.iter().map(ResourceExt::name_any).eq(names.iter().map(ToString::to_string))
             && claims.iter().all(|claim| claim.metadata.deletion_timestamp.is_none())
     })

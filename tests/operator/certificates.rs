@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use jobset_tests::objects;
 use jobset_tests::operator::NAMESPACE;
-use jobset_tests::wait::PATIENCE;
+use jobset_tests::wait::TIMEOUT;
 use k8s_openapi::ByteString;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub(crate) async fn operator_waits_for_cert_manager(suite: Arc<Suite>) -> Result
     .await?;
 
     let authority = issue(&suite).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await?;
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], TIMEOUT).await?;
     let mounted = mounted(&suite).await?;
     assert_eq!(mounted, "webhook-server-cert");
     for configuration in [MUTATING, VALIDATING] {
@@ -93,7 +93,7 @@ pub(crate) async fn deleted_certificate_is_reissued(suite: Arc<Suite>) -> Result
     jobset_tests::wait::wait_for("the webhook configurations to contain both CAs", PROMPT, bundle, both)
         .await?;
     let only_new = |bundle: &String| !bundle.contains(&before) && !bundle.is_empty();
-    jobset_tests::wait::wait_for("the earlier CA to be removed", PATIENCE, bundle, only_new).await?;
+    jobset_tests::wait::wait_for("the earlier CA to be removed", TIMEOUT, bundle, only_new).await?;
     suite.install(json!({})).await
 }
 

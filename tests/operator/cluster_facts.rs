@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use serde_json::json;
 
 use crate::installation::configuration;
@@ -55,8 +55,8 @@ spec: {{tlsSecurityProfile: {tls}}}
     };
     apply_when_served(&suite, &facts("{type: Modern}")).await?;
     restart_after_exit(&suite).await?;
-    suite.wait_for_object("two pods", DEPLOYMENT, PATIENCE, |data| data["spec"]["replicas"] == 2).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await?;
+    suite.wait_for_object("two pods", DEPLOYMENT, TIMEOUT, |data| data["spec"]["replicas"] == 2).await?;
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], TIMEOUT).await?;
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
     let environment = &deployment.data["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!(
@@ -75,7 +75,7 @@ spec: {{tlsSecurityProfile: {tls}}}
         json!({"minVersion": "VersionTLS12", "cipherSuites": ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]});
     wait_for(
         "the cipher suite to be in the configuration",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(configuration(&suite).await?["tls"].clone()) },
         |tls| *tls == expected,
     )
@@ -85,12 +85,12 @@ spec: {{tlsSecurityProfile: {tls}}}
         .apply(&facts("{type: Custom, custom: {minTLSVersion: VersionTLS12, ciphers: [AES128-SHA]}}"))
         .await?;
     restart_after_exit(&suite).await?;
-    suite.wait_for_conditions(&["Degraded=True", "Available=True"], PATIENCE).await?;
+    suite.wait_for_conditions(&["Degraded=True", "Available=True"], TIMEOUT).await?;
     assert_eq!(suite.condition("Degraded").await?["reason"], "UnsupportedTLSProfile");
 
     remove(&suite, crds).await?;
     restart_after_exit(&suite).await?;
-    suite.wait_for_object("one pod", DEPLOYMENT, PATIENCE, |data| data["spec"]["replicas"] == 1).await?;
+    suite.wait_for_object("one pod", DEPLOYMENT, TIMEOUT, |data| data["spec"]["replicas"] == 1).await?;
     let tls = || async { Ok(configuration(&suite).await?.get("tls").cloned()) };
     wait_for("the TLS settings to be removed from the configuration", PROMPT, tls, Option::is_none).await?;
     suite.install(json!({})).await
@@ -106,7 +106,7 @@ async fn restart_after_exit(suite: &Suite) -> Result<()> {
 async fn apply_when_served(suite: &Suite, yaml: &str) -> Result<()> {
     wait_for(
         "the API server to serve the new APIs",
-        PATIENCE,
+        TIMEOUT,
         || async { Ok(suite.apply(yaml).await.map_err(|error| format!("{error:#}"))) },
         Result::is_ok,
     )
@@ -122,7 +122,7 @@ pub(crate) async fn remove(suite: &Suite, yaml: &str) -> Result<()> {
         let name = object.metadata.name.clone().unwrap_or_default();
         wait_for(
             &format!("{name} to be deleted"),
-            PATIENCE,
+            TIMEOUT,
             || async { Ok(api.get_opt(&name).await?.is_some()) },
             |exists| !exists,
         )

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use jobset_tests::wait::PATIENCE;
+use jobset_tests::wait::TIMEOUT;
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -57,13 +57,13 @@ pub(crate) async fn another_controller_is_reported_and_not_changed(suite: Arc<Su
     assert_eq!(suite.writes_since(since)?, [""; 0]);
 
     remove(&suite, CONTROLLER).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await?;
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], TIMEOUT).await?;
     suite.install(json!({})).await
 }
 
 pub(crate) async fn foreign_webhooks_are_reported_and_not_changed(suite: Arc<Suite>) -> Result<()> {
     suite.specify(json!({"managementState": "Removed"})).await?;
-    suite.wait_for_conditions(&["Available=False", "Progressing=False"], PATIENCE).await?;
+    suite.wait_for_conditions(&["Available=False", "Progressing=False"], TIMEOUT).await?;
     suite.apply(WEBHOOKS).await?;
     let before = suite.get(VALIDATING.0, VALIDATING.1, VALIDATING.2).await?.unwrap();
     let since = jiff::Timestamp::now();
@@ -77,5 +77,5 @@ pub(crate) async fn foreign_webhooks_are_reported_and_not_changed(suite: Arc<Sui
     assert_eq!(after.resource_version(), before.resource_version());
 
     suite.delete(VALIDATING).await?;
-    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await
+    suite.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], TIMEOUT).await
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jobset_tests::objects;
 use jobset_tests::operator::{NAMESPACE, OPERAND_IMAGE};
-use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use serde_json::{Value, json};
 
 use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, Suite};
@@ -103,8 +103,8 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
         output.is_ok_and(|output| output.trim() == "yes")
     };
     // A controller of Kubernetes aggregates the roles.
-    wait_for("ed to be allowed", PATIENCE, || async { Ok(may("ed", "create")) }, |allowed| *allowed).await?;
-    wait_for("vic to be allowed", PATIENCE, || async { Ok(may("vic", "list")) }, |allowed| *allowed).await?;
+    wait_for("ed to be allowed", TIMEOUT, || async { Ok(may("ed", "create")) }, |allowed| *allowed).await?;
+    wait_for("vic to be allowed", TIMEOUT, || async { Ok(may("vic", "list")) }, |allowed| *allowed).await?;
     assert!(may("ed", "delete") && !may("vic", "create") && !may("guest", "get"));
     Ok(())
 }

@@ -21,7 +21,7 @@ use devcluster::NodeKind;
 use devcluster::kubectl::Kubectl;
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::operator::{NAMESPACE, Operator};
-use jobset_tests::wait::{PATIENCE, wait_for};
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use jobset_tests::{objects, suite, tests};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
@@ -113,7 +113,7 @@ impl Suite {
     /// Sets the spec, and waits until the operand is available and settled.
     async fn install(&self, spec: Value) -> Result<()> {
         self.specify(spec).await?;
-        self.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], PATIENCE).await
+        self.wait_for_conditions(&["Available=True", "Progressing=False", "Degraded=False"], TIMEOUT).await
     }
 
     /// Waits until the status is up to date with the spec and has these conditions, each as `type=status`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::{PATIENCE, holds_for, wait_for};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -27,7 +27,7 @@ pub(crate) async fn unmanaged_operand_is_not_changed(suite: Arc<Suite>) -> Resul
     )
     .await?;
     // The status still reports the operand's state.
-    suite.wait_for_conditions(&["Available=False"], PATIENCE).await?;
+    suite.wait_for_conditions(&["Available=False"], TIMEOUT).await?;
 
     suite.install(json!({"managementState": "Force"})).await?;
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
@@ -50,10 +50,7 @@ pub(crate) async fn managed_restores_a_removed_operand(suite: Arc<Suite>) -> Res
             _ => {
                 suite.specify(json!({"managementState": state})).await?;
                 suite
-                    .wait_for_conditions(
-                        &["Available=False", "Progressing=False", "Degraded=False"],
-                        PATIENCE,
-                    )
+                    .wait_for_conditions(&["Available=False", "Progressing=False", "Degraded=False"], TIMEOUT)
                     .await?;
                 assert_eq!(suite.condition("Available").await?["reason"], "Removed");
             }
@@ -62,7 +59,7 @@ pub(crate) async fn managed_restores_a_removed_operand(suite: Arc<Suite>) -> Res
             // Without JobSets, the operator also deletes the CRD.
             wait_for(
                 "all managed objects to be deleted",
-                PATIENCE,
+                TIMEOUT,
                 || async { suite.managed() },
                 Vec::is_empty,
             )
@@ -77,7 +74,7 @@ pub(crate) async fn jobsets_outlive_a_deleted_jobset_operator(suite: Arc<Suite>)
     create_jobset(&suite, "survivor").await?;
     // In state Removed, JobSets remain.
     suite.specify(json!({"managementState": "Removed"})).await?;
-    suite.wait_for_conditions(&["Available=False", "Progressing=False"], PATIENCE).await?;
+    suite.wait_for_conditions(&["Available=False", "Progressing=False"], TIMEOUT).await?;
     only_the_api_is_left(&suite).await?;
     suite.install(json!({})).await?;
 
@@ -89,7 +86,7 @@ pub(crate) async fn jobsets_outlive_a_deleted_jobset_operator(suite: Arc<Suite>)
     suite.kubectl.run(&["delete", "jobset", "survivor", "--namespace", "default"])?;
     wait_for(
         "the CRD to be deleted after the last JobSet",
-        PATIENCE,
+        TIMEOUT,
         || async { suite.managed() },
         Vec::is_empty,
     )
@@ -126,14 +123,14 @@ async fn create_jobset(suite: &Suite, name: &str) -> Result<()> {
     suite.delete(MUTATING).await?;
     let jobset = objects::suspended_jobset(name)?;
     let created = || async { Ok(objects::create(&suite.client, "default", &jobset, false).await.err()) };
-    wait_for("the API server to stop calling webhooks", PATIENCE, created, Option::is_none).await?;
+    wait_for("the API server to stop calling webhooks", TIMEOUT, created, Option::is_none).await?;
     suite.install(json!({"managementState": "Managed"})).await
 }
 
 async fn only_the_api_is_left(suite: &Suite) -> Result<()> {
     wait_for(
         "only the JobSet API to be left",
-        PATIENCE,
+        TIMEOUT,
         || async {
             let managed = suite.managed()?;
             Ok(managed

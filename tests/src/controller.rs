@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::objects;
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::{TIMEOUT, wait_for};
 
 /// Name of the program, of its log file, and of its Deployment in `manifests/`.
 pub const PROGRAM: &str = "jobset-controller-manager";
@@ -98,7 +98,7 @@ impl Controller {
         };
         wait_for(
             "the controller to be ready",
-            PATIENCE,
+            TIMEOUT,
             || async {
                 controller.check()?;
                 Ok(readiness(probes).await)
@@ -116,7 +116,7 @@ impl Controller {
             objects::one(&jobset_of("{successPolicy: {operator: All, targetReplicatedJobs: [ghost]}}"))?;
         let called = wait_for(
             "the API server to call the webhooks",
-            PATIENCE,
+            TIMEOUT,
             || async {
                 let valid = objects::create(client, "default", &valid, true).await;
                 Ok((valid, objects::create(client, "default", &invalid, true).await))

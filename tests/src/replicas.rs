@@ -27,7 +27,7 @@ use crate::controller::{
     readiness, write,
 };
 use crate::objects;
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::{TIMEOUT, wait_for};
 
 /// Namespace of the controllers, their Lease and their Secret.
 pub const NAMESPACE: &str = "jobset-system";
@@ -52,7 +52,7 @@ pub struct Installation {
 
 /// Options of a replica.
 #[derive(Clone, Debug, Default)]
-pub struct How {
+pub struct ReplicaOptions {
     /// It takes part in no election. A controller that loses its lease ends, as it may on an overloaded machine; a test
     /// of something else than elections is better off without.
     pub without_election: bool,
@@ -140,19 +140,19 @@ impl Installation {
     }
 
     /// Starts a controller.
-    pub async fn start(&self, how: &How) -> Result<Replica> {
+    pub async fn start(&self, options: &ReplicaOptions) -> Result<Replica> {
         let name = format!("replica-{}", self.started.fetch_add(1, Ordering::Relaxed));
         let folder = self.layout.root().join(&name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let (webhook, probes) = (free_address()?, free_address()?);
         let mut settings = configuration_at(webhook, probes);
-        settings.leader_election.leader_elect = Some(!how.without_election);
+        settings.leader_election.leader_elect = Some(!options.without_election);
         settings.leader_election.resource_namespace = NAMESPACE.into();
         write(&folder.join("config.yaml"), &serde_yaml::to_string(&settings)?)?;
         // Its own token identifies its requests in the audit log.
         let token = self.manifests.token(&self.client).await?;
         let mut kubeconfig = kubeconfig_with_token(&self.layout.kubeconfig(), &token)?;
-        if let Some((address, ca)) = &how.api_server {
+        if let Some((address, ca)) = &options.api_server {
             let mut value: Value = serde_yaml::from_str(&kubeconfig)?;
             let cluster =
                 value.pointer_mut("/clusters/0/cluster").context("the kubeconfig has no cluster")?;
@@ -211,7 +211,7 @@ impl Installation {
 
     /// Starts a controller and waits until it is ready.
     pub async fn start_ready(&self) -> Result<Replica> {
-        let mut replica = self.start(&How::default()).await?;
+        let mut replica = self.start(&ReplicaOptions::default()).await?;
         replica.ready().await?;
         Ok(replica)
     }
@@ -240,7 +240,7 @@ impl Replica {
             if result.is_ok() {
                 return Ok(());
             }
-            ensure!(started.elapsed() < PATIENCE, "{} is not ready: {result:?}", self.name);
+            ensure!(started.elapsed() < TIMEOUT, "{} is not ready: {result:?}", self.name);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -280,7 +280,7 @@ impl Replica {
     pub async fn logs(&self, text: &str) -> Result<()> {
         let what = format!("{} to log {text:?}", self.name);
         let read = || async { Ok(self.log_text()?.contains(text)) };
-        wait_for(&what, PATIENCE, read, |found| *found).await.map(drop)
+        wait_for(&what, TIMEOUT, read, |found| *found).await.map(drop)
     }
 
     /// Its identity in the Lease.

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 /// Default timeout. It is long, because a machine may be slow, and because Kubernetes' controllers need a minute to
 /// recover after an outage of the API server.
-pub const PATIENCE: Duration = Duration::from_mins(5);
+pub const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Calls `observe` until its result satisfies `condition`, and returns that result.
 ///
