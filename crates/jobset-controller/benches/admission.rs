@@ -97,7 +97,7 @@ impl Server {
         std::fs::write(folder.join("tls.key"), certificate.signing_key.serialize_pem())?;
         let stop = CancellationToken::new();
         let metrics = Metrics::new()?;
-        let followed = Certificate::follow(folder, metrics.certificates(), &stop).await;
+        let followed = Certificate::watch(folder, metrics.certificates(), &stop).await;
         let server = server::Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let address = server.address();
         let (certificate, stopped) = (followed.ok_or("no certificate")?, stop.clone());

@@ -5,7 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::{Client, api::ApiResource};
 use manager_runtime::{
-    certificates::{Rotator, State, Target, Times, Wanted},
+    certificates::{DesiredSecret, Lifetimes, Rotator, State, Target},
     metrics::Metrics,
     probes::Readiness,
     tls::Certificate,
@@ -55,7 +55,7 @@ pub(crate) async fn obtain(
 ) -> Option<Certificate> {
     match source {
         CertificateSource::Folder(folder) => {
-            let certificate = Certificate::follow(&folder, metrics.certificates(), shutdown).await?;
+            let certificate = Certificate::watch(&folder, metrics.certificates(), shutdown).await?;
             readiness.met(CONDITION.0);
             Some(certificate)
         }
@@ -103,7 +103,7 @@ impl Internal {
     fn rotator(&self) -> Rotator {
         let target = |resource, name: &str| Target { resource, name: name.to_owned() };
         Rotator {
-            wanted: Wanted {
+            desired: DesiredSecret {
                 namespace: self.namespace.clone(),
                 secret: self.secret.clone(),
                 labels: BTreeMap::from([
@@ -113,7 +113,7 @@ impl Internal {
                 dns_names: vec![format!("{}.{}.svc", self.service, self.namespace)],
                 authority: "jobset-ca".to_owned(),
                 organization: "jobset".to_owned(),
-                times: Times::default(),
+                lifetimes: Lifetimes::default(),
             },
             targets: vec![
                 target(ApiResource::erase::<MutatingWebhookConfiguration>(&()), MUTATING),

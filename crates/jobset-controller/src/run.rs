@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// How long admission is served after shutdown begins: until API servers no longer call this replica.
-const FAREWELL: Duration = Duration::from_secs(3);
+const DRAIN_PERIOD: Duration = Duration::from_secs(3);
 
 /// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
 /// the log level.
@@ -109,7 +109,7 @@ async fn serve_admission(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let Some(certificate) = certificate.await else { return Ok(()) };
-    let server = Server::bind(address).await.context("webhook.port")?.with_drain_period(FAREWELL);
+    let server = Server::bind(address).await.context("webhook.port")?.with_drain_period(DRAIN_PERIOD);
     readiness.met_while_reachable("webhook", server.address());
     info!(address = %server.address(), "serving admission");
     server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")

@@ -4,7 +4,7 @@ use crate::act::{Actor, status as act_status};
 use crate::desired::plan::{Plan, plan};
 use crate::desired::problem::Problem;
 use crate::desired::settings::{Mode, Settings};
-use crate::desired::status::{Failure, status, status_of_the_unseen};
+use crate::desired::status::{Failure, status, unsynced_status};
 use crate::measure::Gauges;
 use crate::names;
 use crate::observe::watch::Observer;
@@ -169,7 +169,7 @@ impl Operator {
         if !failures.is_empty() || !reported {
             return ReconcileResult::Failed;
         }
-        let until = plan.look_again.map(|at| began.duration_until(at));
+        let until = plan.reconcile_at.map(|at| began.duration_until(at));
         ReconcileResult::Done(until.map(|until| until.try_into().unwrap_or_default()))
     }
 
@@ -222,7 +222,7 @@ impl Operator {
     /// Reports watches that fail. The operator changes nothing before all watches have synced.
     async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> bool {
         if let (Some(operator), Some(problem)) = (observed.operator.as_deref(), watch_failures(unsynced)) {
-            let new = status_of_the_unseen(&self.settings, observed, problem, operator, &now());
+            let new = unsynced_status(&self.settings, observed, problem, operator, &now());
             return self.store_status(operator, new).await;
         }
         true

@@ -103,7 +103,7 @@ async fn no_request_fails_while_certificates_change() {
     let pairs = [pair(), pair(), pair()];
     mount(folder.path(), "..2026_01_01", &pairs[0]);
     let (metrics, stop) = (Metrics::new().unwrap(), CancellationToken::new());
-    let certificate = Certificate::follow(folder.path(), metrics.certificates(), &stop).await.unwrap();
+    let certificate = Certificate::watch(folder.path(), metrics.certificates(), &stop).await.unwrap();
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = server.address();
     let router = Router::new().route("/", get(|| async { "hello" }));

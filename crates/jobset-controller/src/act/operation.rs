@@ -365,7 +365,7 @@ impl<E: RequestError> Operation<E> {
             (Purpose::IdentifyJob { name, jobset }, Ok(Answer::Job(job))) => {
                 if job.owner() == jobset.uid.as_deref() {
                     Outcome::done(Some(Observation::Job(job)))
-                } else if job.is_leaving(&jobset.name) {
+                } else if job.will_be_deleted(&jobset.name) {
                     Outcome::failed(ActError::NameHeld { name })
                 } else {
                     Outcome::failed(ActError::ForeignJob { name })

@@ -86,7 +86,7 @@ impl ChildJob {
 
     /// Whether no user has to delete it: its deletion has begun, or will, because it belongs to a deleted JobSet that
     /// had the name `successor`.
-    pub(crate) fn is_leaving(&self, successor: &str) -> bool {
+    pub(crate) fn will_be_deleted(&self, successor: &str) -> bool {
         let of_predecessor = |owner: &OwnerReference| owner.name == successor;
         self.metadata.deletion_timestamp.is_some() || self.controller().is_some_and(of_predecessor)
     }
@@ -216,7 +216,7 @@ mod tests {
             ),
         ] {
             let job: ChildJob = serde_yaml::from_str(&format!("{{metadata: {rest}}}")).unwrap();
-            assert_eq!(job.is_leaving("train"), leaves, "{rest}");
+            assert_eq!(job.will_be_deleted("train"), leaves, "{rest}");
         }
     }
 

@@ -206,7 +206,7 @@ impl Index {
         let namespace = job.metadata.namespace.clone().unwrap_or_default();
         let record = Arc::new(record);
         let mut state = self.state();
-        if source == Source::Answer && state.jobs.is_bygone(&uid, &version) {
+        if source == Source::Answer && state.jobs.is_already_deleted(&uid, &version) {
             return None;
         }
         let known = OwnedJob { owner: owner.clone(), namespace, record: record.clone() };

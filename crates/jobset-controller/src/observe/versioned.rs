@@ -61,7 +61,7 @@ impl<V> Versioned<V> {
 
     /// Whether the object was gone before a response about it came: the watch did not deliver it, and is past this version.
     /// Holds only for kinds that are watched whole, because a watch delivers in order.
-    pub(crate) fn is_bygone(&self, uid: &str, version: &str) -> bool {
+    pub(crate) fn is_already_deleted(&self, uid: &str, version: &str) -> bool {
         let version = version.parse().unwrap_or(u64::MAX);
         self.listed.is_none() && version < self.passed && !self.items.contains_key(uid)
     }
@@ -174,14 +174,14 @@ mod tests {
     #[test]
     fn a_response_can_come_after_the_end() {
         let mut objects = Versioned::default();
-        assert!(!objects.is_bygone("ours", "7"), "the watch may be late");
+        assert!(!objects.is_already_deleted("ours", "7"), "the watch may be late");
         objects.begin_list();
         objects.apply("other", "9", Watch, "").unwrap();
-        assert!(!objects.is_bygone("ours", "7"), "it may come later in the list");
+        assert!(!objects.is_already_deleted("ours", "7"), "it may come later in the list");
         objects.finish_list();
-        assert!(objects.is_bygone("ours", "7"), "created and deleted before the list");
-        assert!(!objects.is_bygone("ours", "10"));
-        assert!(!objects.is_bygone("other", "8"));
+        assert!(objects.is_already_deleted("ours", "7"), "created and deleted before the list");
+        assert!(!objects.is_already_deleted("ours", "10"));
+        assert!(!objects.is_already_deleted("other", "8"));
     }
 
     #[test]

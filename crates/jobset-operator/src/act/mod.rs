@@ -151,7 +151,7 @@ impl Actor {
         }
         for issue in &plan.issue {
             if let Err(error) = self.issue(issue, observed, operator).await {
-                let key = ObjectKey::new("Secret", &issue.wanted.secret);
+                let key = ObjectKey::new("Secret", &issue.desired.secret);
                 failures.push(Failure { key, message: error.to_string() });
             }
         }
@@ -281,9 +281,9 @@ impl Actor {
         observed: &Observed,
         operator: &JobSetOperator,
     ) -> Result<(), ActError> {
-        let name = &issue.wanted.secret;
+        let name = &issue.desired.secret;
         let found = observed.get("Secret", name).and_then(|live| (*live.object).clone().try_parse().ok());
-        let issued = secret_after(&issue.decision, found.as_ref(), "", &issue.wanted, Timestamp::now())?;
+        let issued = secret_after(&issue.decision, found.as_ref(), "", &issue.desired, Timestamp::now())?;
         let Some(issued) = issued else { return Ok(()) };
         let object = secret(name, operator).data(json!({"type": "kubernetes.io/tls", "data": issued.data}));
         let step = Step { key: ObjectKey::of(&object), object, needs: None };

@@ -25,7 +25,7 @@ use jobset_api::jobset_operator::CertificateProvider;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use manager_runtime::certificates::decide::certificates;
-use manager_runtime::certificates::{Decision, Times, Wanted, decide, inject};
+use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes, decide, inject};
 use std::collections::BTreeMap;
 
 /// How long to wait for cert-manager before that is told as a fault. It needs seconds.
@@ -78,7 +78,7 @@ impl Provider {
 #[derive(Clone, Debug)]
 pub struct Issue {
     /// What it shall hold.
-    pub wanted: Wanted,
+    pub desired: DesiredSecret,
     /// What is to be done.
     pub decision: Decision,
 }
@@ -87,7 +87,7 @@ pub struct Issue {
 #[derive(Debug)]
 pub(super) struct Certification {
     /// Who shall issue.
-    pub wanted: Provider,
+    pub desired: Provider,
     /// Whose certificates the operand's pods shall serve with; none as long as none are complete.
     pub serving: Option<Provider>,
     /// Hashes of these certificates, webhook server first.
@@ -101,7 +101,7 @@ pub(super) struct Certification {
     /// Secrets to write.
     pub issue: Vec<Issue>,
     /// When to decide again.
-    pub look_again: Option<Timestamp>,
+    pub reconcile_at: Option<Timestamp>,
     /// What is waited for.
     pub waiting: Vec<String>,
     /// What stands in the way.
@@ -111,13 +111,13 @@ pub(super) struct Certification {
 impl Certification {
     /// Whether the Secrets of this provider are still of use.
     pub(super) fn keeps(&self, provider: Provider) -> bool {
-        self.wanted == provider || !self.settled
+        self.desired == provider || !self.settled
     }
 
     /// Whether cert-manager shall issue: also for the time that it takes to leave it.
     pub(super) fn needs_issuers(&self, observed: &Observed) -> bool {
         let issued = observed.get("Certificate", names::WEBHOOK_CERTIFICATE).is_some();
-        observed.cert_manager() && (self.wanted == Provider::CertManager || !self.settled && issued)
+        observed.cert_manager() && (self.desired == Provider::CertManager || !self.settled && issued)
     }
 }
 
@@ -128,23 +128,23 @@ pub(super) fn decide_certification(
     operator: &JobSetOperator,
     now: Timestamp,
 ) -> Certification {
-    let wanted = wanted_provider(observed, operator);
+    let desired = desired_provider(observed, operator);
     let mut problems = Vec::new();
     let mut waiting = Vec::new();
     let mut issue = Vec::new();
-    let mut look_again = None;
-    if wanted == Provider::CertManager && !observed.cert_manager() {
+    let mut reconcile_at = None;
+    if desired == Provider::CertManager && !observed.cert_manager() {
         problems.push(Problem {
             reason: "MissingDependency",
             message: "please make sure that cert-manager is installed on your cluster".to_owned(),
         });
-    } else if wanted == Provider::CertManager {
+    } else if desired == Provider::CertManager {
         waiting = missing_certificates(observed);
     }
     if !waiting.is_empty() {
         let overdue_at = waits_since(operator).unwrap_or(now) + PATIENCE_WITH_ISSUER;
         if overdue_at > now {
-            look_again = Some(overdue_at);
+            reconcile_at = Some(overdue_at);
         } else {
             problems.push(Problem {
                 reason: "CertificatesNotIssued",
@@ -156,27 +156,27 @@ pub(super) fn decide_certification(
             });
         }
     }
-    let built_in = built_in(&settings.namespace).into_iter().filter(|_| wanted == Provider::BuiltIn);
-    for wanted in built_in.chain(operator_metrics(settings, observed)) {
-        let found = secret_in(observed, &wanted.secret);
-        match decide(found.as_ref(), &wanted, now) {
+    let built_in = built_in(&settings.namespace).into_iter().filter(|_| desired == Provider::BuiltIn);
+    for desired in built_in.chain(operator_metrics(settings, observed)) {
+        let found = secret_in(observed, &desired.secret);
+        match decide(found.as_ref(), &desired, now) {
             Decision::Keep { until } => {
-                look_again = Some(look_again.map_or(until, |earliest: Timestamp| earliest.min(until)));
+                reconcile_at = Some(reconcile_at.map_or(until, |earliest: Timestamp| earliest.min(until)));
             }
             Decision::Refuse { reason } => {
                 problems.push(Problem { reason: "ForeignSecret", message: reason });
             }
             decision => {
-                if !observed.secrets.contains_key(&wanted.secret) {
-                    waiting.push(format!("Secret {} is being made", wanted.secret));
+                if !observed.secrets.contains_key(&desired.secret) {
+                    waiting.push(format!("Secret {} is being made", desired.secret));
                 }
-                issue.push(Issue { wanted, decision });
+                issue.push(Issue { desired, decision });
             }
         }
     }
 
     let state = OperandState::of(observed);
-    let serving = [Some(wanted), mounted_provider(observed)]
+    let serving = [Some(desired), mounted_provider(observed)]
         .into_iter()
         .flatten()
         .find(|provider| provider.is_complete(observed));
@@ -193,8 +193,8 @@ pub(super) fn decide_certification(
     let is_served = |name: &str, hash: Option<&String>| {
         state.as_ref().and_then(|state| state.annotations.get(name)) == hash && hash.is_some()
     };
-    let settled = serving == Some(wanted)
-        && issue.iter().all(|issue| issue.wanted.secret == names::OPERATOR_METRICS_SECRET)
+    let settled = serving == Some(desired)
+        && issue.iter().all(|issue| issue.desired.secret == names::OPERATOR_METRICS_SECRET)
         && state.as_ref().is_some_and(OperandState::is_rolled_out)
         // The Deployment does not count them, and they serve with what they began with.
         && observed.ending_pods == 0
@@ -217,14 +217,14 @@ pub(super) fn decide_certification(
         }
     }
     Certification {
-        wanted,
+        desired,
         serving,
         hashes,
         ca_bundle: bundle.concat(),
         trusted,
         settled,
         issue,
-        look_again,
+        reconcile_at,
         waiting,
         problems,
     }
@@ -241,7 +241,7 @@ fn waits_since(operator: &JobSetOperator) -> Option<Timestamp> {
     Some(waits.last_transition_time.0)
 }
 
-fn wanted_provider(observed: &Observed, operator: &JobSetOperator) -> Provider {
+fn desired_provider(observed: &Observed, operator: &JobSetOperator) -> Provider {
     match operator.spec.certificates.as_ref().and_then(|spec| spec.provider.as_ref()) {
         Some(CertificateProvider::CertManager) => Provider::CertManager,
         Some(CertificateProvider::BuiltIn) => Provider::BuiltIn,
@@ -277,32 +277,32 @@ fn secret_in(observed: &Observed, name: &str) -> Option<Secret> {
 }
 
 /// What the Secrets hold that the operator issues. Each has a CA of its own.
-fn built_in(namespace: &str) -> [Wanted; 2] {
+fn built_in(namespace: &str) -> [DesiredSecret; 2] {
     [
         (Provider::BuiltIn.webhook_secret(), names::WEBHOOK_SERVICE, "jobset-webhook-ca"),
         (Provider::BuiltIn.metrics_secret(), names::METRICS_SERVICE, "jobset-metrics-ca"),
     ]
-    .map(|(secret, service, authority)| wanted_secret(namespace, secret, service, authority))
+    .map(|(secret, service, authority)| desired_secret(namespace, secret, service, authority))
 }
 
 /// What the operator serves its own metrics with, where somebody may want to scrape them.
-fn operator_metrics(settings: &Settings, observed: &Observed) -> Option<Wanted> {
+fn operator_metrics(settings: &Settings, observed: &Observed) -> Option<DesiredSecret> {
     let (secret, service) = (names::OPERATOR_METRICS_SECRET, names::OPERATOR_METRICS_SERVICE);
     observed
         .apis
         .contains(kinds::SERVICE_MONITOR_CRD)
-        .then(|| wanted_secret(&settings.namespace, secret, service, "jobset-operator-metrics-ca"))
+        .then(|| desired_secret(&settings.namespace, secret, service, "jobset-operator-metrics-ca"))
 }
 
-fn wanted_secret(namespace: &str, secret: &str, service: &str, authority: &str) -> Wanted {
-    Wanted {
+fn desired_secret(namespace: &str, secret: &str, service: &str, authority: &str) -> DesiredSecret {
+    DesiredSecret {
         namespace: namespace.to_owned(),
         secret: secret.to_owned(),
         labels: BTreeMap::new(),
         dns_names: dns_names(service, namespace).to_vec(),
         authority: authority.to_owned(),
         organization: names::OPERATOR.to_owned(),
-        times: Times::default(),
+        lifetimes: Lifetimes::default(),
     }
 }
 
@@ -350,7 +350,9 @@ pub(super) fn outlived_secrets(certification: &Certification, observed: &Observe
     outlived
         .flat_map(Provider::secrets)
         .filter(|name| {
-            observed.get("Secret", name).is_some_and(|live| live.has_our_label() && live.has_our_owner())
+            observed
+                .get("Secret", name)
+                .is_some_and(|live| live.has_operator_label() && live.has_operator_owner())
         })
         .map(|name| ObjectKey::new("Secret", name))
         .collect()

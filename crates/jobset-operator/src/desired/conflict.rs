@@ -24,12 +24,12 @@ pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed)
             Some(format!("{kind} {name} calls {elsewhere}"))
         })
         .collect();
-    let elsewhere = observed.elsewhere.iter().filter(|&namespace| *namespace != settings.namespace);
+    let elsewhere = observed.other_namespaces.iter().filter(|&namespace| *namespace != settings.namespace);
     found.extend(
         elsewhere.map(|namespace| format!("Deployment {} runs in namespace {namespace}", names::OPERAND)),
     );
     // It came later, and took over roles and webhooks that are ours and go with the JobSetOperator.
-    let afterwards = if observed.objects.values().any(Live::has_our_owner) {
+    let afterwards = if observed.objects.values().any(Live::has_operator_owner) {
         ", and install it again then: what has the same name in both goes with the JobSetOperator"
     } else {
         ""
@@ -45,7 +45,7 @@ pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed)
 }
 
 fn is_ours(live: &Live) -> bool {
-    live.applied_by_us || live.has_our_owner() || live.has_our_label()
+    live.applied_by_us || live.has_operator_owner() || live.has_operator_label()
 }
 
 /// What the webhooks call, when it is not in our namespace.

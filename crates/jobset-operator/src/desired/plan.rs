@@ -65,7 +65,7 @@ pub struct Plan {
     /// Whether settings are in use that no upgrade minds.
     pub unsupported_overrides: bool,
     /// When to look again although nothing changed.
-    pub look_again: Option<Timestamp>,
+    pub reconcile_at: Option<Timestamp>,
 }
 
 impl Plan {
@@ -82,7 +82,7 @@ impl Plan {
             problems: Vec::new(),
             delete_unused_api: false,
             unsupported_overrides: false,
-            look_again: None,
+            reconcile_at: None,
         }
     }
 }
@@ -122,7 +122,7 @@ fn manage(
     }
     let mut certification = decide_certification(settings, observed, operator, now);
     plan.issue = std::mem::take(&mut certification.issue);
-    plan.look_again = certification.look_again;
+    plan.reconcile_at = certification.reconcile_at;
     plan.waiting.append(&mut certification.waiting);
     plan.problems.append(&mut certification.problems);
     if certification.serving.is_some() && !certification.trusted {
@@ -133,7 +133,7 @@ fn manage(
     plan.delete = no_longer_desired(observed, &desired);
     plan.delete.extend(outlived_secrets(&certification, observed));
     plan.disown_api =
-        observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_our_owner);
+        observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_operator_owner);
     let operand_can_run = certification.serving.is_some() && settings.operand_image.is_some();
     for object in desired {
         let key = ObjectKey::of(&object);
@@ -212,7 +212,7 @@ fn inputs(
         log_level: operand_log_level(operator),
         certificates: Certificates::Operator {
             issuers: certification.needs_issuers(observed),
-            serving: certification.serving.unwrap_or(certification.wanted),
+            serving: certification.serving.unwrap_or(certification.desired),
             ca_bundle: certification.ca_bundle.clone(),
         },
         certificate_hashes: CertificateHashes { webhook, metrics },
@@ -249,7 +249,7 @@ fn secrets(
     issue: &[Issue],
 ) -> Vec<Step> {
     let operators_own = (Provider::BuiltIn, names::OPERATOR_METRICS_SECRET);
-    let is_to_be_issued = |name: &str| issue.iter().any(|issue| issue.wanted.secret == name);
+    let is_to_be_issued = |name: &str| issue.iter().any(|issue| issue.desired.secret == name);
     let step = |provider: Provider, name: &str| {
         let live = observed.get("Secret", name)?;
         let alive = live.object.metadata.deletion_timestamp.is_none();
@@ -258,7 +258,7 @@ fn secrets(
             Provider::CertManager => object.metadata.uid = live.object.uid(),
             Provider::BuiltIn => {
                 // Of a foreign Secret nothing is taken over.
-                if !live.has_our_label() && !live.has_our_owner() {
+                if !live.has_operator_label() && !live.has_operator_owner() {
                     return None;
                 }
                 let data = live.object.data.get("data")?.as_object()?.iter();
@@ -324,7 +324,7 @@ fn removal_rank(kind: &str) -> u8 {
 /// Whether the operator may delete the JobSet API: only what it applied itself. An API that an administrator or
 /// another installation brought stays.
 fn is_our_api(crd: &Live) -> bool {
-    crd.applied_by_us && crd.has_our_label() && crd.object.metadata.deletion_timestamp.is_none()
+    crd.applied_by_us && crd.has_operator_label() && crd.object.metadata.deletion_timestamp.is_none()
 }
 
 /// Objects that the operator made for a JobSetOperator. Label and owner must agree: a label alone is easily copied.
@@ -333,14 +333,14 @@ fn removable(observed: &Observed) -> impl Iterator<Item = &ObjectKey> {
         .objects
         .iter()
         .filter(|(key, live)| {
-            key.kind != "CustomResourceDefinition" && live.has_our_label() && live.has_our_owner()
+            key.kind != "CustomResourceDefinition" && live.has_operator_label() && live.has_operator_owner()
         })
         .map(|(key, _)| key)
 }
 
 fn no_longer_desired(observed: &Observed, desired: &[DynamicObject]) -> Vec<ObjectKey> {
-    let wanted: BTreeSet<ObjectKey> = desired.iter().map(ObjectKey::of).collect();
-    removable(observed).filter(|key| key.kind != "Secret" && !wanted.contains(key)).cloned().collect()
+    let kept: BTreeSet<ObjectKey> = desired.iter().map(ObjectKey::of).collect();
+    removable(observed).filter(|key| key.kind != "Secret" && !kept.contains(key)).cloned().collect()
 }
 
 /// A plain reference: it neither controls nor blocks the owner's deletion, so that the operand goes when its

@@ -81,7 +81,7 @@ pub fn status(
 
 /// The status while not everything could be looked at: what is wrong. How the operand is stays as it was told last,
 /// for what was not seen may be there all the same.
-pub fn status_of_the_unseen(
+pub fn unsynced_status(
     settings: &Settings,
     observed: &Observed,
     problem: Problem,

@@ -49,7 +49,7 @@ struct State {
     facts: ClusterFacts,
     pods: BTreeMap<String, Pod>,
     endpoints: Option<BTreeMap<String, usize>>,
-    elsewhere: BTreeSet<String>,
+    other_namespaces: BTreeSet<String>,
     unsynced: BTreeMap<String, Unsynced>,
 }
 
@@ -84,7 +84,7 @@ impl Index {
                 .collect(),
             ending_pods: state.pods.values().filter(|pod| pod.is_ending).count(),
             ready_endpoints: state.endpoints.as_ref().map(|slices| slices.values().sum()),
-            elsewhere: state.elsewhere.clone(),
+            other_namespaces: state.other_namespaces.clone(),
         };
         (observed, state.unsynced.values().cloned().collect())
     }
@@ -206,8 +206,8 @@ impl State {
                 let slices = self.endpoints.get_or_insert_default();
                 slices.insert(object.name_any(), ready_endpoints(&object));
             }
-            IndexPart::Elsewhere => {
-                self.elsewhere.extend(object.namespace());
+            IndexPart::OtherDeployments => {
+                self.other_namespaces.extend(object.namespace());
             }
         }
     }
@@ -264,8 +264,8 @@ impl State {
             IndexPart::Endpoints => {
                 self.endpoints.get_or_insert_default().remove(&object.name_any());
             }
-            IndexPart::Elsewhere => {
-                self.elsewhere.remove(&object.namespace().unwrap_or_default());
+            IndexPart::OtherDeployments => {
+                self.other_namespaces.remove(&object.namespace().unwrap_or_default());
             }
         }
     }
@@ -303,7 +303,7 @@ impl State {
             // The caller adds the current objects afterwards.
             IndexPart::Pods => self.pods.clear(),
             IndexPart::Endpoints => self.endpoints = Some(BTreeMap::new()),
-            IndexPart::Elsewhere => self.elsewhere.clear(),
+            IndexPart::OtherDeployments => self.other_namespaces.clear(),
         }
     }
 }
@@ -412,12 +412,12 @@ mod tests {
         let mut foreign = object("Deployment", names::OPERAND, 1, json!({}));
         foreign.metadata.namespace = Some("jobset-system".into());
         let index = Index::default();
-        index.replace(watch(IndexPart::Elsewhere), vec![foreign.clone()]);
+        index.replace(watch(IndexPart::OtherDeployments), vec![foreign.clone()]);
         let (observed, _) = index.snapshot();
-        assert_eq!(observed.elsewhere, BTreeSet::from(["jobset-system".to_owned()]));
+        assert_eq!(observed.other_namespaces, BTreeSet::from(["jobset-system".to_owned()]));
         assert!(observed.objects.is_empty(), "it is not a managed object");
-        index.delete(watch(IndexPart::Elsewhere), &foreign);
-        assert!(index.snapshot().0.elsewhere.is_empty());
+        index.delete(watch(IndexPart::OtherDeployments), &foreign);
+        assert!(index.snapshot().0.other_namespaces.is_empty());
     }
 
     #[test]

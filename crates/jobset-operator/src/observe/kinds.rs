@@ -48,7 +48,7 @@ pub enum IndexPart {
     /// The endpoints of the webhooks' Service.
     Endpoints,
     /// Deployments in other namespaces with the name of the operand's Deployment.
-    Elsewhere,
+    OtherDeployments,
 }
 
 /// One watch.
@@ -174,7 +174,7 @@ pub const WATCHES: &[Watch] = &[
     Watch::webhooks("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
     Watch {
         selection: Selection::Name(names::OPERAND),
-        part: IndexPart::Elsewhere,
+        part: IndexPart::OtherDeployments,
         ..Watch::cluster("apps", "Deployment")
     },
     Watch {

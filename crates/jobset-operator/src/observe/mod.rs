@@ -90,12 +90,12 @@ impl Live {
     }
 
     /// Whether the object has the label of objects that the operator manages.
-    pub fn has_our_label(&self) -> bool {
+    pub fn has_operator_label(&self) -> bool {
         self.object.labels().get(names::MANAGED_BY_LABEL).is_some_and(|value| value == names::OPERATOR)
     }
 
     /// Whether a JobSetOperator owns the object.
-    pub fn has_our_owner(&self) -> bool {
+    pub fn has_operator_owner(&self) -> bool {
         self.object.owner_references().iter().any(is_job_set_operator)
     }
 }
@@ -126,7 +126,7 @@ pub struct Observed {
     /// The number of ready endpoints of the webhooks' Service, or None if unknown.
     pub ready_endpoints: Option<usize>,
     /// Other namespaces in which a JobSet controller is deployed.
-    pub elsewhere: BTreeSet<String>,
+    pub other_namespaces: BTreeSet<String>,
 }
 
 impl Observed {

@@ -10,21 +10,21 @@ const MUTATING: &str = "MutatingWebhookConfiguration";
 
 /// Issues the certificates of the plan and stores them, as the actor does.
 fn issue_all(observed: &mut Observed) {
-    for Issue { wanted, decision } in decide(observed).issue {
-        let secret: Secret = secret_after(&decision, None, "", &wanted, now()).unwrap().unwrap();
+    for Issue { desired, decision } in decide(observed).issue {
+        let secret: Secret = secret_after(&decision, None, "", &desired, now()).unwrap().unwrap();
         let mut object: DynamicObject =
             serde_json::from_value(serde_json::to_value(&secret).unwrap()).unwrap();
         object.types = Some(kube::core::TypeMeta { api_version: "v1".into(), kind: "Secret".into() });
         object.metadata =
-            jobset_operator::desired::plan::secret(&wanted.secret, &operator(json!({}))).metadata;
+            jobset_operator::desired::plan::secret(&desired.secret, &operator(json!({}))).metadata;
         let text = |key: &str| String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap();
         let facts = CertificateSecret {
-            hash: format!("hash of {}", wanted.secret),
+            hash: format!("hash of {}", desired.secret),
             certificate: text("tls.crt"),
             has_key: true,
             ca: text("ca.crt"),
         };
-        observed.secrets.insert(wanted.secret.clone(), facts);
+        observed.secrets.insert(desired.secret.clone(), facts);
         observed.objects.insert(ObjectKey::of(&object), applied(object));
     }
 }
@@ -53,7 +53,7 @@ fn without_cert_manager_the_operator_issues() {
     let mut observed = without_cert_manager(json!({}));
     let plan = decide(&observed);
     assert_eq!(reasons(&plan), [""; 0]);
-    let secrets: Vec<_> = plan.issue.iter().map(|issue| issue.wanted.secret.as_str()).collect();
+    let secrets: Vec<_> = plan.issue.iter().map(|issue| issue.desired.secret.as_str()).collect();
     assert_eq!(secrets, [names::BUILT_IN_WEBHOOK_SECRET, names::BUILT_IN_METRICS_SECRET]);
     assert_eq!(plan.waiting.len(), 2);
     assert!(!applies(&plan, "Deployment") && !applies(&plan, "Issuer"));
@@ -61,7 +61,7 @@ fn without_cert_manager_the_operator_issues() {
     issue_all(&mut observed);
     let plan = decide(&observed);
     assert!(plan.issue.is_empty() && plan.waiting.is_empty());
-    assert!(plan.look_again.unwrap() > now(), "the operator plans their renewal");
+    assert!(plan.reconcile_at.unwrap() > now(), "the operator plans their renewal");
     assert!(applies(&plan, "Deployment") && applies(&plan, MUTATING));
 }
 
@@ -83,7 +83,7 @@ fn a_cert_manager_that_does_not_issue_is_reported_after_five_minutes() {
             "{reported:?}"
         );
         let wait = SignedDuration::from_mins(if reported.is_some() { 1 } else { 5 });
-        assert_eq!(plan.look_again, (!overdue).then(|| now() + wait), "{reported:?}");
+        assert_eq!(plan.reconcile_at, (!overdue).then(|| now() + wait), "{reported:?}");
     }
 }
 
@@ -112,11 +112,11 @@ fn auto_means_cert_manager_if_its_api_is_served() {
 fn the_operand_moves_to_the_operators_certificates_and_back() {
     let mut observed = with_deployment(installed(json!({})), rolled_out());
     execute(&mut observed);
-    let (cert_manager, wanted) = (AUTHORITIES[0].clone(), json!({"certificates": {"provider": "BuiltIn"}}));
+    let (cert_manager, spec) = (AUTHORITIES[0].clone(), json!({"certificates": {"provider": "BuiltIn"}}));
     let old = certificates(&cert_manager);
     assert_eq!(trusted(&observed), old);
 
-    observed.operator = Some(Arc::new(operator(wanted)));
+    observed.operator = Some(Arc::new(operator(spec)));
     let plan = decide(&observed);
     assert_eq!(plan.issue.len(), 2);
     assert_eq!(

@@ -37,18 +37,18 @@ fn webhooks_with_a_service_in_another_namespace_are_a_conflict() {
 #[test]
 fn a_controller_in_another_namespace_is_a_conflict() {
     let mut observed = installed(json!({}));
-    observed.elsewhere = ["jobset-system".to_owned(), "ns-of-operand".to_owned()].into();
+    observed.other_namespaces = ["jobset-system".to_owned(), "ns-of-operand".to_owned()].into();
     assert_conflict(
         &decide(&observed),
         &["Deployment jobset-controller-manager runs in namespace jobset-system", "install it again then"],
     );
     let mut before = ready_to_install(json!({}));
-    before.elsewhere = ["jobset-system".to_owned()].into();
+    before.other_namespaces = ["jobset-system".to_owned()].into();
     assert!(
         decide(&before).problems[0].message.ends_with("if it shall stay"),
         "the operator has installed nothing yet"
     );
-    observed.elsewhere = ["ns-of-operand".to_owned()].into();
+    observed.other_namespaces = ["ns-of-operand".to_owned()].into();
     assert_eq!(reasons(&decide(&observed)), [""; 0], "the operator's own Deployment");
 }
 
@@ -79,6 +79,6 @@ fn the_crd_stays_for_another_installation() {
     observed.objects.retain(|key, _| key.kind == CRD);
     observed.operator = None;
     assert!(decide(&observed).delete_unused_api);
-    observed.elsewhere = ["jobset-system".to_owned()].into();
+    observed.other_namespaces = ["jobset-system".to_owned()].into();
     assert!(!decide(&observed).delete_unused_api);
 }

@@ -14,7 +14,7 @@ use jobset_api::jobset_operator::JobSetOperatorStatus;
 use jobset_operator::desired::plan::{Plan, plan};
 use jobset_operator::desired::problem::Problem;
 use jobset_operator::desired::settings::{Mode, Settings};
-use jobset_operator::desired::status::{Failure, status, status_of_the_unseen};
+use jobset_operator::desired::status::{Failure, status, unsynced_status};
 use jobset_operator::names;
 use jobset_operator::observe::facts::ProxySettings;
 use jobset_operator::observe::{CertificateSecret, Live, ObjectKey, Observed, PodTrouble, kinds};

@@ -99,7 +99,7 @@ fn a_failed_watch_keeps_the_observed_status() {
     // Only the JobSetOperator is known.
     let observed = Observed { operator: Some(Arc::new(operator.clone())), ..Observed::default() };
     let problem = Problem { reason: "WatchFailed", message: "cannot watch deployments.apps".into() };
-    let new = status_of_the_unseen(&settings(), &observed, problem.clone(), &operator, &at(200));
+    let new = unsynced_status(&settings(), &observed, problem.clone(), &operator, &at(200));
     assert_eq!(
         short(&new)[..3],
         ["Available True AsExpected", "Progressing False AsExpected", "Degraded True WatchFailed"]
@@ -108,7 +108,7 @@ fn a_failed_watch_keeps_the_observed_status() {
     assert_eq!((new.ready_replicas, new.generations.len()), (1, 1));
 
     operator.status = None;
-    let new = status_of_the_unseen(&settings(), &observed, problem, &operator, &at(200));
+    let new = unsynced_status(&settings(), &observed, problem, &operator, &at(200));
     assert_eq!(short(&new)[0], "Available False DeploymentUnavailable");
 }
 

@@ -29,7 +29,7 @@ const MAX_PREVIOUS: usize = 4;
 
 /// The desired Secret.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct DesiredSecret {
     /// Namespace of the Secret.
     pub namespace: String,
     /// Name of the Secret.
@@ -43,12 +43,12 @@ pub struct Wanted {
     /// Organization of the CA.
     pub organization: String,
     /// Validity and renewal periods.
-    pub times: Times,
+    pub lifetimes: Lifetimes,
 }
 
 /// Validity and renewal periods.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub struct Lifetimes {
     /// Validity of a CA.
     pub authority: SignedDuration,
     /// Validity of a server certificate.
@@ -60,7 +60,7 @@ pub struct Times {
     pub overlap: SignedDuration,
 }
 
-impl Default for Times {
+impl Default for Lifetimes {
     fn default() -> Self {
         Self {
             authority: SignedDuration::from_hours(24 * 3650),
@@ -99,7 +99,7 @@ pub enum Decision {
 }
 
 /// Decides what change `found`, the Secret in the cluster, needs at `now`.
-pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decision {
+pub fn decide(found: Option<&Secret>, desired: &DesiredSecret, now: Timestamp) -> Decision {
     let Some(secret) = found else {
         return Decision::NewAuthority { reason: "the Secret does not exist".to_owned() };
     };
@@ -117,8 +117,8 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
             reason: format!(
                 "Secret {}/{} belongs to another client: it contains {}, expected {}. Delete the Secret, or configure \
                  another name",
-                wanted.namespace,
-                wanted.secret,
+                desired.namespace,
+                desired.secret,
                 keys.join(", "),
                 expected.join(", ")
             ),
@@ -129,25 +129,25 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
         Err(reason) => return Decision::NewAuthority { reason },
     };
     let authority_ends = match issue::ends(&material.bundle) {
-        Ok(end) => renewal(end, wanted),
+        Ok(end) => renewal(end, desired),
         Err(reason) => return Decision::NewAuthority { reason: format!("{BUNDLE} {reason}") },
     };
     if authority_ends <= now {
         return Decision::NewAuthority { reason: "the CA expires soon".to_owned() };
     }
     let server_ends = match issue::ends(&material.server.certificate) {
-        Ok(end) => renewal(end, wanted),
+        Ok(end) => renewal(end, desired),
         Err(reason) => return Decision::NewServer { reason: format!("{CERTIFICATE} {reason}") },
     };
     if server_ends <= now {
         return Decision::NewServer { reason: "the server certificate expires soon".to_owned() };
     }
-    if let Err(reason) = material.check(&wanted.dns_names, now) {
+    if let Err(reason) = material.check(&desired.dns_names, now) {
         return Decision::NewServer { reason };
     }
     let mut until = authority_ends.min(server_ends);
     if material.authorities().len() > 1 {
-        let overlap = issue::begins(&material.bundle).unwrap_or(now) + BACKDATED + wanted.times.overlap;
+        let overlap = issue::begins(&material.bundle).unwrap_or(now) + BACKDATED + desired.lifetimes.overlap;
         if overlap <= now {
             return Decision::DropPrevious;
         }
@@ -156,8 +156,8 @@ pub fn decide(found: Option<&Secret>, wanted: &Wanted, now: Timestamp) -> Decisi
     Decision::Keep { until }
 }
 
-fn renewal(end: Timestamp, wanted: &Wanted) -> Timestamp {
-    end.checked_sub(wanted.times.renew_before).unwrap_or(end)
+fn renewal(end: Timestamp, desired: &DesiredSecret) -> Timestamp {
+    end.checked_sub(desired.lifetimes.renew_before).unwrap_or(end)
 }
 
 /// The Secret after `decision`, or None when the decision needs no write.
@@ -168,11 +168,11 @@ pub fn secret_after(
     decision: &Decision,
     found: Option<&Secret>,
     trusted: &str,
-    wanted: &Wanted,
+    desired: &DesiredSecret,
     now: Timestamp,
 ) -> Result<Option<Secret>, IssueError> {
     let material = found.and_then(|secret| Material::read(secret).ok());
-    let times = &wanted.times;
+    let lifetimes = &desired.lifetimes;
     let new = match (decision, material) {
         (Decision::Keep { .. } | Decision::Refuse { .. }, _) | (Decision::DropPrevious, None) => {
             return Ok(None);
@@ -183,20 +183,20 @@ pub fn secret_after(
         }
         (Decision::NewServer { .. }, Some(material)) => {
             let signing = Pair { certificate: material.bundle.clone(), key: material.authority_key.clone() };
-            let server = issue::server(&signing, &wanted.dns_names, now, times.server);
+            let server = issue::server(&signing, &desired.dns_names, now, lifetimes.server);
             match server.map(|server| Material { server, ..material.clone() }) {
-                Ok(renewed) if renewed.check(&wanted.dns_names, now).is_ok() => renewed,
+                Ok(renewed) if renewed.check(&desired.dns_names, now).is_ok() => renewed,
                 // The CA cannot sign, because its key is lost or belongs to another CA. A new CA replaces it.
-                _ => Material::new(Some(&material), trusted, wanted, now)?,
+                _ => Material::new(Some(&material), trusted, desired, now)?,
             }
         }
         (Decision::NewServer { .. } | Decision::NewAuthority { .. }, material) => {
-            Material::new(material.as_ref(), trusted, wanted, now)?
+            Material::new(material.as_ref(), trusted, desired, now)?
         }
     };
     // A Secret that fails this check would be written again after every read.
-    new.check(&wanted.dns_names, now).map_err(IssueError::Unusable)?;
-    Ok(Some(new.into_secret(found, wanted)))
+    new.check(&desired.dns_names, now).map_err(IssueError::Unusable)?;
+    Ok(Some(new.into_secret(found, desired)))
 }
 
 /// The contents of the Secret, all PEM.
@@ -228,12 +228,13 @@ impl Material {
     fn new(
         before: Option<&Self>,
         trusted: &str,
-        wanted: &Wanted,
+        desired: &DesiredSecret,
         now: Timestamp,
     ) -> Result<Self, IssueError> {
-        let times = &wanted.times;
-        let authority = issue::authority(&wanted.authority, &wanted.organization, now, times.authority)?;
-        let server = issue::server(&authority, &wanted.dns_names, now, times.server)?;
+        let lifetimes = &desired.lifetimes;
+        let authority =
+            issue::authority(&desired.authority, &desired.organization, now, lifetimes.authority)?;
+        let server = issue::server(&authority, &desired.dns_names, now, lifetimes.server)?;
         let mut previous = before.map(Self::authorities).unwrap_or_default();
         for certificate in certificates(trusted) {
             if !previous.contains(&certificate) {
@@ -281,12 +282,12 @@ impl Material {
         Ok(())
     }
 
-    fn into_secret(self, found: Option<&Secret>, wanted: &Wanted) -> Secret {
+    fn into_secret(self, found: Option<&Secret>, desired: &DesiredSecret) -> Secret {
         let mut secret = found.cloned().unwrap_or_else(|| {
             let mut secret = Secret { type_: Some("kubernetes.io/tls".to_owned()), ..Secret::default() };
-            secret.metadata.namespace = Some(wanted.namespace.clone());
-            secret.metadata.name = Some(wanted.secret.clone());
-            secret.metadata.labels = Some(wanted.labels.clone()).filter(|labels| !labels.is_empty());
+            secret.metadata.namespace = Some(desired.namespace.clone());
+            secret.metadata.name = Some(desired.secret.clone());
+            secret.metadata.labels = Some(desired.labels.clone()).filter(|labels| !labels.is_empty());
             secret
         });
         let data = secret.data.get_or_insert_default();

@@ -2,15 +2,15 @@ use super::*;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-fn wanted() -> Wanted {
-    Wanted {
+fn desired() -> DesiredSecret {
+    DesiredSecret {
         namespace: "home".to_owned(),
         secret: "server-cert".to_owned(),
         labels: BTreeMap::from([("created".to_owned(), "here".to_owned())]),
         dns_names: vec!["webhook.home.svc".to_owned()],
         authority: "test-ca".to_owned(),
         organization: "test".to_owned(),
-        times: Times::default(),
+        lifetimes: Lifetimes::default(),
     }
 }
 
@@ -20,8 +20,8 @@ fn start() -> Timestamp {
 
 /// Decides, and returns the decision and the Secret after it.
 fn step(found: Option<&Secret>, trusted: &str, now: Timestamp) -> (Decision, Option<Secret>) {
-    let decision = decide(found, &wanted(), now);
-    let after = secret_after(&decision, found, trusted, &wanted(), now).unwrap();
+    let decision = decide(found, &desired(), now);
+    let after = secret_after(&decision, found, trusted, &desired(), now).unwrap();
     (decision, after)
 }
 
@@ -40,7 +40,7 @@ fn text(secret: &Secret, key: &str) -> String {
 }
 
 fn keeps(secret: &Secret, now: Timestamp) -> Timestamp {
-    match decide(Some(secret), &wanted(), now) {
+    match decide(Some(secret), &desired(), now) {
         Decision::Keep { until } => until,
         other => panic!("{other:?}"),
     }
@@ -52,9 +52,9 @@ fn a_missing_secret_is_created_and_serves() {
     let secret = secret.unwrap();
     assert_eq!(decision, Decision::NewAuthority { reason: "the Secret does not exist".to_owned() });
     assert_eq!(secret.metadata.namespace.as_deref(), Some("home"));
-    assert_eq!(secret.metadata.labels, Some(wanted().labels));
+    assert_eq!(secret.metadata.labels, Some(desired().labels));
     let material = Material::read(&secret).unwrap();
-    assert_eq!(material.check(&wanted().dns_names, start()), Ok(()));
+    assert_eq!(material.check(&desired().dns_names, start()), Ok(()));
     assert_eq!(material.authorities().len(), 1);
     let error = material.check(&["other.home.svc".to_owned()], start()).unwrap_err();
     assert!(error.contains("is not valid for other.home.svc"), "{error}");
@@ -102,11 +102,11 @@ fn the_previous_ca_stays_in_the_bundle_for_the_overlap() {
     assert_eq!(after.authorities().len(), 2);
     assert_eq!(after.authorities()[1], before.authorities()[0]);
     // Clients that trust the new bundle accept both server certificates.
-    assert_eq!(after.check(&wanted().dns_names, now), Ok(()));
+    assert_eq!(after.check(&desired().dns_names, now), Ok(()));
     let old_server = Material { server: before.server, ..after.clone() };
-    assert_eq!(old_server.check(&wanted().dns_names, start()), Ok(()));
+    assert_eq!(old_server.check(&desired().dns_names, start()), Ok(()));
 
-    let end = now + Times::default().overlap;
+    let end = now + Lifetimes::default().overlap;
     assert_eq!(keeps(&second, now), end);
     let (decision, third) = step(Some(&second), "", end);
     assert_eq!(decision, Decision::DropPrevious);
@@ -166,16 +166,16 @@ fn a_ca_with_the_key_of_another_ca_is_replaced() {
 
 #[test]
 fn an_invalid_dns_name_is_an_error() {
-    let wanted = Wanted { dns_names: vec!["no name".to_owned()], ..wanted() };
-    let decision = decide(None, &wanted, start());
-    let error = secret_after(&decision, None, "", &wanted, start()).unwrap_err().to_string();
+    let desired = DesiredSecret { dns_names: vec!["no name".to_owned()], ..desired() };
+    let decision = decide(None, &desired, start());
+    let error = secret_after(&decision, None, "", &desired, start()).unwrap_err().to_string();
     assert!(error.contains("no name"), "{error}");
 }
 
 #[test]
 fn changed_dns_names_need_a_new_server_certificate() {
     let secret = fresh();
-    let renamed = Wanted { dns_names: vec!["renamed.home.svc".to_owned()], ..wanted() };
+    let renamed = DesiredSecret { dns_names: vec!["renamed.home.svc".to_owned()], ..desired() };
     let decision = decide(Some(&secret), &renamed, start());
     assert!(matches!(&decision, Decision::NewServer { reason } if reason.contains("renamed.home.svc")));
     let after = secret_after(&decision, Some(&secret), "", &renamed, start()).unwrap().unwrap();
@@ -206,14 +206,14 @@ fn a_secret_of_another_client_is_not_written() {
 fn a_secret_of_the_go_program_is_kept_and_renewed() {
     let text = include_str!("testdata/go-secret.json");
     let secret: Secret = serde_json::from_str(text).unwrap();
-    let mut wanted = wanted();
-    wanted.dns_names = vec!["jobset-webhook-service.jobset-system.svc".to_owned()];
+    let mut desired = desired();
+    desired.dns_names = vec!["jobset-webhook-service.jobset-system.svc".to_owned()];
     let created: Timestamp = issue::begins(&Material::read(&secret).unwrap().bundle).unwrap();
-    assert!(matches!(decide(Some(&secret), &wanted, created + DAY), Decision::Keep { .. }));
+    assert!(matches!(decide(Some(&secret), &desired, created + DAY), Decision::Keep { .. }));
     let late = created + DAY * 300;
-    let decision = decide(Some(&secret), &wanted, late);
+    let decision = decide(Some(&secret), &desired, late);
     assert!(matches!(decision, Decision::NewServer { .. }), "{decision:?}");
-    let after = secret_after(&decision, Some(&secret), "", &wanted, late).unwrap().unwrap();
+    let after = secret_after(&decision, Some(&secret), "", &desired, late).unwrap().unwrap();
     assert_eq!(after.data.as_ref().unwrap()[BUNDLE], secret.data.as_ref().unwrap()[BUNDLE]);
-    assert!(matches!(decide(Some(&after), &wanted, late), Decision::Keep { .. }));
+    assert!(matches!(decide(Some(&after), &desired, late), Decision::Keep { .. }));
 }

@@ -16,7 +16,7 @@
 //! | [`rotator`] | the loop that watches, writes, and publishes the certificate to serve | yes |
 //!
 //! **Rotation fails no request.** The Secret stores a new CA together with the certificate that it signs, in front
-//! of the previous CA: for [`decide::Times::overlap`] the bundle contains both. Replicas write that bundle to the
+//! of the previous CA: for [`decide::Lifetimes::overlap`] the bundle contains both. Replicas write that bundle to the
 //! webhooks at once, and serve the old certificate until the API servers had time to read the bundle.
 //!
 //! **Replicas do not overwrite each other.** Every update of the Secret names the resource version that it is based
@@ -30,6 +30,6 @@ pub mod inject;
 pub mod issue;
 pub mod rotator;
 
-pub use decide::{Decision, Times, Wanted, decide};
+pub use decide::{Decision, DesiredSecret, Lifetimes, decide};
 pub use issue::{IssueError, Pair};
 pub use rotator::{Rotator, State, Target};

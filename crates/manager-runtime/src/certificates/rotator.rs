@@ -3,7 +3,7 @@
 
 use super::{
     Pair,
-    decide::{Decision, Material, Wanted, decide, secret_after},
+    decide::{Decision, DesiredSecret, Material, decide, secret_after},
     inject::{injection, trusted, trusts},
     issue::IssueError,
 };
@@ -36,7 +36,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 #[derive(Clone, Debug)]
 pub struct Rotator {
     /// The Secret.
-    pub wanted: Wanted,
+    pub desired: DesiredSecret,
     /// The webhook configurations that get the bundle.
     pub targets: Vec<Target>,
     /// The field manager that applies the bundle.
@@ -137,10 +137,10 @@ impl Loop {
     }
 
     fn watch(&self) -> BoxStream<'static, Event> {
-        let wanted = &self.rotator.wanted;
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &wanted.namespace);
-        let what = format!("Secret {}/{}", wanted.namespace, wanted.secret);
-        let secret = retried(watch_object(secrets, &wanted.secret), what).map(Event::Secret);
+        let desired = &self.rotator.desired;
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &desired.namespace);
+        let what = format!("Secret {}/{}", desired.namespace, desired.secret);
+        let secret = retried(watch_object(secrets, &desired.secret), what).map(Event::Secret);
         let targets = self.rotator.targets.iter().enumerate().map(|(at, target)| {
             let api = Api::all_with(self.client.clone(), &target.resource);
             let what = format!("{} {}", target.resource.kind, target.name);
@@ -168,7 +168,7 @@ impl Loop {
             return Ok(Instant::now() + RESYNC);
         }
         let now = Timestamp::now();
-        let decision = decide(secret.as_ref(), &self.rotator.wanted, now);
+        let decision = decide(secret.as_ref(), &self.rotator.desired, now);
         let next = match &decision {
             Decision::Keep { until } => {
                 let pause = Duration::try_from(until.duration_since(now)).unwrap_or_default();
@@ -204,7 +204,7 @@ impl Loop {
     fn usable(&self, secret: &Secret, now: Timestamp) -> Option<Material> {
         Material::read(secret)
             .ok()
-            .filter(|material| material.check(&self.rotator.wanted.dns_names, now).is_ok())
+            .filter(|material| material.check(&self.rotator.desired.dns_names, now).is_ok())
     }
 
     /// Injects the CA and publishes the certificate. Returns the time of the next reconcile: `next` or earlier.
@@ -221,14 +221,14 @@ impl Loop {
         found: Option<&Secret>,
         now: Timestamp,
     ) -> Result<(), RotateError> {
-        let wanted = &self.rotator.wanted;
+        let desired = &self.rotator.desired;
         let trusted: String = self.targets.iter().flatten().flatten().map(trusted).collect();
-        let Some(secret) = secret_after(decision, found, &trusted, wanted, now)? else { return Ok(()) };
-        let title = format!("{}/{}", wanted.namespace, wanted.secret);
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &wanted.namespace);
+        let Some(secret) = secret_after(decision, found, &trusted, desired, now)? else { return Ok(()) };
+        let title = format!("{}/{}", desired.namespace, desired.secret);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &desired.namespace);
         let written = match found {
             None => api.create(&PostParams::default(), &secret).await,
-            Some(_) => api.replace(&wanted.secret, &PostParams::default(), &secret).await,
+            Some(_) => api.replace(&desired.secret, &PostParams::default(), &secret).await,
         };
         self.secret = Some(match written {
             Ok(written) => {
@@ -246,7 +246,7 @@ impl Loop {
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 debug!(secret = title, "another replica wrote the Secret first");
-                api.get_opt(&wanted.secret).await.map_err(|error| RotateError::Read(title, error))?
+                api.get_opt(&desired.secret).await.map_err(|error| RotateError::Read(title, error))?
             }
             Err(error) => return Err(RotateError::Secret(title, error)),
         });
@@ -299,7 +299,7 @@ impl Loop {
         };
         let current = self.state.borrow().clone();
         let serve_after = self.trusted.as_ref().map(|(_, since)| *since + PROPAGATION);
-        let names = &self.rotator.wanted.dns_names;
+        let names = &self.rotator.desired.dns_names;
         let still_accepted = |served: &Pair| {
             let with_served = Material { server: served.clone(), ..material.clone() };
             with_served.check(names, Timestamp::now()).is_ok()

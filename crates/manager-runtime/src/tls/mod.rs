@@ -95,7 +95,7 @@ impl Certificate {
 
     /// Waits until `folder` contains a usable certificate, then reloads it until `shutdown`.
     /// None when `shutdown` comes first.
-    pub async fn follow(
+    pub async fn watch(
         folder: &Path,
         metrics: &CertificateMetrics,
         shutdown: &CancellationToken,

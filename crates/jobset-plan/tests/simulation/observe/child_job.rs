@@ -26,7 +26,7 @@ impl ChildJob {
     }
 
     /// Whether no user has to delete it; the simulation has no other owners than JobSets.
-    pub(crate) fn is_leaving(&self, successor: &str) -> bool {
+    pub(crate) fn will_be_deleted(&self, successor: &str) -> bool {
         self.job.as_ref().is_some_and(|job| job.deleting)
             || self
                 .metadata
