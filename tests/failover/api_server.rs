@@ -1,4 +1,4 @@
-//! The API server as something that can be away: frozen, so that nobody gets an answer, or dead.
+//! Makes the API server unavailable: a test can freeze its process, so that clients get no response, or stop it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) struct ApiServer {
     record: Record,
 }
 
-/// While this lives, the API server does not go on.
+/// The API server's process is frozen until this guard is dropped.
 pub(crate) struct Frozen(Pid);
 
 impl ApiServer {
@@ -25,15 +25,15 @@ impl ApiServer {
         Ok(Self { layout: layout.clone(), record })
     }
 
-    /// Stops it in its tracks: connections stand, and nothing is answered.
+    /// Freezes the process: connections stay open, and the API server does not respond.
     pub(crate) fn freeze(&self) -> Result<Frozen> {
         let pid = Pid::from_raw(self.record.pid);
-        kill(pid, Signal::SIGSTOP).context("cannot stop the API server")?;
+        kill(pid, Signal::SIGSTOP).context("cannot freeze the API server")?;
         Ok(Frozen(pid))
     }
 
-    /// Ends it; returns what starts it again.
-    pub(crate) fn end(self) -> Result<impl FnOnce() -> Result<()>> {
+    /// Stops the API server. Returns a function that starts it again.
+    pub(crate) fn stop(self) -> Result<impl FnOnce() -> Result<()>> {
         let read = |file: &str| {
             let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.record.pid));
             text.with_context(|| format!("cannot read {file} of the API server"))
@@ -49,7 +49,7 @@ impl ApiServer {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // It may be gone: then there is nothing to wake.
+        // The process may have ended; then there is nothing to resume.
         let _ = kill(self.0, Signal::SIGCONT);
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that the controllers make themselves, on a real API server that calls their webhooks.
+//! Certificates that the controllers issue, with a real API server that calls their webhooks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,52 +26,55 @@ use tokio_rustls::TlsConnector;
 use crate::Failover;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// Two controllers find nothing and begin at once: one Secret, one CA, in every webhook, accepted by the API
-/// server; and probes answer before any of that.
-pub(crate) async fn are_made_from_nothing_by_two_replicas_at_once(suite: Arc<Failover>) -> Result<()> {
-    forget(&suite).await?;
-    let begun = Instant::now();
+
+/// Two controllers start at the same time without a Secret. They create one Secret with one CA, write the CA into every
+/// webhook, and the API server accepts it. Liveness probes succeed before that.
+pub(crate) async fn two_replicas_create_one_ca(suite: Arc<Failover>) -> Result<()> {
+    remove_certificates(&suite).await?;
+    let started = Instant::now();
     let since = Timestamp::now();
     let options = ReplicaOptions::default();
     let (one, other) = tokio::join!(suite.installation.start(&options), suite.installation.start(&options));
     let (mut one, mut other) = (one?, other?);
     wait_for("a liveness probe to succeed", TIMEOUT, || async { Ok(one.is_live().await) }, |live| *live)
         .await?;
-    let live_after = begun.elapsed();
-    one.ready().await?;
-    other.ready().await?;
-    println!("live after {live_after:?}, both ready after {:?}", begun.elapsed());
+    let live_after = started.elapsed();
+    one.wait_until_ready().await?;
+    other.wait_until_ready().await?;
+    println!("live after {live_after:?}, both ready after {:?}", started.elapsed());
 
     let bundle = bundle(&secret(&suite).await?);
     ensure!(certificates(&bundle).len() == 1);
-    ensure!(bundles(&suite).await? == vec![bundle; 4], "the CA is in every webhook");
-    each_answers(&suite, &[&one, &other]).await?;
+    ensure!(bundles(&suite).await? == vec![bundle; 4], "not every webhook has the CA");
+    each_responds(&suite, &[&one, &other]).await?;
     let user = suite.installation.user();
     let audit = suite.cluster.cluster().audit();
     let created = || audit.query().user(&user).verb("create").resource("secrets").since(since);
     ensure!(created().code(201).count()? == 1, "{:#?}", created().entries()?);
-    // Whoever manages the webhooks keeps everything but the bundle.
+    // The controllers own only the bundle; the installer keeps every other field of the webhooks.
     for (kind, name) in WEBHOOKS {
         let configuration = configuration(&suite, kind, name).await?;
         let fields = configuration
             .managed_fields()
             .iter()
             .find(|fields| fields.manager.as_deref() == Some("jobset-webhook-ca"));
-        let fields = serde_json::to_string(&fields.context("no field manager of its own")?.fields_v1)?;
+        let fields = serde_json::to_string(
+            &fields.context("the controllers use no field manager of their own")?.fields_v1,
+        )?;
         ensure!(
             fields.contains("f:caBundle") && !fields.contains("f:rules") && !fields.contains("f:service"),
             "{fields}"
         );
     }
     suite.installation.apply_webhooks().await?;
-    ensure!(bundles(&suite).await?.iter().all(|bundle| !bundle.is_empty()), "an upgrade leaves the bundles");
-    webhook_comes_and_goes(&suite).await
+    ensure!(bundles(&suite).await?.iter().all(|bundle| !bundle.is_empty()), "an upgrade removed a bundle");
+    webhook_can_be_added_and_removed(&suite).await
 }
 
-/// A webhook that an upgrade adds gets its bundle, and one that is removed is left alone.
-async fn webhook_comes_and_goes(suite: &Failover) -> Result<()> {
+/// A webhook that an upgrade adds gets the bundle. The controllers do not restore a webhook that is removed.
+async fn webhook_can_be_added_and_removed(suite: &Failover) -> Result<()> {
     let (kind, name) = WEBHOOKS[0];
-    let mut with_more = suite.installation.webhooks(kind).context("manifests hold it")?;
+    let mut with_more = suite.installation.webhooks(kind).context("manifests/ contains it")?;
     let mut more = with_more.data["webhooks"][0].clone();
     more["name"] = json!("more.kb.io");
     with_more.data["webhooks"].as_array_mut().unwrap().push(more);
@@ -88,13 +91,13 @@ async fn webhook_comes_and_goes(suite: &Failover) -> Result<()> {
     let remove = json!([{ "op": "remove", "path": "/webhooks/2" }]);
     api.patch(name, &PatchParams::default(), &Patch::<()>::Json(serde_json::from_value(remove)?)).await?;
     let left = configuration(suite, kind, name).await?.data["webhooks"].as_array().map(Vec::len);
-    ensure!(left == Some(2), "{left:?} webhooks are left");
+    ensure!(left == Some(2), "{left:?} webhooks remain");
     Ok(())
 }
 
-/// A server certificate with a month left is replaced at once, by the same CA.
-pub(crate) async fn are_renewed_in_time_without_a_new_ca(suite: Arc<Failover>) -> Result<()> {
-    let (one, other) = two(&suite).await?;
+/// A server certificate that is valid for one more month is renewed at once, by the same CA.
+pub(crate) async fn expiring_certificate_is_renewed_by_the_same_ca(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = start_two(&suite).await?;
     let ca = authority(0, 3650)?;
     let old = write(&suite, &ca, &[&ca], 335, 30).await?;
     let renewed = wait_for(
@@ -107,94 +110,94 @@ pub(crate) async fn are_renewed_in_time_without_a_new_ca(suite: Arc<Failover>) -
     ensure!(certificates(&text(&renewed, "ca.crt"))[0] == certificates(&ca.certificate)[0]);
     let days = (issue::ends(&text(&renewed, "tls.crt")).unwrap() - Timestamp::now()).get_hours() / 24;
     ensure!(days >= 0, "{days}");
-    served_everywhere(&suite, &[&one, &other], &text(&renewed, "tls.crt")).await?;
-    each_answers(&suite, &[&one, &other]).await
+    all_serve(&suite, &[&one, &other], &text(&renewed, "tls.crt")).await?;
+    each_responds(&suite, &[&one, &other]).await
 }
 
-/// Under a hundred admission requests a second the CA comes to its end, and then the Secret is deleted: the
-/// certificates change twice in every replica, and no request fails.
-pub(crate) async fn rotate_under_load_without_a_failure(suite: Arc<Failover>) -> Result<()> {
-    let (one, other) = two(&suite).await?;
-    each_answers(&suite, &[&one, &other]).await?;
+/// Under 100 admission requests per second, the CA nears its expiry, and then the Secret is deleted. The certificates
+/// change twice in every replica, and no request fails.
+pub(crate) async fn rotation_under_load_fails_no_request(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = start_two(&suite).await?;
+    each_responds(&suite, &[&one, &other]).await?;
     let load = Load::start(&suite);
 
-    let near_its_end = authority(3620, 30)?;
+    let expiring = authority(3620, 30)?;
     let before = secret(&suite).await?;
-    write(&suite, &near_its_end, &[&near_its_end], 0, 30).await?;
+    write(&suite, &expiring, &[&expiring], 0, 30).await?;
     let rotated = wait_for(
         "a new CA",
         TIMEOUT,
         || secret(&suite),
         |secret| {
             let bundle = text(secret, "ca.crt");
-            bundle.ends_with(&text(&before, "ca.crt")) && !bundle.starts_with(&near_its_end.certificate)
+            bundle.ends_with(&text(&before, "ca.crt")) && !bundle.starts_with(&expiring.certificate)
         },
     )
     .await?;
-    // Old, near its end, new.
+    // The old CA, the expiring CA and the new CA.
     ensure!(certificates(&text(&rotated, "ca.crt")).len() == 3);
-    served_everywhere(&suite, &[&one, &other], &text(&rotated, "tls.crt")).await?;
+    all_serve(&suite, &[&one, &other], &text(&rotated, "tls.crt")).await?;
 
     api(&suite).delete(SECRET, &DeleteParams::default()).await?;
-    let made_anew = wait_for(
+    let recreated = wait_for(
         "another CA",
         TIMEOUT,
         || async { Ok(api(&suite).get_opt(SECRET).await?) },
         |secret| secret.as_ref().is_some_and(|secret| text(secret, "tls.crt") != text(&rotated, "tls.crt")),
     )
     .await?;
-    served_everywhere(&suite, &[&one, &other], &text(&made_anew.context("a Secret")?, "tls.crt")).await?;
-    // Some more with the last certificate.
-    load.at_least_more(300).await?;
+    all_serve(&suite, &[&one, &other], &text(&recreated.context("a Secret")?, "tls.crt")).await?;
+    // Requests with the last certificate.
+    load.wait_for_more(300).await?;
     let (sent, failed) = load.stop().await?;
     println!("{sent} admission requests while the certificates changed twice, {} failed", failed.len());
     ensure!(failed.is_empty(), "{failed:#?}");
     Ok(())
 }
 
-/// A CA that signs no more leaves Secret and webhooks when the overlap is over.
-pub(crate) async fn previous_ca_goes_when_its_time_is_over(suite: Arc<Failover>) -> Result<()> {
-    let (one, other) = two(&suite).await?;
+/// A CA that no longer signs is removed from the Secret and the webhooks when the overlap is over.
+pub(crate) async fn previous_ca_is_removed_after_the_overlap(suite: Arc<Failover>) -> Result<()> {
+    let (one, other) = start_two(&suite).await?;
     let previous = authority(3000, 650)?;
-    // It signs for a day.
+    // Its certificate has been signing for one day.
     let current = authority(1, 3649)?;
     let pair = write(&suite, &current, &[&current, &previous], 0, 365).await?;
     let secret = wait_for(
-        "the previous CA to be dropped",
+        "the previous CA to be removed from the Secret",
         TIMEOUT,
         || secret(&suite),
         |secret| certificates(&bundle(secret)).len() == 1,
     )
     .await?;
-    ensure!(text(&secret, "tls.crt") == pair.certificate, "the server certificate stays");
+    ensure!(text(&secret, "tls.crt") == pair.certificate, "the server certificate changed");
     wait_for(
-        "it to leave the webhooks",
+        "the previous CA to be removed from the webhooks",
         TIMEOUT,
         || bundles(&suite),
         |all| all.iter().all(|it| *it == bundle(&secret)),
     )
     .await?;
-    served_everywhere(&suite, &[&one, &other], &pair.certificate).await?;
-    each_answers(&suite, &[&one, &other]).await
+    all_serve(&suite, &[&one, &other], &pair.certificate).await?;
+    each_responds(&suite, &[&one, &other]).await
 }
 
-/// Somebody writes another bundle: it is put right, within a second or two, and then nobody writes any more.
+/// Another client overwrites the bundles. The controllers restore them within seconds, and then write no more.
 pub(crate) async fn overwritten_bundle_is_repaired(suite: Arc<Failover>) -> Result<()> {
-    let (one, other) = two(&suite).await?;
+    let (one, other) = start_two(&suite).await?;
     let right = bundles(&suite).await?;
-    let begun = Instant::now();
+    let overwritten = Instant::now();
     for (kind, name) in WEBHOOKS {
         let configuration = configuration(&suite, kind, name).await?;
         let first = configuration.data["webhooks"][0]["name"].clone();
         let wrong = ByteString(authority(0, 10)?.certificate.into_bytes());
         let patch = json!({ "webhooks": [{ "name": first, "clientConfig": { "caBundle": wrong } }] });
-        let params = PatchParams { field_manager: Some("somebody".into()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some("another-client".into()), ..PatchParams::default() };
         let api = objects::api_of(&suite.client, &configuration).await?;
         api.patch(name, &params, &Patch::Strategic(patch)).await?;
     }
     wait_for("the bundles to be repaired", TIMEOUT, || bundles(&suite), |all| *all == right).await?;
-    println!("overwritten bundles repaired after {:?}", begun.elapsed());
-    ensure!(begun.elapsed() < Duration::from_secs(5));
+    println!("overwritten bundles repaired after {:?}", overwritten.elapsed());
+    ensure!(overwritten.elapsed() < Duration::from_secs(5));
     let user = suite.installation.user();
     let patches = || async {
         let audit = suite.cluster.cluster().audit();
@@ -202,35 +205,42 @@ pub(crate) async fn overwritten_bundle_is_repaired(suite: Arc<Failover>) -> Resu
         Ok((of("mutatingwebhookconfigurations")?, of("validatingwebhookconfigurations")?))
     };
     let settled = patches().await?;
-    holds_for("nobody writing any more", Duration::from_secs(3), patches, |now| *now == settled).await?;
+    holds_for("the number of writes", Duration::from_secs(3), patches, |now| *now == settled).await?;
     ensure!(one.is_ready().await && other.is_ready().await);
-    each_answers(&suite, &[&one, &other]).await
+    each_responds(&suite, &[&one, &other]).await
 }
 
-/// A spoilt Secret of our own is named in the log and replaced; one that somebody else made is named, and not
-/// touched, and the controller is not ready until it is gone.
-pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Failover>) -> Result<()> {
+/// The controller logs an invalid Secret of its own and replaces it. It logs a Secret of another client and does not
+/// change it; the controller becomes ready after the administrator deletes that Secret.
+pub(crate) async fn invalid_secret_is_replaced_and_foreign_secret_is_kept(
+    suite: Arc<Failover>,
+) -> Result<()> {
     let one = suite.installation.start_ready().await?;
     suite.installation.balance([&one]);
-    let mut spoilt = secret(&suite).await?;
-    spoilt.data.as_mut().unwrap().insert("tls.crt".into(), ByteString(b"garbage".to_vec()));
-    api(&suite).replace(SECRET, &PostParams::default(), &spoilt).await?;
-    wait_for("it to be replaced", TIMEOUT, || secret(&suite), |secret| text(secret, "tls.crt") != "garbage")
-        .await?;
-    one.logs("tls.crt contains no PEM data").await?;
-    each_answers(&suite, &[&one]).await?;
+    let mut invalid = secret(&suite).await?;
+    invalid.data.as_mut().unwrap().insert("tls.crt".into(), ByteString(b"garbage".to_vec()));
+    api(&suite).replace(SECRET, &PostParams::default(), &invalid).await?;
+    wait_for(
+        "the Secret to be replaced",
+        TIMEOUT,
+        || secret(&suite),
+        |secret| text(secret, "tls.crt") != "garbage",
+    )
+    .await?;
+    one.wait_for_log("tls.crt contains no PEM data").await?;
+    each_responds(&suite, &[&one]).await?;
     drop(one);
 
-    forget(&suite).await?;
+    remove_certificates(&suite).await?;
     let foreign: Secret = serde_json::from_value(json!({
         "metadata": { "name": SECRET },
-        "stringData": { "tls.crt": "of somebody else", "tls.key": "secret", "password": "hunter2" },
+        "stringData": { "tls.crt": "of another client", "tls.key": "secret", "password": "hunter2" },
     }))?;
     let foreign = api(&suite).create(&PostParams::default(), &foreign).await?;
     let mut other = suite.installation.start(&ReplicaOptions::default()).await?;
-    other.logs("belongs to another client").await?;
+    other.wait_for_log("belongs to another client").await?;
     holds_for(
-        "it not being ready",
+        "the controller not being ready",
         Duration::from_secs(2),
         || async { Ok(other.is_ready().await) },
         |ready| !ready,
@@ -238,8 +248,8 @@ pub(crate) async fn garbage_is_replaced_and_foreign_content_is_not(suite: Arc<Fa
     .await?;
     ensure!(secret(&suite).await?.resource_version() == foreign.resource_version());
     api(&suite).delete(SECRET, &DeleteParams::default()).await?;
-    other.ready().await?;
-    each_answers(&suite, &[&other]).await
+    other.wait_until_ready().await?;
+    each_responds(&suite, &[&other]).await
 }
 
 // --- the Secret -----------------------------------------------------------------------------------------------
@@ -260,8 +270,8 @@ fn bundle(secret: &Secret) -> String {
     text(secret, "ca.crt")
 }
 
-/// As on a cluster that the controller was never installed on.
-async fn forget(suite: &Failover) -> Result<()> {
+/// Resets Secret and webhooks to their state before the first controller starts.
+async fn remove_certificates(suite: &Failover) -> Result<()> {
     if api(suite).get_opt(SECRET).await?.is_some() {
         api(suite).delete(SECRET, &DeleteParams::default()).await?;
     }
@@ -272,16 +282,16 @@ async fn forget(suite: &Failover) -> Result<()> {
     suite.installation.apply_webhooks().await
 }
 
-/// A CA that was made so many days ago, and has so many left.
-fn authority(made: i32, left: i32) -> Result<Pair> {
-    let made_at = Timestamp::now() - DAY * made;
-    Ok(issue::authority("jobset-ca", "jobset", made_at, DAY * (made + left))?)
+/// A CA that was issued `age` days ago, and expires in `left` days.
+fn authority(age: i32, left: i32) -> Result<Pair> {
+    let issued_at = Timestamp::now() - DAY * age;
+    Ok(issue::authority("jobset-ca", "jobset", issued_at, DAY * (age + left))?)
 }
 
-/// Writes a Secret with a server certificate that was made so many days ago, and has so many left.
-async fn write(suite: &Failover, ca: &Pair, bundle: &[&Pair], made: i32, left: i32) -> Result<Pair> {
+/// Writes a Secret with a server certificate that was issued `age` days ago, and expires in `left` days.
+async fn write(suite: &Failover, ca: &Pair, bundle: &[&Pair], age: i32, left: i32) -> Result<Pair> {
     let names = [format!("jobset-webhook-service.{NAMESPACE}.svc")];
-    let server = issue::server(ca, &names, Timestamp::now() - DAY * made, DAY * (made + left))?;
+    let server = issue::server(ca, &names, Timestamp::now() - DAY * age, DAY * (age + left))?;
     let bundle: String = bundle.iter().map(|ca| ca.certificate.as_str()).collect();
     let data = [
         ("ca.crt", bundle),
@@ -303,7 +313,7 @@ async fn configuration(suite: &Failover, kind: &str, name: &str) -> Result<Dynam
     Ok(objects::api_of(&suite.client, &object).await?.get(name).await?)
 }
 
-/// The bundles of all four webhooks.
+/// The bundles of all webhooks.
 async fn bundles(suite: &Failover) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for (kind, name) in WEBHOOKS {
@@ -316,16 +326,16 @@ async fn bundles(suite: &Failover) -> Result<Vec<String>> {
     Ok(all)
 }
 
-async fn two(suite: &Failover) -> Result<(Replica, Replica)> {
+async fn start_two(suite: &Failover) -> Result<(Replica, Replica)> {
     let options = ReplicaOptions { without_election: true, ..ReplicaOptions::default() };
     let mut replicas = (suite.installation.start(&options).await?, suite.installation.start(&options).await?);
-    replicas.0.ready().await?;
-    replicas.1.ready().await?;
+    replicas.0.wait_until_ready().await?;
+    replicas.1.wait_until_ready().await?;
     suite.installation.balance([&replicas.0, &replicas.1]);
     Ok(replicas)
 }
 
-/// Creates a JobSet without storing it: both kinds of webhooks are called.
+/// Creates a JobSet as a dry run, so that the API server calls webhooks of both kinds.
 async fn admit(suite: &Failover) -> Result<()> {
     let jobset = json!({
         "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": { "name": "admitted" }, "spec": {},
@@ -339,11 +349,13 @@ async fn admit(suite: &Failover) -> Result<()> {
     Ok(())
 }
 
-/// The API server, led to each of these alone, gets an answer. It keeps connections, which end with a short load.
-async fn each_answers(suite: &Arc<Failover>, replicas: &[&Replica]) -> Result<()> {
+/// Checks that each of these replicas responds to the API server.
+///
+/// The API server reuses connections. Repeated requests reach the replica when the earlier connections are closed.
+async fn each_responds(suite: &Arc<Failover>, replicas: &[&Replica]) -> Result<()> {
     for replica in replicas {
         suite.installation.balance([*replica]);
-        wait_for("an answer of each replica", TIMEOUT, || async { Ok(admit(suite).await) }, Result::is_ok)
+        wait_for("a response of each replica", TIMEOUT, || async { Ok(admit(suite).await) }, Result::is_ok)
             .await?
             .unwrap();
     }
@@ -351,33 +363,35 @@ async fn each_answers(suite: &Arc<Failover>, replicas: &[&Replica]) -> Result<()
     Ok(())
 }
 
-/// Waits until every replica shows this certificate to who connects.
-async fn served_everywhere(suite: &Failover, replicas: &[&Replica], certificate: &str) -> Result<()> {
+/// Waits until every replica serves this certificate.
+async fn all_serve(suite: &Failover, replicas: &[&Replica], certificate: &str) -> Result<()> {
     let expected = CertificateDer::from_pem_slice(certificate.as_bytes())?;
     let bundle = bundle(&secret(suite).await?);
     for replica in replicas {
         let what = format!("{} to serve the new certificate", replica.name);
-        let look = || async { Ok(shown(replica, &bundle).await.map_err(|error| error.to_string())) };
-        wait_for(&what, TIMEOUT, look, |shown| shown.as_ref() == Ok(&expected)).await?.map_err(Error::msg)?;
+        let observe = || async { Ok(served_by(replica, &bundle).await.map_err(|error| error.to_string())) };
+        wait_for(&what, TIMEOUT, observe, |served| served.as_ref() == Ok(&expected))
+            .await?
+            .map_err(Error::msg)?;
     }
     Ok(())
 }
 
-/// The certificate that a replica shows to a client that trusts this bundle.
-async fn shown(replica: &Replica, bundle: &str) -> Result<CertificateDer<'static>> {
+/// The certificate that a replica serves to a client that trusts this bundle.
+async fn served_by(replica: &Replica, bundle: &str) -> Result<CertificateDer<'static>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok));
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let server = ServerName::try_from(format!("jobset-webhook-service.{NAMESPACE}.svc"))?;
     let stream = TcpStream::connect(replica.webhook).await?;
     let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await?;
-    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    Ok(shown.context("no certificate")?.clone().into_owned())
+    let served = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    Ok(served.context("no certificate")?.clone().into_owned())
 }
 
 // --- load -----------------------------------------------------------------------------------------------------
 
-/// A hundred requests a second, until it is stopped.
+/// Sends 100 admission requests per second until [`Load::stop`].
 struct Load {
     sent: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
@@ -410,10 +424,10 @@ impl Load {
         Self { sent, stop, task }
     }
 
-    async fn at_least_more(&self, count: u32) -> Result<()> {
+    async fn wait_for_more(&self, count: u32) -> Result<()> {
         let now = self.sent.load(Ordering::Relaxed);
-        let look = || async { Ok(self.sent.load(Ordering::Relaxed) - now) };
-        wait_for("more requests", TIMEOUT, look, |more| *more >= count).await.map(drop)
+        let observe = || async { Ok(self.sent.load(Ordering::Relaxed) - now) };
+        wait_for("more requests", TIMEOUT, observe, |more| *more >= count).await.map(drop)
     }
 
     async fn stop(self) -> Result<(u32, Vec<String>)> {

@@ -1,4 +1,4 @@
-//! Who leads, for how long, and who writes meanwhile.
+//! Leader election: which replica leads, for how long, and that only the leader writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,42 +14,42 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::Failover;
-use crate::jobsets::{Fate, create, holder, jobs, leader_of, two};
+use crate::jobsets::{Outcome, create, holder, leader_of, start_two, wait_for_jobs};
 
-/// As the controller has it by default.
+/// The controller's default `leaseDuration`.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// kill -9 of the leader: the other one writes as soon as the Lease may be taken, and not two seconds later.
-pub(crate) async fn killed_leader_is_followed_within_the_lease(suite: Arc<Failover>) -> Result<()> {
+/// SIGKILL of the leader: the other replica writes within two seconds after the Lease expires.
+pub(crate) async fn killed_leader_is_replaced_within_the_lease_duration(suite: Arc<Failover>) -> Result<()> {
     let (leader, followers) = pair(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     leader.signal(Signal::SIGKILL)?;
     let killed = Instant::now();
     suite.installation.balance(&followers);
-    create(&suite, &namespace, "after-kill", 1, Fate::Stay).await?;
-    jobs(&suite, &namespace, 1, LEASE_DURATION * 2).await?;
+    create(&suite, &namespace, "after-kill", 1, Outcome::Stay).await?;
+    wait_for_jobs(&suite, &namespace, 1, LEASE_DURATION * 2).await?;
     let took = killed.elapsed();
-    println!("killed leader: first write of the other after {took:?}");
+    println!("killed leader: first write of the other replica after {took:?}");
     ensure!(took < LEASE_DURATION + Duration::from_secs(2), "{took:?}");
     Ok(())
 }
 
-/// SIGTERM of the leader: it gives the Lease back and exits 0, and the other one writes within two seconds.
-pub(crate) async fn leader_that_is_asked_to_end_hands_over(suite: Arc<Failover>) -> Result<()> {
+/// SIGTERM of the leader: it releases the Lease and exits with 0. The other replica writes within two seconds.
+pub(crate) async fn terminated_leader_releases_its_lease(suite: Arc<Failover>) -> Result<()> {
     let (mut leader, followers) = pair(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let before = lease(&suite).await?;
     suite.installation.balance(&followers);
     leader.signal(Signal::SIGTERM)?;
-    let asked = Instant::now();
-    create(&suite, &namespace, "after-term", 1, Fate::Stay).await?;
-    jobs(&suite, &namespace, 1, LEASE_DURATION).await?;
-    let took = asked.elapsed();
-    println!("leader asked to end: first write of the other after {took:?}");
+    let terminated = Instant::now();
+    create(&suite, &namespace, "after-term", 1, Outcome::Stay).await?;
+    wait_for_jobs(&suite, &namespace, 1, LEASE_DURATION).await?;
+    let took = terminated.elapsed();
+    println!("terminated leader: first write of the other replica after {took:?}");
     ensure!(took < Duration::from_secs(2), "{took:?}");
-    let status = leader.end(Duration::from_secs(10)).await?;
+    let status = leader.wait_for_exit(Duration::from_secs(10)).await?;
     ensure!(status.code() == Some(0), "{status}");
-    leader.logs("gave the lease back").await?;
+    leader.wait_for_log("gave the lease back").await?;
 
     let after = lease(&suite).await?;
     ensure!(after.lease_transitions == before.lease_transitions.map(|count| count + 1), "{after:?}");
@@ -59,7 +59,7 @@ pub(crate) async fn leader_that_is_asked_to_end_hands_over(suite: Arc<Failover>)
     );
     let events: Api<Event> = Api::namespaced(suite.client.clone(), NAMESPACE);
     let note = format!("{} became leader", followers[0].identity()?);
-    let look = || async {
+    let notes = || async {
         Ok(events
             .list(&ListParams::default())
             .await?
@@ -68,31 +68,32 @@ pub(crate) async fn leader_that_is_asked_to_end_hands_over(suite: Arc<Failover>)
             .filter_map(|event| event.note)
             .collect())
     };
-    wait_for("the event", Duration::from_secs(10), look, |notes: &Vec<String>| notes.contains(&note))
+    wait_for("the event", Duration::from_secs(10), notes, |notes: &Vec<String>| notes.contains(&note))
         .await
         .map(drop)
 }
 
-/// A leader that stood still for longer than its lease sends nothing more when it goes on, and ends with an error.
-pub(crate) async fn leader_that_stood_still_writes_no_more(suite: Arc<Failover>) -> Result<()> {
+/// A leader that was paused for longer than its lease sends nothing when it continues, and exits with an error.
+pub(crate) async fn paused_leader_writes_nothing_after_its_lease(suite: Arc<Failover>) -> Result<()> {
     let (mut leader, followers) = pair(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     suite.installation.balance(&followers);
-    // It stops in the middle of work.
-    create(&suite, &namespace, "many", 200, Fate::Stay).await?;
+    // The pause begins while the leader creates Jobs.
+    create(&suite, &namespace, "many", 200, Outcome::Stay).await?;
     leader.signal(Signal::SIGSTOP)?;
-    jobs(&suite, &namespace, 200, LEASE_DURATION * 2).await?;
+    wait_for_jobs(&suite, &namespace, 200, LEASE_DURATION * 2).await?;
     let next = &followers[0];
     ensure!(holder(&suite).await? == next.identity()?);
     leader.signal(Signal::SIGCONT)?;
-    let status = leader.end(Duration::from_secs(20)).await?;
+    let status = leader.wait_for_exit(Duration::from_secs(20)).await?;
     ensure!(status.code() == Some(1), "{status}");
-    leader.logs("leader election lost").await?;
-    one_writer_at_a_time(&suite, Timestamp::now() - LEASE_DURATION * 4)
+    leader.wait_for_log("leader election lost").await?;
+    only_the_leader_wrote(&suite, Timestamp::now() - LEASE_DURATION * 4)
 }
 
-/// Another holder is written into the Lease: the leader ends at once. A Lease that is deleted is created again.
-pub(crate) async fn stolen_lease_ends_the_leader_and_a_deleted_one_does_not(
+/// If another client writes itself into the Lease, the leader exits. If a client deletes the Lease, the leader creates
+/// it again.
+pub(crate) async fn leader_exits_if_its_lease_is_taken_but_not_if_it_is_deleted(
     suite: Arc<Failover>,
 ) -> Result<()> {
     let (mut leader, followers) = pair(&suite).await?;
@@ -100,29 +101,29 @@ pub(crate) async fn stolen_lease_ends_the_leader_and_a_deleted_one_does_not(
     let leases: Api<Lease> = Api::namespaced(suite.client.clone(), NAMESPACE);
     leases.delete(LEASE, &DeleteParams::default()).await?;
     let identity = leader.identity()?;
-    wait_for("the Lease to be made anew", Duration::from_secs(10), || holder(&suite), |now| *now == identity)
+    wait_for("the Lease to be recreated", Duration::from_secs(10), || holder(&suite), |now| *now == identity)
         .await?;
     ensure!(leader.runs()?);
     let patch = Patch::Merge(json!({ "spec": { "holderIdentity": "thief" } }));
     leases.patch(LEASE, &PatchParams::default(), &patch).await?;
-    let status = leader.end(Duration::from_secs(15)).await?;
+    let status = leader.wait_for_exit(Duration::from_secs(15)).await?;
     ensure!(status.code() == Some(1), "{status}");
-    leader.logs("another replica took the lease").await
+    leader.wait_for_log("another replica took the lease").await
 }
 
-/// An API server that does not answer holds the end up for seconds only, and a second signal not even that.
-pub(crate) async fn second_signal_ends_at_once(suite: Arc<Failover>) -> Result<()> {
+/// An API server that does not respond delays the shutdown by a few seconds. A second signal ends the process at once.
+pub(crate) async fn second_signal_ends_the_process_at_once(suite: Arc<Failover>) -> Result<()> {
     for signals in [1, 2] {
         let (mut leader, _followers) = pair(&suite).await?;
         let frozen = suite.api_server()?.freeze()?;
-        let begun = Instant::now();
+        let signalled = Instant::now();
         leader.signal(Signal::SIGTERM)?;
-        leader.logs("shutting down").await?;
+        leader.wait_for_log("shutting down").await?;
         if signals == 2 {
             leader.signal(Signal::SIGINT)?;
         }
-        let status = leader.end(Duration::from_secs(15)).await;
-        let took = begun.elapsed();
+        let status = leader.wait_for_exit(Duration::from_secs(15)).await;
+        let took = signalled.elapsed();
         drop(frozen);
         let status = status?;
         println!("{signals} signals with a frozen API server: ended after {took:?} with {status}");
@@ -135,8 +136,8 @@ pub(crate) async fn second_signal_ends_at_once(suite: Arc<Failover>) -> Result<(
     Ok(())
 }
 
-/// Renewals that get no answer for less than the deadline cost nothing.
-pub(crate) async fn short_silence_of_the_api_server_is_survived(suite: Arc<Failover>) -> Result<()> {
+/// The leader keeps its lease if renewals get no response for less than the renew deadline.
+pub(crate) async fn leader_survives_a_short_freeze_of_the_api_server(suite: Arc<Failover>) -> Result<()> {
     let (mut leader, _followers) = pair(&suite).await?;
     let frozen = suite.api_server()?.freeze()?;
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -153,8 +154,9 @@ pub(crate) async fn short_silence_of_the_api_server_is_survived(suite: Arc<Failo
     Ok(())
 }
 
+/// Starts two controllers. Returns the leader, and the follower in a list.
 async fn pair(suite: &Failover) -> Result<(Replica, Vec<Replica>)> {
-    leader_of(suite, two(suite).await?).await
+    leader_of(suite, start_two(suite).await?).await
 }
 
 async fn lease(suite: &Failover) -> Result<k8s_openapi::api::coordination::v1::LeaseSpec> {
@@ -162,8 +164,9 @@ async fn lease(suite: &Failover) -> Result<k8s_openapi::api::coordination::v1::L
     leases.get(LEASE).await?.spec.context("a Lease has a spec")
 }
 
-/// From the audit log: whoever wrote to JobSets, Jobs or Services had written himself into the Lease last.
-pub(crate) fn one_writer_at_a_time(suite: &Failover, since: Timestamp) -> Result<()> {
+/// Checks in the audit log that each write to JobSets, Jobs, Services and claims came from the replica that was the
+/// last to write the Lease.
+pub(crate) fn only_the_leader_wrote(suite: &Failover, since: Timestamp) -> Result<()> {
     const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
     let audit = suite.cluster.cluster().audit();
     let mut writes = audit.query().user(suite.installation.user()).writes().since(since).entries()?;
@@ -173,24 +176,24 @@ pub(crate) fn one_writer_at_a_time(suite: &Failover, since: Timestamp) -> Result
         let resource = write.object_ref.as_ref().map_or("", |object| object.resource.as_str());
         let credential = write.user.extra.get(CREDENTIAL).context("the audit log names no credential")?;
         match resource {
-            // An update that was refused took nothing.
+            // A rejected update does not change the holder.
             "leases" if write.code() < 300 && holder != Some(credential) => {
                 (holder, changes) = (Some(credential), changes + 1);
             }
-            // Its sender broke it off: it was stopped in the moment of sending, and noticed when it went on. No
-            // client can look at the lease and send at once.
+            // The sender aborted this request: it was paused while it sent the request, and aborted it when it
+            // continued. No client can check its lease and send a request atomically.
             "jobsets" | "jobs" | "services" | "persistentvolumeclaims" if write.code() == 504 => {}
             "jobsets" | "jobs" | "services" | "persistentvolumeclaims" if holder.is_some() => {
                 ensure!(
                     holder == Some(credential),
-                    "written by {credential:?}, while {holder:?} led: {write:#?}"
+                    "{credential:?} wrote while {holder:?} was the leader: {write:#?}"
                 );
                 count += 1;
             }
             _ => {}
         }
     }
-    println!("{count} writes by {changes} leaders in turn, never two at a time");
+    println!("{count} writes by {changes} leaders, only one at a time");
     ensure!(count > 0);
     Ok(())
 }

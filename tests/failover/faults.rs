@@ -1,4 +1,4 @@
-//! An API server that refuses, loses and delays answers at random.
+//! Faults at random: requests that the API server rejects, and responses that are lost or late.
 
 use std::slice;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use jobset_tests::replicas::ReplicaOptions;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::Failover;
-use crate::lives::{each_job_was_created_once_per_attempt, populate};
+use crate::churn::{each_job_was_created_once_per_attempt, run_jobsets};
 
-/// Of a hundred requests, ten are refused with 429, ten with 500, five are carried out and not answered, and three are
-/// slow. JobSets live and die as ever, each Job is created once per attempt.
+/// Of 100 requests, 10 are rejected with 429, 10 are rejected with 500, 5 are executed but their response is lost, and
+/// 3 are slow. All JobSets still finish as expected, and each Job is created once per attempt.
 ///
-/// Which requests meet a fault is random. What this test asserts of the controller holds for every draw: one that loses
-/// its lease is started again, as by the kubelet, which happens less than once in 10 000 minutes (see
-/// `manager-runtime`, `leader/renewal.rs`) and in this test with a probability below 0.0005. Of at least 300 requests, 84
-/// meet a fault on average, with a standard deviation of 8: that no more than 30 do has a probability below 10^-10. A
-/// JobSet needs some 20 requests in a row that each fail with a probability of 0.28 to miss its limit of four minutes.
-pub(crate) async fn refusals_and_lost_answers_lose_nothing(suite: Arc<Failover>) -> Result<()> {
+/// The faults are random. The assertions about the controller hold for every draw: the test restarts a controller that
+/// loses its lease, as the kubelet does. A lease is lost less than once in 10 000 minutes (see `manager-runtime`,
+/// `leader/renewal.rs`), in this test with a probability below 0.0005. Of at least 300 requests, 84 have a fault on
+/// average, with a standard deviation of 8. The probability that at most 30 have a fault is below 10^-10. A JobSet
+/// misses its limit of four minutes only if some 20 requests in a row fail, each with a probability of 0.28.
+pub(crate) async fn jobsets_finish_correctly_despite_faults(suite: Arc<Failover>) -> Result<()> {
     let layout = suite.installation.layout();
     let faults = Faults { too_many: 10, internal: 10, lost: 5, slow: 3 };
     let proxy = FaultyProxy::start(&layout.kubeconfig(), &layout.root().join("proxy"), faults).await?;
@@ -30,22 +30,22 @@ pub(crate) async fn refusals_and_lost_answers_lose_nothing(suite: Arc<Failover>)
     };
     let since = Timestamp::now();
     let mut replica = suite.installation.start(&options).await?;
-    replica.ready().await?;
+    replica.wait_until_ready().await?;
     suite.installation.balance([&replica]);
     let namespace = suite.cluster.namespace(&suite.client).await?;
-    let population = {
+    let run = {
         let (suite, namespace) = (Arc::clone(&suite), namespace.clone());
         let until = Instant::now() + Duration::from_secs(30);
-        tokio::spawn(async move { populate(&suite, &namespace, 20, until).await })
+        tokio::spawn(async move { run_jobsets(&suite, &namespace, 20, until).await })
     };
     let mut ended = 0;
-    while !population.is_finished() {
+    while !run.is_finished() {
         ended += suite.installation.restart_ended(slice::from_mut(&mut replica))?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let lives = population.await??;
+    let finished = run.await??;
     let (requests, failed) = proxy.counts();
     println!("{requests} requests, {failed} of them with a fault; the controller ended {ended} times");
     ensure!(requests >= 300 && failed > requests / 10, "{failed} faults in {requests} requests");
-    each_job_was_created_once_per_attempt(&suite, &namespace, since, &lives)
+    each_job_was_created_once_per_attempt(&suite, &namespace, since, &finished)
 }

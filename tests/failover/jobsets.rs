@@ -1,4 +1,4 @@
-//! JobSets of these tests: simulated pods that end by themselves after a while.
+//! Creates JobSets whose simulated pods end after a set time, and starts the controllers that reconcile them.
 
 use std::time::Duration;
 
@@ -16,27 +16,27 @@ use crate::Failover;
 
 /// How the pods of a JobSet end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Outcome {
     /// They run until they are deleted.
     Stay,
-    /// They succeed after so many seconds.
+    /// They succeed after this number of seconds.
     Succeed(u32),
-    /// They fail after so many seconds, in every attempt; the JobSet restarts so often.
+    /// In every attempt, they fail after the first number of seconds. The second number is `maxRestarts`.
     Fail(u32, u32),
 }
 
-/// Creates a JobSet of so many Jobs with one pod each.
+/// Creates a JobSet with this number of Jobs, each with one pod.
 pub(crate) async fn create(
     suite: &Failover,
     namespace: &str,
     name: &str,
     jobs: u32,
-    fate: Fate,
+    outcome: Outcome,
 ) -> Result<()> {
-    let (outcome, after, restarts) = match fate {
-        Fate::Stay => ("stay", 0, 0),
-        Fate::Succeed(after) => ("succeed", after, 0),
-        Fate::Fail(after, restarts) => ("fail", after, restarts),
+    let (outcome, after, restarts) = match outcome {
+        Outcome::Stay => ("stay", 0, 0),
+        Outcome::Succeed(after) => ("succeed", after, 0),
+        Outcome::Fail(after, restarts) => ("fail", after, restarts),
     };
     let annotations = json!({
         "devcluster.jobset.dev/outcome": outcome, "devcluster.jobset.dev/after": format!("{after}s"),
@@ -52,7 +52,7 @@ pub(crate) async fn create(
         },
     });
     let object: DynamicObject = serde_json::from_value(object)?;
-    // Whoever creates JobSets while controllers come and go tries again, too.
+    // Creation fails while no controller serves the webhooks, so it is retried, as other clients do.
     let create = || async { Ok(objects::create(&suite.client, namespace, &object, false).await) };
     let created = wait_for("the JobSet to be accepted", TIMEOUT, create, |created| {
         created.as_ref().map_or_else(|refusal| refusal.code == 409, |_| true)
@@ -69,22 +69,27 @@ pub(crate) async fn status(suite: &Failover, namespace: &str, name: &str) -> Res
     Ok(found.data.get("status").cloned().unwrap_or_default())
 }
 
-/// Waits until so many Jobs of a JobSet are there.
-pub(crate) async fn jobs(suite: &Failover, namespace: &str, count: usize, limit: Duration) -> Result<()> {
+/// Waits until the namespace contains this number of Jobs.
+pub(crate) async fn wait_for_jobs(
+    suite: &Failover,
+    namespace: &str,
+    count: usize,
+    limit: Duration,
+) -> Result<()> {
     let jobs: Api<Job> = Api::namespaced(suite.client.clone(), namespace);
-    let look = || async { Ok(jobs.list(&ListParams::default()).await?.items.len()) };
-    wait_for("the Jobs", limit, look, |found| *found == count).await.map(drop)
+    let observe = || async { Ok(jobs.list(&ListParams::default()).await?.items.len()) };
+    wait_for("the Jobs", limit, observe, |found| *found == count).await.map(drop)
 }
 
-/// Who holds the Lease.
+/// The holder of the Lease.
 pub(crate) async fn holder(suite: &Failover) -> Result<String> {
     let leases: Api<Lease> = Api::namespaced(suite.client.clone(), NAMESPACE);
     let lease = leases.get_opt(LEASE).await?;
     Ok(lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default())
 }
 
-/// Starts two controllers; nobody waits for the lease of one that an earlier test left.
-pub(crate) async fn two(suite: &Failover) -> Result<Vec<Replica>> {
+/// Starts two controllers. Deletes the Lease first, so that they do not wait for a leader of an earlier test.
+pub(crate) async fn start_two(suite: &Failover) -> Result<Vec<Replica>> {
     let leases: Api<Lease> = Api::namespaced(suite.client.clone(), NAMESPACE);
     if leases.get_opt(LEASE).await?.is_some() {
         leases.delete(LEASE, &DeleteParams::default()).await?;
@@ -95,19 +100,19 @@ pub(crate) async fn two(suite: &Failover) -> Result<Vec<Replica>> {
     Ok(replicas)
 }
 
-/// Waits until one of these leads; returns it and the others.
+/// Waits until one of these replicas leads. Returns the leader and the other replicas.
 pub(crate) async fn leader_of(
     suite: &Failover,
     mut replicas: Vec<Replica>,
 ) -> Result<(Replica, Vec<Replica>)> {
     let identities =
         || replicas.iter().map(|replica| replica.identity().unwrap_or_default()).collect::<Vec<_>>();
-    let look = || async {
+    let observe = || async {
         let holder = holder(suite).await?;
         Ok(identities().iter().position(|identity| !identity.is_empty() && *identity == holder))
     };
-    let at = wait_for("a leader", TIMEOUT, look, Option::is_some).await?.context("a leader")?;
+    let at = wait_for("a leader", TIMEOUT, observe, Option::is_some).await?.context("a leader")?;
     let leader = replicas.swap_remove(at);
-    leader.logs("leader: leading").await?;
+    leader.wait_for_log("leader: leading").await?;
     Ok((leader, replicas))
 }

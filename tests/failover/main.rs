@@ -1,13 +1,13 @@
-//! Several controllers at a time, and what goes wrong around them: certificates, leaders, the API server.
-// A panic fails the test that it happens in, and no other.
+//! Several controllers at the same time, and failures of certificates, leaders and the API server.
+// A panic fails only the test in which it occurs.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod api_server;
 mod certificates;
+mod churn;
 mod election;
 mod faults;
 mod jobsets;
-mod lives;
 mod outage;
 
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ use kube::Client;
 
 use crate::api_server::ApiServer;
 
-/// What the tests share.
+/// State that the tests share.
 struct Failover {
     cluster: SuiteCluster,
     client: Client,
@@ -38,25 +38,25 @@ fn main() -> ExitCode {
     suite::run(
         "failover",
         NodeKind::Kwok(3),
-        // Each has the controllers, the Secret and the API server for itself.
+        // Each test needs the controllers, the Secret and the API server for itself.
         1,
         prepare,
         tests![
-            certificates::are_made_from_nothing_by_two_replicas_at_once,
-            certificates::are_renewed_in_time_without_a_new_ca,
-            certificates::rotate_under_load_without_a_failure,
-            certificates::previous_ca_goes_when_its_time_is_over,
+            certificates::two_replicas_create_one_ca,
+            certificates::expiring_certificate_is_renewed_by_the_same_ca,
+            certificates::rotation_under_load_fails_no_request,
+            certificates::previous_ca_is_removed_after_the_overlap,
             certificates::overwritten_bundle_is_repaired,
-            certificates::garbage_is_replaced_and_foreign_content_is_not,
-            election::killed_leader_is_followed_within_the_lease,
-            election::leader_that_is_asked_to_end_hands_over,
-            election::leader_that_stood_still_writes_no_more,
-            election::stolen_lease_ends_the_leader_and_a_deleted_one_does_not,
-            election::second_signal_ends_at_once,
-            election::short_silence_of_the_api_server_is_survived,
-            faults::refusals_and_lost_answers_lose_nothing,
-            outage::half_a_minute_without_api_server_loses_nothing,
-            outage::leaders_killed_again_and_again_lose_nothing,
+            certificates::invalid_secret_is_replaced_and_foreign_secret_is_kept,
+            election::killed_leader_is_replaced_within_the_lease_duration,
+            election::terminated_leader_releases_its_lease,
+            election::paused_leader_writes_nothing_after_its_lease,
+            election::leader_exits_if_its_lease_is_taken_but_not_if_it_is_deleted,
+            election::second_signal_ends_the_process_at_once,
+            election::leader_survives_a_short_freeze_of_the_api_server,
+            faults::jobsets_finish_correctly_despite_faults,
+            outage::jobs_survive_an_api_server_outage_of_half_a_minute,
+            outage::leaders_killed_repeatedly_lose_no_jobset,
         ],
     )
 }

@@ -1,4 +1,4 @@
-//! The API server unavailable for half a minute, and leaders killed again and again.
+//! An API server that is unavailable for half a minute, and leaders that are killed repeatedly.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,21 +13,22 @@ use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
 
 use crate::Failover;
-use crate::election::one_writer_at_a_time;
-use crate::jobsets::{Fate, create, holder, status, two};
-use crate::lives::{each_job_was_created_once_per_attempt, populate, restarts};
+use crate::churn::{each_job_was_created_once_per_attempt, restarts, run_jobsets};
+use crate::election::only_the_leader_wrote;
+use crate::jobsets::{Outcome, create, holder, start_two, status};
 
-/// How long leaders are killed. Ten minutes find more than this.
+/// Environment variable for the duration in seconds of the test that kills leaders. Ten minutes find more errors than
+/// the default.
 const SECONDS: &str = "JOBSET_FAILOVER_SECONDS";
 const SECONDS_BY_DEFAULT: u64 = 90;
 
-/// The API server stops, and starts after thirty seconds: every Job is the same as before, no restart is counted, and a
-/// new JobSet is reconciled. Nothing is random.
-pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Failover>) -> Result<()> {
-    let mut replicas = two(&suite).await?;
+/// The API server stops, and starts again after 30 seconds. Every Job keeps its UID, no restart is counted, and the
+/// controllers reconcile a new JobSet. Nothing in this test is random.
+pub(crate) async fn jobs_survive_an_api_server_outage_of_half_a_minute(suite: Arc<Failover>) -> Result<()> {
+    let mut replicas = start_two(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     for number in 0..10 {
-        create(&suite, &namespace, &format!("steady-{number}"), 4, Fate::Stay).await?;
+        create(&suite, &namespace, &format!("steady-{number}"), 4, Outcome::Stay).await?;
     }
     let all_ready = || async {
         let mut ready = 0;
@@ -40,7 +41,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     wait_for("all Jobs to be ready", TIMEOUT, all_ready, |ready| *ready == 40).await?;
     let before = job_uids(&suite, &namespace).await?;
 
-    let start_again = suite.api_server()?.end()?;
+    let start_again = suite.api_server()?.stop()?;
     let end = Instant::now() + Duration::from_secs(30);
     let mut ended = 0;
     while Instant::now() < end {
@@ -49,7 +50,7 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     }
     start_again()?;
     let back = Instant::now();
-    // Until the API server answers, and every controller that ended meanwhile is started again.
+    // Waits until the API server responds, and until every controller that ended in the meantime is restarted.
     loop {
         ended += suite.installation.restart_ended(&mut replicas)?;
         let mut all_run = true;
@@ -59,10 +60,10 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
         if all_run && holder(&suite).await.is_ok() {
             break;
         }
-        ensure!(back.elapsed() < TIMEOUT, "the API server does not answer, or a controller keeps ending");
+        ensure!(back.elapsed() < TIMEOUT, "the API server does not respond, or a controller ends repeatedly");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    create(&suite, &namespace, "afterwards", 4, Fate::Succeed(1)).await?;
+    create(&suite, &namespace, "afterwards", 4, Outcome::Succeed(1)).await?;
     wait_for(
         "the Jobs of a new JobSet",
         TIMEOUT,
@@ -70,8 +71,8 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
         |all| all.len() == before.len() + 4,
     )
     .await?;
-    let worked_on = back.elapsed();
-    // The other controllers of the cluster take their time.
+    let reconciled_after = back.elapsed();
+    // Completion takes longer: it also depends on Kubernetes' controllers.
     wait_for(
         "a new JobSet to complete",
         TIMEOUT,
@@ -80,11 +81,11 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     )
     .await?;
     println!(
-        "controllers ended {ended} times meanwhile; after the API server was back a new JobSet had its Jobs in \
-         {worked_on:?} and completed in {:?}",
+        "controllers ended {ended} times; after the API server started again, a new JobSet had its Jobs after \
+         {reconciled_after:?} and completed after {:?}",
         back.elapsed()
     );
-    wait_for("all Jobs to be ready still", TIMEOUT, all_ready, |ready| *ready == 40).await?;
+    wait_for("all Jobs to be ready again", TIMEOUT, all_ready, |ready| *ready == 40).await?;
     let mut after = job_uids(&suite, &namespace).await?;
     after.retain(|name, _| !name.starts_with("afterwards"));
     ensure!(after == before, "{before:#?} {after:#?}");
@@ -95,51 +96,52 @@ pub(crate) async fn half_a_minute_without_api_server_loses_nothing(suite: Arc<Fa
     Ok(())
 }
 
-/// Fifty JobSets live and die while the leader is killed every 15 to 25 seconds.
+/// The leader is killed every 15 to 25 seconds while 50 JobSets at a time run to their end.
 ///
-/// Nothing here fails by chance. The pauses are random, and the sum of three is at most 75 s: the Lease names a leader that
-/// is gone for less than 17 s, which makes at most one pause after a kill idle, and a last try comes at the end, so that
-/// 90 s are enough for two kills on any draw. A controller that ends by itself is started again.
-pub(crate) async fn leaders_killed_again_and_again_lose_nothing(suite: Arc<Failover>) -> Result<()> {
+/// This test does not fail by chance. The pauses are random, and the sum of three is at most 75 s. The Lease names a
+/// killed leader for less than 17 s, so that after each kill at most one pause passes without a kill. One more attempt
+/// follows at the end, so that 90 s are enough for two kills on any draw. The test restarts a controller that ends by
+/// itself.
+pub(crate) async fn leaders_killed_repeatedly_lose_no_jobset(suite: Arc<Failover>) -> Result<()> {
     let seconds = std::env::var(SECONDS).ok().map(|text| text.parse()).transpose().context(SECONDS)?;
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(SECONDS_BY_DEFAULT));
     let since = Timestamp::now();
-    let mut replicas = two(&suite).await?;
+    let mut replicas = start_two(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
-    let population = {
+    let run = {
         let (suite, namespace) = (Arc::clone(&suite), namespace.clone());
-        tokio::spawn(async move { populate(&suite, &namespace, 50, until).await })
+        tokio::spawn(async move { run_jobsets(&suite, &namespace, 50, until).await })
     };
     let (mut killed, mut ended) = (0, 0);
-    while Instant::now() < until && !population.is_finished() {
+    while Instant::now() < until && !run.is_finished() {
         let pause = Duration::from_millis(fastrand::u64(15_000..25_000));
         tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
         let now = holder(&suite).await?;
         let Some(at) = replicas.iter().position(|replica| replica.identity().is_ok_and(|it| it == now))
         else {
-            // No leader just now.
+            // There is no leader at the moment.
             ended += suite.installation.restart_ended(&mut replicas)?;
             continue;
         };
         let mut leader = replicas.swap_remove(at);
         suite.installation.balance(&replicas);
         leader.signal(Signal::SIGKILL)?;
-        leader.end(Duration::from_secs(5)).await?;
+        leader.wait_for_exit(Duration::from_secs(5)).await?;
         killed += 1;
         replicas.push(suite.installation.start_ready().await?);
         suite.installation.balance(&replicas);
         ended += suite.installation.restart_ended(&mut replicas)?;
     }
-    // The population lives on after the last kill.
-    while !population.is_finished() {
+    // The JobSets that still run after the last kill must finish.
+    while !run.is_finished() {
         ended += suite.installation.restart_ended(&mut replicas)?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let lives = population.await??;
-    println!("{killed} leaders killed, {ended} controllers ended by themselves");
+    let finished = run.await??;
+    println!("{killed} leaders killed; {ended} controllers ended by themselves");
     ensure!(killed >= 2);
-    each_job_was_created_once_per_attempt(&suite, &namespace, since, &lives)?;
-    one_writer_at_a_time(&suite, since)
+    each_job_was_created_once_per_attempt(&suite, &namespace, since, &finished)?;
+    only_the_leader_wrote(&suite, since)
 }
 
 async fn job_uids(suite: &Failover, namespace: &str) -> Result<BTreeMap<String, String>> {

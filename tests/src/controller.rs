@@ -110,7 +110,7 @@ impl Controller {
         for object in &manifests.webhooks {
             objects::apply(client, &with_address(object, webhook, &ca)?, FIELD_MANAGER).await?;
         }
-        // The API server observes changed webhook configurations a moment later.
+        // The API server uses changed webhook configurations with a short delay.
         let valid = objects::one(&jobset_of("{}"))?;
         let invalid =
             objects::one(&jobset_of("{successPolicy: {operator: All, targetReplicatedJobs: [ghost]}}"))?;
@@ -145,7 +145,7 @@ impl Controller {
         self.layout.log(PROGRAM)
     }
 
-    /// Returns an error with the end of the log if the controller has died.
+    /// Returns an error with the end of the log if the controller has ended.
     pub fn check(&self) -> Result<()> {
         self.record.check(&self.layout)
     }
@@ -162,7 +162,7 @@ fn jobset_of(spec: &str) -> String {
     )
 }
 
-/// Path of the program that Cargo built next to the running one.
+/// Path of a program that Cargo built beside the running one.
 pub fn beside_this_program(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find the path of this program")?;
     // target/debug/name, next to target/debug/program or target/debug/deps/test-program.
@@ -229,14 +229,14 @@ impl Manifests {
 pub(crate) async fn token_of(client: &Client, namespace: &str, name: &str) -> Result<String> {
     let spec = TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() };
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-    let answer = Api::<ServiceAccount>::namespaced(client.clone(), namespace)
+    let response = Api::<ServiceAccount>::namespaced(client.clone(), namespace)
         .create_token_request(name, &PostParams::default(), &request)
         .await
         .with_context(|| format!("cannot get a token for service account {namespace}/{name}"))?;
-    answer.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server returned no token"))
+    response.status.and_then(|status| status.token).ok_or_else(|| anyhow!("the API server returned no token"))
 }
 
-/// The default configuration with these addresses, and without metrics.
+/// The default configuration with these addresses and without metrics.
 pub(crate) fn configuration_at(webhook: SocketAddr, probes: SocketAddr) -> Configuration {
     let mut configuration = Configuration {
         api_version: configuration::API_VERSION.into(),
@@ -304,7 +304,7 @@ pub(crate) async fn readiness(address: SocketAddr) -> Result<(), String> {
     probe(address, "/readyz").await
 }
 
-/// Probes this path. An error is the status line or the reason why there is none.
+/// Probes this path. The error is the status line, or the reason why the probe received none.
 pub(crate) async fn probe(address: SocketAddr, path: &str) -> Result<(), String> {
     let request = async {
         let mut stream = TcpStream::connect(address).await?;

@@ -53,10 +53,11 @@ pub struct Installation {
 /// Options of a replica.
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaOptions {
-    /// It takes part in no election. A controller that loses its lease ends, as it may on an overloaded machine; a test
-    /// of something else than elections is better off without.
+    /// Disables leader election. A controller that loses its lease ends, which can happen on an overloaded machine.
+    /// Tests that do not test elections therefore disable it.
     pub without_election: bool,
-    /// Another address for the API server, and the CA of its certificate as PEM.
+    /// Address at which the replica reaches the API server, and the CA of its certificate as PEM. Default: those of the
+    /// cluster.
     pub api_server: Option<(SocketAddr, String)>,
 }
 
@@ -74,24 +75,24 @@ pub struct Replica {
     child: Child,
     pid: Pid,
     restarts: u32,
-    /// When to start it again, once it has ended.
+    /// Earliest time of the next restart, if the process has ended.
     restart_at: Option<Instant>,
 }
 
-/// Pause before the first restart; each further one is twice as long. The kubelet's are 10 s and 5 min.
+/// Pause before the first restart. Each further pause is twice as long. The kubelet uses 10 s and at most 5 min.
 const SHORTEST_RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause before a restart.
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(8);
 
 impl Installation {
-    /// Installs `manifests/`. No controller may run on the cluster.
+    /// Installs `manifests/`. No controller may be running on the cluster.
     pub async fn new(client: &Client, layout: &Layout) -> Result<Self> {
         let manifests = Manifests::read(&objects::repository().join("manifests"))?;
         let balancer = Balancer::start().await?;
         for object in &manifests.prerequisites {
             objects::apply(client, object, "kubectl").await?;
         }
-        // The API server resolves the external name, and uses the port of the webhook configuration.
+        // The API server resolves the external name and uses the port in the webhook configuration.
         let service: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": { "name": "jobset-webhook-service", "namespace": NAMESPACE },
@@ -109,7 +110,7 @@ impl Installation {
         Ok(installation)
     }
 
-    /// Applies the webhook configurations, as an administrator does in every upgrade.
+    /// Applies the webhook configurations, as an administrator does in each upgrade.
     pub async fn apply_webhooks(&self) -> Result<()> {
         for (kind, _) in WEBHOOKS {
             let object = self.webhooks(kind).with_context(|| format!("manifests/ contains no {kind}"))?;
@@ -168,8 +169,8 @@ impl Installation {
         Ok(Replica { name, log, credential, webhook, probes, pid, child, restarts: 0, restart_at: None })
     }
 
-    /// Starts those again that ended, in the same place, after a pause that grows with each restart, as the kubelet
-    /// does. Call it again and again; returns how many it started.
+    /// Restarts controllers that have ended, with the same name and folder. As with the kubelet, the pause before a
+    /// restart grows. The caller polls this function; it returns the number of controllers that it restarted.
     pub fn restart_ended(&self, replicas: &mut [Replica]) -> Result<u32> {
         let mut restarted = 0;
         for replica in replicas {
@@ -212,7 +213,7 @@ impl Installation {
     /// Starts a controller and waits until it is ready.
     pub async fn start_ready(&self) -> Result<Replica> {
         let mut replica = self.start(&ReplicaOptions::default()).await?;
-        replica.ready().await?;
+        replica.wait_until_ready().await?;
         Ok(replica)
     }
 
@@ -225,7 +226,7 @@ impl Installation {
 
 impl Replica {
     /// Waits until it is ready.
-    pub async fn ready(&mut self) -> Result<()> {
+    pub async fn wait_until_ready(&mut self) -> Result<()> {
         let probes = self.probes;
         let started = Instant::now();
         loop {
@@ -255,7 +256,7 @@ impl Replica {
         probe(self.probes, "/healthz").await.is_ok()
     }
 
-    /// Whether it runs.
+    /// Whether its process runs.
     pub fn runs(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
@@ -265,19 +266,19 @@ impl Replica {
         kill(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
-    /// Waits until it ends.
-    pub async fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+    /// Waits until its process ends.
+    pub async fn wait_for_exit(&mut self, limit: Duration) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
-        Ok(ended.map_err(|_| anyhow!("{} still runs after {limit:?}", self.name))??)
+        Ok(ended.map_err(|_| anyhow!("{} is still running after {limit:?}", self.name))??)
     }
 
-    /// Its log.
+    /// The contents of its log file.
     pub fn log_text(&self) -> Result<String> {
         std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
     /// Waits until its log contains this text.
-    pub async fn logs(&self, text: &str) -> Result<()> {
+    pub async fn wait_for_log(&self, text: &str) -> Result<()> {
         let what = format!("{} to log {text:?}", self.name);
         let read = || async { Ok(self.log_text()?.contains(text)) };
         wait_for(&what, TIMEOUT, read, |found| *found).await.map(drop)
@@ -292,7 +293,7 @@ impl Replica {
 }
 
 fn pid_of(child: &Child) -> Result<Pid> {
-    Ok(Pid::from_raw(i32::try_from(child.id().context("the process has ended already")?)?))
+    Ok(Pid::from_raw(i32::try_from(child.id().context("the process has already ended")?)?))
 }
 
 /// The credential ID of a service account token in the audit log.

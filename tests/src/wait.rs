@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Default timeout. It is long, because a machine may be slow, and because Kubernetes' controllers need a minute to
+/// Default timeout. It is long because machines can be slow, and because Kubernetes' controllers need a minute to
 /// recover after an outage of the API server.
 pub const TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -40,7 +40,7 @@ where
 
 /// Calls `observe` for as long as `span`, and returns an error as soon as `condition` does not hold.
 ///
-/// Use it for events that must *not* happen.
+/// Use it to check that something does *not* happen.
 pub async fn holds_for<T, Observe, Observation>(
     what: &str,
     span: Duration,
