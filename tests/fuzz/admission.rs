@@ -6,8 +6,8 @@
 // The fuzzer reports panics.
 #![allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 
-#[path = "../../crates/jobset-controller/tests/admission/spoilt_json.rs"]
-mod spoilt_json;
+#[path = "../../crates/jobset-controller/tests/admission/mutated_json.rs"]
+mod mutated_json;
 
 use axum::http::{Request, Response, StatusCode};
 use fastrand::Rng;
@@ -58,7 +58,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if rng.bool()
         && let Ok(mut json) = serde_json::from_slice::<Value>(&data[..size])
     {
-        spoilt_json::spoil_review(&mut json, &mut rng);
+        mutated_json::mutate_review(&mut json, &mut rng);
         let text = json.to_string().into_bytes();
         if text.len() <= max_size {
             data[..text.len()].copy_from_slice(&text);

@@ -1,7 +1,7 @@
-//! How long admission takes: `cargo bench --package jobset-controller`.
+//! The latency of admission: `cargo bench --package jobset-controller`.
 //!
-//! A few hundred microseconds of work need no statistics beyond median and 99th percentile, so this is a plain
-//! program: each case runs for a while, every run is timed, nothing is left out but the warm-up.
+//! Median and 99th percentile suffice for a few hundred microseconds of work, so this is a plain program: it measures
+//! every run of each case after the warm-up.
 
 use axum::http::Request;
 use jobset_controller::{
@@ -34,10 +34,10 @@ const MEASURED: Duration = Duration::from_secs(3);
 async fn main() -> Result<()> {
     install_crypto_provider();
     let folder = tempfile::tempdir()?;
-    // Neither case has claims to look up, so that nobody is ever asked.
-    let nobody = Client::try_from(Config::new("http://127.0.0.1:9".parse()?))?;
+    // No case has claims, so the client sends no request.
+    let unused_client = Client::try_from(Config::new("http://127.0.0.1:9".parse()?))?;
     let admission =
-        || Admission::new(nobody.clone(), Index::default(), Placement::default(), &Gates::default());
+        || Admission::new(unused_client.clone(), Index::default(), Placement::default(), &Gates::default());
     let server = Server::start(folder.path(), admission().router()).await?;
 
     println!("{:<52} {:>8} {:>11} {:>11} {:>8}", "", "request", "median", "p99", "runs");
@@ -56,11 +56,11 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs `answer` again and again, and prints a row about it.
+/// Measures `answer` repeatedly, and prints a row with the result.
 async fn report(what: &str, size: usize, answer: impl AsyncFn() -> Result<String>) -> Result<()> {
     let allowed: Value = serde_json::from_str(&answer().await?)?;
     if allowed.pointer("/response/allowed") != Some(&json!(true)) {
-        return Err(format!("{what}: not admitted, so not worth timing: {allowed}").into());
+        return Err(format!("{what}: not admitted: {allowed}").into());
     }
     let warm = Instant::now();
     while warm.elapsed() < WARM_UP {
@@ -84,7 +84,7 @@ async fn report(what: &str, size: usize, answer: impl AsyncFn() -> Result<String
     Ok(())
 }
 
-/// A server as the controller manager runs it, and a client that keeps its connection as the API server does.
+/// A server as the controller manager runs it, and a client that reuses its connection as the API server does.
 struct Server {
     client: Client,
     _stop: tokio_util::sync::DropGuard,
@@ -97,10 +97,10 @@ impl Server {
         std::fs::write(folder.join("tls.key"), certificate.signing_key.serialize_pem())?;
         let stop = CancellationToken::new();
         let metrics = Metrics::new()?;
-        let followed = Certificate::watch(folder, metrics.certificates(), &stop).await;
+        let certificate_of_folder = Certificate::watch(folder, metrics.certificates(), &stop).await;
         let server = server::Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let address = server.address();
-        let (certificate, stopped) = (followed.ok_or("no certificate")?, stop.clone());
+        let (certificate, stopped) = (certificate_of_folder.ok_or("no certificate")?, stop.clone());
         tokio::spawn(
             async move { server.serve_tls(&TlsOptions::default(), certificate, router, stopped).await },
         );
@@ -143,7 +143,7 @@ fn review(jobset: &Value) -> Value {
     })
 }
 
-/// The JobSet of docs/examples, with what the API server fills in before it asks.
+/// The JobSet of docs/examples, with the defaults that the API server sets before it calls the webhook.
 fn demo_jobset() -> Result<Value> {
     let mut jobset: Value = serde_yaml::from_str(include_str!("../../../docs/examples/demo-jobset.yaml"))?;
     let replicated_jobs = jobset.pointer_mut("/spec/replicatedJobs").and_then(Value::as_array_mut);
@@ -155,7 +155,7 @@ fn demo_jobset() -> Result<Value> {
     Ok(jobset)
 }
 
-/// A JobSet with a hundred ReplicatedJobs like the demo's worker, each waiting for the one before.
+/// A JobSet with a hundred ReplicatedJobs like the demo's worker. Each depends on the previous one.
 fn hundred_replicated_jobs() -> Result<Value> {
     let mut jobset = demo_jobset()?;
     let worker = jobset.pointer("/spec/replicatedJobs/1").cloned().ok_or("the demo has no worker")?;

@@ -1,4 +1,4 @@
-//! The webhooks' certificate: from a folder, or made by the controller itself.
+//! The webhooks' certificate: from a folder, or issued by the controller.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -15,37 +15,37 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The readiness condition that this module meets, and its text until then.
+/// The readiness condition of this module, and its message until the condition is met.
 pub(crate) const CONDITION: (&str, &str) = ("certificates", "certificates are not ready");
 
-/// The webhook configurations of this controller, as all its manifests call them.
+/// The names of the controller's webhook configurations in all manifests.
 const MUTATING: &str = "jobset-mutating-webhook-configuration";
 const VALIDATING: &str = "jobset-validating-webhook-configuration";
 
-/// Field manager of the CA in the webhooks.
+/// Field manager of the CA bundles in the webhook configurations.
 const FIELD_MANAGER: &str = "jobset-webhook-ca";
 
-/// Where the webhooks' certificate comes from.
+/// The source of the webhooks' certificate.
 #[derive(Clone, Debug)]
 pub(crate) enum CertificateSource {
     /// `tls.crt` and `tls.key` in this folder.
     Folder(PathBuf),
-    /// Certificates that the controller makes itself.
+    /// Certificates that the controller issues.
     Internal(Internal),
 }
 
-/// The names of certificates that the controller makes itself.
+/// The objects around the certificates that the controller issues.
 #[derive(Clone, Debug)]
 pub(crate) struct Internal {
-    /// Namespace of Secret and Service.
+    /// Namespace of the Secret and the Service.
     pub(crate) namespace: String,
     /// Service that the API server calls.
     pub(crate) service: String,
-    /// Secret that keeps the certificates.
+    /// Secret that stores the certificates.
     pub(crate) secret: String,
 }
 
-/// Waits for the certificate to serve, and follows it until `shutdown`. None when `shutdown` came first.
+/// Waits for a certificate, and reloads it until `shutdown`. Returns None if `shutdown` comes first.
 pub(crate) async fn obtain(
     source: CertificateSource,
     client: Client,
@@ -67,26 +67,26 @@ pub(crate) async fn obtain(
                 if let Some(pair) = known.serve {
                     match Certificate::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()) {
                         Ok(certificate) => break certificate,
-                        Err(error) => warn!(%error, "the certificate in the Secret cannot be served"),
+                        Err(error) => warn!(%error, "cannot serve the certificate in the Secret"),
                     }
                 }
                 shutdown.run_until_cancelled(state.changed()).await?.ok()?;
             };
-            tokio::spawn(follow(state, certificate.clone(), readiness.clone()));
+            tokio::spawn(reload(state, certificate.clone(), readiness.clone()));
             Some(certificate)
         }
     }
 }
 
-/// Ends with the rotator, which ends with the process.
-async fn follow(mut state: watch::Receiver<State>, certificate: Certificate, readiness: Readiness) {
+/// Serves each new certificate of the rotator. The rotator ends with the process.
+async fn reload(mut state: watch::Receiver<State>, certificate: Certificate, readiness: Readiness) {
     while state.changed().await.is_ok() {
         let known = state.borrow_and_update().clone();
         report_readiness(&known, &readiness);
         if let Some(pair) = known.serve
             && let Err(error) = certificate.replace(pair.certificate.as_bytes(), pair.key.as_bytes())
         {
-            warn!(%error, "the certificate in the Secret cannot be served");
+            warn!(%error, "cannot serve the certificate in the Secret");
         }
     }
 }

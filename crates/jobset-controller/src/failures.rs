@@ -1,8 +1,8 @@
-//! Which failures are new: a pure decision, so that a cause that lasts is one warning and one event.
+//! Decides which failures are new, so that a cause that persists gets one warning and one event. Pure.
 //!
-//! A cause is an action and a text. Texts are equal when they differ only in numbers, in the order of their words, or in
-//! the name of the object that the action is about: a quota tells how much is used, and of many Jobs that it refuses the
-//! ones that are tried first differ each time.
+//! A cause is an action and a text. Texts are equal when they differ only in numbers, in the order of their words, or
+//! in the name of the object of the action. The error of a quota contains the current usage, and each reconcile may try
+//! other Jobs first.
 
 use crate::act::ActError;
 use std::{
@@ -10,10 +10,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// Causes of one action that are told apart. More than these are as one.
+/// The maximum number of causes to distinguish for one action.
 const CAUSES: usize = 16;
-/// So many failed reconciles in a row without a cause end it, while others last. With one, two causes that alternate
-/// would be new each time.
+/// A cause ends after this number of consecutive failed reconciles without it. With one, two alternating causes would
+/// be new each time.
 const ABSENT: u8 = 2;
 
 /// One failed request.
@@ -54,7 +54,7 @@ impl ActError {
         "VerifyJob",
     ];
 
-    /// The failure as it is compared with earlier ones.
+    /// The failure for the comparison with earlier ones.
     pub(crate) fn failure(&self) -> Failure {
         let object = match self {
             Self::CreateJob { name, .. }
@@ -77,19 +77,19 @@ pub(crate) struct Reported {
     pub(crate) resource_version: Option<String>,
 }
 
-/// The causes of one JobSet that last.
+/// The current causes of one JobSet.
 #[derive(Debug, Default)]
 pub(crate) struct KnownFailures(BTreeMap<&'static str, Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Each cause, and how many failed reconciles in a row were without it.
+    /// Each cause, with the number of consecutive failed reconciles without it.
     causes: BTreeMap<u64, u8>,
     reported: Option<Reported>,
 }
 
 impl KnownFailures {
-    /// Takes in the failures of one reconcile. Returns the actions that failed for a reason that is new.
+    /// Stores the failures of one reconcile. Returns the actions that failed for a new cause.
     pub(crate) fn failed(&mut self, failures: &[Failure]) -> BTreeSet<&'static str> {
         let mut seen = BTreeMap::<&'static str, BTreeSet<u64>>::new();
         for failure in failures {
@@ -114,12 +114,12 @@ impl KnownFailures {
         new
     }
 
-    /// Everything succeeded: whatever fails from now on is new.
+    /// Removes all causes after a successful reconcile: the next failure is new.
     pub(crate) fn succeeded(&mut self) {
         self.0.clear();
     }
 
-    /// An event was sent about the failures of this action.
+    /// Records the event about the failures of this action.
     pub(crate) fn reported(&mut self, action: &str, event: Reported) {
         if let Some(known) = self.0.get_mut(action) {
             known.reported = Some(event);
@@ -145,8 +145,7 @@ fn fingerprint(failure: &Failure) -> u64 {
     hasher.finish()
 }
 
-/// The word with each number, together with its unit, replaced by `#`. Digits within a name stay: `full-2` is not
-/// `full-1`.
+/// Replaces each number of a word, with its unit, by `#`. Digits within a name stay: `full-2` differs from `full-1`.
 fn without_numbers(word: &str) -> String {
     let (mut out, mut before, mut in_number) = (String::new(), ' ', false);
     for c in word.chars() {
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_lasts_is_new_once() {
+    fn a_cause_that_persists_is_new_once() {
         let mut known = KnownFailures::default();
         let refused: Vec<_> = (0..500).map(|job| quota(job, "count/jobs.batch=10")).collect();
         assert_eq!(known.failed(&refused), ["CreateJob"].into());
@@ -234,7 +233,7 @@ mod tests {
             (&both[..1], true),
             (&[], false),
             (&both[..1], true),
-            // Another one joins it, and they alternate.
+            // Another cause joins it, and they alternate.
             (&both[..], true),
             (&both[1..], false),
             (&both[..1], false),
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_event_of_a_cause_is_kept_as_long_as_the_cause() {
+    fn the_event_of_a_cause_is_stored_until_the_cause_ends() {
         let mut known = KnownFailures::default();
         let event = Reported { note: "denied".to_owned(), resource_version: Some("7".to_owned()) };
         known.failed(&[failure("CreateJob", "denied")]);
@@ -260,9 +259,8 @@ mod tests {
         assert_eq!(known.last_report("CreateJob"), None);
     }
 
-    /// However many causes there are, and however they change.
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_stored_causes_is_bounded() {
         let mut known = KnownFailures::default();
         let causes = |from: usize| {
             (from..from + 100).map(|n| failure("CreateJob", &format!("cause-{n}"))).collect::<Vec<_>>()
@@ -271,6 +269,6 @@ mod tests {
             known.failed(&causes(round * 100));
             assert!(known.0["CreateJob"].causes.len() <= CAUSES * usize::from(ABSENT));
         }
-        assert!(known.failed(&causes(4900)).is_empty(), "more causes than are told apart, and none is new");
+        assert!(known.failed(&causes(4900)).is_empty(), "more causes than the maximum, and none is new");
     }
 }

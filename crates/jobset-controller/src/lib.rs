@@ -1,18 +1,19 @@
-//! The JobSet controller manager: watches JobSets and their Jobs, does what they ask for, and serves admission.
+//! The JobSet controller manager. It watches JobSets and their Jobs, reconciles them, and serves admission.
 //!
 //! ```text
-//! observe/    watches -> index                   what the cluster looks like
-//! jobset-plan (snapshot, now) -> plan            what to do: pure, in a crate of its own
-//! act/        actions -> requests -> index       writes, bounded
-//! reconcile   the loop that joins the three; memory: what it remembers between reconciles
-//! failures    which failed requests are new, and which repeat an earlier one
-//! requeue     JobSets that a watch event concerns, on their way into the work queue
+//! observe/    watches -> index                   the observed state of the cluster
+//! jobset-plan (snapshot, now) -> plan            decisions: pure, in a separate crate
+//! act/        actions -> requests -> index       rate-limited writes
+//! reconcile   the loop of observe, plan and act; memory: its state between reconciles
+//! failures    distinguishes new failures from repeated ones
+//! requeue     adds JobSets to the work queue after watch events
 //! certificates  the webhooks' certificate
-//! admission/  HTTP around the decisions about new and changed JobSets
-//! run         the process around all of it
+//! admission/  the HTTP server of the admission webhooks
+//! run         the process: starts and stops these parts
 //! ```
 //!
-//! Public is what `main` starts, and what tests, fuzzing and benchmarks reach without a process: admission.
+//! The public items are those that `main` starts, and admission, which tests, fuzzing and benchmarks call without a
+//! process.
 
 mod act;
 pub mod admission;

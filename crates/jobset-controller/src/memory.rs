@@ -1,5 +1,5 @@
-//! What the process remembers of each JobSet beside what it observes. A restart of the process loses nothing: it stores a
-//! status a little sooner, and sends an event about a problem once more.
+//! The state of each JobSet between reconciles, beside the index. This state is a cache: after a restart, the
+//! controller stores a status sooner and repeats an event about a problem.
 
 use crate::failures::KnownFailures;
 use jobset_api::JobSet;
@@ -18,7 +18,7 @@ struct Remembered {
     failures: KnownFailures,
 }
 
-/// By UID of the JobSet.
+/// The state of all JobSets, by UID.
 pub(crate) struct Memory {
     started: Instant,
     jobsets: Mutex<HashMap<String, Remembered>>,
@@ -36,12 +36,12 @@ impl Memory {
         use_it(jobsets.entry(uid.to_owned()).or_default())
     }
 
-    /// The JobSet is gone.
+    /// Removes the state of a deleted JobSet.
     pub(crate) fn forget(&self, uid: &str) {
         self.jobsets.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// The problems that the last plan did not have. A problem whose text changes is a new one.
+    /// Returns the problems that the last plan did not have. A problem with another text is a new problem.
     pub(crate) fn new_problems(&self, uid: &str, problems: Vec<Problem>) -> Vec<Problem> {
         self.of(uid, |jobset| {
             let before = std::mem::replace(&mut jobset.problems, problems.iter().cloned().collect());
@@ -49,18 +49,18 @@ impl Memory {
         })
     }
 
-    /// Gives access to the failures that last.
+    /// Gives access to the known failures.
     pub(crate) fn failures<T>(&self, uid: &str, use_them: impl FnOnce(&mut KnownFailures) -> T) -> T {
         self.of(uid, |jobset| use_them(&mut jobset.failures))
     }
 
-    /// The next step of an execution for this JobSet.
+    /// Returns the next step of an execution for this JobSet.
     pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, execution: &mut Execution) -> Step {
         let stored = jobset.status.as_ref();
         self.of(uid, |jobset| execution.next(stored, &mut jobset.status, self.started.elapsed()))
     }
 
-    /// A status was stored.
+    /// Records that a status was stored.
     pub(crate) fn status_is_stored(&self, uid: &str, execution: &mut Execution) {
         self.of(uid, |jobset| execution.stored(&mut jobset.status, self.started.elapsed()));
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_new_once_as_long_as_it_lasts() {
+    fn a_problem_is_new_once_while_it_persists() {
         let memory = Memory::default();
         let [one, other, changed] = [problem("a", "x"), problem("b", "x"), problem("a", "y")];
         for (problems, expected) in [

@@ -1,7 +1,8 @@
-//! What is measured of JobSets; what is measured of any controller comes with `manager-runtime`.
+//! The metrics of JobSets. `manager-runtime` has the metrics of any controller.
 //!
-//! Series that name a JobSet go ten minutes after it is gone: late enough to be scraped once more, soon enough for
-//! a cluster where JobSets come and go. Sums over time belong to `jobset_finished_total`, which stays.
+//! Series with the name of a JobSet are removed ten minutes after its deletion: late enough for one more scrape, and
+//! early enough for a cluster with many short-lived JobSets. Use `jobset_finished_total` for sums over time: it is
+//! never removed.
 
 use crate::act::ActError;
 use crate::observe::{Index, Placement};
@@ -19,9 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the series of a JobSet outlive it.
+/// The series of a JobSet stay this long after its deletion.
 const KEPT_FOR: Duration = Duration::from_mins(10);
-/// After so many that ended, series of deleted JobSets are removed even without a scrape.
+/// After this number of finished JobSets, the series of deleted JobSets are removed even without a scrape.
 const CLEAN_EVERY: usize = 64;
 /// From a second to a week.
 const ATTEMPT_SECONDS: &[f64] =
@@ -29,7 +30,8 @@ const ATTEMPT_SECONDS: &[f64] =
 /// From a millisecond to a minute.
 const WRITE_SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Reasons of failed Jobs (Kubernetes: batch/v1, conditions `Failed` and `FailureTarget`). Others are one label value.
+/// Reasons of failed Jobs (Kubernetes: batch/v1, conditions `Failed` and `FailureTarget`). All others share one label
+/// value.
 const CAUSES: &[&str] = &[
     "BackoffLimitExceeded",
     "DeadlineExceeded",
@@ -38,7 +40,7 @@ const CAUSES: &[&str] = &[
     "PodFailurePolicy",
 ];
 
-/// Measures the controller of JobSets. Clones measure the same.
+/// The metrics of the JobSet controller. Clones share them.
 #[derive(Clone)]
 pub(crate) struct JobSetMetrics {
     controller: ControllerMetrics,
@@ -49,22 +51,22 @@ pub(crate) struct JobSetMetrics {
     attempts: HistogramVec,
     writes: Histogram,
     failed_requests: IntCounterVec,
-    followed: Arc<Mutex<HashMap<String, Followed>>>,
+    tracked: Arc<Mutex<HashMap<String, TrackedJobSet>>>,
 }
 
-/// What is remembered of a JobSet that restarted or finished, by its UID.
-struct Followed {
+/// A JobSet that restarted or finished.
+struct TrackedJobSet {
     namespace: String,
     name: String,
     /// When the current attempt began.
     began: Timestamp,
-    /// Since when it is gone.
+    /// When the controller first missed the JobSet.
     gone: Option<Instant>,
 }
 
 impl JobSetMetrics {
     /// # Errors
-    /// When one of the names is taken.
+    /// When a metric with one of the names is already registered.
     pub(crate) fn new(metrics: &Metrics, index: &Index, placement: &Placement) -> prometheus::Result<Self> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             metrics.register(IntCounterVec::new(Opts::new(name, help), labels)?)
@@ -104,7 +106,7 @@ impl JobSetMetrics {
                 "The total number of requests of reconciles that failed by kind of request",
                 &["action"],
             )?,
-            followed: Arc::default(),
+            tracked: Arc::default(),
         };
         for action in ActError::ACTIONS {
             measured.failed_requests.with_label_values(&[action]);
@@ -122,27 +124,27 @@ impl JobSetMetrics {
         Ok(measured)
     }
 
-    /// A request of a reconcile failed; see [`ActError::action`].
+    /// Counts a failed request of a reconcile; see [`ActError::action`].
     pub(crate) fn request_failed(&self, action: &str) {
         self.failed_requests.with_label_values(&[action]).inc();
     }
 
-    /// So many JobSets are reconciled side by side.
+    /// Sets the number of concurrent reconciles.
     pub(crate) fn workers(&self, count: usize) {
         self.controller.workers(count);
     }
 
-    /// A reconcile begins.
+    /// Records the start of a reconcile.
     pub(crate) fn begin(&self) -> Running {
         self.controller.begin()
     }
 
-    /// A reconcile that began then has written what it had to.
+    /// Records the duration of a reconcile that wrote.
     pub(crate) fn wrote(&self, began: Instant) {
         self.writes.observe(began.elapsed().as_secs_f64());
     }
 
-    /// The API server took `new` as the status of `jobset`, in the place of the one that it holds.
+    /// Records that the API server stored `new` in place of the status in `jobset`.
     pub(crate) fn status_stored(
         &self,
         jobset: &JobSet,
@@ -178,8 +180,8 @@ impl JobSetMetrics {
     fn end_attempt(&self, jobset: &JobSet, outcome: &str, now: Timestamp) {
         let Some(uid) = jobset.metadata.uid.clone() else { return };
         let (namespace, name) = name_of(jobset);
-        let mut followed = self.lock();
-        let jobset = followed.entry(uid).or_insert_with(|| Followed {
+        let mut tracked = self.lock();
+        let jobset = tracked.entry(uid).or_insert_with(|| TrackedJobSet {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             began: attempt_began(jobset).unwrap_or(now),
@@ -189,10 +191,10 @@ impl JobSetMetrics {
         self.attempts.with_label_values(&[outcome]).observe(took.as_secs_f64().max(0.0));
     }
 
-    /// Drops the series of JobSets that have been gone for a while.
+    /// Removes the series of JobSets that were deleted [`KEPT_FOR`] ago.
     fn clean(&self, exists: impl Fn(&str) -> bool, now: Instant) {
-        let mut followed = self.lock();
-        let ended: Vec<Followed> = followed
+        let mut tracked = self.lock();
+        let ended: Vec<TrackedJobSet> = tracked
             .extract_if(|uid, jobset| {
                 if exists(uid) {
                     jobset.gone = None;
@@ -205,17 +207,17 @@ impl JobSetMetrics {
             .collect();
         for jobset in ended {
             let labels = &[jobset.name.as_str(), jobset.namespace.as_str()];
-            // A successor of the same name goes on with the series.
-            if !followed.values().any(|other| [other.name.as_str(), other.namespace.as_str()] == *labels) {
-                // There may be one of the two, both or none.
+            // A successor with the same name continues the series.
+            if !tracked.values().any(|other| [other.name.as_str(), other.namespace.as_str()] == *labels) {
+                // Either series may be missing.
                 drop(self.completed.remove_label_values(labels));
                 drop(self.failed.remove_label_values(labels));
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Followed>> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, TrackedJobSet>> {
+        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,7 +227,7 @@ fn name_of(jobset: &JobSet) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
-/// How often which failure policy action was applied between two views of a status.
+/// The number of times that each failure policy action was applied between two versions of a status.
 fn restarts(old: &JobSetStatus, new: &JobSetStatus) -> Vec<(&'static str, u64)> {
     let single = |status: &JobSetStatus, counts: bool| -> i64 {
         let of = |status: &jobset_api::ReplicatedJobStatus| {
@@ -249,7 +251,7 @@ fn restarts(old: &JobSetStatus, new: &JobSetStatus) -> Vec<(&'static str, u64)> 
     applied
 }
 
-/// Why the first of the failed Jobs of an attempt failed.
+/// The reason of the first failed Job of an attempt.
 fn cause(jobs: &[Arc<JobRecord>], attempt: i32) -> &'static str {
     let of_attempt = jobs.iter().filter(|job| job.restart_attempt == LabelValue::Number(attempt));
     let failed = of_attempt.filter_map(|job| job.verdict.as_ref()).filter(|v| v.outcome != Outcome::Complete);
@@ -257,8 +259,8 @@ fn cause(jobs: &[Arc<JobRecord>], attempt: i32) -> &'static str {
     CAUSES.iter().find(|cause| Some(**cause) == reason).copied().unwrap_or("Other")
 }
 
-/// When the current attempt began, as far as the stored object says: with the creation, a resumption, or a restart
-/// (of which only the end is known once all Jobs were ready again).
+/// When the current attempt began, according to the stored object: at the creation, a resumption, or a restart. After
+/// all Jobs are ready again, the object contains only the end of the restart.
 fn attempt_began(jobset: &JobSet) -> Option<Timestamp> {
     let conditions = jobset.status.iter().flat_map(|status| &status.conditions);
     let changes = conditions.filter(|condition| {
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobset_is_counted_when_it_finishes_and_only_then() {
+    fn a_jobset_is_counted_only_when_it_finishes() {
         let (metrics, index, measured) = measured();
         let running = jobset("u", &json!({"restarts": 0}));
         index.apply_jobset(running.clone(), Source::Watch);
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_begins_with_the_last_thing_that_happened() {
+    fn an_attempt_begins_at_the_latest_change() {
         let began = |conditions: Value| {
             attempt_began(&jobset("u", &json!({"restarts": 0, "conditions": conditions})))
                 .unwrap()
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn series_go_a_while_after_their_jobset() {
+    fn series_are_removed_after_the_deletion_of_their_jobset() {
         let (metrics, index, measured) = measured();
         let running = jobset("u", &json!({"restarts": 0}));
         index.apply_jobset(running.clone(), Source::Watch);
@@ -391,24 +393,24 @@ mod tests {
         let has_series = || metrics.text().unwrap().contains("jobset_failed_total{");
         let now = Instant::now();
         measured.clean(|uid| index.has_jobset(uid), now + 2 * KEPT_FOR);
-        assert!(has_series(), "it is still there");
+        assert!(has_series(), "the JobSet exists");
         index.end_jobset("u");
         measured.clean(|uid| index.has_jobset(uid), now);
-        assert!(has_series(), "just gone");
+        assert!(has_series(), "the JobSet was just deleted");
         measured.clean(|uid| index.has_jobset(uid), now + KEPT_FOR);
         assert!(!has_series());
         assert!(measured.lock().is_empty());
     }
 
     #[test]
-    fn series_pass_to_a_successor_of_the_same_name() {
+    fn a_successor_with_the_same_name_continues_the_series() {
         let (metrics, index, measured) = measured();
         let failed = JobSetStatus { terminal_state: "Failed".into(), ..JobSetStatus::default() };
-        for uid in ["ancestor", "successor"] {
+        for uid in ["predecessor", "successor"] {
             let running = jobset(uid, &json!({"restarts": 0}));
             index.apply_jobset(running.clone(), Source::Watch);
             measured.status_stored(&running, &failed, &[], &index);
-            index.end_jobset("ancestor");
+            index.end_jobset("predecessor");
             measured.clean(|uid| index.has_jobset(uid), Instant::now());
         }
         measured.clean(|uid| index.has_jobset(uid), Instant::now() + KEPT_FOR);

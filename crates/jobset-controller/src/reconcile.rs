@@ -1,4 +1,5 @@
-//! The loop: a JobSet from the queue, its children from the index, a plan, its actions, its status, its events.
+//! The reconcile loop: takes a JobSet from the queue and its children from the index, plans, executes the actions,
+//! stores the status, and sends the events.
 
 use crate::{
     act::{ActError, Actor},
@@ -35,11 +36,11 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-/// JobSets that are reconciled at the same time. They wait more than they work: many, so that those with thousands of
-/// requests leave room for others; the writer is fair between them.
+/// The number of concurrent reconciles. Reconciles mostly wait for responses, so the number is high: JobSets with
+/// thousands of requests do not block others, and the writer is fair between JobSets.
 const WORKERS: usize = 128;
 
-/// How a reconcile ended.
+/// The result of one reconcile.
 struct ReconcileResult {
     requeue: Requeue,
     errors: Vec<ActError>,
@@ -58,7 +59,7 @@ impl ReconcileResult {
         }
     }
 
-    /// Whether nothing went wrong; see [`ActError::is_expected`].
+    /// Whether all errors are expected; see [`ActError::is_expected`].
     fn is_expected(&self) -> bool {
         self.errors.iter().all(ActError::is_expected)
     }
@@ -68,14 +69,14 @@ impl ReconcileResult {
         self.errors.iter().map(ActError::longest_wait).max().unwrap_or(Duration::MAX)
     }
 
-    /// As many errors as one line of the log should hold.
+    /// The first errors, few enough for one log line.
     fn some_errors(&self) -> String {
         let some: Vec<_> = self.errors.iter().take(3).map(ToString::to_string).collect();
         some.join("\n")
     }
 }
 
-/// What a reconcile needs.
+/// Reconciles JobSets.
 pub(crate) struct Reconciler {
     pub(crate) index: Index,
     pub(crate) queue: Arc<WorkQueue<String>>,
@@ -87,7 +88,7 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    /// Works on the queue until `shutdown`, then finishes what is in work.
+    /// Processes the queue until `shutdown`, then finishes the current reconciles.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         self.metrics.workers(WORKERS);
         let mut workers = JoinSet::new();
@@ -112,7 +113,7 @@ impl Reconciler {
             let metadata = &observed.jobset.metadata;
             let running = self.metrics.begin();
             let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
-            // A panic is a defect of ours: it must stop neither the process nor the other JobSets.
+            // A panic is a bug in the controller. It must stop neither the process nor other JobSets.
             let outcome = AssertUnwindSafe(self.reconcile(&uid, &observed))
                 .catch_unwind()
                 .instrument(span.clone())
@@ -121,7 +122,7 @@ impl Reconciler {
             running.end(outcome.as_ref().map_or(Outcome::Panic, ReconcileResult::outcome));
             let Ok(result) = outcome else {
                 let after = self.queue.retry(&uid);
-                tracing::error!(?after, "reconcile panicked: a defect, please report it");
+                tracing::error!(?after, "reconcile panicked: this is a bug, please report it");
                 continue;
             };
             match result.requeue {
@@ -137,7 +138,7 @@ impl Reconciler {
                     if result.has_new_errors {
                         warn!(?after, count, errors, "reconcile failed, retrying");
                     } else {
-                        debug!(?after, count, errors, "reconcile not finished, retrying");
+                        debug!(?after, count, errors, "reconcile incomplete, retrying");
                     }
                 }
             }
@@ -150,7 +151,7 @@ impl Reconciler {
         let ObservedJobSet { jobset, jobs, service, claims } = observed;
         let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
-        // Compiling many patterns takes long enough to be felt: the thread's other work moves to another one.
+        // Compiling many patterns takes long, so the other tasks of this thread move to another thread.
         let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
         for why in &plan.waiting {
             debug!("waiting: {why}");
@@ -174,7 +175,7 @@ impl Reconciler {
                     let failures = answers.filter_map(|answer| ready(answer.err()));
                     errors = failures.collect().await;
                     if errors.is_empty() {
-                        info!(actions = count, "carried out");
+                        info!(actions = count, "actions executed");
                     } else {
                         execution.failed();
                     }
@@ -218,8 +219,8 @@ impl Reconciler {
         self.events.send(event, reference(jobset, version));
     }
 
-    /// Counts the errors, and sends one event for each reason of an event among them: a new one for a new cause, else
-    /// the one before, counted. Returns whether one of the errors is new.
+    /// Counts the errors, and sends one event for each event reason among them. A new cause gets a new event, and a
+    /// known cause repeats the last event. Returns whether one of the errors is new.
     fn report_failures(&self, uid: &str, jobset: &JobSet, errors: &[ActError]) -> bool {
         if errors.is_empty() {
             self.memory.failures(uid, KnownFailures::succeeded);
@@ -265,12 +266,12 @@ fn event_of(type_: EventType, reason: String, note: String, about: Option<Object
     Event { type_, reason, note: Some(note), action: "Reconciling".to_owned(), secondary: about }
 }
 
-/// The JobSet at this version, as events name it.
+/// The reference of an event to the JobSet at this version.
 fn reference(jobset: &JobSet, resource_version: Option<String>) -> ObjectReference {
     ObjectReference { resource_version, ..jobset.object_ref(&()) }
 }
 
-/// The object that a problem is about, as events name it.
+/// The reference of an event to the object of a problem.
 fn subject_reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
     let (api_version, kind, name, uid) = match subject {
         Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
@@ -286,7 +287,7 @@ fn subject_reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
     }
 }
 
-/// Whether a Job has ended, and messages of failed ones are matched with patterns.
+/// Whether a Job has ended and a rule of the failure policy has message patterns.
 fn matches_patterns(jobset: &JobSet, jobs: &[Arc<JobRecord>]) -> bool {
     let mut rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
     jobs.iter().any(|job| job.verdict.is_some())

@@ -1,4 +1,4 @@
-//! How watches put JobSets into the work queue.
+//! Requeues JobSets after watch events.
 
 use manager_runtime::queue::WorkQueue;
 use std::sync::{
@@ -6,8 +6,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Adds JobSets to the work queue while this replica leads. No worker takes from the queue of a standby, and a new leader
-/// reconciles every JobSet.
+/// Adds JobSets to the work queue while this replica leads. A standby has no workers, and a new leader reconciles every
+/// JobSet.
 #[derive(Clone)]
 pub(crate) struct Requeue {
     queue: Arc<WorkQueue<String>>,
@@ -19,7 +19,7 @@ impl Requeue {
         Self { queue, leads: Arc::default() }
     }
 
-    /// This replica leads from now on.
+    /// Starts to requeue: this replica leads.
     pub(crate) fn start(&self) {
         self.leads.store(true, Ordering::SeqCst);
     }

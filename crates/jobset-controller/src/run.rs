@@ -1,4 +1,4 @@
-//! The process: its parts, and how it ends.
+//! The process: starts its parts and stops them.
 
 use crate::{
     act,
@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// How long admission is served after shutdown begins: until API servers no longer call this replica.
+/// The webhook server serves this long after shutdown begins, until API servers no longer call this replica.
 const DRAIN_PERIOD: Duration = Duration::from_secs(3);
 
 /// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
@@ -41,14 +41,14 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
     let settings = Settings::read(flags)?;
     info!(version = version::VERSION, commit = version::COMMIT, platform = version::platform(), "starting");
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
-    let metrics = Metrics::new().context("cannot make the metrics")?;
+    let metrics = Metrics::new().context("cannot create the metrics")?;
     let client = connect(flags.kubeconfig.as_deref(), &metrics, "jobset").await?;
     let second_client = connect(flags.kubeconfig.as_deref(), &metrics, "jobset").await?;
 
     let readiness = probes::Readiness::new([
         certificates::CONDITION,
         ("webhook", "webhook server has not been started yet"),
-        ("caches", "the first lists are not read yet"),
+        ("caches", "the first lists are not complete"),
     ]);
     let (index, placement) = (observe::Index::default(), observe::Placement::default());
     let mut servers = JoinSet::new();
@@ -89,7 +89,7 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         shutdown.clone(),
     ));
 
-    // The first part that ends, well or badly, ends the process; the others get to finish what they do.
+    // When one part ends, with or without an error, the process ends. The other parts finish their work first.
     let first = servers.join_next().await;
     shutdown.cancel();
     let rest = servers.join_all().await;
@@ -115,8 +115,8 @@ async fn serve_admission(
     server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")
 }
 
-/// Watches, and acts while this replica leads. The second client is for renewals of the lease when a connection of the
-/// first one hangs.
+/// Watches, and reconciles while this replica leads. The second client renews the lease when a connection of the first
+/// one hangs.
 async fn control(
     clients: [Client; 2],
     settings: Settings,
@@ -127,7 +127,7 @@ async fn control(
 ) -> Result<()> {
     let [client, _] = clients.clone();
     let queue = WorkQueue::measured(&metrics, "jobset");
-    let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot make the metrics")?;
+    let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot create the metrics")?;
     let requeue = Requeue::new(queue.clone());
     let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone());
     let verify = move |job| drop(tokio::spawn(verifier.clone().verify(job)));

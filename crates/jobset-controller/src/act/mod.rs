@@ -1,5 +1,5 @@
-//! Sends the requests of each [`Operation`], writes through the bounded writer, and puts every response into the index
-//! at once, so that no later plan is older than the controller's own writes.
+//! Sends the requests of each [`Operation`]. Writes pass through the rate-limited writer. The index stores every
+//! response at once, so that no later plan is older than the controller's own writes.
 
 mod operation;
 mod verify;
@@ -45,7 +45,7 @@ impl RequestError for kube::Error {
     }
 }
 
-/// Carries actions out.
+/// Executes actions.
 #[derive(Clone)]
 pub(crate) struct Actor {
     client: Client,
@@ -58,17 +58,17 @@ impl Actor {
         Self { client, writer, index }
     }
 
-    /// One that shares the writer fairly with those of other JobSets.
+    /// Returns an actor that shares the writer fairly with the actors of other JobSets.
     pub(crate) fn for_jobset(&self, uid: &str) -> Self {
         Self { writer: self.writer.for_caller(uid), ..self.clone() }
     }
 
-    /// Carries out one action for `jobset`.
+    /// Executes one action for `jobset`.
     pub(crate) async fn act(&self, jobset: &JobSet, action: Action) -> Result<(), ActError> {
         self.run(Operation::new(jobset, action)).await
     }
 
-    /// Stores a status, if the JobSet is still at the resource version that the plan saw.
+    /// Stores a status if the JobSet still has the resource version of the plan's snapshot.
     pub(crate) async fn store_status(
         &self,
         jobset: &JobSet,
@@ -102,10 +102,10 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
     let jobs = || Api::<ChildJob>::namespaced(client.clone(), namespace);
     let job = |job| Answer::Job(Box::new(job));
     match request {
-        Request::CreateJob(wanted) => {
-            debug!(job = wanted.metadata.name, "creating");
-            // The response is decoded as what the index keeps; the request is the whole Job.
-            create::<Job, ChildJob>(client, namespace, wanted).await.map(job)
+        Request::CreateJob(desired) => {
+            debug!(job = desired.metadata.name, "creating");
+            // The request contains the whole Job. The response is decoded as the parts that the index keeps.
+            create::<Job, ChildJob>(client, namespace, desired).await.map(job)
         }
         Request::GetJob { name } => jobs().get(name).await.map(job),
         Request::GetWholeJob { name } => {
@@ -115,7 +115,7 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
         Request::DeleteJob { name, uid } => {
             debug!(job = name, "deleting");
             let params = foreground(Preconditions { uid: uid.clone(), resource_version: None });
-            // The response for a Job that waits for its pods is its new state; for one that is gone, a status.
+            // The response is the Job if the Job waits for its pods, and a `Status` if the Job is deleted.
             Ok(jobs().delete(name, &params).await?.left().map_or(Answer::Gone, job))
         }
         Request::PatchJob { name, patch } => {
@@ -126,13 +126,13 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
             let patch = Patch::<&Value>::Merge(patch);
             jobs().patch_status(name, &PatchParams::default(), &patch).await.map(job)
         }
-        Request::CreateService(wanted) => {
-            let created = create::<Service, ObservedService>(client, namespace, wanted).await?;
+        Request::CreateService(desired) => {
+            let created = create::<Service, ObservedService>(client, namespace, desired).await?;
             Ok(Answer::Service(Box::new(created)))
         }
-        Request::CreateClaim(wanted) => {
+        Request::CreateClaim(desired) => {
             let created: PartialObjectMeta<PersistentVolumeClaim> =
-                create(client, namespace, &**wanted).await?;
+                create(client, namespace, &**desired).await?;
             Ok(Answer::Claim(Box::new(created.metadata)))
         }
         Request::GetService { name } => {

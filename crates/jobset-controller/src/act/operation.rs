@@ -1,9 +1,9 @@
-//! What the controller sends to the API server for each action, and what each response means. No client, no clock: an
-//! [`Operation`] holds its next request, takes the response, and says what the index learns and what comes next.
+//! The requests of each action, and the meaning of each response. An [`Operation`] has no client and no clock: it holds
+//! its next request, takes the response, and returns what the index stores and which request follows.
 //!
 //! ```text
-//! CreateJob ──► already exists ──► GET: ours, a predecessor's, or a foreign Job
-//! DeleteJob ──► conflict ──► GET: gone, or an admission webhook refused
+//! CreateJob ──► already exists ──► GET: own, a predecessor's, or a foreign Job
+//! DeleteJob ──► conflict ──► GET: deleted, or an admission webhook denied the request
 //! ResumeJob ──► clear status.startTime? ──► GET, if lists are merged? ──► PATCH
 //! ```
 //!
@@ -23,16 +23,16 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Longest wait for the Jobs of a JobSet that had the same name. They are no children: no watch event requeues.
+/// Longest wait for the Jobs of a deleted JobSet with the same name. They are not children, so no watch event requeues.
 const PREDECESSOR_RETRY: Duration = Duration::from_secs(3);
-/// The same for a Job that belongs to another owner.
+/// Longest wait for a Job that another owner controls.
 const FOREIGN_JOB_RETRY: Duration = Duration::from_secs(15);
 
 /// A request about an object in the namespace of its [`Operation`].
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     CreateJob(Box<Job>),
-    /// Reads what the index keeps of a Job.
+    /// Reads the parts of a Job that the index keeps.
     GetJob {
         name: String,
     },
@@ -69,7 +69,7 @@ pub(crate) enum Request {
         uid: Option<String>,
         version: Option<String>,
     },
-    /// Replaces subresource `status`, if UID and resource version still hold.
+    /// Replaces subresource `status`. UID and resource version are preconditions.
     StoreStatus {
         name: String,
         uid: Option<String>,
@@ -79,7 +79,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Whether it changes anything.
+    /// Whether the request changes an object.
     pub(crate) fn writes(&self) -> bool {
         !matches!(
             self,
@@ -96,11 +96,11 @@ pub(crate) enum Answer {
     WholeJob(Box<Job>),
     Service(Box<ObservedService>),
     Claim(Box<ObjectMeta>),
-    /// A delete ended the object at once.
+    /// The object was deleted at once.
     Gone,
 }
 
-/// Errors that mean something to an operation.
+/// Errors that an operation handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     NotFound,
@@ -110,9 +110,9 @@ pub(crate) enum Refusal {
 
 /// The error of a request.
 pub(crate) trait RequestError {
-    /// None for an error that says nothing of the object.
+    /// The refusal, or None for an error that is not about the object.
     fn refusal(&self) -> Option<Refusal>;
-    /// For a person.
+    /// The message for logs and events.
     fn message(&self) -> String;
 }
 
@@ -122,12 +122,12 @@ pub(crate) enum ActError<E: RequestError> {
     /// A child Job could not be created.
     #[error("job {name:?} creation failed with error: {}", error.message())]
     CreateJob { name: String, error: E },
-    /// A Job of the wanted name exists, and another owner controls it.
+    /// A Job with the desired name exists, and another owner controls it.
     #[error(
         "job {name:?} creation failed with error: a Job of this name exists that this JobSet does not control; delete it, or rename the JobSet"
     )]
     ForeignJob { name: String },
-    /// A Job of the wanted name is being deleted. Nothing is wrong.
+    /// A Job with the desired name is being deleted. This is expected.
     #[error("job {name:?} cannot be created yet: its predecessor is still being deleted")]
     NameHeld { name: String },
     /// A child Job could not be deleted.
@@ -136,7 +136,7 @@ pub(crate) enum ActError<E: RequestError> {
     /// A child Job could not be changed.
     #[error("changing job {name:?}: {}", error.message())]
     ChangeJob { name: String, error: E },
-    /// The controller could not read a Job that a list did not hold.
+    /// The controller could not read a Job that a list does not contain.
     #[error("verifying that job {name:?} exists: {}", error.message())]
     VerifyJob { name: String, error: E },
     /// A claim could not be created.
@@ -154,7 +154,7 @@ pub(crate) enum ActError<E: RequestError> {
 }
 
 impl<E: RequestError> ActError<E> {
-    /// Reason of the event about it.
+    /// The reason of the event about the error, or None if it needs no event.
     pub(crate) fn event_reason(&self) -> Option<&'static str> {
         match self {
             Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
@@ -178,8 +178,8 @@ impl<E: RequestError> ActError<E> {
         }
     }
 
-    /// Whether nothing went wrong: an object is not gone yet, or it changed or was deleted in between, and the watch
-    /// delivers that.
+    /// Whether the error is expected: an object still exists, or it changed or was deleted after the snapshot, and the
+    /// watch delivers that.
     pub(crate) fn is_expected(&self) -> bool {
         match self {
             Self::NameHeld { .. } => true,
@@ -194,7 +194,7 @@ impl<E: RequestError> ActError<E> {
     }
 }
 
-/// One action on its way; see the module.
+/// One action in execution; see the module documentation.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation<E> {
     pub(crate) namespace: String,
@@ -203,15 +203,15 @@ pub(crate) struct Operation<E> {
     purpose: Purpose<E>,
 }
 
-/// What the response to the request of an operation is for.
+/// The purpose of the current request.
 #[derive(Clone, Debug)]
 enum Purpose<E> {
     CreateJob {
         name: String,
         jobset: Owner,
     },
-    /// A Job of the name exists: the controller's own, if a response was lost; a predecessor's, whose end the watch has
-    /// not delivered; or a foreign one.
+    /// A Job with the name exists: a Job of this JobSet if a response was lost; a Job of a predecessor whose deletion
+    /// the watch has not delivered; or a foreign Job.
     IdentifyJob {
         name: String,
         jobset: Owner,
@@ -220,7 +220,7 @@ enum Purpose<E> {
         name: String,
         uid: String,
     },
-    /// A conflict means that a successor has the name, or that an admission webhook refused with this code.
+    /// A conflict means that a successor has the name, or that an admission webhook denied the request with this code.
     ConfirmDelete {
         name: String,
         uid: String,
@@ -230,13 +230,13 @@ enum Purpose<E> {
         name: String,
     },
     ClearStartTime(Box<JobResume>),
-    /// A patch replaces lists as a whole, so it needs what they hold now.
+    /// A patch replaces whole lists, so it needs their current items.
     ReadForResume(Box<JobResume>),
     CreateNamed {
         kind: Kind,
         name: String,
     },
-    /// Any Service or claim of the name will do: the planner reports a Service that serves others.
+    /// Any Service or claim with the name is accepted: the planner reports a Service that selects other pods.
     FindNamed(Kind),
     DeleteJobSet {
         uid: Option<String>,
@@ -248,19 +248,19 @@ enum Purpose<E> {
     },
 }
 
-/// The JobSet that a Job is created for.
+/// The JobSet that owns a new Job.
 #[derive(Clone, Debug)]
 struct Owner {
     name: String,
     uid: Option<String>,
 }
 
-/// What follows from a response.
+/// The result of a response.
 #[derive(Debug)]
 pub(crate) struct Outcome<E: RequestError> {
-    /// What the index learns.
+    /// What the index stores.
     pub(crate) observed: Option<Observation>,
-    /// The operation with its next request, or None when it is done.
+    /// The operation with its next request, or None if it is complete.
     pub(crate) next: Result<Option<Operation<E>>, ActError<E>>,
 }
 
@@ -312,7 +312,7 @@ impl<E: RequestError> Operation<E> {
                 (Request::CreateClaim(claim), Purpose::CreateNamed { kind: Kind::Claims, name })
             }
             Action::DeleteJobSet => (
-                // As the plan saw it: a user may have given it more time since.
+                // The preconditions of the plan's snapshot: a user may have extended the TTL since.
                 Request::DeleteJobSet {
                     name: metadata.name.clone().unwrap_or_default(),
                     uid: metadata.uid.clone(),
@@ -324,7 +324,7 @@ impl<E: RequestError> Operation<E> {
         Self { namespace: metadata.namespace.clone().unwrap_or_default(), request, purpose }
     }
 
-    /// Stores a status, if the JobSet is still at the resource version that the plan saw.
+    /// Stores a status if the JobSet still has the resource version of the plan's snapshot.
     pub(crate) fn store_status(jobset: &JobSet, status: Box<JobSetStatus>) -> Self {
         let metadata = &jobset.metadata;
         Self {
@@ -339,8 +339,8 @@ impl<E: RequestError> Operation<E> {
         }
     }
 
-    /// Reads a Job that a list did not hold. No watch event may ever come for a Job whose whole life lies before its
-    /// list.
+    /// Reads a Job that a list does not contain. The watch delivers no event for a Job that was created and deleted
+    /// before the list.
     pub(crate) fn verify_job(job: UnconfirmedJob) -> Self {
         let UnconfirmedJob { namespace, name, uid } = job;
         let request = Request::GetJob { name: name.clone() };
@@ -440,7 +440,7 @@ impl<E: RequestError> Operation<E> {
 }
 
 impl Answer {
-    /// What the index learns from it.
+    /// What the index stores of the response.
     fn observation(self) -> Option<Observation> {
         match self {
             Self::JobSet(jobset) => Some(Observation::JobSet(jobset)),
@@ -452,7 +452,7 @@ impl Answer {
     }
 }
 
-/// Whether a read found the Job of this UID, rather than none or another one of its name.
+/// Whether a read found the Job with this UID, and not another Job with the same name.
 fn exists<E: RequestError>(uid: &str, answer: Result<Answer, E>) -> Result<bool, E> {
     match answer {
         Ok(Answer::Job(job)) => Ok(job.metadata.uid.as_deref() == Some(uid)),

@@ -3,7 +3,7 @@
 use super::*;
 use jobset_api::jobset;
 
-/// An error that is a refusal, or says nothing of the object.
+/// An error that is a refusal, or that is not about the object.
 #[derive(Clone, Debug)]
 struct Failed(Option<Refusal>);
 
@@ -93,7 +93,7 @@ fn observation(observed: &Observation) -> String {
     }
 }
 
-/// What an operation sends, teaches the index (`>`) and ends with, when it gets these responses.
+/// The requests of an operation, what the index stores (`>`), and the result, for these responses.
 fn run(operation: Operation<Failed>, responses: Vec<Response>) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut next, mut responses) = (Some(operation), responses.into_iter());
@@ -108,7 +108,7 @@ fn run(operation: Operation<Failed>, responses: Vec<Response>) -> Vec<String> {
             None
         });
     }
-    assert!(responses.next().is_none(), "{lines:?} leaves responses unread");
+    assert!(responses.next().is_none(), "{lines:?}: unread responses");
     lines
 }
 
@@ -117,7 +117,7 @@ fn act(action: Action, responses: Vec<Response>) -> Vec<String> {
 }
 
 #[test]
-fn create_job() {
+fn create_job_identifies_a_job_that_exists() {
     let get = "get train-worker-0";
     let failed = "job \"train-worker-0\" creation failed with error: None";
     let held =
@@ -134,22 +134,22 @@ fn create_job() {
         (vec![EXISTS, job("old", "other", "other-uid")], vec![get, foreign]),
         (vec![EXISTS, UNAVAILABLE], vec![get, failed]),
     ] {
-        let wanted = json!({"metadata": {"name": "train-worker-0"}});
-        let action = Action::CreateJob(serde_json::from_value(wanted).unwrap());
+        let desired = json!({"metadata": {"name": "train-worker-0"}});
+        let action = Action::CreateJob(serde_json::from_value(desired).unwrap());
         let all = [&["create job"], expected.as_slice()].concat();
         assert_eq!(act(action, responses), all);
     }
 }
 
 #[test]
-fn delete_job() {
+fn delete_job_confirms_a_conflict() {
     let (get, gone) = ("get train-worker-0", "> job job-uid gone");
     for (responses, expected) in [
         (vec![own()], vec!["> job job-uid"]),
         (vec![GONE], vec![gone]),
         (vec![NOT_FOUND], vec![gone]),
         (vec![UNAVAILABLE], vec!["deleting job \"train-worker-0\": None"]),
-        // A conflict: a successor has the name, nothing has, or an admission webhook refused.
+        // A conflict: a successor has the name, no Job has it, or an admission webhook denied the request.
         (vec![CONFLICT, job("successor", "train", "set-uid")], vec![get, gone]),
         (vec![CONFLICT, NOT_FOUND], vec![get, gone]),
         (vec![CONFLICT, own()], vec![get, "deleting job \"train-worker-0\": Some(Conflict)"]),
@@ -178,7 +178,7 @@ fn suspend_and_scale_job() {
 
 #[test]
 fn resume_job_clears_the_start_time_and_reads_lists_first() {
-    let tolerations = || vec![serde_json::from_value(json!({"key": "wanted"})).unwrap()];
+    let tolerations = || vec![serde_json::from_value(json!({"key": "desired"})).unwrap()];
     let clear = r#"patch status train-worker-0 {"metadata":{"uid":"job-uid"},"status":{"startTime":null}}"#
         .to_owned();
     let observed = "> job job-uid".to_owned();
@@ -271,7 +271,7 @@ fn verify_job() {
 }
 
 #[test]
-fn only_what_requeues_by_itself_waits_long() {
+fn errors_without_a_watch_event_limit_the_delay() {
     let name = || "train-worker-0".to_owned();
     for (error, longest, reason) in [
         (ActError::NameHeld { name: name() }, PREDECESSOR_RETRY, None),

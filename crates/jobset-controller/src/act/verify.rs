@@ -1,4 +1,4 @@
-//! Verifies that a Job exists which the controller created and which a list did not hold.
+//! Verifies that a Job exists that the controller created and a list does not contain.
 
 use super::{operation::Operation, send};
 use crate::{
@@ -9,7 +9,7 @@ use kube::Client;
 use manager_runtime::client::WatchBackoff;
 use tracing::warn;
 
-/// See the module.
+/// Reads unconfirmed Jobs.
 #[derive(Clone)]
 pub(crate) struct Verifier {
     client: Client,
@@ -22,7 +22,7 @@ impl Verifier {
         Self { client, index, requeue }
     }
 
-    /// Reads the Job until there is a response. Requeues its JobSet if the Job is gone.
+    /// Reads the Job, and retries until the API server answers. Requeues the JobSet if the Job does not exist.
     pub(crate) async fn verify(self, job: UnconfirmedJob) {
         let mut delays = WatchBackoff::default();
         loop {

@@ -1,4 +1,4 @@
-//! Admission: HTTP around the decisions of `jobset-plan`. Every replica serves it.
+//! The HTTP server of the admission webhooks. `jobset-plan` makes the decisions. Every replica serves them.
 
 mod review;
 
@@ -26,29 +26,29 @@ use serde_json::json;
 use std::sync::Arc;
 use tracing::{debug, info};
 
-/// Largest request that is read (the API server's own limit is lower).
+/// The largest request body (the API server's own limit is lower).
 const LARGEST: usize = 7 << 20;
-/// Claims that are read side by side for one JobSet.
+/// The number of concurrent reads of claims for one JobSet.
 const CLAIMS_AT_ONCE: usize = 10;
 
-/// One decision, and the path on which it is asked for.
+/// A webhook: one kind of decision, at its own path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Webhook {
-    /// Defaults of a new JobSet, and of a changed one.
+    /// Sets the defaults of a created or updated JobSet.
     DefaultJobSet,
-    /// Whether a JobSet may be created, or changed so.
+    /// Validates a created or updated JobSet.
     ValidateJobSet,
-    /// Where a new pod of exclusive placement goes.
+    /// Places a new pod with exclusive placement.
     PlacePod,
-    /// Whether a new pod of exclusive placement may be created yet.
+    /// Validates a new pod with exclusive placement.
     ValidatePod,
 }
 
 impl Webhook {
-    /// All of them.
+    /// All webhooks.
     pub const ALL: [Self; 4] = [Self::DefaultJobSet, Self::ValidateJobSet, Self::PlacePod, Self::ValidatePod];
 
-    /// The path. It follows from group, version and kind; the webhook configurations name it.
+    /// The path. It contains group, version and kind, and the webhook configurations name it.
     pub fn path(self) -> &'static str {
         match self {
             Self::DefaultJobSet => "/mutate-jobset-x-k8s-io-v1alpha2-jobset",
@@ -59,7 +59,7 @@ impl Webhook {
     }
 }
 
-/// Decides about requests, and holds what decisions need beside the request.
+/// Decides on admission requests, with the objects that decisions need beside the request.
 pub struct Admission {
     client: Client,
     index: Index,
@@ -85,13 +85,13 @@ async fn handle(webhook: Webhook, State(state): State<Arc<Admission>>, request: 
 }
 
 impl Admission {
-    /// `client` reads the claims that a new JobSet would share; `index` knows the other JobSets, `placement` knows
-    /// leader pods and nodes. Every replica watches, so every replica knows them.
+    /// `client` reads the existing claims of a new JobSet. `index` holds the other JobSets, and `placement` holds
+    /// leader pods and nodes. Every replica watches these objects.
     pub fn new(client: Client, index: Index, placement: Placement, gates: &Gates) -> Self {
         Self { client, index, placement, gates: gates.clone() }
     }
 
-    /// Serves every webhook at its path.
+    /// Returns a router that serves every webhook at its path.
     pub fn router(self) -> Router {
         let serve = |router: Router<Arc<Self>>, webhook: Webhook| {
             router.route(webhook.path(), post(move |state, request| handle(webhook, state, request)))
@@ -99,7 +99,8 @@ impl Admission {
         Webhook::ALL.into_iter().fold(Router::new(), serve).with_state(Arc::new(self))
     }
 
-    /// The answer to an `AdmissionReview`, both as JSON. A body that is none is refused in the answer.
+    /// Returns the response to an `AdmissionReview`, both as JSON. If the body is not an `AdmissionReview`, the
+    /// response denies it.
     pub async fn answer(&self, webhook: Webhook, body: &[u8]) -> String {
         review::answer(body, |request| self.decide(webhook, request)).await.to_string()
     }
@@ -117,14 +118,14 @@ impl Admission {
         }
     }
 
-    /// Decides about a pod that is being created.
+    /// Decides on the creation of a pod.
     fn of_pod(request: &AdmissionRequest, decide: impl FnOnce(&Pod) -> Result<Answer, Refusal>) -> Answer {
         if request.operation != Operation::Create {
             return Answer::allowed();
         }
         let pod: Pod = match Deserialize::deserialize(&request.object) {
             Ok(pod) => pod,
-            Err(error) => return Answer::refused(400, format!("the pod cannot be read: {error}")),
+            Err(error) => return Answer::refused(400, format!("cannot decode the pod: {error}")),
         };
         decide(&pod).unwrap_or_else(|refusal| {
             debug!(namespace = request.namespace, pod = pod.metadata.generate_name, ?refusal, "refused");
@@ -135,16 +136,16 @@ impl Admission {
         })
     }
 
-    /// Refuses a JobSet that cannot be.
+    /// Validates a JobSet.
     async fn validate(&self, request: &AdmissionRequest) -> Answer {
         if request.operation == Operation::Other {
             return Answer::allowed();
         }
         let mut new: JobSet = match Deserialize::deserialize(&request.object) {
             Ok(jobset) => jobset,
-            Err(error) => return Answer::refused(400, format!("the JobSet cannot be read: {error}")),
+            Err(error) => return Answer::refused(400, format!("cannot decode the JobSet: {error}")),
         };
-        // As the controller reads a JobSet that was created while no webhook ran.
+        // The controller applies these defaults as well, for JobSets that were created while no webhook ran.
         new.spec.replicated_jobs.iter_mut().for_each(defaulting::fill_in);
         let errors = if request.operation == Operation::Create {
             let claims = self.existing_claims(&request.namespace, &new).await;
@@ -153,7 +154,7 @@ impl Admission {
             match JobSet::deserialize(&request.old_object) {
                 Ok(old) => validation::validate_update(&old, &new, &self.gates),
                 Err(error) => {
-                    return Answer::refused(400, format!("the stored JobSet cannot be read: {error}"));
+                    return Answer::refused(400, format!("cannot decode the stored JobSet: {error}"));
                 }
             }
         };
@@ -171,15 +172,15 @@ impl Admission {
         answer
     }
 
-    /// A warning if another JobSet of the namespace has the same subdomain. It may be unknown here for a moment after
-    /// its creation.
+    /// A warning if another JobSet of the namespace has the same subdomain. The index may not yet contain a JobSet that
+    /// was just created.
     fn shared_subdomain(&self, namespace: &str, mut jobset: JobSet) -> Option<String> {
         jobset.metadata.namespace = Some(namespace.to_owned());
         let other = self.index.shares_subdomain(&jobset)?;
         Some(validation::shared_subdomain(&jobset, &other))
     }
 
-    /// The claims that exist already under the names that the JobSet's would have.
+    /// Reads the existing claims with the names of the JobSet's claims.
     async fn existing_claims(&self, namespace: &str, jobset: &JobSet) -> ExistingClaims {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let read = async |name: String| {
@@ -195,7 +196,7 @@ impl Admission {
     }
 }
 
-/// Defaults a JobSet.
+/// Sets the defaults of a JobSet.
 fn default(request: &AdmissionRequest) -> Answer {
     let defaults = match request.operation {
         Operation::Create => defaulting::defaults(&request.object),

@@ -1,4 +1,4 @@
-//! `AdmissionReview`: what the API server asks, and how it wants to be answered (Kubernetes: admission.k8s.io/v1).
+//! `AdmissionReview`: the request of the API server and its response (Kubernetes: admission.k8s.io/v1).
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jobset_api::jobset;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
 
-/// A review, as far as it matters here. Both versions that API servers send are read, and answered in kind.
+/// The fields of a review that decisions need. The response has the version of the request, v1 or v1beta1.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Review {
@@ -16,38 +16,38 @@ struct Review {
     request: Option<AdmissionRequest>,
 }
 
-/// What is asked.
+/// The request of a review.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AdmissionRequest {
     uid: String,
-    /// What is done to the object.
+    /// The operation on the object.
     #[serde(default)]
     pub(super) operation: Operation,
-    /// The object as it will be.
+    /// The new object.
     #[serde(default)]
     pub(super) object: Value,
-    /// The object as it was.
+    /// The old object.
     #[serde(default)]
     pub(super) old_object: Value,
-    /// Its namespace.
+    /// The namespace of the object.
     #[serde(default)]
     pub(super) namespace: String,
 }
 
-/// What is done to an object.
+/// An operation on an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum Operation {
     Create,
     Update,
-    /// Deleted, connected to: nothing that is decided here.
+    /// `DELETE`, `CONNECT` or an unknown operation: always allowed.
     #[default]
     #[serde(other)]
     Other,
 }
 
-/// Reads a review, lets `decide` decide, and gives the answer.
+/// Decodes a review, calls `decide`, and returns the response.
 pub(super) async fn answer(body: &[u8], decide: impl AsyncFnOnce(AdmissionRequest) -> Answer) -> Answer {
     let review: Review = match serde_json::from_slice(body) {
         Ok(review) => review,
@@ -68,11 +68,11 @@ pub(super) async fn answer(body: &[u8], decide: impl AsyncFnOnce(AdmissionReques
             let uid = request.uid.clone();
             Answer { uid, api_version, ..decide(request).await }
         }
-        None => Answer { api_version, ..Answer::refused(400, "the AdmissionReview holds no request") },
+        None => Answer { api_version, ..Answer::refused(400, "the AdmissionReview contains no request") },
     }
 }
 
-/// The answer to a review. Displays as the JSON that is sent.
+/// The response to a review. It displays as the JSON body.
 pub(super) struct Answer {
     uid: String,
     api_version: String,
@@ -83,7 +83,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Nothing against it.
+    /// Allows the request.
     pub(super) fn allowed() -> Self {
         Self {
             uid: String::new(),
@@ -95,27 +95,28 @@ impl Answer {
         }
     }
 
-    /// Nothing against it, with these changes (RFC 6902).
+    /// Allows the request with these changes (RFC 6902).
     pub(super) fn patched(patch: Vec<Value>) -> Self {
         Self { patch, ..Self::allowed() }
     }
 
-    /// Texts that the client shows to the user.
+    /// Adds warnings, which the client shows to the user.
     pub(super) fn with_warnings(self, warnings: Vec<String>) -> Self {
         Self { warnings, ..self }
     }
 
-    /// No, for a reason beside the object.
+    /// Denies the request with this status code.
     pub(super) fn refused(code: u16, message: impl Into<String>) -> Self {
         Self::denied(json!({"code": code, "message": message.into()}))
     }
 
-    /// No, for a reason that may pass.
+    /// Denies the request for a reason that may be temporary.
     pub(super) fn forbidden(why: &str) -> Self {
         Self::denied(json!({"code": 403, "reason": "Forbidden", "message": why}))
     }
 
-    /// No, because a node is gone. The text is that of upstream, whose client names the kind and not the resource.
+    /// Denies the request because a node does not exist. The text is upstream's: its client names the kind and not the
+    /// resource.
     pub(super) fn node_not_found(node: &str) -> Self {
         Self::denied(json!({
             "code": 404,
@@ -133,7 +134,7 @@ impl Answer {
         Self { allowed: false, status: Some(status), ..Self::allowed() }
     }
 
-    /// No, the JobSet `name` is invalid.
+    /// Denies the request because the JobSet `name` is invalid.
     pub(super) fn invalid(name: &str, errors: &[FieldError]) -> Self {
         let (group, kind) = (jobset::GROUP, jobset::KIND);
         let causes: Vec<_> = errors.iter().map(FieldError::cause).collect();
@@ -145,18 +146,18 @@ impl Answer {
         }))
     }
 
-    /// For requests that could not be read: there is no version to answer in, so the newest.
+    /// Sets the version for a request that cannot be decoded, whose version is unknown.
     pub(super) fn without_review(self) -> Self {
         Self { api_version: "admission.k8s.io/v1".to_owned(), ..self }
     }
 
-    /// Why not, if not.
+    /// The reason of a denial, or an empty text.
     pub(super) fn message(&self) -> &str {
         self.status.as_ref().and_then(|status| status.get("message")?.as_str()).unwrap_or("")
     }
 }
 
-/// The response, as it is spelled.
+/// The response as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Response<'a> {
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
     use futures::FutureExt;
 
-    fn ask(body: &str, decide: impl FnOnce(AdmissionRequest) -> Answer) -> Value {
+    fn respond(body: &str, decide: impl FnOnce(AdmissionRequest) -> Answer) -> Value {
         let answer = answer(body.as_bytes(), async |request| decide(request));
         serde_json::from_str(&answer.now_or_never().unwrap().to_string()).unwrap()
     }
@@ -208,7 +209,7 @@ mod tests {
                 "apiVersion": format!("admission.k8s.io/{version}"), "kind": "AdmissionReview",
                 "request": {"uid": "u-1", "operation": "CREATE", "object": {"a": 1}},
             });
-            let got = ask(&body.to_string(), |request| {
+            let got = respond(&body.to_string(), |request| {
                 assert_eq!(request.operation, Operation::Create);
                 Answer::patched(vec![json!({"op": "add", "path": "/b", "value": 2})])
             });
@@ -221,13 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_review_is_refused_with_400() {
+    fn a_body_that_is_not_a_review_is_denied_with_400() {
         for body in ["", "{}", "[]", "nonsense", r#"{"apiVersion":"v1","kind":"Pod"}"#] {
-            let got = ask(body, |_| unreachable!());
+            let got = respond(body, |_| unreachable!());
             assert_eq!(got["response"]["allowed"], false, "{body}");
             assert_eq!(got["response"]["status"]["code"], 400, "{body}");
         }
         let empty = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
-        assert_eq!(ask(empty, |_| unreachable!())["response"]["status"]["code"], 400);
+        assert_eq!(respond(empty, |_| unreachable!())["response"]["status"]["code"], 400);
     }
 }

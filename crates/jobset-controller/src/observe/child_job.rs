@@ -1,4 +1,4 @@
-//! A Job as the controller reads it: the few fields that decisions need, and two labels of its pod template.
+//! The parts of a Job that the controller reads: the fields that decisions need, and two labels of the pod template.
 
 use jiff::Timestamp;
 use jobset_api::{jobset, labels};
@@ -84,14 +84,14 @@ impl ChildJob {
         controllers.find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
     }
 
-    /// Whether no user has to delete it: its deletion has begun, or will, because it belongs to a deleted JobSet that
-    /// had the name `successor`.
+    /// Whether the Job is deleted without a user's action: its deletion has begun, or the garbage collector will delete
+    /// it, because its owner is a deleted JobSet with the name `successor`.
     pub(crate) fn will_be_deleted(&self, successor: &str) -> bool {
         let of_predecessor = |owner: &OwnerReference| owner.name == successor;
         self.metadata.deletion_timestamp.is_some() || self.controller().is_some_and(of_predecessor)
     }
 
-    /// What decisions need to know of it.
+    /// The record for decisions.
     pub(crate) fn record(&self) -> JobRecord {
         let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
         let created = &self.spec.template.metadata.labels;
@@ -117,7 +117,7 @@ impl ChildJob {
         }
     }
 
-    /// How it ended; if it has not, how it will.
+    /// How the Job ended, or how it will end if that is certain.
     fn verdict(&self) -> Option<Verdict> {
         let first = |kinds: &[(&str, Outcome)]| {
             self.status.conditions.iter().filter(|condition| condition.status == "True").find_map(
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_job() {
+    fn a_failed_job_is_recorded() {
         let job: ChildJob = serde_yaml::from_str(
             r#"
             metadata:
@@ -202,8 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_deleted_or_has_a_deleted_owner_leaves() {
-        for (rest, leaves) in [
+    fn a_job_that_is_deleted_or_has_a_deleted_owner_needs_no_user() {
+        for (rest, expected) in [
             ("{}", false),
             ("{deletionTimestamp: '2026-03-01T09:00:00Z'}", true),
             (
@@ -216,12 +216,12 @@ mod tests {
             ),
         ] {
             let job: ChildJob = serde_yaml::from_str(&format!("{{metadata: {rest}}}")).unwrap();
-            assert_eq!(job.will_be_deleted("train"), leaves, "{rest}");
+            assert_eq!(job.will_be_deleted("train"), expected, "{rest}");
         }
     }
 
     #[test]
-    fn verdicts() {
+    fn terminal_conditions_decide_the_verdict() {
         let verdict = |conditions: &str| {
             let job: ChildJob =
                 serde_yaml::from_str(&format!("status: {{conditions: [{conditions}]}}")).unwrap();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_job_is_read_with_the_defaults_of_kubernetes() {
+    fn an_empty_job_gets_the_defaults_of_kubernetes() {
         let job: ChildJob = serde_yaml::from_str("metadata: {name: bare}").unwrap();
         assert_eq!(job.owner(), None);
         let record = job.record();

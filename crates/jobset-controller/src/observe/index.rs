@@ -1,12 +1,11 @@
-//! What the controller knows of the cluster: JobSets whole, their children as short records.
+//! The controller's view of the cluster: whole JobSets, and their children as short records.
 //!
-//! Children are found by the UID of their owner, so that a JobSet that was deleted and created again under the
-//! same name never gets the children of its predecessor. The index itself does no I/O: every change returns the UIDs
-//! of the JobSets that need a reconcile.
+//! The index finds children by the UID of their owner. A JobSet that a user deletes and creates again under the same
+//! name never gets the children of its predecessor. The index does no I/O: every change returns the UIDs of the JobSets
+//! that need a reconcile.
 //!
-//! A reconcile takes an [`ObservedJobSet`], which shares its records with the index. To take one costs the same for one
-//! Job as for ten thousand. The first change of a Job while a reconcile holds one copies the list of pointers, never a
-//! record.
+//! A reconcile takes an [`ObservedJobSet`], which shares its records with the index. Its cost does not depend on the
+//! number of Jobs. The first change of a Job while a reconcile holds one copies the list of pointers, but no record.
 
 use super::{
     child_job::ChildJob,
@@ -23,17 +22,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// A JobSet and its children, as known at one moment.
+/// A JobSet and its children, as the index holds them.
 #[derive(Clone)]
 pub(crate) struct ObservedJobSet {
     pub(crate) jobset: Arc<JobSet>,
-    /// In the order of their names.
+    /// Sorted by name.
     pub(crate) jobs: Arc<Vec<Arc<JobRecord>>>,
     pub(crate) service: Option<ServiceRecord>,
     pub(crate) claims: BTreeSet<String>,
 }
 
-/// What is known of a Job beside its record.
+/// The record of a Job, and the JobSet that owns it.
 #[derive(Debug)]
 struct OwnedJob {
     owner: String,
@@ -41,8 +40,8 @@ struct OwnedJob {
     record: Arc<JobRecord>,
 }
 
-/// A Job that the index knows from a response to a write, and that a list did not hold: it is younger than the list, or
-/// gone already.
+/// A Job that only the response to a write contained, and that a list does not contain: either it is newer than the
+/// list, or it is already deleted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct UnconfirmedJob {
     pub(crate) namespace: String,
@@ -50,16 +49,16 @@ pub(crate) struct UnconfirmedJob {
     pub(crate) uid: String,
 }
 
-/// What the controller learns from the response to a request of its own.
+/// The content of the response to a request of the controller.
 #[derive(Debug)]
 pub(crate) enum Observation {
     JobSet(Box<JobSet>),
     Job(Box<ChildJob>),
     Service(Box<ObservedService>),
     Claim(Box<ObjectMeta>),
-    /// The JobSet of this UID does not exist.
+    /// The JobSet with this UID does not exist.
     JobSetGone(String),
-    /// The Job of this UID does not exist.
+    /// The Job with this UID does not exist.
     JobGone(String),
 }
 
@@ -68,17 +67,17 @@ struct State {
     jobsets: Versioned<Arc<JobSet>>,
     subdomains: Subdomains,
     jobs: Versioned<OwnedJob>,
-    /// By owner: one record for each name, in the order of names.
+    /// By owner: one record for each name, sorted by name.
     jobs_of: HashMap<String, Arc<Vec<Arc<JobRecord>>>>,
     services: Named<ServiceRecord>,
     claims: Named<()>,
 }
 
-/// See the module. Clones share the state.
+/// The index. Clones share the state.
 #[derive(Clone, Default)]
 pub struct Index(Arc<Mutex<State>>);
 
-/// Kinds of object that the index keeps.
+/// Kinds of objects in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     JobSets,
@@ -92,7 +91,7 @@ impl Index {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The JobSet of this UID with its children.
+    /// The JobSet with this UID, and its children.
     pub(crate) fn observe(&self, uid: &str) -> Option<ObservedJobSet> {
         let state = self.state();
         let jobset = state.jobsets.get(uid)?.clone();
@@ -106,12 +105,12 @@ impl Index {
         Some(ObservedJobSet { jobset, jobs, service, claims })
     }
 
-    /// Whether there is a JobSet of this UID.
+    /// Whether the index contains a JobSet with this UID.
     pub(crate) fn has_jobset(&self, uid: &str) -> bool {
         self.state().jobsets.get(uid).is_some()
     }
 
-    /// How many objects of each kind are known.
+    /// The number of objects of each kind.
     pub(crate) fn sizes(&self) -> [(&'static str, usize); 4] {
         let state = self.state();
         [
@@ -122,8 +121,8 @@ impl Index {
         ]
     }
 
-    /// Takes in what a response showed, so that no later plan is older than the controller's own writes. Returns the
-    /// JobSet that needs a reconcile, if this is news about a Job or a JobSet.
+    /// Stores the content of a response, so that no later plan is older than the controller's own writes. Returns the
+    /// JobSet that needs a reconcile if a Job or a JobSet changed.
     pub(crate) fn learn(&self, observation: Observation) -> Option<String> {
         match observation {
             Observation::JobSet(jobset) => self.apply_jobset(*jobset, Source::Answer),
@@ -144,9 +143,9 @@ impl Index {
         }
     }
 
-    /// A JobSet was seen.
+    /// Stores a JobSet. Returns its UID, or None if the index holds the same or a newer version.
     pub(crate) fn apply_jobset(&self, mut jobset: JobSet, source: Source) -> Option<String> {
-        // No decision reads them, and they can be larger than the rest.
+        // No decision reads the managed fields, and they can be larger than the rest.
         jobset.metadata.managed_fields = None;
         let (uid, version) = identity(&jobset.metadata)?;
         let jobset = Arc::new(jobset);
@@ -159,7 +158,7 @@ impl Index {
         Some(uid)
     }
 
-    /// Name of another JobSet whose pods have host names of the same headless Service as this one's.
+    /// The name of another JobSet whose pods get their host names from the same headless Service.
     pub(crate) fn shares_subdomain(&self, jobset: &JobSet) -> Option<String> {
         let state = self.state();
         let others = state.subdomains.users(jobset).filter_map(|uid| state.jobsets.get(uid));
@@ -167,7 +166,7 @@ impl Index {
         names.find(|name| jobset.metadata.name.as_deref() != Some(name)).map(str::to_owned)
     }
 
-    /// A JobSet cannot be read: it is left alone until it can.
+    /// Removes a JobSet that the controller cannot decode. The controller ignores it until it changes.
     pub(crate) fn unreadable_jobset(&self, uid: &str) {
         let mut state = self.state();
         state.jobsets.seen(uid);
@@ -175,7 +174,7 @@ impl Index {
         before.inspect(|before| state.subdomains.remove(uid, before));
     }
 
-    /// A Job cannot be read: what was known of it holds until it can.
+    /// Marks a Job that the controller cannot decode as existing. Its last record stays valid.
     pub(crate) fn unreadable_job(&self, uid: &str) {
         self.state().jobs.seen(uid);
     }
@@ -185,19 +184,18 @@ impl Index {
         self.state().jobsets.values().filter_map(|jobset| jobset.metadata.uid.clone()).collect()
     }
 
-    /// A JobSet is gone.
+    /// Removes a deleted JobSet.
     pub(crate) fn end_jobset(&self, uid: &str) {
         let mut state = self.state();
         let before = state.jobsets.end(uid);
         before.inspect(|before| state.subdomains.remove(uid, before));
     }
 
-    /// A Job was seen. Returns the JobSet that it belongs to, or belonged to until now.
+    /// Stores a Job. Returns its owner, or its previous owner if a user removed the owner reference.
     pub(crate) fn apply_job(&self, job: &ChildJob, source: Source) -> Option<String> {
         let (uid, version) = identity(&job.metadata)?;
         let record = job.record();
         let Some(owner) = job.owner().map(str::to_owned) else {
-            // A user may have removed the owner reference.
             let mut state = self.state();
             let before = state.jobs.dismiss(&uid, &version)?;
             state.remove_from_owner(&before);
@@ -218,7 +216,7 @@ impl Index {
         Some(owner)
     }
 
-    /// A Job is gone. Returns the JobSet that it belonged to.
+    /// Removes a deleted Job. Returns the JobSet that owned it.
     pub(crate) fn end_job(&self, uid: &str) -> Option<String> {
         let mut state = self.state();
         let job = state.jobs.end(uid)?;
@@ -226,22 +224,22 @@ impl Index {
         Some(job.owner)
     }
 
-    /// A Service was seen. Returns its key if it is new or changed; see [`Self::users_of`].
+    /// Stores a Service. Returns its key if it is new or changed; see [`Self::users_of`].
     pub(crate) fn apply_service(&self, service: &ObservedService, source: Source) -> Option<Key> {
         self.state().services.apply(&service.metadata, source, service.record())
     }
 
-    /// A claim was seen.
+    /// Stores a claim.
     pub(crate) fn apply_claim(&self, metadata: &ObjectMeta, source: Source) {
         self.state().claims.apply(metadata, source, ());
     }
 
-    /// The JobSets that use the Service or the claim of this name. Goes through all JobSets.
+    /// The JobSets that use the Service or the claim with this name. Iterates over all JobSets.
     pub(crate) fn users_of(&self, kind: Kind, key: &Key) -> Vec<String> {
         self.state().users_of(kind, key)
     }
 
-    /// A Service or a claim is gone. Returns the JobSets that use it.
+    /// Removes a deleted Service or claim. Returns the JobSets that use it.
     pub(crate) fn end_named(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
         let ended = match kind {
@@ -252,7 +250,8 @@ impl Index {
         ended.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
-    /// A list did not hold a Service or a claim that the controller created. Returns the JobSets that use it.
+    /// Removes a Service or a claim that the controller created and a list does not contain. Returns the JobSets that
+    /// use it.
     fn forget_unconfirmed(&self, kind: Kind, uid: &str) -> Vec<String> {
         let mut state = self.state();
         let forgotten = match kind {
@@ -263,7 +262,7 @@ impl Index {
         forgotten.map(|key| state.users_of(kind, &key)).unwrap_or_default()
     }
 
-    /// A list of a kind begins.
+    /// Begins a list of a kind.
     pub(crate) fn begin_list(&self, kind: Kind) {
         let mut state = self.state();
         match kind {
@@ -274,8 +273,8 @@ impl Index {
         }
     }
 
-    /// A list is complete. Returns the JobSets that need a reconcile, and the Jobs whose existence the caller has to
-    /// verify.
+    /// Completes a list of a kind. Returns the JobSets that need a reconcile, and the Jobs whose existence the caller
+    /// must verify.
     pub(crate) fn finish_list(&self, kind: Kind) -> (Vec<String>, Vec<UnconfirmedJob>) {
         let (gone, unconfirmed) = {
             let mut state = self.state();
@@ -294,7 +293,7 @@ impl Index {
                 gone
             }
             Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
-            // At worst the controller creates one again that is not listed yet, and then finds it.
+            // If the object exists after all, the controller tries to create it again, and then finds it.
             Kind::Services | Kind::Claims => {
                 let ended = gone.iter().flat_map(|uid| self.end_named(kind, uid));
                 let forgotten = unconfirmed.iter().flat_map(|uid| self.forget_unconfirmed(kind, uid));
@@ -314,7 +313,7 @@ impl Index {
 }
 
 impl State {
-    /// The JobSets that use the Service or the claim of this name.
+    /// The JobSets that use the Service or the claim with this name.
     fn users_of(&self, kind: Kind, (namespace, name): &Key) -> Vec<String> {
         let wants = |jobset: &JobSet| match kind {
             Kind::Claims => claim_names(jobset).any(|wanted| wanted == *name),
@@ -325,7 +324,7 @@ impl State {
         users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
     }
 
-    /// Puts the record of a Job into the list of its owner, in place of an older one of its name.
+    /// Adds the record of a Job to the list of its owner. It replaces an older record with the same name.
     fn add_to_owner(&mut self, owner: &str, record: Arc<JobRecord>) {
         let Self { jobs, jobs_of, .. } = self;
         let siblings = jobs_of.entry(owner.to_owned()).or_default();
@@ -333,7 +332,7 @@ impl State {
             Err(place) => Arc::make_mut(siblings).insert(place, record),
             Ok(place) => {
                 let known = siblings.get(place);
-                // The watch may deliver a predecessor after a response showed the Job that has this name now.
+                // The watch may deliver the predecessor of this name after the response that contains the current Job.
                 if known.is_some_and(|known| jobs.succeeds(Some(&known.uid), &record.uid))
                     && let Some(known) = Arc::make_mut(siblings).get_mut(place)
                 {
@@ -345,7 +344,7 @@ impl State {
 
     fn remove_from_owner(&mut self, OwnedJob { owner, record, .. }: &OwnedJob) {
         let Some(siblings) = self.jobs_of.get_mut(owner) else { return };
-        // The name may belong to a successor already.
+        // The name may already belong to a successor.
         if let Ok(place) = position(siblings, &record.name)
             && siblings.get(place).is_some_and(|known| known.uid == record.uid)
         {
@@ -357,7 +356,7 @@ impl State {
     }
 }
 
-/// Where the record of this name is, or belongs.
+/// The position of the record with this name, or the position at which to insert it.
 fn position(records: &[Arc<JobRecord>], name: &str) -> Result<usize, usize> {
     records.binary_search_by(|record| record.name.as_str().cmp(name))
 }

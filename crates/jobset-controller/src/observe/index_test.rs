@@ -40,7 +40,7 @@ fn named_job(name: &str, version: u32) -> ChildJob {
     job
 }
 
-/// A JobSet with this many Jobs.
+/// An index that contains a JobSet with this many Jobs.
 fn large(jobs: u32) -> Index {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
@@ -66,7 +66,7 @@ fn a_recreated_jobset_does_not_get_old_children() {
 }
 
 #[test]
-fn a_successor_keeps_the_name_when_the_end_of_the_old_job_comes_late() {
+fn a_successor_keeps_the_name_when_the_deletion_of_the_old_job_comes_late() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     index.apply_job(&job("first", "set", 2), Watch);
@@ -94,16 +94,16 @@ fn a_successor_keeps_the_name_when_every_event_of_the_old_one_comes_late() {
 }
 
 #[test]
-fn a_response_is_known_before_the_watch_delivers_it() {
+fn a_response_is_stored_before_the_watch_delivers_the_object() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     assert_eq!(index.apply_job(&job("j", "set", 9), Answer), Some("set".into()));
     assert_eq!(jobs(&index, "set"), ["j"]);
-    assert_eq!(index.apply_job(&job("j", "set", 9), Watch), None, "no news");
+    assert_eq!(index.apply_job(&job("j", "set", 9), Watch), None, "no change");
 }
 
 #[test]
-fn an_unreadable_object_still_exists() {
+fn an_object_that_cannot_be_decoded_still_exists() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     index.apply_job(&job("j", "set", 2), Watch);
@@ -115,27 +115,31 @@ fn an_unreadable_object_still_exists() {
     for kind in [Kind::JobSets, Kind::Jobs] {
         assert_eq!(index.finish_list(kind), (vec![], vec![]));
     }
-    assert!(index.observe("set").is_none(), "left alone");
+    assert!(index.observe("set").is_none(), "ignored until it changes");
     assert_eq!(index.apply_jobset(jobset("set", 3), Watch), Some("set".into()));
     assert_eq!(jobs(&index, "set"), ["j"]);
 }
 
 #[test]
-fn a_job_without_owner_is_no_child() {
+fn a_job_without_owner_is_not_a_child() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     index.apply_job(&job("j", "set", 5), Watch);
     let mut orphan = job("j", "set", 4);
     orphan.metadata.owner_references = None;
-    assert_eq!(index.apply_job(&orphan, Watch), None, "older than what is known");
+    assert_eq!(index.apply_job(&orphan, Watch), None, "older than the stored version");
     orphan.metadata.resource_version = Some("6".into());
     assert_eq!(index.apply_job(&orphan, Watch), Some("set".into()));
     assert!(jobs(&index, "set").is_empty());
-    assert_eq!(index.apply_job(&job("j", "set", 7), Watch), Some("set".into()), "and it may come back");
+    assert_eq!(
+        index.apply_job(&job("j", "set", 7), Watch),
+        Some("set".into()),
+        "its owner reference is back"
+    );
 }
 
 #[test]
-fn a_service_serves_whoever_names_it() {
+fn a_service_belongs_to_the_jobsets_that_name_it() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     assert_eq!(selected(&index), None);
@@ -146,11 +150,11 @@ fn a_service_serves_whoever_names_it() {
 }
 
 #[test]
-fn a_changed_service_is_news_to_the_jobsets_that_use_it() {
+fn a_changed_service_requeues_the_jobsets_that_use_it() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     assert_eq!(apply_service(&index, "svc", 5, "app", Answer), ["set"]);
-    assert_eq!(apply_service(&index, "svc", 5, "app", Watch), [""; 0], "known");
+    assert_eq!(apply_service(&index, "svc", 5, "app", Watch), [""; 0], "unchanged");
     assert_eq!(apply_service(&index, "svc", 6, "app", Watch), [""; 0], "only its metadata or status changed");
     assert_eq!(apply_service(&index, "svc", 7, "tier", Watch), ["set"]);
     assert_eq!(apply_service(&index, "svc", 6, "app", Watch), [""; 0], "old");
@@ -159,7 +163,7 @@ fn a_changed_service_is_news_to_the_jobsets_that_use_it() {
 }
 
 #[test]
-fn a_service_that_a_list_was_too_old_to_hold_is_found_again() {
+fn a_service_that_is_newer_than_the_list_is_found_again() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     index.begin_list(Kind::Services);
@@ -171,7 +175,7 @@ fn a_service_that_a_list_was_too_old_to_hold_is_found_again() {
 }
 
 #[test]
-fn a_new_list_ends_watched_jobs_and_asks_to_verify_own_ones() {
+fn a_new_list_removes_watched_jobs_and_returns_unconfirmed_jobs() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     index.apply_job(&job("watched", "set", 2), Watch);
@@ -191,37 +195,37 @@ fn a_new_list_ends_watched_jobs_and_asks_to_verify_own_ones() {
 fn reconciles_share_the_records() {
     let index = large(500);
     let (first, second) = (index.observe("set").unwrap(), index.observe("set").unwrap());
-    assert!(Arc::ptr_eq(&first.jobs, &second.jobs), "nothing is copied to observe");
+    assert!(Arc::ptr_eq(&first.jobs, &second.jobs), "a snapshot copies no record");
     assert!(Arc::ptr_eq(&first.jobset, &second.jobset));
 
     index.apply_job(&named_job("job-00042", 3), Watch);
     let third = index.observe("set").unwrap();
     let shared = first.jobs.iter().zip(third.jobs.iter()).filter(|(old, new)| Arc::ptr_eq(old, new));
-    assert_eq!((shared.count(), third.jobs.len()), (499, 500), "one record is new, no other is copied");
-    assert!(Arc::ptr_eq(&first.jobs, &second.jobs), "what a reconcile holds does not change");
+    assert_eq!((shared.count(), third.jobs.len()), (499, 500), "one record is new, the others are shared");
+    assert!(Arc::ptr_eq(&first.jobs, &second.jobs), "the snapshot of a reconcile does not change");
 }
 
 #[test]
-fn one_reconcile_costs_at_most_one_copy_of_the_list() {
+fn a_reconcile_causes_at_most_one_copy_of_the_list() {
     let index = large(500);
     let list = || Arc::as_ptr(&index.state().jobs_of["set"]);
     let held = index.observe("set").unwrap();
     let before = list();
     index.apply_job(&named_job("job-00000", 3), Watch);
     let copied = list();
-    assert_ne!(before, copied, "the reconcile keeps its list");
+    assert_ne!(before, copied, "the reconcile keeps its own list");
     for number in 1..500 {
         index.apply_job(&named_job(&format!("job-{number:05}"), 3), Watch);
     }
     index.end_job("uid-of-job-00007");
     index.apply_job(&named_job("job-99999", 4), Watch);
-    assert_eq!(list(), copied, "the index changes its own list in place");
+    assert_eq!(list(), copied, "the index changes its list in place");
     assert_eq!(held.jobs.len(), 500);
     assert!(held.jobs.iter().any(|job| job.name == "job-00007"));
 }
 
 #[test]
-fn jobs_are_in_the_order_of_their_names_however_they_come() {
+fn jobs_are_sorted_by_name_in_any_order_of_events() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
     for name in ["c", "a", "d", "b"] {
@@ -263,5 +267,5 @@ fn jobsets_that_share_a_subdomain_are_found() {
     index.apply_jobset(at("team", "first", "2", 5, "other"), Watch);
     index.begin_list(Kind::JobSets);
     index.finish_list(Kind::JobSets);
-    assert_eq!(shares("second", "other"), None, "not listed any more");
+    assert_eq!(shares("second", "other"), None, "no longer in the list");
 }

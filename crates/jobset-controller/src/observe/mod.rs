@@ -1,4 +1,4 @@
-//! From watches, and from the answers to our own writes, to an index of short records.
+//! An index of short records. Watches and the responses to the controller's own writes feed it.
 
 mod child_job;
 mod index;

@@ -1,4 +1,4 @@
-//! Objects that decisions find by their name: Services and claims.
+//! Objects that decisions find by name: Services and claims.
 
 use super::versioned::{Source, Versioned};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -7,10 +7,10 @@ use std::collections::HashMap;
 /// Namespace and name of an object.
 pub(crate) type Key = (String, String);
 
-/// Objects with a record each, by UID and by name.
+/// Objects by UID and by name, each with a record.
 pub(crate) struct Named<V> {
     objects: Versioned<(Key, V)>,
-    /// The UIDs.
+    /// The UID of the object that has the name now.
     by_name: HashMap<Key, String>,
 }
 
@@ -21,7 +21,7 @@ impl<V> Default for Named<V> {
 }
 
 impl<V: PartialEq> Named<V> {
-    /// The record of the object that has this name.
+    /// The record of the object with this name.
     pub(crate) fn get(&self, key: &Key) -> Option<&V> {
         self.objects.get(self.by_name.get(key)?).map(|(_, record)| record)
     }
@@ -30,12 +30,12 @@ impl<V: PartialEq> Named<V> {
         self.objects.len()
     }
 
-    /// Takes a view of an object in. Returns its key if the object that has this name is new or has another record.
+    /// Stores a version of an object. Returns its key if the object with this name is new or its record changed.
     pub(crate) fn apply(&mut self, metadata: &ObjectMeta, source: Source, record: V) -> Option<Key> {
         let (uid, version) = (metadata.uid.as_ref()?, metadata.resource_version.as_ref()?);
         let key = key_of(metadata);
         let before = self.objects.apply(uid, version, source, (key.clone(), record)).ok()?;
-        // The watch may deliver a predecessor after a response showed the object that has this name now.
+        // The watch may deliver the predecessor of this name after the response that contains the current object.
         if !self.objects.succeeds(self.by_name.get(&key), uid) {
             return None;
         }
@@ -44,15 +44,15 @@ impl<V: PartialEq> Named<V> {
         (!same).then_some(key)
     }
 
-    /// The object is gone. Returns its key.
+    /// Removes a deleted object. Returns its key.
     pub(crate) fn end(&mut self, uid: &str) -> Option<Key> {
         let (key, _) = self.objects.end(uid)?;
         self.forget_name(&key, uid);
         Some(key)
     }
 
-    /// Forgets an object that only a response showed, and that a list did not hold. Unlike after [`Self::end`], it may be
-    /// seen again.
+    /// Removes an object that only a response contained, and that a list does not contain. Unlike after [`Self::end`],
+    /// a watch event may add it again.
     pub(crate) fn forget_unconfirmed(&mut self, uid: &str) -> Option<Key> {
         let (key, _) = self.objects.forget(uid)?;
         self.forget_name(&key, uid);
@@ -60,7 +60,7 @@ impl<V: PartialEq> Named<V> {
     }
 
     fn forget_name(&mut self, key: &Key, uid: &str) {
-        // A successor can have the name already.
+        // The name may already belong to a successor.
         if self.by_name.get(key).is_some_and(|known| known == uid) {
             self.by_name.remove(key);
         }

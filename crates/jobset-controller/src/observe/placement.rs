@@ -1,4 +1,4 @@
-//! What exclusive placement depends on: the leader pods, by name, and the labels of nodes.
+//! The inputs of exclusive placement: leader pods by name, and the labels of nodes.
 
 use super::versioned::{Source, Versioned};
 use jobset_api::labels;
@@ -37,8 +37,9 @@ struct Status {
 }
 
 impl PlacedPod {
-    /// Whether others may follow this pod: one of exclusive placement that neither ended nor is being deleted.
-    fn is_living_leader(&self) -> bool {
+    /// Whether other pods may follow this pod: a pod with exclusive placement that has not ended and is not being
+    /// deleted.
+    fn is_active_leader(&self) -> bool {
         let has = |key: &str| self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
         has(labels::EXCLUSIVE_TOPOLOGY)
             && self.metadata.deletion_timestamp.is_none()
@@ -46,7 +47,7 @@ impl PlacedPod {
     }
 }
 
-/// Namespace, and name without its random ending.
+/// Namespace, and name without the random suffix.
 type Base = (String, String);
 
 #[derive(Default)]
@@ -57,7 +58,7 @@ struct State {
     listed_nodes: Option<HashSet<String>>,
 }
 
-/// Leader pods and nodes, as far as exclusive placement needs them. Clones share the state.
+/// The leader pods and nodes that exclusive placement needs. Clones share the state.
 #[derive(Clone, Default)]
 pub struct Placement(Arc<Mutex<State>>);
 
@@ -66,7 +67,7 @@ impl Placement {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A pod of index 0 was seen.
+    /// Stores a pod with completion index 0.
     pub(crate) fn apply_pod(&self, pod: &PlacedPod) {
         let metadata = &pod.metadata;
         let (Some(uid), Some(version), Some(name)) =
@@ -77,7 +78,7 @@ impl Placement {
         // The Job controller names pods <job>-<index>-<random>.
         let Some((base, _)) = name.rsplit_once('-') else { return };
         let base = (metadata.namespace.clone().unwrap_or_default(), base.to_owned());
-        let leader = pod.is_living_leader().then(|| LeaderPod {
+        let leader = pod.is_active_leader().then(|| LeaderPod {
             name: name.clone(),
             owner_uid: controller_uid(metadata).map(str::to_owned),
             node: pod.spec.node_name.clone(),
@@ -88,13 +89,13 @@ impl Placement {
         }
     }
 
-    /// How many objects of each kind are known.
+    /// The number of objects of each kind.
     pub(crate) fn sizes(&self) -> [(&'static str, usize); 2] {
         let state = self.state();
         [("Pod", state.leaders.len()), ("Node", state.nodes.len())]
     }
 
-    /// A pod is gone.
+    /// Removes a deleted pod.
     pub(crate) fn end_pod(&self, uid: &str) {
         let mut state = self.state();
         if let Some((base, _)) = state.leaders.end(uid)
@@ -118,7 +119,7 @@ impl Placement {
         }
     }
 
-    /// A node was seen.
+    /// Stores a node.
     pub(crate) fn apply_node(&self, node: PartialObjectMeta<Node>) {
         let Some(name) = node.metadata.name else { return };
         let mut state = self.state();
@@ -128,7 +129,7 @@ impl Placement {
         state.nodes.insert(name, Arc::new(node.metadata.labels.unwrap_or_default()));
     }
 
-    /// A node is gone.
+    /// Removes a deleted node.
     pub(crate) fn end_node(&self, name: &str) {
         self.state().nodes.remove(name);
     }
@@ -178,7 +179,7 @@ metadata:
     }
 
     #[test]
-    fn only_living_pods_lead() {
+    fn only_active_pods_lead() {
         let placement = Placement::default();
         let leaders = || {
             let mut names: Vec<_> = placement
@@ -196,14 +197,14 @@ metadata:
         placement.apply_pod(&pod("second", "3", ""));
         assert_eq!(leaders(), [is("second", "")]);
         placement.apply_pod(&pod("first", "1", "spec: {nodeName: n1}"));
-        assert_eq!(leaders(), [is("second", "")], "an older view is no news");
+        assert_eq!(leaders(), [is("second", "")], "an older version is ignored");
         placement.begin_pods();
         placement.finish_pods();
         assert!(leaders().is_empty());
     }
 
     #[test]
-    fn nodes_have_domains() {
+    fn the_labels_of_nodes_name_their_domains() {
         let placement = Placement::default();
         let node = |name: &str, labels: &str| -> PartialObjectMeta<Node> {
             serde_yaml::from_str(&format!("metadata: {{name: {name}, labels: {labels}}}")).unwrap()

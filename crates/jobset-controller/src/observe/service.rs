@@ -1,4 +1,4 @@
-//! A Service as the controller reads it: whose it is, and which pods it serves.
+//! The parts of a Service that the controller reads: its owner, and the pods that it selects.
 
 use jobset_plan::{Controller, ServiceRecord};
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -25,8 +25,8 @@ struct Spec {
 }
 
 impl ObservedService {
-    /// What decisions need to know of it. The selector matters only for a headless Service: of the others, which are the
-    /// most in a cluster, it is not kept.
+    /// The record for decisions. It keeps the selector of a headless Service only: most Services of a cluster are not
+    /// headless, and their selectors do not matter.
     pub(crate) fn record(&self) -> ServiceRecord {
         let headless = self.spec.cluster_ip.as_deref() == Some("None");
         let mut owners = self.metadata.owner_references.iter().flatten();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_headless_service() {
+    fn a_headless_service_is_recorded_with_its_selector() {
         let service: ObservedService = serde_yaml::from_str(
             "
 metadata:
@@ -86,7 +86,7 @@ spec:
     }
 
     #[test]
-    fn other_services() {
+    fn other_services_are_recorded_without_a_selector() {
         let bare = ServiceRecord { uid: "svc".into(), ..ServiceRecord::default() };
         for spec in [
             "spec: {clusterIP: 10.0.0.7, selector: {app: web}}",

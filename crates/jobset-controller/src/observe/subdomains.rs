@@ -1,4 +1,4 @@
-//! Which JobSets use which headless Service.
+//! The JobSets that use each headless Service.
 
 use jobset_api::JobSet;
 use jobset_plan::validation::headless_service;

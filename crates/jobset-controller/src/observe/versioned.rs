@@ -1,31 +1,31 @@
-//! Objects by UID, of which an older view never replaces a newer one.
+//! Objects by UID. An older version never replaces a newer one.
 //!
-//! Two sources feed it, in no order between them: the watch, and the responses to the controller's own writes. The
-//! resource version says which view is newer. An object whose end was seen stays out, however late a response comes.
+//! Objects come from two sources, in no common order: the watch, and the responses to the controller's own writes. The
+//! resource version decides which one is newer. A deleted object is never added again, however late a response comes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// How many ended UIDs are remembered: more than responses can be on their way.
+/// The number of deleted UIDs to remember. It exceeds the number of requests that can be in flight.
 const REMEMBERED_ENDS: usize = 8192;
 
-/// One view of an object.
+/// The latest known version of an object.
 #[derive(Debug)]
 struct Item<V> {
     value: V,
     version: u64,
-    /// Whether the watch delivered it. If not, only the response to a write showed it.
+    /// Whether the watch delivered the object. If not, only the response to a write contained it.
     watched: bool,
 }
 
-/// Objects by UID; see the module.
+/// Objects by UID; see the module documentation.
 #[derive(Debug)]
 pub(crate) struct Versioned<V> {
     items: HashMap<String, Item<V>>,
     ended: HashSet<String>,
     ended_order: VecDeque<String>,
-    /// While a list is read: the UIDs in it.
+    /// While the watch reads a list: the UIDs in it.
     listed: Option<HashSet<String>>,
-    /// The latest version that the watch delivered.
+    /// The latest resource version that the watch delivered.
     passed: u64,
 }
 
@@ -41,7 +41,7 @@ impl<V> Default for Versioned<V> {
     }
 }
 
-/// Where a view comes from.
+/// The source of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A list or a watch event.
@@ -59,15 +59,16 @@ impl<V> Versioned<V> {
         self.items.len()
     }
 
-    /// Whether the object was gone before a response about it came: the watch did not deliver it, and is past this version.
-    /// Holds only for kinds that are watched whole, because a watch delivers in order.
+    /// Whether the object was deleted before the response about it came: the watch did not deliver the object, and has
+    /// delivered later versions. This is valid only for kinds whose objects are all watched, because a watch delivers
+    /// in order.
     pub(crate) fn is_already_deleted(&self, uid: &str, version: &str) -> bool {
         let version = version.parse().unwrap_or(u64::MAX);
         self.listed.is_none() && version < self.passed && !self.items.contains_key(uid)
     }
 
-    /// Whether the second object was seen at a later version than the first, or the first is not known. Of two objects
-    /// of one name that is the successor: its whole life came after that of the first.
+    /// Whether the second object has a later version than the first, or the first is unknown. Of two objects with the
+    /// same name, the one with the later version is the successor.
     pub(crate) fn succeeds(&self, first: Option<&String>, second: &str) -> bool {
         let version = |uid: &str| self.items.get(uid).map(|item| item.version);
         first.and_then(|first| version(first)) <= version(second)
@@ -77,7 +78,7 @@ impl<V> Versioned<V> {
         self.items.values().map(|item| &item.value)
     }
 
-    /// Takes in a view. Returns the one that it replaced, or `Err` when it is not newer.
+    /// Stores a version of an object. Returns the value that it replaces, or `Err` if it is not newer.
     pub(crate) fn apply(
         &mut self,
         uid: &str,
@@ -91,7 +92,8 @@ impl<V> Versioned<V> {
         if self.ended.contains(uid) {
             return Err(());
         }
-        // Kubernetes orders resource versions of one resource as numbers. One that is no number counts as new.
+        // Kubernetes orders the resource versions of one resource as numbers. A version that is not a number counts as
+        // new.
         let version = version.parse().unwrap_or(u64::MAX);
         if source == Source::Watch && version != u64::MAX {
             self.passed = self.passed.max(version);
@@ -108,7 +110,7 @@ impl<V> Versioned<V> {
         Ok(None)
     }
 
-    /// The object is gone.
+    /// Removes a deleted object. It is never added again.
     pub(crate) fn end(&mut self, uid: &str) -> Option<V> {
         if self.ended.insert(uid.to_owned()) {
             self.ended_order.push_back(uid.to_owned());
@@ -121,33 +123,32 @@ impl<V> Versioned<V> {
         self.items.remove(uid).map(|item| item.value)
     }
 
-    /// The object may be gone, and may be seen again.
+    /// Removes an object that may still exist. It can be added again.
     pub(crate) fn forget(&mut self, uid: &str) -> Option<V> {
         self.items.remove(uid).map(|item| item.value)
     }
 
-    /// The object is there, in a state that cannot be read.
+    /// Marks an object that the controller cannot decode as existing.
     pub(crate) fn seen(&mut self, uid: &str) {
         if let Some(listed) = &mut self.listed {
             listed.insert(uid.to_owned());
         }
     }
 
-    /// The object is seen, at this version, to be none that is kept here.
+    /// Removes an object that, since this version, does not belong here.
     pub(crate) fn dismiss(&mut self, uid: &str, version: &str) -> Option<V> {
         let version = version.parse().unwrap_or(u64::MAX);
         self.items.get(uid).filter(|item| item.version < version)?;
         self.forget(uid)
     }
 
-    /// A list begins.
+    /// Begins a list.
     pub(crate) fn begin_list(&mut self) {
         self.listed = Some(HashSet::new());
     }
 
-    /// The list is complete: an object that the watch delivered before, and that the list does not hold, is gone. One that
-    /// only a response showed may be younger than the list, and is unconfirmed.
-    /// Returns the UIDs that are gone, and those that are unconfirmed.
+    /// Completes a list. A missing object that the watch delivered before is deleted. A missing object that only a
+    /// response contained may be newer than the list, and is unconfirmed. Returns the deleted and the unconfirmed UIDs.
     pub(crate) fn finish_list(&mut self) -> (Vec<String>, Vec<String>) {
         let listed = self.listed.take().unwrap_or_default();
         let missing = self.items.iter().filter(|(uid, _)| !listed.contains(*uid));
@@ -162,7 +163,7 @@ mod tests {
     use super::{Source::*, *};
 
     #[test]
-    fn an_older_view_is_ignored() {
+    fn an_older_version_is_ignored() {
         let mut objects = Versioned::default();
         assert_eq!(objects.apply("u", "7", Answer, "created"), Ok(None));
         assert_eq!(objects.apply("u", "7", Watch, "created"), Err(()));
@@ -172,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_response_can_come_after_the_end() {
+    fn a_response_can_come_after_the_deletion() {
         let mut objects = Versioned::default();
         assert!(!objects.is_already_deleted("ours", "7"), "the watch may be late");
         objects.begin_list();
         objects.apply("other", "9", Watch, "").unwrap();
-        assert!(!objects.is_already_deleted("ours", "7"), "it may come later in the list");
+        assert!(!objects.is_already_deleted("ours", "7"), "the list may still contain it");
         objects.finish_list();
         assert!(objects.is_already_deleted("ours", "7"), "created and deleted before the list");
         assert!(!objects.is_already_deleted("ours", "10"));
@@ -185,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_object_stays_out() {
+    fn a_deleted_object_is_not_added_again() {
         let mut objects = Versioned::default();
         objects.apply("u", "7", Watch, "created").unwrap();
         assert_eq!(objects.end("u"), Some("created"));
-        assert_eq!(objects.apply("u", "8", Answer, "late answer"), Err(()));
+        assert_eq!(objects.apply("u", "8", Answer, "late response"), Err(()));
         assert_eq!(objects.get("u"), None);
     }
 
     #[test]
-    fn a_list_ends_the_objects_that_it_does_not_hold() {
+    fn a_list_removes_the_objects_that_it_does_not_contain() {
         let mut objects = Versioned::default();
         objects.apply("kept", "1", Watch, "").unwrap();
         objects.apply("lost", "2", Watch, "").unwrap();

@@ -1,4 +1,4 @@
-//! The watches that feed the indexes.
+//! The watches that feed the index and the placement.
 
 use super::{
     child_job::ChildJob,
@@ -27,20 +27,21 @@ use tracing::{info, warn};
 /// Label that the Job controller puts on pods of Indexed Jobs (Kubernetes: batch/v1, since 1.28).
 const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
 
-/// Becomes ready when every watch has read its first list.
+/// The state of the first lists.
 pub(crate) struct Watched(Vec<Receiver<bool>>);
 
 impl Watched {
     /// Waits until every watch has read its first list.
     pub(crate) async fn filled(mut self) {
         for list in &mut self.0 {
-            // A watch ends only with the process.
+            // A watch ends only at the end of the process.
             let _ = list.wait_for(|filled| *filled).await;
         }
     }
 }
 
-/// Starts to watch. Requeues the JobSets that an event concerns, and has Jobs verified that a list did not hold.
+/// Starts the watches. Each event requeues the JobSets that it concerns. `verify` receives the Jobs that a list does
+/// not contain and that may exist.
 pub(crate) fn start(
     client: &Client,
     index: &Index,
@@ -55,24 +56,24 @@ pub(crate) fn start(
     let (pods, nodes) = (placement.clone(), placement.clone());
 
     let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
-    // Not by label: a Job without labels is still a child if its owner reference says so.
+    // No label selector: a Job without labels is a child too if a JobSet owns it.
     let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), all.clone());
     let services = watcher(Api::<ObservedService>::all(client.clone()), all.clone());
     let claims = watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
     let leaders = watcher(Api::<PlacedPod>::all(client.clone()), leaders);
     let all_nodes = watcher(Api::<PartialObjectMeta<Node>>::all(client.clone()), all);
     Watched(vec![
-        follow("JobSets", jobsets, feeder.clone().jobsets()),
-        follow("Jobs", jobs, feeder.clone().jobs()),
-        follow("Services", services, feeder.clone().services()),
-        follow("claims", claims, feeder.claims()),
-        follow("leader pods", leaders, move |change| match change {
+        run_watch("JobSets", jobsets, feeder.clone().jobsets()),
+        run_watch("Jobs", jobs, feeder.clone().jobs()),
+        run_watch("Services", services, feeder.clone().services()),
+        run_watch("claims", claims, feeder.claims()),
+        run_watch("leader pods", leaders, move |change| match change {
             Change::ListBegins => pods.begin_pods(),
             Change::Seen(pod) => pods.apply_pod(&pod),
             Change::Gone(pod) => pod.meta().uid.iter().for_each(|uid| pods.end_pod(uid)),
             Change::ListEnds => pods.finish_pods(),
         }),
-        follow("nodes", all_nodes, move |change| match change {
+        run_watch("nodes", all_nodes, move |change| match change {
             Change::ListBegins => nodes.begin_nodes(),
             Change::Seen(node) => nodes.apply_node(node),
             Change::Gone(node) => node.metadata.name.iter().for_each(|name| nodes.end_node(name)),
@@ -81,9 +82,9 @@ pub(crate) fn start(
     ])
 }
 
-/// What a watch delivers.
+/// A change that a watch delivers.
 enum Change<K> {
-    /// A list of every object follows.
+    /// A list of all objects begins.
     ListBegins,
     Seen(K),
     Gone(K),
@@ -91,8 +92,9 @@ enum Change<K> {
     ListEnds,
 }
 
-/// Passes what a watch delivers to `feed`, until the process ends. The receiver becomes true when the first list is complete.
-fn follow<K: Resource + Send + 'static>(
+/// Passes the changes of a watch to `feed` until the process ends. The receiver becomes true when the first list is
+/// complete.
+fn run_watch<K: Resource + Send + 'static>(
     what: &'static str,
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     mut feed: impl FnMut(Change<K>) + Send + 'static,
@@ -143,7 +145,8 @@ impl Feeder {
             Change::Seen(DeserializeGuard(Err(invalid))) => {
                 let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
                 invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_jobset(uid));
-                warn!(?namespace, ?name, error = %invalid.error, "cannot decode the JobSet, ignoring it until it changes");
+                let error = invalid.error;
+                warn!(?namespace, ?name, %error, "cannot decode the JobSet, ignoring it until it changes");
             }
             Change::Gone(guard) => {
                 if let Some(uid) = &guard.meta().uid {
@@ -163,7 +166,8 @@ impl Feeder {
             }
             Change::Seen(DeserializeGuard(Err(invalid))) => {
                 invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_job(uid));
-                warn!(name = ?invalid.metadata.name, error = %invalid.error, "cannot decode the Job, keeping what is known of it");
+                let (name, error) = (invalid.metadata.name, invalid.error);
+                warn!(?name, %error, "cannot decode the Job, keeping its last record");
             }
             Change::Gone(guard) => {
                 self.requeue.add(guard.meta().uid.as_deref().and_then(|uid| self.index.end_job(uid)));
@@ -177,7 +181,7 @@ impl Feeder {
             Change::ListEnds => self.finish_list(Kind::Services),
             Change::Seen(service) => {
                 let changed = self.index.apply_service(&service, Source::Watch);
-                // A cluster has many Services: only the leader searches for the JobSets that use one.
+                // A cluster has many Services, so only the leader searches for the JobSets that use one.
                 if let Some(key) = changed.filter(|_| self.requeue.leads()) {
                     self.requeue.add(self.index.users_of(Kind::Services, &key));
                 }

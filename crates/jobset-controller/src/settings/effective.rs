@@ -1,9 +1,9 @@
-//! The configuration as it holds: flags over the file over defaults.
+//! The effective configuration: flags override the file, which overrides defaults.
 
 use super::Flags;
 use jobset_api::{Configuration, configuration};
 
-/// Fills in whatever neither file nor flags say, so that what is logged is what holds.
+/// Applies the flags and the defaults, so that the log shows the effective configuration.
 pub(super) fn effective(mut configuration: Configuration, flags: &Flags) -> Configuration {
     let Configuration {
         api_version,
@@ -19,7 +19,7 @@ pub(super) fn effective(mut configuration: Configuration, flags: &Flags) -> Conf
     fill(api_version, configuration::API_VERSION);
     fill(kind, configuration::KIND);
 
-    // 0 is what a Go program writes for no port.
+    // Go programs write 0 for an unset port.
     webhook.port = webhook.port.filter(|port| *port != 0).or(Some(9443));
     fill(&mut webhook.cert_dir, "/tmp/k8s-webhook-server/serving-certs");
 

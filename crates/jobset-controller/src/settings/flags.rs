@@ -9,7 +9,7 @@ use std::{convert::Infallible, ffi::OsString, path::PathBuf};
 
 /// Runs groups of Jobs as one unit: the controller and admission webhooks of JobSet.
 ///
-/// What it does is told by a configuration file; each flag given goes over what that says.
+/// A configuration file configures the controller. Flags override the file.
 #[derive(Debug, Parser)]
 #[command(
     name = "jobset-controller-manager",
@@ -19,49 +19,50 @@ use std::{convert::Infallible, ffi::OsString, path::PathBuf};
     args_override_self = true
 )]
 pub struct Flags {
-    /// Configuration file (config.jobset.x-k8s.io/v1alpha1, kind Configuration). Without it, the defaults.
+    /// Configuration file (config.jobset.x-k8s.io/v1alpha1, kind Configuration). [default: built-in defaults]
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub config: Option<PathBuf>,
-    /// How to reach the API server. Without it, $KUBECONFIG, then the pod's service account, then ~/.kube/config.
+    /// Kubeconfig file. Without it, the controller uses $KUBECONFIG, the pod's service account, or ~/.kube/config, in
+    /// this order.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub kubeconfig: Option<PathBuf>,
-    /// Address and port of the metrics server; 0 switches it off. [configuration: metrics.bindAddress, or :8443]
+    /// Address and port of the metrics server; 0 disables it. [configuration: metrics.bindAddress, or :8443]
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_bind_address: Option<String>,
-    /// Address and port of the probes; 0 switches them off. [configuration: health.healthProbeBindAddress, or :8081]
+    /// Address and port of the probes; 0 disables them. [configuration: health.healthProbeBindAddress, or :8081]
     #[arg(long, value_name = "ADDRESS")]
     pub health_probe_bind_address: Option<String>,
     /// Whether replicas elect a leader. [configuration: leaderElection.leaderElect, or true]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     pub leader_elect: Option<bool>,
-    /// Requests a second to the API server. [configuration: clientConnection.qps, or 500]
+    /// Maximum requests per second to the API server. [configuration: clientConnection.qps, or 500]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub kube_api_qps: Option<f32>,
-    /// Requests at once beyond that rate. [configuration: clientConnection.burst, or 500]
+    /// Maximum burst of requests above that rate. [configuration: clientConnection.burst, or 500]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub kube_api_burst: Option<i32>,
-    /// How to log.
+    /// Flags for logging.
     #[command(flatten)]
     pub logging: LoggingFlags,
 }
 
-/// How to log.
+/// Flags for logging.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LoggingFlags {
-    /// How much to log: error, info, debug, or a number (1 and 2 are debug, larger says more).
+    /// Log level: error, info, debug, or a number (1 and 2 are debug, a larger number logs more).
     #[arg(long = "zap-log-level", default_value = "info", value_name = "LEVEL", value_parser = logging::Level::from_zap)]
     log_level: logging::Level,
-    /// How to write a line: console or json. [default: console, with --zap-devel=false json]
+    /// Format of log lines: console or json. [default: console, with --zap-devel=false json]
     #[arg(long = "zap-encoder", value_name = "FORMAT", ignore_case = true)]
     encoder: Option<Encoder>,
-    /// Whether lines are for a person at a terminal.
+    /// Whether the log is for a developer at a terminal.
     #[arg(long = "zap-devel", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL", value_parser = go_bool)]
     devel: bool,
-    /// How to write the time: iso8601, rfc3339, rfc3339nano, epoch, millis or nano.
+    /// Time format: iso8601, rfc3339, rfc3339nano, epoch, millis or nano.
     #[arg(long = "zap-time-encoding", default_value = "rfc3339nano", value_name = "ENCODING", value_parser = TimeEncoding::from_zap)]
     time_encoding: TimeEncoding,
-    /// Taken for compatibility: there are no stack traces in the log.
+    /// Accepted for compatibility. The log contains no stack traces.
     #[arg(long = "zap-stacktrace-level", value_name = "LEVEL", value_parser = ["info", "error", "panic"], ignore_case = true)]
     stacktrace_level: Option<String>,
 }
@@ -73,10 +74,10 @@ enum Encoder {
 }
 
 const HELP: &str = "\
-Flags may be written with one hyphen or two, values after a space or `=`; true or false only after `=`.
+Flags start with one or two hyphens. Values follow after a space or `=`; true and false follow only after `=`.
 
 Examples:
-  Beside a cluster, with certificates in ./certs and no leader election:
+  Outside a cluster, with certificates in ./certs and without leader election:
     jobset-controller-manager --config config.yaml --kubeconfig ~/.kube/config
   with config.yaml:
     apiVersion: config.jobset.x-k8s.io/v1alpha1
@@ -86,8 +87,8 @@ Examples:
     leaderElection: {leaderElect: false}";
 
 impl Flags {
-    /// Reads the command line of this process. Ends it, with status 2, when that makes no sense, and with status
-    /// 0 behind `--help` and `--version`.
+    /// Parses the command line of this process. Exits with status 2 if the command line is invalid, and with status 0
+    /// after `--help` and `--version`.
     #[must_use]
     pub fn of_process() -> Self {
         Self::parse_from(two_hyphens(std::env::args_os()))
@@ -95,7 +96,7 @@ impl Flags {
 }
 
 impl LoggingFlags {
-    /// Starts logging so.
+    /// Starts logging with these flags.
     pub fn init(&self) -> logging::LogHandle {
         let format = match (self.encoder, self.devel) {
             (Some(Encoder::Json), _) | (None, false) => Format::Json,
@@ -105,10 +106,10 @@ impl LoggingFlags {
     }
 }
 
-/// Programs written in Go take flags with one hyphen or two, and manifests use both.
+/// Go programs accept flags with one or two hyphens, and manifests use both.
 fn two_hyphens(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     arguments.map(|argument| match argument.to_str().and_then(|text| text.strip_prefix('-')) {
-        // -h and -V are flags of one letter.
+        // -h and -V are short flags.
         Some(flag) if flag.len() > 1 && flag.starts_with(|c: char| c.is_ascii_alphabetic()) => {
             format!("--{flag}").into()
         }
@@ -116,13 +117,13 @@ fn two_hyphens(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item 
     })
 }
 
-/// Reads a path. An empty one is as good as none: templates write `--kubeconfig=$X`.
+/// Parses a path. An empty path counts as unset: templates write `--kubeconfig=$X`.
 #[allow(clippy::unnecessary_wraps, reason = "clap asks for a result")]
 fn path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(text.into())
 }
 
-/// Reads a truth value in each way that Go knows.
+/// Parses a boolean as Go does.
 fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hyphen_or_two() {
+    fn flags_have_one_or_two_hyphens() {
         for arguments in [
             &["--leader-elect=false", "--kube-api-qps", "3"][..],
             &["-leader-elect=false", "-kube-api-qps=3"],
@@ -158,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_the_go_program_are_known() {
+    fn flags_of_the_go_program_are_accepted() {
         let flags = parse(&[
             "--zap-devel=false",
             "--zap-encoder=console",
             "--zap-log-level=2",
             "--zap-stacktrace-level=error",
             "--zap-time-encoding=iso8601",
-            // zap does not mind the case.
+            // zap ignores the case.
             "--zap-encoder=JSON",
             "--zap-log-level=INFO",
             "--zap-stacktrace-level=Error",
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_invalid_flag() {
         for (arguments, text) in [
             (&["--sideways"][..], "'--sideways'"),
             (&["--leader-elect=maybe"], "neither true nor false"),

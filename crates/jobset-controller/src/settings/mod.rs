@@ -28,12 +28,12 @@ use std::{
 };
 use tracing::info;
 
-/// The settings, checked.
+/// The validated settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) webhook: SocketAddr,
     pub(crate) webhook_certificates: CertificateSource,
-    /// Of both HTTPS servers.
+    /// TLS options of both HTTPS servers.
     pub(crate) tls: TlsOptions,
     pub(crate) metrics: Option<MetricsServer>,
     pub(crate) probes: Option<SocketAddr>,
@@ -45,12 +45,12 @@ pub(crate) struct Settings {
     pub(crate) gates: Gates,
 }
 
-/// Namespace of the controller where the pod's own is not known.
+/// Namespace of the controller if the pod's own namespace is unknown.
 const NAMESPACE: &str = "jobset-system";
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 impl Settings {
-    /// Reads the configuration file, if one is named, and puts the flags over it.
+    /// Reads the configuration file if a flag names one, and applies the flags.
     pub(crate) fn read(flags: &Flags) -> Result<Self> {
         let configuration = match flags.config.as_deref().filter(|path| !path.as_os_str().is_empty()) {
             None => Configuration::default(),
@@ -58,12 +58,12 @@ impl Settings {
         };
         let configuration = effective::effective(configuration, flags);
         let settings = Self::check(&configuration, || std::fs::read_to_string(NAMESPACE_FILE).ok())?;
-        let yaml = serde_yaml::to_string(&configuration).context("cannot show the configuration")?;
+        let yaml = serde_yaml::to_string(&configuration).context("cannot print the configuration")?;
         info!(config = yaml, "configuration");
         Ok(settings)
     }
 
-    /// Checks the effective configuration.
+    /// Validates the effective configuration.
     fn check(configuration: &Configuration, own_namespace: impl FnOnce() -> Option<String>) -> Result<Self> {
         let Configuration {
             webhook,
@@ -85,7 +85,7 @@ impl Settings {
         let host = match webhook.host.as_str() {
             "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            host => host.parse().map_err(|_| anyhow!("webhook.host: {host:?} is no IP address"))?,
+            host => host.parse().map_err(|_| anyhow!("webhook.host: {host:?} is not an IP address"))?,
         };
         let Tls { min_version, cipher_suites } = tls.clone().unwrap_or_default();
         let tls = TlsOptions::parse(&min_version, &cipher_suites)?;
@@ -97,7 +97,7 @@ impl Settings {
         let ready_path = endpoint("health.readinessEndpointName", &health.readiness_endpoint_name)?;
         if ready_path.trim_end_matches('/') == live_path.trim_end_matches('/') {
             bail!(
-                "health.readinessEndpointName: {ready_path:?} is also livenessEndpointName; give each a path of its own"
+                "health.readinessEndpointName: {ready_path:?} is also livenessEndpointName: set two different paths"
             );
         }
         let elect = leader_election.leader_elect.unwrap_or(true);
@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-/// Reads the names of certificates that the controller makes itself.
+/// Reads the names of the objects around certificates that the controller issues.
 fn internal(names: &configuration::InternalCertManagement, namespace: String) -> Result<Internal> {
     let service = names.webhook_service_name.clone().unwrap_or_default();
     let secret = names.webhook_secret_name.clone().unwrap_or_default();
@@ -141,10 +141,10 @@ fn internal(names: &configuration::InternalCertManagement, namespace: String) ->
     Ok(Internal { namespace, service, secret })
 }
 
-/// Reads the timings of the election. They are checked also when there is no election.
+/// Reads the timings of leader election. Validates them even if leader election is disabled.
 fn timings(election: &configuration::LeaderElection) -> Result<Timings> {
     if election.resource_lock != "leases" {
-        bail!("leaderElection.resourceLock: {:?} is not supported; leases is", election.resource_lock);
+        bail!("leaderElection.resourceLock: {:?} is not supported: set leases", election.resource_lock);
     }
     let timings = Timings {
         lease_duration: duration("leaderElection.leaseDuration", election.lease_duration.as_deref())?,
@@ -162,7 +162,7 @@ fn lease(
 ) -> Result<LeaseSettings> {
     let namespace = match election.resource_namespace.as_str() {
         "" => own_namespace.context(
-            "leaderElection.resourceNamespace must be set outside a cluster; or set leaderElection.leaderElect \
+            "leaderElection.resourceNamespace is required outside a cluster: set it, or set leaderElection.leaderElect \
              to false",
         )?,
         namespace => namespace.to_owned(),
@@ -180,11 +180,11 @@ fn lease(
     })
 }
 
-/// Reads how many requests may be sent. As in all of Kubernetes, a rate below zero is none.
+/// Reads the rate limit of requests. As in other Kubernetes clients, a negative rate means no limit.
 fn rate(client: &configuration::ClientConnection) -> Result<(f32, i32)> {
     let (qps, burst) = (client.qps.unwrap_or(500.0), client.burst.unwrap_or(500));
     if qps.is_nan() || qps == 0.0 {
-        bail!("clientConnection.qps: {qps} must be above 0, or below it for no limit");
+        bail!("clientConnection.qps: {qps} must be greater than 0, or negative for no limit");
     }
     if qps < 0.0 {
         return Ok((f32::INFINITY, burst));
@@ -199,16 +199,16 @@ fn rate(client: &configuration::ClientConnection) -> Result<(f32, i32)> {
 fn endpoint(field: &str, path: &str) -> Result<String> {
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}*?#".contains(&byte));
     if !path.starts_with('/') || path.contains("//") || !is_plain {
-        bail!("{field}: {path:?} is no path such as /healthz");
+        bail!("{field}: {path:?} is not a path such as /healthz");
     }
     Ok(path.to_owned())
 }
 
-/// Reads a duration as Go writes it: numbers with units, such as `1m30s`.
+/// Parses a duration in Go's format: numbers with units, such as `1m30s`.
 fn duration(field: &str, text: Option<&str>) -> Result<Duration> {
     let text = text.unwrap_or_default();
     let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| span.try_into().ok());
-    span.with_context(|| format!("{field}: {text:?} is no duration such as 15s or 1m30s"))
+    span.with_context(|| format!("{field}: {text:?} is not a duration such as 15s or 1m30s"))
 }
 
 #[cfg(test)]
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_of_its_own_are_the_default() {
+    fn the_controller_issues_certificates_by_default() {
         let check = |yaml: &str| {
             let flags = Flags::try_parse_from(["manager"]).unwrap();
             let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
@@ -274,11 +274,11 @@ mod tests {
         }
         let off =
             format!("{bad}\n{out_of_cluster}").replace("{webhookService", "{enable: false, webhookService");
-        assert!(check(&off).is_ok(), "names that are not used are not checked");
+        assert!(check(&off).is_ok(), "unused names are not validated");
     }
 
     #[test]
-    fn flags_win_over_the_file() {
+    fn flags_override_the_file() {
         let yaml =
             "leaderElection: {leaderElect: true, leaseDuration: 1m30s}\nclientConnection: {qps: 7, burst: 9}";
         let settings = check(&[], yaml).unwrap();
@@ -294,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_value_says_nothing() {
+    fn fields_without_a_value_are_unset() {
         let yaml = "webhook:\nmetrics: {certDir: , bindAddress: null}\nfeatureGates:\ntls:\nhealth: ~";
         assert_eq!(check(&[], yaml).unwrap().webhook.port(), 9443);
         assert_eq!(check(&[], "webhook: {port: 0}\n---\n").unwrap().webhook.port(), 9443);
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_invalid_field() {
         for (yaml, text) in [
             ("invalidField: 1", "strict decoding error: unknown field \"invalidField\""),
             (
@@ -335,8 +335,8 @@ mod tests {
             ("webhook: {host: here}", "webhook.host: \"here\""),
             ("health: {readinessEndpointName: '/a?b'}", "health.readinessEndpointName: \"/a?b\""),
             ("health: {readinessEndpointName: /ä}", "health.readinessEndpointName: \"/ä\""),
-            ("clientConnection: {qps: .nan}", "clientConnection.qps: NaN must be above 0"),
-            ("clientConnection: {qps: 0}", "clientConnection.qps: 0 must be above 0"),
+            ("clientConnection: {qps: .nan}", "clientConnection.qps: NaN must be greater than 0"),
+            ("clientConnection: {qps: 0}", "clientConnection.qps: 0 must be greater than 0"),
             ("clientConnection: {burst: 0}", "clientConnection.burst: 0 must be at least 1"),
             (
                 "leaderElection: {resourceNamespace: Here}",

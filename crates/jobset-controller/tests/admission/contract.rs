@@ -1,8 +1,8 @@
-//! HTTP: paths, content type, sizes, what cannot be read, and the frame of each answer.
+//! HTTP: paths, content type, sizes, invalid bodies, and the envelope of each response.
 
 use super::*;
 
-/// Kubernetes: the largest body that a webhook has to read.
+/// Kubernetes: the largest body that a webhook must accept.
 const SEVEN_MEBIBYTES: usize = 7 << 20;
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn four_paths_are_served_and_no_other() {
 }
 
 #[tokio::test]
-async fn any_other_content_type_is_refused() {
+async fn any_other_content_type_is_denied() {
     let body = review("CREATE", &jobset()).to_string();
     for content_type in ["", "text/plain", "application/json; charset=utf-8", "application/JSON"] {
         for webhook in Webhook::ALL {
@@ -38,7 +38,7 @@ async fn any_other_content_type_is_refused() {
 }
 
 #[tokio::test]
-async fn seven_mebibytes_are_read_and_one_byte_more_is_not() {
+async fn a_body_of_seven_mebibytes_is_accepted_and_one_byte_more_is_denied() {
     let mut body = review("CREATE", &jobset()).to_string();
     body.push_str(&" ".repeat(SEVEN_MEBIBYTES - body.len()));
     assert_eq!(answered(Webhook::DefaultJobSet, body.clone()).await["allowed"], true);
@@ -48,7 +48,7 @@ async fn seven_mebibytes_are_read_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_with_400() {
+async fn an_invalid_body_is_denied_with_400() {
     let other_group = review("CREATE", &jobset()).to_string().replace("admission.k8s.io", "example.com");
     let other_kind = review("CREATE", &jobset()).to_string().replace("AdmissionReview", "TokenReview");
     let cut = review("CREATE", &jobset()).to_string()[..200].to_owned();
@@ -64,21 +64,21 @@ async fn what_cannot_be_read_is_refused_with_400() {
         (&other_kind, r#"got "TokenReview" of "admission.k8s.io/v1""#),
         (
             r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#,
-            "the AdmissionReview holds no request",
+            "the AdmissionReview contains no request",
         ),
     ] {
         for webhook in Webhook::ALL {
             let response = answered(webhook, body.to_owned()).await;
             assert_eq!(response["allowed"], false, "{body:.80}");
             assert_eq!(response["status"]["code"], 400, "{body:.80}");
-            let told = response["status"]["message"].as_str().unwrap();
-            assert!(told.contains(message), "{body:.80}: {told}");
+            let found = response["status"]["message"].as_str().unwrap();
+            assert!(found.contains(message), "{body:.80}: {found}");
         }
     }
 }
 
 #[tokio::test]
-async fn both_versions_of_the_review_are_answered_in_kind_and_with_the_uid() {
+async fn the_response_has_the_version_and_the_uid_of_the_review() {
     for version in ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"] {
         for webhook in Webhook::ALL {
             let object = if webhook.path().ends_with("pod") { pod("0") } else { jobset() };
@@ -93,7 +93,7 @@ async fn both_versions_of_the_review_are_answered_in_kind_and_with_the_uid() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_harms_nobody() {
+async fn a_body_that_ends_early_is_denied() {
     let broken =
         futures::stream::iter([Ok("{\"apiVersion\":"), Err(std::io::Error::other("connection reset"))]);
     let response = answered(Webhook::ValidateJobSet, Body::from_stream(broken)).await;
@@ -101,7 +101,7 @@ async fn a_body_that_ends_early_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_review_may_leave_out_what_it_does_not_need() {
+async fn other_operations_are_allowed_without_an_object() {
     for webhook in Webhook::ALL {
         for operation in ["DELETE", "CONNECT", "SOMETHING-NEW"] {
             let response = answered(webhook, review(operation, &Value::Null).to_string()).await;

@@ -1,9 +1,9 @@
-//! What an answer looks like: patches that say no more than is needed, and refusals as clients know them.
+//! The content of responses: minimal patches, and the denials that clients match.
 
 use super::*;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-/// The operations of an answer's patch.
+/// The operations of the patch in a response.
 fn patch_of(response: &Value) -> Value {
     let encoded = response["patch"].as_str().unwrap();
     assert_eq!(response["patchType"], "JSONPatch");
@@ -11,7 +11,7 @@ fn patch_of(response: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_patch_says_no_more_than_what_is_missing() {
+async fn the_patch_adds_only_missing_fields() {
     let response = answered(Webhook::DefaultJobSet, review("CREATE", &jobset()).to_string()).await;
     let job = |index: usize| format!("/spec/replicatedJobs/{index}/template/spec");
     let add = |path: String, value: Value| json!({"op": "add", "path": path, "value": value});
@@ -33,7 +33,7 @@ async fn the_patch_says_no_more_than_what_is_missing() {
 }
 
 #[tokio::test]
-async fn what_is_complete_gets_no_patch_and_unknown_fields_stay() {
+async fn a_complete_object_gets_no_patch_and_keeps_unknown_fields() {
     let mut object = jobset();
     object["spec"]["fieldOfALaterVersion"] = json!({"kept": [1, null, ""]});
     object["metadata"]["labels"] = json!({});
@@ -49,9 +49,9 @@ async fn what_is_complete_gets_no_patch_and_unknown_fields_stay() {
     assert_eq!((again.get("patch"), again.get("patchType")), (None, None), "{again}");
 }
 
-/// `kubectl apply` and `kubectl replace` send what is in the file, without the defaults of the creation.
+/// `kubectl apply` and `kubectl replace` send the content of the file, without the defaults of the creation.
 #[tokio::test]
-async fn an_update_gets_back_the_defaults_that_are_stored() {
+async fn an_update_gets_the_stored_defaults() {
     let patch: json_patch::Patch = serde_json::from_value(patch_of(
         &answered(Webhook::DefaultJobSet, review("CREATE", &jobset()).to_string()).await,
     ))
@@ -70,7 +70,7 @@ async fn an_update_gets_back_the_defaults_that_are_stored() {
     assert_eq!(sent, stored);
     assert_eq!(answered(Webhook::ValidateJobSet, update(&stored, &sent)).await["allowed"], true);
 
-    // Created while no webhook ran: it stays as it is, and can be changed.
+    // A JobSet that was created while no webhook ran keeps its fields and accepts updates.
     let mut suspended = jobset();
     suspended["spec"]["suspend"] = json!(true);
     for new in [&jobset(), &suspended] {
@@ -82,7 +82,7 @@ async fn an_update_gets_back_the_defaults_that_are_stored() {
 }
 
 #[tokio::test]
-async fn an_invalid_jobset_is_refused_with_a_whole_status() {
+async fn an_invalid_jobset_is_denied_with_a_complete_status() {
     let mut object = jobset();
     object["spec"]["replicatedJobs"][0]["dependsOn"] = json!([]);
     object["spec"]["managedBy"] = json!("nobody");
@@ -117,20 +117,20 @@ async fn an_invalid_jobset_is_refused_with_a_whole_status() {
 }
 
 #[tokio::test]
-async fn a_jobset_of_the_wrong_shape_passes_defaulting_and_is_refused_by_validation() {
+async fn a_jobset_of_the_wrong_type_passes_defaulting_and_is_denied_by_validation() {
     let mut object = jobset();
     object["spec"]["replicatedJobs"] = json!("three");
     let body = review("CREATE", &object).to_string();
     let defaulted = answered(Webhook::DefaultJobSet, body.clone()).await;
-    assert_eq!(defaulted["allowed"], true, "the API server's schema says what is wrong");
+    assert_eq!(defaulted["allowed"], true, "the API server's schema validation reports the error");
     let refused = answered(Webhook::ValidateJobSet, body).await;
     assert_eq!(refused["status"]["code"], 400);
-    let told = refused["status"]["message"].as_str().unwrap();
-    assert!(told.starts_with("the JobSet cannot be read: invalid type: string \"three\""), "{told}");
+    let message = refused["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("cannot decode the JobSet: invalid type: string \"three\""), "{message}");
 }
 
 #[tokio::test]
-async fn warnings_come_with_the_permission() {
+async fn an_allowed_response_contains_warnings() {
     let mut object = jobset();
     object["spec"]["replicatedJobs"][1]["dependsOn"] = json!([{"name": "worker", "status": "Ready"}]);
     let response = answered(Webhook::ValidateJobSet, review("CREATE", &object).to_string()).await;
@@ -145,7 +145,7 @@ async fn warnings_come_with_the_permission() {
 }
 
 #[tokio::test]
-async fn claims_are_looked_up_in_the_namespace_of_the_request() {
+async fn claims_are_read_in_the_namespace_of_the_request() {
     let mut object = jobset();
     object["spec"]["volumeClaimPolicies"] = json!([{
         "templates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
@@ -162,26 +162,32 @@ async fn claims_are_looked_up_in_the_namespace_of_the_request() {
         "spec": {"accessModes": ["ReadWriteMany"]},
     });
     let response =
-        response_of(post(beside_api_server(200, claim), path, "application/json", body.clone()).await);
+        response_of(post(with_api_server(200, claim), path, "application/json", body.clone()).await);
     let causes = response["status"]["details"]["causes"].as_array().unwrap();
-    let told: Vec<_> =
+    let found: Vec<_> =
         causes.iter().map(|cause| (&cause["field"], cause["message"].as_str().unwrap())).collect();
-    assert_eq!(told[0].0, "spec.volumeClaimPolicies[0].template[0].spec");
-    assert!(told[0].1.ends_with("spec does not match existing PVC data-train in namespace team"), "{told:?}");
-    assert_eq!(told[1].0, "spec.volumeClaimPolicies[0].retentionPolicy.whenDeleted");
-    assert_eq!(told[1].1, r#"Invalid value: "Delete": retentionPolicy must be retain when PVC exists"#);
+    assert_eq!(found[0].0, "spec.volumeClaimPolicies[0].template[0].spec");
+    assert!(
+        found[0].1.ends_with("spec does not match existing PVC data-train in namespace team"),
+        "{found:?}"
+    );
+    assert_eq!(found[1].0, "spec.volumeClaimPolicies[0].retentionPolicy.whenDeleted");
+    assert_eq!(found[1].1, r#"Invalid value: "Delete": retentionPolicy must be retain when PVC exists"#);
 
     let status = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "not yours", "status": "Failure"});
-    let response = response_of(post(beside_api_server(403, status), path, "application/json", body).await);
+    let response = response_of(post(with_api_server(403, status), path, "application/json", body).await);
     let cause = &response["status"]["details"]["causes"][0];
     assert_eq!(cause["field"], "spec.volumeClaimPolicies[0].template[0]");
-    let told = cause["message"].as_str().unwrap();
-    assert!(told.starts_with("Internal error: failed to check for existing PVC data-train: "), "{told}");
-    assert!(told.contains("not yours"), "{told}");
+    let message = cause["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("Internal error: failed to check for existing PVC data-train: "),
+        "{message}"
+    );
+    assert!(message.contains("not yours"), "{message}");
 }
 
 #[tokio::test]
-async fn a_leader_is_placed_apart_from_others_and_let_in() {
+async fn a_leader_gets_affinity_and_is_allowed() {
     let response = answered(Webhook::PlacePod, review("CREATE", &pod("0")).to_string()).await;
     let patch = patch_of(&response);
     let paths: Vec<_> = patch.as_array().unwrap().iter().map(|op| op["path"].as_str().unwrap()).collect();
@@ -199,10 +205,10 @@ async fn a_leader_is_placed_apart_from_others_and_let_in() {
 }
 
 #[tokio::test]
-async fn a_follower_without_a_leader_is_refused_with_403() {
+async fn a_follower_without_a_leader_is_denied_with_403() {
     let mut follower = pod("1");
     let response = answered(Webhook::PlacePod, review("CREATE", &follower).to_string()).await;
-    assert_eq!(response["allowed"], true, "the mutating webhook leaves the refusal to the validating one");
+    assert_eq!(response["allowed"], true, "the validating webhook denies it, not the mutating one");
     for (selector, message) in [
         (Value::Null, "follower pod node selector not set"),
         (

@@ -1,11 +1,11 @@
-//! Admission as the API server meets it, save for TLS: requests go into the router, answers come out. No cluster.
-// A panic fails the test that it happens in, and no other.
+//! The admission webhooks as the API server calls them, without TLS: the tests send requests to the router. No cluster.
+// A panic fails only its own test.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod contract;
 mod decisions;
 mod mutated_bodies;
-mod spoilt_json;
+mod mutated_json;
 
 use axum::{
     Router,
@@ -22,15 +22,15 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use tower::{ServiceExt, service_fn};
 
-/// Admission beside an API server on which there is nothing: whatever is read is not found.
+/// Admission with an API server without objects: every read returns 404.
 fn admission() -> Router {
     let not_found =
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
-    beside_api_server(404, not_found)
+    with_api_server(404, not_found)
 }
 
-/// Admission beside an API server that answers every request so.
-fn beside_api_server(code: u16, answer: Value) -> Router {
+/// Admission with an API server that returns this response to every request.
+fn with_api_server(code: u16, answer: Value) -> Router {
     let server = service_fn(move |_: Request<kube::client::Body>| {
         let mut response = Response::new(Body::from(answer.to_string()));
         *response.status_mut() = StatusCode::from_u16(code).unwrap();
@@ -40,7 +40,7 @@ fn beside_api_server(code: u16, answer: Value) -> Router {
         .router()
 }
 
-/// A request to admit `object`.
+/// An `AdmissionReview` of `object`.
 fn review(operation: &str, object: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -54,7 +54,7 @@ fn review(operation: &str, object: &Value) -> Value {
     })
 }
 
-/// Posts a body as the API server does; status, content type and body of the answer.
+/// Posts a body as the API server does. Returns status, content type and body of the response.
 async fn post(
     admission: Router,
     path: &str,
@@ -70,7 +70,7 @@ async fn post(
     (code, content_type, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// The `response` of the review that answers `body`. HTTP itself never fails: what is wrong stands in there.
+/// The `response` of the review. The HTTP request always succeeds: the `response` contains errors.
 async fn answered(webhook: Webhook, body: impl Into<Body>) -> Value {
     response_of(post(admission(), webhook.path(), "application/json", body).await)
 }
@@ -83,7 +83,7 @@ fn response_of((code, content_type, body): (u16, String, String)) -> Value {
     review["response"].clone()
 }
 
-/// A JobSet of two ReplicatedJobs that leaves out whatever it may.
+/// A JobSet with two ReplicatedJobs and only required fields.
 fn jobset() -> Value {
     let template =
         json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}}});
@@ -98,7 +98,7 @@ fn jobset() -> Value {
     })
 }
 
-/// A pod of exclusive placement, with this completion index.
+/// A pod with exclusive placement and this completion index.
 fn pod(index: &str) -> Value {
     json!({
         "apiVersion": "v1",

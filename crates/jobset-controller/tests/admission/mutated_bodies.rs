@@ -1,14 +1,14 @@
-//! Ten thousand requests that nobody would send. The seed is fixed: a failure comes again.
+//! Ten thousand mutated requests. The seed is fixed, so a failure is reproducible.
 
 use super::*;
-use crate::spoilt_json::spoil_review;
+use crate::mutated_json::mutate_review;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fastrand::Rng;
 
 const REQUESTS: usize = 10_000;
 
 #[tokio::test]
-async fn nothing_that_is_sent_makes_admission_fall_over() {
+async fn admission_responds_to_every_mutated_request() {
     let mut rng = Rng::with_seed(0x006a_6f62_7365_7473);
     let admission = admission();
     let seeds = seeds();
@@ -23,7 +23,7 @@ async fn nothing_that_is_sent_makes_admission_fall_over() {
             1..=3 => mutated_bytes(rng.choice(&seeds).unwrap().to_string().into_bytes(), &mut rng),
             _ => {
                 let mut review = rng.choice(&seeds).unwrap().clone();
-                (0..rng.usize(1..6)).for_each(|_| spoil_review(&mut review, &mut rng));
+                (0..rng.usize(1..6)).for_each(|_| mutate_review(&mut review, &mut rng));
                 review.to_string().into_bytes()
             }
         };
@@ -38,40 +38,41 @@ async fn nothing_that_is_sent_makes_admission_fall_over() {
         reviews += usize::from(answer["response"]["uid"] != "");
         if answer["response"]["allowed"] == true { allowed += 1 } else { refused += 1 }
     }
-    // Were all refused at the door, nothing behind it would have been tried.
+    // If decoding rejected all requests, the test would not reach the decisions.
     assert!(
         reviews > REQUESTS / 3 && allowed > REQUESTS / 10 && refused > REQUESTS / 10,
         "{reviews} {allowed} {refused}"
     );
 }
 
-/// What holds for every answer, whatever was asked.
+/// Checks the rules of every response, for any request.
 fn check(asked: &Value, response: &Value) -> Result<(), String> {
     let status = &response["status"];
     match response["allowed"].as_bool() {
         Some(true) => {
             if !status.is_null() {
-                return Err("allowed, and yet a reason why not".into());
+                return Err("allowed, but with a status".into());
             }
         }
         Some(false) => {
             let code = status["code"].as_u64().unwrap_or_default();
             if ![400, 403, 404, 422].contains(&code) || status["message"].as_str().is_none_or(str::is_empty) {
-                return Err(format!("refused with code {code} and no good reason"));
+                return Err(format!("denied with code {code} and without a valid reason"));
             }
         }
-        None => return Err("neither allowed nor refused".into()),
+        None => return Err("neither allowed nor denied".into()),
     }
     if let Some(patch) = response["patch"].as_str() {
         let patch = BASE64_STANDARD.decode(patch).map_err(|error| error.to_string())?;
         let patch: json_patch::Patch = serde_json::from_slice(&patch).map_err(|error| error.to_string())?;
         let mut object = asked["request"]["object"].clone();
-        json_patch::patch(&mut object, &patch).map_err(|error| format!("the patch does not fit: {error}"))?;
+        json_patch::patch(&mut object, &patch)
+            .map_err(|error| format!("the patch does not apply: {error}"))?;
     }
     Ok(())
 }
 
-/// Good requests of every kind, to be spoilt.
+/// Valid requests of every kind, which the test mutates.
 fn seeds() -> Vec<Value> {
     let mut full = jobset();
     full["metadata"]["annotations"] = json!({"alpha.jobset.sigs.k8s.io/exclusive-topology": "rack"});
@@ -84,7 +85,7 @@ fn seeds() -> Vec<Value> {
         ),
         ("successPolicy", json!({"operator": "Any", "targetReplicatedJobs": ["driver"]})),
         ("coordinator", json!({"replicatedJob": "worker", "jobIndex": 1, "podIndex": 0})),
-        ("managedBy", json!("example.com/somebody")),
+        ("managedBy", json!("example.com/other")),
         ("ttlSecondsAfterFinished", json!(60)),
         ("suspend", json!(true)),
         (

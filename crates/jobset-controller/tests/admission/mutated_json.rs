@@ -1,22 +1,22 @@
-//! JSON with a random fault in it. The fuzz target uses it as well.
+//! Random mutations of JSON. The fuzz target uses them as well.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// Spoils an admission review; mostly the object in it, so that the review itself still reads.
-pub(crate) fn spoil_review(review: &mut Value, rng: &mut Rng) {
+/// Mutates an admission review: mostly the object in it, so that the review itself stays valid.
+pub(crate) fn mutate_review(review: &mut Value, rng: &mut Rng) {
     let part = match rng.u8(..10) {
         0 => "",
         1 => "/request/oldObject",
         _ => "/request/object",
     };
     if let Some(value) = review.pointer_mut(part) {
-        spoil(value, rng);
+        mutate(value, rng);
     }
 }
 
-/// Goes down a random way and spoils what is there.
-fn spoil(value: &mut Value, rng: &mut Rng) {
+/// Follows a random path and mutates the value there.
+fn mutate(value: &mut Value, rng: &mut Rng) {
     let deeper = rng.u8(..8) != 0;
     match value {
         Value::Object(fields) if deeper && !fields.is_empty() => {
@@ -24,8 +24,8 @@ fn spoil(value: &mut Value, rng: &mut Rng) {
             let key = fields.keys().nth(at).cloned().unwrap_or_default();
             match rng.u8(..24) {
                 0 => drop(fields.remove(&key)),
-                1 => drop(fields.insert(key.to_uppercase(), oddity(rng))),
-                _ => spoil(&mut fields[&key], rng),
+                1 => drop(fields.insert(key.to_uppercase(), unusual(rng))),
+                _ => mutate(&mut fields[&key], rng),
             }
         }
         Value::Array(items) if deeper && !items.is_empty() => {
@@ -33,15 +33,15 @@ fn spoil(value: &mut Value, rng: &mut Rng) {
             match rng.u8(..16) {
                 0 => drop(items.remove(at)),
                 1 => items.extend(vec![items[at].clone(); rng.usize(..60)]),
-                _ => spoil(&mut items[at], rng),
+                _ => mutate(&mut items[at], rng),
             }
         }
-        other => *other = oddity(rng),
+        other => *other = unusual(rng),
     }
 }
 
-/// A value that somebody may not have thought of.
-fn oddity(rng: &mut Rng) -> Value {
+/// An unusual value.
+fn unusual(rng: &mut Rng) -> Value {
     match rng.u8(..14) {
         0 => Value::Null,
         1 => json!(rng.bool()),
