@@ -1,10 +1,11 @@
-//! Kubernetes events, sent beside the reconcile: a full queue or a refused event never holds it up.
+//! Sends Kubernetes events beside the reconcile: a full queue or a rejected event never blocks a reconcile.
 //!
-//! Events go in lanes, each one after the other. Those about one object share a lane: they arrive in their order, and
-//! a repeated one finds the event that it repeats. Those about others need not wait for the answers.
+//! The sender has several lanes. Each lane sends one event at a time. The events about one object share a lane, so that
+//! they keep their order, and a repeated event finds the event that it repeats. Events about other objects do not wait
+//! for them.
 //!
 //! As with client-go's recorder, events of the same type, action, reason, and objects are one event with a `series`,
-//! whatever their notes. kube's own recorder cannot begin a new event while a series lasts.
+//! even if their notes differ. kube's own recorder cannot begin a new event while a series is active.
 
 use crate::metrics::{EventMetrics, Metrics};
 use k8s_openapi::{
@@ -28,18 +29,18 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-/// Lanes in which events are in flight side by side.
+/// The number of lanes, and so of events in flight.
 const LANES: usize = 16;
-/// Events that may wait in a lane.
+/// The maximum number of events that wait in a lane.
 const QUEUE: usize = 256;
-/// Longest note that the API server takes (Kubernetes: events.k8s.io/v1, `note`).
+/// The longest note that the API server accepts (Kubernetes: events.k8s.io/v1, `note`).
 const LONGEST_NOTE: usize = 1024;
-/// Longest reason (Kubernetes: events.k8s.io/v1, `reason`).
+/// The longest reason that the API server accepts (Kubernetes: events.k8s.io/v1, `reason`).
 const LONGEST_REASON: usize = 128;
-/// A series ends when its event was not repeated for so long (client-go: `finishTime`).
+/// A series ends when its event does not repeat for this long (client-go: `finishTime`).
 const SERIES_ENDS: SignedDuration = SignedDuration::from_mins(6);
 
-/// Sends events in the name of one controller.
+/// Sends the events of one controller.
 #[derive(Clone)]
 pub struct EventSender {
     lanes: Arc<[mpsc::Sender<Queued>]>,
@@ -49,12 +50,12 @@ pub struct EventSender {
 struct Queued {
     event: Event,
     regarding: ObjectReference,
-    /// Whether it begins a new event, also when it is equal to the last one.
+    /// Whether to create a new event, even if the last event is equal.
     is_new: bool,
 }
 
 impl EventSender {
-    /// Starts to send. `controller` is what users see in the column "From".
+    /// Starts the lanes. `controller` is the name that users see in the column "From".
     pub fn start(client: Client, controller: &str, instance: String, metrics: &Metrics) -> Self {
         let metrics = metrics.events().clone();
         let counted = metrics.clone();
@@ -72,13 +73,13 @@ impl EventSender {
         Self { lanes: (0..LANES).map(lane).collect(), metrics }
     }
 
-    /// Queues an event. It counts as a repetition of an earlier one that differs only in the note. Its note and its
-    /// reason are cut to what the API server takes.
+    /// Queues an event. It repeats an earlier event that differs only in the note. Note and reason are truncated to the
+    /// length that the API server accepts.
     pub fn send(&self, event: Event, regarding: ObjectReference) {
         self.queue(Queued { event, regarding, is_new: false });
     }
 
-    /// Queues an event that begins anew, whatever was sent before.
+    /// Queues a new event, even if it equals an earlier one.
     pub fn send_new(&self, event: Event, regarding: ObjectReference) {
         self.queue(Queued { event, regarding, is_new: true });
     }
@@ -96,7 +97,7 @@ impl EventSender {
     }
 }
 
-/// Sends what comes through one lane.
+/// Sends the events of one lane.
 async fn send_each(mut waiting: mpsc::Receiver<Queued>, mut recorder: Recorder, metrics: EventMetrics) {
     while let Some(queued) = waiting.recv().await {
         metrics.waiting.dec();
@@ -110,7 +111,7 @@ async fn send_each(mut waiting: mpsc::Receiver<Queued>, mut recorder: Recorder, 
     }
 }
 
-/// What events of one series have in common. The references are JSON.
+/// The fields that all events of a series share. The references are JSON.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     type_: EventType,
@@ -142,7 +143,7 @@ impl Recorder {
             regarding: json(regarding)?,
             related: event.secondary.as_ref().map(json).transpose()?.unwrap_or_default(),
         };
-        // As in client-go, events about objects without a namespace are kept in `default`.
+        // As in client-go, events about objects without a namespace are stored in `default`.
         let namespace = regarding.namespace.as_deref().unwrap_or("default");
         let api: Api<StoredEvent> = Api::namespaced(self.client.clone(), namespace);
         if let Some(stored) = self.series.get(&key).filter(|_| !is_new) {
@@ -153,12 +154,12 @@ impl Recorder {
                     self.series.insert(key, repeated);
                     return Ok(());
                 }
-                // It has expired, or was deleted: begin a new one.
+                // The event has expired, or a client deleted it: create a new one.
                 Err(Error::Api(status)) if status.is_not_found() => {}
                 Err(error) => return Err(error),
             }
         }
-        // A new event ends the series before it, also when it cannot be created: the next one is no repetition.
+        // A new event ends the previous series, even if its creation fails: the next event does not repeat the old one.
         self.series.remove(&key);
         let created = self.new_event(event, regarding, namespace, now);
         api.create(&PostParams::default(), &created).await?;
@@ -198,7 +199,7 @@ impl Recorder {
     }
 }
 
-/// The event, observed once more at `now`.
+/// The event after another occurrence at `now`.
 fn repeated(stored: &StoredEvent, now: Timestamp) -> StoredEvent {
     // Kubernetes: a series begins with the second occurrence.
     let count = stored.series.as_ref().map_or(1, |series| series.count).saturating_add(1);
@@ -211,21 +212,21 @@ fn last_observed(stored: &StoredEvent) -> Option<Timestamp> {
     series.or_else(|| stored.event_time.as_ref().map(|time| time.0))
 }
 
-/// The lane of events about this object.
+/// The lane of the events about this object.
 fn lane_of(regarding: &ObjectReference) -> usize {
     let mut hasher = DefaultHasher::new();
     (&regarding.uid, &regarding.namespace, &regarding.name).hash(&mut hasher);
     usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0)
 }
 
-/// A note, cut to what the API server takes.
+/// Truncates a note to the length that the API server accepts.
 #[must_use]
 pub fn truncate_note(mut note: String) -> String {
     truncate(&mut note, LONGEST_NOTE);
     note
 }
 
-/// Cuts `text` to at most `bytes` bytes, at a character's end.
+/// Truncates `text` to at most `bytes` bytes, at a character boundary.
 fn truncate(text: &mut String, bytes: usize) {
     if text.len() > bytes {
         let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -261,7 +262,8 @@ mod tests {
         }
     }
 
-    /// A server that reports each request, answers none about the object `stuck`, and does not find `expired` events.
+    /// A server that reports each request, does not respond to events about the object `stuck`, and returns 404 for
+    /// `expired` events.
     fn server(stuck: &'static str) -> (Client, mpsc::UnboundedReceiver<(Method, String)>) {
         let (report, reports) = mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<Body>| {
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_events_about_the_same_object_wait_for_an_answer() {
+    async fn only_events_about_the_same_object_wait_for_the_response() {
         let (client, mut reports) = server("stuck");
         let sender = EventSender::start(client, "jobset", "here".to_owned(), &Metrics::new().unwrap());
         let of_stuck = lane_of(&object("stuck"));
@@ -302,19 +304,16 @@ mod tests {
         for reason in ["First", "Second", "First"] {
             sender.send(event(reason), object(&other));
         }
-        // A repeated one counts up the event that exists.
+        // A repeated event increments the count of the existing event.
         for (method, reason) in [(Method::POST, "First"), (Method::POST, "Second"), (Method::PATCH, "First")]
         {
             assert_eq!(reports.recv().await.unwrap(), (method, format!("{other} {reason}")));
         }
-        assert!(
-            reports.try_recv().is_err(),
-            "nothing more was sent about the object whose event is not answered"
-        );
+        assert!(reports.try_recv().is_err(), "the lane waits for the response");
     }
 
     #[tokio::test]
-    async fn an_event_that_begins_anew_or_has_expired_is_no_repetition() {
+    async fn a_new_or_expired_event_is_created_again() {
         let (client, mut reports) = server("stuck");
         let sender = EventSender::start(client, "jobset", "here".to_owned(), &Metrics::new().unwrap());
         sender.send(event("Failed"), object("a"));
@@ -341,12 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn notes_are_cut_at_a_character() {
+    fn notes_are_truncated_at_a_character_boundary() {
         let mut note = "ä".repeat(600);
         truncate(&mut note, 1023);
         assert_eq!(note.len(), 1022);
-        let mut short = "as it is".to_owned();
+        let mut short = "short".to_owned();
         truncate(&mut short, 1024);
-        assert_eq!(short, "as it is");
+        assert_eq!(short, "short");
     }
 }

@@ -1,4 +1,4 @@
-//! One subscriber for the process, to standard error, whose level can change while it runs.
+//! Logs to standard error. The level can change while the process runs.
 
 use jiff::{Timestamp, tz::TimeZone};
 use std::error::Error;
@@ -10,33 +10,33 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for a terminal.
     Console,
 }
 
-/// How much is logged.
+/// The log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Only what failed.
+    /// Only failures.
     Error,
-    /// What happened.
+    /// Also changes.
     Info,
-    /// And why.
+    /// Also the reasons for decisions.
     Debug,
-    /// And every step.
+    /// Also every step.
     Trace,
-    /// Also what libraries do.
+    /// Also the log of libraries.
     TraceAll,
 }
 
 impl Level {
-    /// Reads a value of `--zap-log-level`: `debug`, `info`, `error`, `panic`, or a number above 0, where a
-    /// larger one says more. In upper or lower case, as zap takes them.
+    /// Parses a value of `--zap-log-level`: `debug`, `info`, `error`, `panic`, or a number above 0, where a larger
+    /// number logs more. Ignores the case, as zap does.
     pub fn from_zap(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "info" => Ok(Self::Info),
@@ -54,8 +54,8 @@ impl Level {
     }
 
     fn filter(self) -> EnvFilter {
-        // Libraries speak only when something is wrong, unless everything is asked for.
-        // A request that failed is told by whoever sent it: kube's client tells it once more, without what it was.
+        // Libraries log only problems, except at the highest level. The caller logs a failed request. kube's client
+        // would log it again, without its purpose.
         EnvFilter::new(match self {
             Self::Error => "error",
             Self::Info => {
@@ -70,7 +70,7 @@ impl Level {
     }
 }
 
-/// How the time of a line is written; always UTC.
+/// The format of the time in a log line, always in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeEncoding {
     /// `2026-01-31T23:59:59.123Z`
@@ -88,7 +88,7 @@ pub enum TimeEncoding {
 }
 
 impl TimeEncoding {
-    /// Reads a value of `--zap-time-encoding`.
+    /// Parses a value of `--zap-time-encoding`.
     pub fn from_zap(text: &str) -> Result<Self, String> {
         Ok(match text {
             "iso8601" | "ISO8601" => Self::Iso8601,
@@ -130,19 +130,19 @@ impl FormatTime for TimeEncoding {
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
 
 impl LogHandle {
-    /// From now on, logs this much.
+    /// Sets the log level.
     pub fn set(&self, level: Level) {
-        // It fails only when the subscriber is gone, at the process's end.
+        // It fails only if the subscriber no longer exists, at the end of the process.
         let _ = self.0.reload(level.filter());
     }
 }
 
-/// Starts logging. Call it once, early; a second call changes nothing that is seen.
+/// Starts logging. Call it once, at the start of the process. A second call has no effect.
 pub fn init(format: Format, level: Level) -> LogHandle {
     init_with_time(format, level, TimeEncoding::Rfc3339Nano)
 }
 
-/// Starts logging like [`init`], with the time written in a way of its own.
+/// Starts logging like [`init`], with another time format.
 pub fn init_with_time(format: Format, level: Level, time: TimeEncoding) -> LogHandle {
     let (filter, handle) = reload::Layer::new(level.filter());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(time);
@@ -157,9 +157,10 @@ pub fn init_with_time(format: Format, level: Level, time: TimeEncoding) -> LogHa
     LogHandle(handle)
 }
 
-/// An error and its causes, in one line. Many libraries put the text of the cause into their own: it is told once.
+/// Formats an error and its causes in one line. Many libraries include the text of the cause in their own message, so
+/// this function removes the duplicate.
 pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    // kube writes out the whole status of a refusal; the API server has put it into a sentence.
+    // kube formats the whole status of an API error. Its message is a sentence already.
     if let Some(kube::Error::Api(status)) = error.downcast_ref()
         && !status.message.is_empty()
     {
@@ -182,30 +183,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn each_cause_is_reported_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("{text}")]
-        struct Told {
+        struct Failure {
             text: &'static str,
-            source: Option<Box<Told>>,
+            source: Option<Box<Failure>>,
         }
-        let because = |text, source: Option<Told>| Told { text, source: source.map(Box::new) };
+        let because = |text, source: Option<Failure>| Failure { text, source: source.map(Box::new) };
         let error = because("no such file", None);
         let error = because("--kubeconfig x", Some(because("cannot read x: no such file", Some(error))));
         assert_eq!(in_one_line(&error), "--kubeconfig x: cannot read x: no such file");
     }
 
     #[test]
-    fn a_refusal_is_told_in_the_words_of_the_api_server() {
+    fn an_api_error_is_reported_with_the_message_of_the_api_server() {
         let message = "secrets \"s\" is forbidden".to_owned();
         let status = kube::core::Status { code: 403, message, ..kube::core::Status::default() };
         let refused = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-        let told = in_one_line(&refused);
-        assert!(told.ends_with(": secrets \"s\" is forbidden") && !told.contains("Status {"), "{told}");
+        let text = in_one_line(&refused);
+        assert!(text.ends_with(": secrets \"s\" is forbidden") && !text.contains("Status {"), "{text}");
     }
 
     #[test]
-    fn zap_time_encodings_are_understood() {
+    fn zap_time_encodings_are_accepted() {
         let time: Timestamp = "2026-01-31T23:59:58.001002003Z".parse().unwrap();
         for (text, written) in [
             ("iso8601", "2026-01-31T23:59:58.001Z"),
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn zap_levels_are_understood() {
+    fn zap_levels_are_accepted() {
         for (text, level) in [
             ("info", Level::Info),
             ("debug", Level::Debug),

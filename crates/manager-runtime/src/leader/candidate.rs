@@ -1,4 +1,4 @@
-//! The task that watches the Lease, acquires it, renews it, and gives it back.
+//! The task that watches, acquires, renews and releases the Lease.
 
 use super::{
     LeaseSettings,
@@ -24,29 +24,29 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub(super) struct Candidate {
-    /// One for each connection.
+    /// One API for each connection.
     apis: [Api<Lease>; 2],
     settings: LeaseSettings,
     gate: Gate,
     observed: ObservedLease,
-    /// The error that was logged last, since the last success.
+    /// The last error in the log since the last success.
     reported: String,
-    /// Writes since the last renewal: when each was sent, and the `renewTime` in it.
+    /// The writes since the last renewal: the time of each request, and the `renewTime` in it.
     unanswered: Vec<(Instant, i64)>,
 }
 
 /// The outcome of a request.
 enum Outcome {
-    /// The Lease as it is stored now.
+    /// The stored Lease.
     Stored(Box<Option<Lease>>),
-    /// The write names a version that is not the newest.
+    /// The write contains an old resource version.
     Conflict,
-    /// The request may have been carried out.
+    /// An error, or no response. The API server may have executed the request.
     Unknown(String),
 }
 
 impl Candidate {
-    /// `clients` have no connection in common.
+    /// `clients` share no connection.
     pub(super) fn new(clients: [Client; 2], settings: LeaseSettings, gate: Gate) -> Self {
         let apis = clients.map(|client| Api::namespaced(client, &settings.namespace));
         Self {
@@ -59,22 +59,22 @@ impl Candidate {
         }
     }
 
-    /// Takes part until the Lease is lost, or is given back.
-    pub(super) async fn run(mut self, give_back: CancellationToken) {
-        let led = give_back
+    /// Takes part in the election until the Lease is lost or released.
+    pub(super) async fn run(mut self, release: CancellationToken) {
+        let led = release
             .run_until_cancelled(async {
                 let sent = self.acquire().await;
                 self.hold(sent).await;
             })
             .await;
-        // Whatever was sent under this lease ends before another replica may begin.
+        // Requests of this leader end before another replica may lead.
         self.gate.close();
         if led.is_none() {
-            self.give_back().await;
+            self.release().await;
         }
     }
 
-    /// Waits until the Lease is free, and acquires it. Returns when that was sent.
+    /// Waits until the Lease is free, and acquires it. Returns the time of the write request.
     async fn acquire(&mut self) -> Instant {
         let mut leases = self.watch();
         let mut wake = Instant::now();
@@ -100,7 +100,7 @@ impl Candidate {
         }
     }
 
-    /// Reads the Lease; returns when to decide again.
+    /// Reads the Lease. Returns when to decide again.
     async fn read_again(&mut self) -> Instant {
         match self.request(0, None).await {
             Outcome::Stored(lease) => {
@@ -112,15 +112,15 @@ impl Candidate {
         }
     }
 
-    /// Renews the Lease until no renewal succeeded for too long, or another replica has it.
+    /// Renews the Lease until the deadline passes without a renewal, or another replica holds it.
     async fn hold(&mut self, acquired: Instant) {
         let mut renewal = Renewal::new(self.settings.timings, acquired);
         let mut requests = FuturesUnordered::<BoxFuture<'static, (Request, Outcome)>>::new();
         loop {
             match renewal.next(Instant::now()) {
-                Next::Expired => return warn!("the lease could not be renewed in time"),
+                Next::Expired => return warn!("lease lost: no renewal succeeded before the deadline"),
                 Next::Taken => {
-                    return warn!(holder = self.observed.holder(), "another replica took the lease");
+                    return warn!(holder = self.observed.holder(), "lease lost: another replica acquired it");
                 }
                 Next::Send(request) => match self.renewing(&request) {
                     Some(outcome) => requests.push(outcome.map(move |outcome| (request, outcome)).boxed()),
@@ -142,7 +142,7 @@ impl Candidate {
         }
     }
 
-    /// Begins `request`. None when another replica holds the Lease.
+    /// Starts `request`. Returns None if another replica holds the Lease.
     fn renewing(&mut self, request: &Request) -> Option<BoxFuture<'static, Outcome>> {
         let lease = match request.kind {
             Kind::Read => None,
@@ -156,7 +156,7 @@ impl Candidate {
         Some(self.request(request.connection, lease))
     }
 
-    /// What an outcome means for the renewal.
+    /// Converts an outcome for the renewal.
     fn answer(&mut self, request: &Request, outcome: Outcome, renewal: &Renewal) -> Answer {
         match outcome {
             Outcome::Stored(lease) => {
@@ -166,10 +166,10 @@ impl Candidate {
                 }
                 let holder = self.observed.holder();
                 if holder == self.settings.identity {
-                    // The first of equal ones: the time of holding the Lease must not count from a later one.
+                    // The first of equal writes: the deadline must not count from a later one.
                     let stored = self.observed.lease.as_ref().and_then(renew_time);
-                    let ours = self.unanswered.iter().find(|(_, written)| Some(*written) == stored);
-                    Answer::Free { renewed: ours.map(|(sent, _)| *sent) }
+                    let own = self.unanswered.iter().find(|(_, written)| Some(*written) == stored);
+                    Answer::Free { renewed: own.map(|(sent, _)| *sent) }
                 } else if holder.is_empty() {
                     Answer::Free { renewed: None }
                 } else {
@@ -184,28 +184,28 @@ impl Candidate {
         }
     }
 
-    /// Lets others have the Lease.
-    async fn give_back(&mut self) {
+    /// Releases the Lease.
+    async fn release(&mut self) {
         // A write that was cancelled may have succeeded.
         match self.request(0, None).await {
             Outcome::Stored(lease) => self.observed.update(*lease, Instant::now()),
             Outcome::Conflict => {}
             Outcome::Unknown(error) => {
-                return warn!(error, "cannot give the lease back: others wait until it expires");
+                return warn!(error, "cannot release the lease: other replicas wait until it expires");
             }
         }
         let Some(free) = released(&self.observed, &self.settings.identity, Timestamp::now()) else { return };
         let [api, _] = &self.apis;
         match api.replace(&self.settings.name, &PostParams::default(), &free).await {
-            Ok(_) => info!("gave the lease back"),
+            Ok(_) => info!("released the lease"),
             Err(error) => {
                 let error = api_message(&error);
-                warn!(error, "cannot give the lease back: others wait until it expires");
+                warn!(error, "cannot release the lease: other replicas wait until it expires");
             }
         }
     }
 
-    /// Writes `lease`, or reads the Lease when that is None.
+    /// Writes `lease`, or reads the Lease if `lease` is None.
     fn request(&self, connection: usize, lease: Option<Lease>) -> BoxFuture<'static, Outcome> {
         let [first, second] = &self.apis;
         let api = if connection == 0 { first } else { second }.clone();
@@ -229,19 +229,19 @@ impl Candidate {
                     Outcome::Conflict
                 }
                 Ok(Err(error)) => Outcome::Unknown(api_message(&error)),
-                Err(_) => Outcome::Unknown(format!("no answer within {limit:?}")),
+                Err(_) => Outcome::Unknown(format!("no response within {limit:?}")),
             }
         }
         .boxed()
     }
 
-    /// Logs a failure; returns when to retry.
+    /// Logs a failure. Returns when to retry.
     fn retry_after(&mut self, error: &str) -> Instant {
         self.report(error, true);
         Instant::now() + self.settings.timings.retry_period
     }
 
-    /// Logs a failure: as a warning once, and only when it matters.
+    /// Logs a failure: as a warning if it matters and is new, otherwise as debug.
     fn report(&mut self, error: &str, matters: bool) {
         let LeaseSettings { namespace, name, .. } = &self.settings;
         let lease = format!("{namespace}/{name}");
@@ -253,7 +253,7 @@ impl Candidate {
         }
     }
 
-    /// How long one request may take: half of the time that a renewal has.
+    /// The timeout of one request: half of the time for a renewal.
     fn request_timeout(&self) -> Duration {
         self.settings.timings.renew_deadline / 2
     }
@@ -269,7 +269,7 @@ impl Candidate {
     }
 }
 
-/// The `renewTime` of a Lease in microseconds, the precision of the API.
+/// The `renewTime` of a Lease in microseconds, which is the precision of the API.
 fn renew_time(lease: &Lease) -> Option<i64> {
     Some(lease.spec.as_ref()?.renew_time.as_ref()?.0.as_microsecond())
 }
@@ -284,25 +284,25 @@ mod tests {
     use std::sync::{Arc, Mutex, OnceLock};
     use tower::service_fn;
 
-    /// An API server for one Lease that is unavailable during `outage`, counted from the first time it was written.
+    /// An API server with one Lease. It is unavailable during `outage`, which counts from the first write.
     fn api_server(outage: std::ops::Range<Duration>) -> Client {
         let (begun, stored) = (Arc::new(OnceLock::<Instant>::new()), Arc::new(Mutex::new(Value::Null)));
         let service = service_fn(move |request: Request<Body>| {
             let (begun, stored) = (Arc::clone(&begun), Arc::clone(&stored));
-            let is_away = begun.get().is_some_and(|begun| outage.contains(&begun.elapsed()));
+            let is_down = begun.get().is_some_and(|begun| outage.contains(&begun.elapsed()));
             async move {
-                // Lists and watches fail: the candidate reads the Lease as well.
+                // Lists and watches fail, so the candidate must read the Lease.
                 let is_write = [Method::POST, Method::PUT].contains(request.method());
                 let is_list = !is_write && request.uri().path().ends_with("/leases");
                 let body = request.into_body().collect_bytes().await?;
                 let mut stored = stored.lock().unwrap();
-                if is_write && !is_away {
+                if is_write && !is_down {
                     begun.get_or_init(Instant::now);
                     *stored = serde_json::from_slice(&body).unwrap();
                     stored["metadata"]["resourceVersion"] = json!("1");
                 }
                 let (code, answer) = match stored.clone() {
-                    _ if is_away || is_list => (500, json!({"code": 500})),
+                    _ if is_down || is_list => (500, json!({"code": 500})),
                     Value::Null => (404, json!({"code": 404, "reason": "NotFound"})),
                     lease => (200, lease),
                 };
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    /// Whether the lease is still held some seconds after its first deadline.
+    /// Whether the candidate still holds the Lease some seconds after the first deadline.
     async fn outlives(outage: std::ops::Range<u64>) -> bool {
         let outage = Duration::from_secs(outage.start)..Duration::from_secs(outage.end);
         let mut leadership = {
@@ -336,9 +336,9 @@ mod tests {
         timeout(Duration::from_secs(16), leadership.lost()).await.is_err()
     }
 
-    /// Retries come closer together as the deadline after 12 seconds comes near.
+    /// The candidate retries more often shortly before the deadline after 12 seconds.
     #[tokio::test]
-    async fn an_api_server_that_is_back_before_the_deadline_is_back_in_time() {
+    async fn a_candidate_renews_if_the_api_server_is_back_before_the_deadline() {
         let (short, long) = tokio::join!(outlives(2..10), outlives(2..36));
         assert!(short && !long, "{short} {long}");
     }

@@ -1,4 +1,4 @@
-//! What a replica does with the Lease that it observes: a pure decision.
+//! Decides what a replica does with the observed Lease. Pure.
 
 use super::LeaseSettings;
 use k8s_openapi::{
@@ -9,18 +9,18 @@ use k8s_openapi::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The Lease as it was observed last.
+/// The last observation of the Lease.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ObservedLease {
-    /// None when there is no Lease.
+    /// None if the Lease does not exist.
     pub(super) lease: Option<Lease>,
-    /// When its content was observed first, by our own clock. None before the first observation.
+    /// When this replica first observed the current content, by its own clock. None before the first observation.
     since: Option<Instant>,
 }
 
 impl ObservedLease {
-    /// Takes in what was read at `now`. An answer that is older than what is known does no harm: a write with its
-    /// version is a conflict.
+    /// Stores the Lease that was read at `now`. An older response does no harm: a write with its resource version is a
+    /// conflict.
     pub(super) fn update(&mut self, lease: Option<Lease>, now: Instant) {
         let spec = |lease: &Option<Lease>| lease.as_ref().and_then(|lease| lease.spec.clone());
         if self.since.is_none() || spec(&self.lease) != spec(&lease) {
@@ -33,7 +33,7 @@ impl ObservedLease {
         self.lease.as_ref()?.spec.as_ref()
     }
 
-    /// The holder; empty when there is none.
+    /// The holder, or an empty string.
     pub(super) fn holder(&self) -> &str {
         self.spec().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
     }
@@ -42,15 +42,15 @@ impl ObservedLease {
 /// What to do.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    /// Write this, and hold the Lease when that succeeds.
+    /// Write this Lease. If the write succeeds, this replica holds it.
     Write(Box<Lease>),
-    /// Another replica holds it, until then if it does not change.
+    /// Another replica holds the Lease. It expires at this time if it does not change.
     Wait(Instant),
-    /// Nothing was observed yet.
+    /// Read the Lease: there is no observation yet.
     Read,
 }
 
-/// Decides what `settings.identity` does, at `now` (`clock` is the time of day that is written).
+/// Decides what `settings.identity` does at `now`. A write contains the wall-clock time `clock`.
 pub(super) fn decide(
     observed: &ObservedLease,
     settings: &LeaseSettings,
@@ -69,7 +69,7 @@ pub(super) fn decide(
     Step::Write(Box::new(held(observed, settings, clock)))
 }
 
-/// The Lease as this replica writes it to acquire or renew it.
+/// The Lease that this replica writes to acquire or renew it.
 fn held(observed: &ObservedLease, settings: &LeaseSettings, clock: Timestamp) -> Lease {
     let mut lease = observed.lease.clone().unwrap_or_else(|| {
         let mut lease = Lease::default();
@@ -78,14 +78,14 @@ fn held(observed: &ObservedLease, settings: &LeaseSettings, clock: Timestamp) ->
         lease
     });
     let before = lease.spec.take();
-    let ours = observed.holder() == settings.identity;
-    // The first holder is no transition.
+    let own = observed.holder() == settings.identity;
+    // The first holder does not count as a transition.
     let transitions = before.as_ref().map_or(0, |spec| {
         let count = spec.lease_transitions.unwrap_or_default();
-        if ours { count } else { count.saturating_add(1) }
+        if own { count } else { count.saturating_add(1) }
     });
-    let acquired = before.as_ref().and_then(|spec| spec.acquire_time.clone()).filter(|_| ours);
-    // Whole seconds, and never fewer than we count on.
+    let acquired = before.as_ref().and_then(|spec| spec.acquire_time.clone()).filter(|_| own);
+    // Rounded up to whole seconds, because this replica relies on the full duration.
     let duration = settings.timings.lease_duration;
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
@@ -100,12 +100,12 @@ fn held(observed: &ObservedLease, settings: &LeaseSettings, clock: Timestamp) ->
     lease
 }
 
-/// The Lease as `identity` gives it back; None when it does not hold it.
+/// The Lease that `identity` writes to release it, or None if another replica holds it.
 pub(super) fn released(observed: &ObservedLease, identity: &str, clock: Timestamp) -> Option<Lease> {
     let mut lease = observed.lease.clone().filter(|_| observed.holder() == identity)?;
     let spec = lease.spec.get_or_insert_default();
     spec.holder_identity = Some(String::new());
-    // For clients that compare with this instead of the holder.
+    // For clients that check the duration instead of the holder.
     spec.lease_duration_seconds = Some(1);
     spec.acquire_time = Some(MicroTime(clock));
     spec.renew_time = Some(MicroTime(clock));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_lease_is_made_and_counts_no_transition() {
+    fn a_missing_lease_is_created_without_a_transition() {
         let now = Instant::now();
         let spec = written(decide(&observed_at(None, now), &settings(), now, clock()));
         assert_eq!(spec.holder_identity.as_deref(), Some("me"));
@@ -179,9 +179,9 @@ mod tests {
         );
     }
 
-    /// Its age by the clock does not count, only how long it has been observed unchanged.
+    /// The age of the Lease by the wall clock does not count, only how long the replica has observed it unchanged.
     #[test]
-    fn a_lease_of_another_is_taken_when_it_did_not_change_for_its_own_duration() {
+    fn a_lease_of_another_replica_is_acquired_after_its_duration_without_a_change() {
         let start = Instant::now();
         let mut observed = observed_at(Some(lease("other", "2020-01-01T00:00:00Z", 3)), start);
         let end = start + Duration::from_secs(30);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_lasts_as_long_as_we_lead() {
+    fn the_written_duration_is_rounded_up() {
         let now = Instant::now();
         let mut settings = settings();
         settings.timings.lease_duration = Duration::from_millis(15_900);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_is_renewed_and_keeps_when_it_was_acquired() {
+    fn a_renewal_keeps_the_acquire_time() {
         let now = Instant::now();
         let mine = lease("me", "2029-12-31T00:00:00Z", 3);
         let spec = written(decide(&observed_at(Some(mine.clone()), now), &settings(), now, clock()));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_released_is_taken_at_once() {
+    fn a_released_lease_is_acquired_at_once() {
         let now = Instant::now();
         let mine = observed_at(Some(lease("me", "2029-12-31T00:00:00Z", 3)), now);
         let free = released(&mine, "me", clock()).unwrap();

@@ -1,4 +1,4 @@
-//! What keeps a process that may have lost its lease from sending anything more.
+//! Stops the requests of a process that may have lost its Lease.
 
 use std::{future::Future, pin::pin, task::Poll};
 use thiserror::Error;
@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Open while this process leads, or for ever without leader election. Clones are the same fence.
+/// A fence is open while this process leads, and always without leader election. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Fence(Option<watch::Receiver<Option<Instant>>>);
 
@@ -17,26 +17,26 @@ pub struct Fence(Option<watch::Receiver<Option<Instant>>>);
 pub struct Closed;
 
 impl Fence {
-    /// One that is never closed.
+    /// A fence that is always open.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Whether something may be sent now.
+    /// Whether the process may send a request now.
     pub fn is_open(&self) -> bool {
         self.0.as_ref().is_none_or(|until| until.borrow().is_some_and(|until| Instant::now() < until))
     }
 
-    /// Waits until it is open.
+    /// Waits until the fence is open.
     pub async fn opened(&self) {
         let Some(until) = &self.0 else { return };
-        // An error means that the election has ended: then it is never open again.
+        // An error means that the election has ended. The fence never opens again.
         if until.clone().wait_for(|until| until.is_some_and(|until| Instant::now() < until)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits until it is closed.
+    /// Waits until the fence is closed.
     pub async fn closed(&self) {
         let Some(until) = &self.0 else { return std::future::pending().await };
         let mut until = until.clone();
@@ -52,13 +52,13 @@ impl Fence {
         }
     }
 
-    /// Runs `work` while the fence is open, and drops it when that closes.
+    /// Runs `work` while the fence is open, and drops it when the fence closes.
     ///
-    /// The time is compared each time `work` is polled, and not only when a timer fires: a process that was stopped
-    /// for a while sends nothing more after it.
+    /// Every poll of `work` compares the time, so the guard does not depend on a timer: a process that was paused sends
+    /// no request when it continues.
     ///
     /// # Errors
-    /// When the fence closed before `work` was done.
+    /// When the fence closes before `work` completes.
     pub async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Closed> {
         let (mut work, mut closed) = (pin!(work), pin!(self.closed()));
         std::future::poll_fn(|context| {
@@ -71,22 +71,22 @@ impl Fence {
     }
 }
 
-/// The other side of a [`Fence`].
+/// Opens and closes a [`Fence`].
 pub(crate) struct Gate(watch::Sender<Option<Instant>>);
 
 impl Gate {
-    /// A fence that is closed, and what opens it.
+    /// Creates a closed fence and its gate.
     pub(crate) fn closed() -> (Self, Fence) {
         let (sender, receiver) = watch::channel(None);
         (Self(sender), Fence(Some(receiver)))
     }
 
-    /// Opens it until then.
+    /// Opens the fence until `end`.
     pub(crate) fn open_until(&self, end: Instant) {
         self.0.send_replace(Some(end));
     }
 
-    /// Closes it at once.
+    /// Closes the fence at once.
     pub(super) fn close(&self) {
         self.0.send_replace(None);
     }
@@ -108,7 +108,7 @@ mod tests {
     use tokio::time::sleep;
 
     #[tokio::test]
-    async fn it_closes_by_itself_and_cancels_what_is_in_flight() {
+    async fn a_fence_closes_at_its_end_and_cancels_work() {
         let (gate, fence) = Gate::closed();
         assert!(!fence.is_open());
         assert_eq!(fence.guard(async { 1 }).await, Err(Closed));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_renewal_keeps_it_open() {
+    async fn a_renewal_keeps_the_fence_open() {
         let (gate, fence) = Gate::closed();
         gate.open_until(Instant::now() + Duration::from_millis(100));
         let renewed = async {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dropping_the_gate_closes_it_at_once() {
+    async fn dropping_the_gate_closes_the_fence_at_once() {
         let (gate, fence) = Gate::closed();
         gate.open_until(Instant::now() + Duration::from_secs(10));
         fence.opened().await;

@@ -1,18 +1,18 @@
-//! Leader election: of several replicas, the one that holds the Lease acts.
+//! Leader election: only the replica that holds the Lease reconciles.
 //!
-//! It reads and writes the Lease as client-go does, so that replicas of either kind understand each other:
+//! Replicas read and write the Lease as client-go does, so they are compatible with Go replicas:
 //!
-//! * Replicas do not compare clocks. A follower measures with its own how long the Lease has not changed, and takes it
-//!   over after the duration that stands in it.
-//! * The holder renews every `retry_period`, over two connections; see `renewal`. A [`Fence`] limits what it may still
-//!   send: it closes `renew_deadline` after the last renewal that succeeded was *sent*, which is before another replica
-//!   may take over.
-//! * Writes name the version of the Lease that they were decided on.
+//! * Replicas do not compare clocks. A follower measures with its own clock how long the Lease has not changed, and
+//!   acquires the Lease after the duration in it.
+//! * The holder renews every `retry_period`, over two connections; see `renewal`. A [`Fence`] limits when it may send
+//!   requests. The fence closes `renew_deadline` after the last successful renewal was *sent*, which is before another
+//!   replica may acquire the Lease.
+//! * Each write contains the resource version of the Lease on which the decision is based.
 //!
-//! Followers watch the Lease, so that one that is given back is taken at once.
+//! Followers watch the Lease, so that they acquire a released Lease at once.
 //!
-//! The existing crates (kube-lease-manager, kube-leader-election) report that a lease was lost when they notice, which
-//! may be after the next holder begins.
+//! The existing crates (kube-lease-manager, kube-leader-election) report the loss of a Lease when they detect it. This
+//! may be after the next holder acquired it.
 
 mod candidate;
 mod decide;
@@ -36,10 +36,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
 
-/// Longest time that giving the Lease back may take at the end of a process.
-const GIVE_BACK: Duration = Duration::from_secs(2);
+/// The timeout for the release of the Lease at the end of the process.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest duration that a Lease can hold, in whole hours.
+/// The longest duration that fits into a Lease, in whole hours.
 const LONGEST_LEASE: Duration = Duration::from_hours(596_523);
 
 /// The Lease and its timings.
@@ -49,7 +49,7 @@ pub struct LeaseSettings {
     pub name: String,
     /// Namespace of the Lease.
     pub namespace: String,
-    /// This replica; see [`identity`].
+    /// The identity of this replica; see [`identity`].
     pub identity: String,
     /// The timings.
     pub timings: Timings,
@@ -58,39 +58,39 @@ pub struct LeaseSettings {
 /// The timings of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// How long a Lease that is not renewed keeps others out.
+    /// How long other replicas wait for a Lease that its holder does not renew.
     pub lease_duration: Duration,
-    /// How long the holder may go on after its last renewal.
+    /// How long the holder leads after its last renewal.
     pub renew_deadline: Duration,
-    /// Pause between renewals.
+    /// The interval between renewals.
     pub retry_period: Duration,
 }
 
-/// Why timings make no election.
+/// Why timings are invalid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TimingsError {
-    /// The Lease holds whole seconds.
+    /// A Lease contains whole seconds.
     #[error("leaseDuration {0:?} must be at least 1s")]
     Short(Duration),
-    /// The Lease holds seconds as an `i32`.
+    /// A Lease contains the seconds as an `i32`.
     #[error("leaseDuration {0:?} must be at most 596523h")]
     Long(Duration),
-    /// Two replicas could lead at a time.
+    /// Two replicas could lead at the same time.
     #[error("leaseDuration {0:?} must be greater than renewDeadline {1:?}")]
     Deadline(Duration, Duration),
-    /// One failed renewal would end it.
+    /// One failed renewal would lose the Lease.
     #[error("renewDeadline {0:?} must be greater than 1.2 times retryPeriod {1:?}")]
     Retry(Duration, Duration),
-    /// Renewing without a pause.
+    /// The holder would renew without a pause.
     #[error("retryPeriod must be greater than 0s")]
     NoPause,
 }
 
 impl Timings {
-    /// Whether an election with these timings works, by the rules of client-go.
+    /// Validates the timings by the rules of client-go.
     ///
     /// # Errors
-    /// When it does not, with the field and its value.
+    /// When a timing is invalid. The error contains the field and its value.
     pub fn check(&self) -> Result<(), TimingsError> {
         if self.lease_duration < Duration::from_secs(1) {
             Err(TimingsError::Short(self.lease_duration))
@@ -108,33 +108,32 @@ impl Timings {
     }
 }
 
-/// The name of this replica in elections: its host, and a part that no other process has.
+/// The identity of this replica: its host name and a unique suffix.
 pub fn identity() -> String {
     format!("{}_{}", crate::hostname(), Uuid::new_v4())
 }
 
-/// Takes part in an election. Dropping it ends that without giving the Lease back.
+/// The participation in an election. Dropping it ends the participation without a release of the Lease.
 pub struct Leadership {
     identity: String,
     fence: Fence,
-    give_back: CancellationToken,
+    release: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Leadership {
-    /// Begins to take part. The two clients have no connection in common, so that a connection that hangs does not hold
-    /// up a renewal.
+    /// Joins the election. The two clients share no connection, so that a hanging connection does not delay a renewal.
     ///
     /// # Errors
-    /// When the timings make no election.
+    /// When the timings are invalid.
     pub fn run_for(clients: [Client; 2], settings: LeaseSettings) -> Result<Self, TimingsError> {
         settings.timings.check()?;
         let (gate, fence) = Gate::closed();
-        let give_back = CancellationToken::new();
+        let release = CancellationToken::new();
         let identity = settings.identity.clone();
         let candidate = Candidate::new(clients, settings, gate);
-        let task = tokio::spawn(candidate.run(give_back.clone()));
-        Ok(Self { identity, fence, give_back, task })
+        let task = tokio::spawn(candidate.run(release.clone()));
+        Ok(Self { identity, fence, release, task })
     }
 
     /// Waits until this replica leads.
@@ -144,20 +143,20 @@ impl Leadership {
         info!(identity = self.identity, "leading");
     }
 
-    /// Waits until this replica, once elected, no longer leads. It never leads again.
+    /// Waits until this replica no longer leads. It never leads again.
     pub async fn lost(&self) {
         self.fence.closed().await;
     }
 
-    /// Open while this replica leads.
+    /// The fence, which is open while this replica leads.
     pub fn fence(&self) -> Fence {
         self.fence.clone()
     }
 
-    /// Gives the Lease back, so that another replica need not wait for its end.
+    /// Releases the Lease, so that another replica does not wait until it expires.
     pub async fn release(mut self) {
-        self.give_back.cancel();
-        let _ = tokio::time::timeout(GIVE_BACK, &mut self.task).await;
+        self.release.cancel();
+        let _ = tokio::time::timeout(RELEASE_TIMEOUT, &mut self.task).await;
     }
 }
 
@@ -167,7 +166,7 @@ impl Drop for Leadership {
     }
 }
 
-/// The event that names the new leader, and the Lease that it is about.
+/// The event that reports the new leader, and a reference to the Lease.
 pub fn became_leader(settings: &LeaseSettings) -> (Event, ObjectReference) {
     let event = Event {
         type_: EventType::Normal,
@@ -191,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timings_that_make_no_election_are_refused() {
+    fn invalid_timings_are_rejected() {
         let check = |lease: u64, renew: u64, retry: u64| {
             let [lease_duration, renew_deadline, retry_period] =
                 [lease, renew, retry].map(Duration::from_millis);
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_processes_are_called_the_same() {
+    fn identities_are_unique() {
         let (one, other) = (identity(), identity());
         assert!(one.starts_with(&format!("{}_", crate::hostname())) && one != other, "{one} {other}");
     }

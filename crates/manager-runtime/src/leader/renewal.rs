@@ -1,24 +1,26 @@
-//! When the holder of the Lease sends which request: a pure state machine, without a client and without a clock.
+//! Decides which request the holder of the Lease sends, and when. A pure state machine, without a client and a clock.
 //!
-//! A renewal is hedged. A request without an answer after `retry_period`, or after half of it when another request of
-//! this renewal failed before, is joined by another one over the other connection. The first success counts. A request
-//! that fails is repeated after a quarter of `retry_period`, and sooner as the deadline comes near.
+//! The holder hedges a renewal. If a request has no response after `retry_period`, or after half of it if another
+//! request of this renewal failed before, the holder sends another one over the other connection. The first success
+//! counts. After a failed request, the holder retries after a quarter of `retry_period`, and sooner shortly before the
+//! deadline.
 //!
 //! # How often a healthy holder loses the Lease
 //!
 //! With the default timings a renewal has 8 s, the 10 s of `renew_deadline` less the 2 s of `retry_period` after which
-//! it begins. Half a second apart, 16 requests fit, and some more just before the deadline. Take an API server of which
-//! 28 % of the requests meet a fault: 20 % are refused, 5 % are carried out and answered with an error, 3 % are answered
-//! after 3 s. The recursion in `renewal_test.rs` gives less than 3 in 10^7 for one renewal: with 30 renewals a minute, less
-//! than one loss in 100 000 minutes. The same file runs this state machine through such faults.
+//! it begins. 16 requests fit at intervals of half a second, and some more just before the deadline. Assume an API
+//! server with faults for 28 % of the requests: it refuses 20 %, executes 5 % and returns an error, and responds to 3 %
+//! after 3 s. The recursion in `renewal_test.rs` gives a probability of less than 3 in 10^7 that one renewal fails.
+//! With 30 renewals a minute, this is less than one loss in 100 000 minutes. The same file runs this state machine with
+//! such faults.
 
 use super::Timings;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most requests without an answer at a time.
+/// The maximum number of requests in flight.
 const IN_FLIGHT: usize = 4;
-/// Shortest pause between two requests.
+/// The shortest pause between two requests.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request about the Lease.
@@ -29,31 +31,31 @@ pub(super) struct Request {
     pub(super) connection: usize,
     /// When it was sent.
     pub(super) sent: Instant,
-    /// What was known when it was sent; see [`Renewal::generation`].
+    /// The generation at that time; see [`Renewal::generation`].
     generation: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Renew the Lease, with the version that was observed last.
+    /// Renew the Lease, with the last observed resource version.
     Write,
     /// Read the Lease.
     Read,
 }
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The write is stored.
+    /// The API server stored the write.
     Renewed,
-    /// The Lease has another version than the write names.
+    /// The Lease has another resource version than the write.
     Conflict,
-    /// The Lease names this replica or no holder. `renewed`: when the write was sent that it contains, if that is one of
-    /// ours that got no answer.
+    /// The Lease names this replica or no holder. If the Lease contains a write of this replica that got no response,
+    /// `renewed` is the time of that request.
     Free { renewed: Option<Instant> },
     /// The Lease names another holder.
     Taken,
-    /// An error, or no answer in time. The request may have been carried out.
+    /// An error, or no response in time. The API server may have executed the request.
     Failed,
 }
 
@@ -61,9 +63,9 @@ pub(super) enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Send(Request),
-    /// Wait for an answer, at most until then.
+    /// Wait for a response, at most until this time.
     Wait(Instant),
-    /// The deadline is over.
+    /// The deadline has passed.
     Expired,
     /// Another replica holds the Lease.
     Taken,
@@ -72,23 +74,23 @@ pub(super) enum Next {
 /// The renewals of one holder.
 pub(super) struct Renewal {
     timings: Timings,
-    /// When the last successful renewal was sent.
+    /// The time of the last successful renewal request.
     renewed: Instant,
     /// When to send the next request.
     next: Instant,
-    /// Whether the Lease must be read before the next write.
+    /// Whether the holder must read the Lease before the next write.
     stale: bool,
     taken: bool,
     /// Whether a request failed since the last renewal.
-    disturbed: bool,
+    has_failed: bool,
     connection: usize,
     in_flight: Vec<Request>,
-    /// Counts renewals and reads. A conflict of an older request says nothing new.
+    /// Counts renewals and reads. A conflict of an older request is not relevant.
     generation: u64,
 }
 
 impl Renewal {
-    /// For a Lease that was acquired with a write sent at `sent`.
+    /// The renewals after an acquiring write that was sent at `sent`.
     pub(super) fn new(timings: Timings, sent: Instant) -> Self {
         Self {
             timings,
@@ -96,24 +98,24 @@ impl Renewal {
             next: sent + timings.retry_period,
             stale: false,
             taken: false,
-            disturbed: false,
+            has_failed: false,
             connection: 0,
             in_flight: Vec::new(),
             generation: 0,
         }
     }
 
-    /// Until when this replica may act. The time counts from before the renewal was sent.
+    /// The end of the time in which this replica leads. It counts from the time of the request, not of the response.
     pub(super) fn deadline(&self) -> Instant {
         self.renewed + self.timings.renew_deadline
     }
 
-    /// Whether half of the time is over without a renewal.
+    /// Whether half of the time has passed without a renewal.
     pub(super) fn is_late(&self, now: Instant) -> bool {
         now > self.renewed + self.timings.renew_deadline / 2
     }
 
-    /// What to do at `now`.
+    /// Decides the next step at `now`.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         let deadline = self.deadline();
         if self.taken {
@@ -134,11 +136,11 @@ impl Renewal {
         let kind = if self.stale { Kind::Read } else { Kind::Write };
         let request = Request { kind, connection: self.connection, sent: now, generation: self.generation };
         self.in_flight.push(request);
-        self.next = now + self.timings.retry_period / if self.disturbed { 2 } else { 1 };
+        self.next = now + self.timings.retry_period / if self.has_failed { 2 } else { 1 };
         Next::Send(request)
     }
 
-    /// Takes the answer to `request` in.
+    /// Handles the response to `request`.
     pub(super) fn answered(&mut self, request: &Request, answer: Answer, now: Instant) {
         self.in_flight.retain(|sent| sent != request);
         match answer {
@@ -153,7 +155,7 @@ impl Renewal {
                 (self.stale, self.next) = (true, now);
             }
             Answer::Failed if request.generation == self.generation => {
-                self.disturbed = true;
+                self.has_failed = true;
                 self.connection = 1 - request.connection;
                 // The API server may be back just before the deadline.
                 let rest = self.deadline().saturating_duration_since(now);
@@ -166,7 +168,7 @@ impl Renewal {
 
     fn renewed_by(&mut self, sent: Instant, now: Instant) {
         self.generation += 1;
-        (self.stale, self.disturbed) = (false, false);
+        (self.stale, self.has_failed) = (false, false);
         self.renewed = self.renewed.max(sent);
         self.next = now.max(self.renewed + self.timings.retry_period);
     }

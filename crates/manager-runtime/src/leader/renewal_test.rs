@@ -1,13 +1,13 @@
-//! The holder of a Lease before an API server in virtual time, whose faults come from a seeded generator.
+//! The holder of a Lease and an API server in virtual time. A seeded generator decides the faults.
 
 use super::*;
 use std::collections::BTreeMap;
 
-/// Time to carry a request out and back.
+/// The round-trip time of a request.
 const ROUND_TRIP: Duration = Duration::from_millis(10);
-/// How late a slow answer is.
+/// The delay of a slow response.
 const SLOW: Duration = Duration::from_secs(3);
-/// As in `request_timeout`.
+/// The timeout of a request, as in `request_timeout`.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 const fn timings() -> Timings {
@@ -19,20 +19,20 @@ const fn timings() -> Timings {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    Answered,
-    /// Not carried out.
+enum Fault {
+    None,
+    /// The API server does not execute the request.
     Refused,
-    /// Carried out, and answered with an error.
+    /// The API server executes the request and returns an error.
     Lost,
-    /// Carried out, and answered late.
+    /// The API server executes the request and responds late.
     Slow,
-    /// Neither carried out nor answered.
+    /// The API server neither executes the request nor responds.
     Stuck,
 }
 
-/// The mix of the failover suite: of a hundred requests 20 are refused, 5 lost and 3 slow; times `factor`.
-fn faults(seed: u64, factor: u32) -> impl FnMut(&Request) -> Fate {
+/// The faults of the failover suite: of 100 requests, 20 are refused, 5 lost and 3 slow, multiplied by `factor`.
+fn faults(seed: u64, factor: u32) -> impl FnMut(&Request) -> Fault {
     let mut state = seed;
     move |_| {
         // SplitMix64 (Steele, Lea and Flood 2014).
@@ -41,15 +41,15 @@ fn faults(seed: u64, factor: u32) -> impl FnMut(&Request) -> Fate {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let lot = u32::try_from((mixed ^ (mixed >> 31)) % 100).unwrap();
         match lot {
-            _ if lot < 20 * factor => Fate::Refused,
-            _ if lot < 25 * factor => Fate::Lost,
-            _ if lot < 28 * factor => Fate::Slow,
-            _ => Fate::Answered,
+            _ if lot < 20 * factor => Fault::Refused,
+            _ if lot < 25 * factor => Fault::Lost,
+            _ if lot < 28 * factor => Fault::Slow,
+            _ => Fault::None,
         }
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 struct Run {
     lasted: Duration,
@@ -60,9 +60,9 @@ struct Run {
     requests_at_the_end: u32,
 }
 
-/// Renews until `limit` has passed or the Lease is lost. The API server is a version, the moment at which the stored
-/// write was sent, and the answers that are on their way.
-fn renew(limit: Duration, mut fate: impl FnMut(&Request) -> Fate) -> Run {
+/// Renews until `limit` has passed or the Lease is lost. The state of the API server is a version, the time at which
+/// the stored write was sent, and the responses in flight.
+fn renew(limit: Duration, mut fault: impl FnMut(&Request) -> Fault) -> Run {
     let begin = Instant::now();
     let mut renewal = Renewal::new(timings(), begin);
     let (mut now, mut stored, mut known) = (begin, (1_u64, begin), 1_u64);
@@ -74,9 +74,9 @@ fn renew(limit: Duration, mut fate: impl FnMut(&Request) -> Fate) -> Run {
             Next::Send(request) => {
                 requests += 1;
                 requests_at_the_end += 1;
-                let fate = fate(&request);
+                let fault = fault(&request);
                 let mut answer = Answer::Failed;
-                if !matches!(fate, Fate::Refused | Fate::Stuck) {
+                if !matches!(fault, Fault::Refused | Fault::Stuck) {
                     answer = match request.kind {
                         Kind::Write if known == stored.0 => {
                             stored = (stored.0 + 1, request.sent);
@@ -86,16 +86,16 @@ fn renew(limit: Duration, mut fate: impl FnMut(&Request) -> Fate) -> Run {
                         Kind::Read => Answer::Free { renewed: Some(stored.1) },
                     };
                 }
-                let after = match fate {
-                    Fate::Slow => ROUND_TRIP + SLOW,
-                    Fate::Stuck => TIMEOUT,
+                let after = match fault {
+                    Fault::Slow => ROUND_TRIP + SLOW,
+                    Fault::Stuck => TIMEOUT,
                     _ => ROUND_TRIP,
                 };
-                let answer = if fate == Fate::Lost { Answer::Failed } else { answer };
+                let answer = if fault == Fault::Lost { Answer::Failed } else { answer };
                 answers.insert((now + after, requests), (request, answer, stored.0));
             }
             Next::Wait(end) => {
-                assert!(end > now, "a wait that does not end in the future never ends");
+                assert!(end > now, "the wait ends in the future");
                 now = match answers.first_key_value() {
                     Some((&key, &(request, answer, version))) if key.0 <= end => {
                         answers.remove(&key);
@@ -127,7 +127,7 @@ fn renew(limit: Duration, mut fate: impl FnMut(&Request) -> Fate) -> Run {
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The run is the same each time, so that it never fails by chance.
+/// The seed is fixed, so the test never fails by chance.
 #[test]
 fn faults_of_28_percent_cost_no_lease_in_10_000_minutes() {
     let run = renew(MINUTE * 10_000, faults(1, 1));
@@ -136,7 +136,7 @@ fn faults_of_28_percent_cost_no_lease_in_10_000_minutes() {
     assert!(run.requests > run.renewals, "{run:?}");
 }
 
-/// That the test above can fail: with three times the faults the Lease is lost.
+/// Proves that the test above can fail: three times the faults lose the Lease.
 #[test]
 fn faults_of_84_percent_cost_the_lease() {
     let run = renew(MINUTE * 2_000, faults(1, 3));
@@ -144,17 +144,17 @@ fn faults_of_84_percent_cost_the_lease() {
     assert!(run.lasted < MINUTE * 1_000, "{run:?}");
 }
 
-/// The probability that no renewal succeeds within so many half seconds, for a holder that knows the newest version, for
-/// one that does not because an answer was lost, and for one that must read. It is an upper bound: a slow request holds
-/// the next one up for four half seconds, or for two when a request failed before, and the requests of the last second,
-/// which follow one another faster, count as two.
+/// The probability that no renewal succeeds within this number of half seconds: for a holder with the newest version,
+/// for a holder with an old version because a response was lost, and for a holder that must read. It is an upper bound:
+/// a slow request delays the next one by four half seconds, or by two if a request failed before, and the more frequent
+/// requests of the last second count as two.
 fn loss(half_seconds: usize) -> f64 {
     let (refused, lost, slow) = (0.20, 0.05, 0.03);
     // [newest version, old version, must read], by half seconds left.
     let mut table = vec![[1.0_f64; 3]];
     for left in 1..=half_seconds {
         let back = |by: usize, state: usize| table[left.saturating_sub(by)][state];
-        // A slow request is carried out, so that it succeeds by itself when there is time.
+        // The API server executes a slow request, so it succeeds if there is time.
         let late = |by: usize, state: usize| if left > 6 { 0.0 } else { back(by, state) };
         let newest = refused * back(1, 0) + lost * back(1, 1) + slow * late(4, 1);
         let read = (refused + lost) * back(1, 2) + slow * late(2, 2);
@@ -174,31 +174,31 @@ fn the_lease_is_lost_less_than_once_in_100_000_minutes() {
 }
 
 #[test]
-fn refusals_are_followed_by_many_requests_before_the_deadline() {
-    let run = renew(MINUTE, |_| Fate::Refused);
+fn the_holder_retries_refused_requests_until_the_deadline() {
+    let run = renew(MINUTE, |_| Fault::Refused);
     assert_eq!((run.last, run.lasted), (Next::Expired, timings().renew_deadline));
     assert!((16..=40).contains(&run.requests_at_the_end), "{run:?}");
 }
 
-/// A connection that hangs for ever costs nothing but a second request.
+/// A connection that hangs permanently costs only a second request.
 #[test]
 fn a_stuck_connection_is_hedged_by_the_other_one() {
     for stuck in [0, 1] {
-        let fate = |request: &Request| {
-            if request.connection == stuck { Fate::Stuck } else { Fate::Answered }
+        let fault = |request: &Request| {
+            if request.connection == stuck { Fault::Stuck } else { Fault::None }
         };
-        let run = renew(MINUTE * 60, fate);
+        let run = renew(MINUTE * 60, fault);
         assert!(run.lasted >= MINUTE * 60, "{run:?}");
         assert!(run.renewals >= 15 * 60 - 1, "{run:?}");
     }
-    let run = renew(MINUTE, |_| Fate::Stuck);
+    let run = renew(MINUTE, |_| Fault::Stuck);
     assert_eq!((run.last, run.lasted), (Next::Expired, timings().renew_deadline));
 }
 
-/// The hedge of a slow write meets the version that the slow one wrote: no loss, and the read counts from when the
-/// slow write was sent.
+/// The hedge of a slow write conflicts with the version of the slow write. The Lease is not lost, and the deadline
+/// counts from the time of the slow request.
 #[test]
-fn a_conflict_with_its_own_write_is_no_loss() {
+fn a_conflict_with_its_own_write_does_not_lose_the_lease() {
     let begin = Instant::now();
     let at = |seconds: u64| begin + Duration::from_secs(seconds);
     let mut renewal = Renewal::new(timings(), begin);
@@ -216,7 +216,7 @@ fn a_conflict_with_its_own_write_is_no_loss() {
     assert_eq!(read.kind, Kind::Read);
     renewal.answered(&read, Answer::Free { renewed: Some(slow.sent) }, at(4));
     assert_eq!(renewal.deadline(), at(12));
-    // What the slow one is answered now says nothing new.
+    // The response to the slow request is not relevant any more.
     renewal.answered(&slow, Answer::Renewed, at(5));
     assert_eq!(renewal.deadline(), at(12));
 

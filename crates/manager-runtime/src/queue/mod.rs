@@ -1,13 +1,13 @@
-//! The keys that wait for a reconcile.
+//! A queue of the keys that wait for a reconcile.
 //!
 //! ```text
 //! add ──► ready ──► next() ──► in work ──► done(key)
-//!            ▲                    │ added meanwhile: ready again
+//!            ▲                    │ added during the work: ready again
 //!            └── delayed ◄────────┘ retry(key): later, longer each time
 //! ```
 //!
-//! A key waits once, however often it is added, and is never handed out twice at a time. [`state`] holds the rules;
-//! this file adds the clock, the waiting and the metrics.
+//! The queue contains a key at most once, and never returns it to two workers at the same time. [`state`] has the
+//! rules. This file adds the clock, the waiting and the metrics.
 
 mod state;
 
@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A queue of keys; see the module.
+/// A queue of keys; see the module documentation.
 pub struct WorkQueue<K> {
     state: Mutex<State<K, Option<QueueMetrics>>>,
     changed: Notify,
@@ -64,7 +64,7 @@ impl Observer for Option<QueueMetrics> {
 }
 
 impl<K: Clone + Ord + Hash + Send + Sync + 'static> WorkQueue<K> {
-    /// A queue that is measured, as that of the controller `name`.
+    /// Creates a queue with metrics for the controller `name`.
     pub fn measured(metrics: &Metrics, name: &str) -> Arc<Self> {
         let of_queue = metrics.queue(name);
         let queue = Arc::new(Self::new(Some(of_queue.clone())));
@@ -77,7 +77,7 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> WorkQueue<K> {
         queue
     }
 
-    /// Sets the metrics that are read from the state rather than counted.
+    /// Sets the gauges from the state.
     fn measure(&self, metrics: &QueueMetrics, now: Duration) {
         let state = self.state();
         metrics.depth.set(i64::try_from(state.depth()).unwrap_or(i64::MAX));
@@ -99,7 +99,7 @@ impl<K> WorkQueue<K> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<K, Option<QueueMetrics>>> {
-        // Nothing panics while it holds the lock; were it so, the state would still be whole.
+        // No code panics while it holds the lock. Even after a panic, the state would be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,19 +114,19 @@ impl<K> WorkQueue<K> {
 }
 
 impl<K: Clone + Ord + Hash> WorkQueue<K> {
-    /// The key needs a reconcile now.
+    /// Adds a key that needs a reconcile now.
     pub fn add(&self, key: K) {
         self.state().add(key, self.now());
         self.changed.notify_one();
     }
 
-    /// The key needs a reconcile after `delay`, unless it is added before.
+    /// Adds a key that needs a reconcile after `delay`, unless a caller adds it before.
     pub fn add_after(&self, key: K, delay: Duration) {
         self.state().add_at(key, self.now().saturating_add(delay));
         self.changed.notify_one();
     }
 
-    /// The next key to work on. It is not handed out again before [`Self::done`], [`Self::requeue`] or
+    /// Waits for the next key. The queue does not return it again before [`Self::done`], [`Self::requeue`] or
     /// [`Self::retry`].
     pub async fn next(&self) -> K {
         loop {
@@ -140,7 +140,7 @@ impl<K: Clone + Ord + Hash> WorkQueue<K> {
                 }
                 state.next_due()
             };
-            // A time too far for the clock is as good as never.
+            // A time beyond the range of the clock means never.
             match wake.and_then(|due| self.created.checked_add(due)) {
                 Some(at) => tokio::select! { () = self.changed.notified() => {} () = sleep_until(at) => {} },
                 None => self.changed.notified().await,
@@ -148,27 +148,27 @@ impl<K: Clone + Ord + Hash> WorkQueue<K> {
         }
     }
 
-    /// Work on the key succeeded, and there is nothing more to do.
+    /// Ends successful work on the key.
     pub fn done(&self, key: &K) {
         self.state().done(key, self.now());
         self.changed.notify_one();
     }
 
-    /// Work on the key succeeded, and what it did calls for another reconcile: at once, unless that has happened many
-    /// times in a row. Another client may be undoing each change; then the queue backs off as after failures.
+    /// Ends successful work on the key whose changes need another reconcile. The key is ready at once, except after
+    /// many consecutive requeues: another client may revert each change, so the queue backs off as after failures.
     pub fn requeue(&self, key: &K) {
         let now = self.now();
         self.state().requeue(key, now, self.random(now));
         self.changed.notify_one();
     }
 
-    /// Work on the key failed. It is ready again after a delay that doubles with each failure in a row, from 20 ms
-    /// to five minutes, a quarter of it at random. Returns the delay.
+    /// Ends failed work on the key. The key is ready again after a delay that doubles with each consecutive failure,
+    /// from 20 ms to five minutes, with a random part of a quarter. Returns the delay.
     pub fn retry(&self, key: &K) -> Duration {
         self.retry_within(key, LONGEST_DELAY)
     }
 
-    /// Like [`Self::retry`], with a shorter longest delay.
+    /// Like [`Self::retry`], with a shorter maximum delay.
     pub fn retry_within(&self, key: &K, longest: Duration) -> Duration {
         let now = self.now();
         let due = self.state().retry(key, now, longest, self.random(now));
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_and_work_are_measured() {
+    fn metrics_measure_waiting_and_work() {
         let metrics = Metrics::new().unwrap();
         let queue: Arc<WorkQueue<&'static str>> = WorkQueue::measured(&metrics, "frob");
         queue.add("a");
@@ -195,8 +195,8 @@ mod tests {
             let head = format!("workqueue_{name}{{controller=\"frob\",name=\"frob\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&head)).unwrap().parse::<u64>().unwrap()
         };
-        assert_eq!(value("adds_total"), 3, "a key that waits already is not added");
-        assert_eq!(value("depth"), 2, "b, and a once more");
+        assert_eq!(value("adds_total"), 3, "a key in the queue is not added again");
+        assert_eq!(value("depth"), 2, "b, and a again");
         assert_eq!(value("queue_duration_seconds_count"), 1);
         assert_eq!(value("work_duration_seconds_count"), 0);
         queue.retry(&"a");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_worker_wakes() {
+    async fn an_added_key_wakes_a_worker() {
         let queue = std::sync::Arc::new(WorkQueue::default());
         let worker = tokio::spawn({
             let queue = queue.clone();

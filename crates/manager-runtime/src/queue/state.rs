@@ -1,5 +1,5 @@
-//! The state of a work queue, without a clock: every time is the time since the queue was created, and the caller
-//! passes it in. The simulation of the controller compiles this file too, and runs it in virtual time.
+//! The state of a work queue, without a clock: the caller passes every time, as the time since the creation of the
+//! queue. The simulation of the controller compiles this file too, and runs it in virtual time.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -7,36 +7,37 @@ use std::{
     time::Duration,
 };
 
-/// Delay after the first failure.
+/// The delay after the first failure.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
-/// Longest delay after failures.
+/// The longest delay after failures.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_mins(5);
-/// How many reconciles in a row may requeue their key at once. After that they count as failures: they probably loop.
+/// The number of consecutive reconciles that may requeue their key at once. Later ones count as failures: they probably
+/// loop.
 const IMMEDIATE_REQUEUES: u32 = 16;
 
-/// Receives what a queue measures.
+/// Receives the measurements of a queue.
 pub(super) trait Observer {
-    /// A key was added that did not wait already.
+    /// A key was added that was not in the queue.
     fn added(&self) {}
     /// A key was scheduled for later.
     fn delayed(&self) {}
-    /// A key waited so long before it was handed out.
+    /// A key waited this long before the queue returned it.
     fn waited(&self, _time: Duration) {}
-    /// Work on a key took so long.
+    /// Work on a key took this long.
     fn worked(&self, _time: Duration) {}
 }
 
-/// Measures nothing.
+/// Discards the measurements.
 impl Observer for () {}
 
-/// Keys that wait, keys in work, and keys that are due later.
+/// Keys that are ready, keys in work, and keys that are due later.
 pub(super) struct State<K, O = ()> {
     ready: VecDeque<K>,
-    /// Ready keys, and since when they are.
+    /// Ready keys, and when they became ready.
     waiting: HashMap<K, Duration>,
-    /// Keys in work, and since when they are.
+    /// Keys in work, and when the work began.
     in_work: HashMap<K, Duration>,
-    /// Keys that were added while they were in work, and when first.
+    /// Keys that were added during their work, and when they were first added.
     again: HashMap<K, Duration>,
     delayed: Delayed<K>,
     failures: HashMap<K, u32>,
@@ -44,14 +45,14 @@ pub(super) struct State<K, O = ()> {
     observer: O,
 }
 
-/// Keys in the order in which they are due, each once.
+/// Keys sorted by the time at which they are due, each once.
 struct Delayed<K> {
     due: HashMap<K, Duration>,
     in_order: BTreeSet<(Duration, K)>,
 }
 
 impl<K: Clone + Ord + Hash> Delayed<K> {
-    /// Schedules a key. The earlier time wins if the key is scheduled already.
+    /// Schedules a key. If the key is already scheduled, the earlier time applies.
     fn schedule(&mut self, key: K, at: Duration) {
         if self.due.get(&key).is_none_or(|due| at < *due) {
             self.remove(&key);
@@ -92,24 +93,24 @@ impl<K, O> State<K, O> {
         }
     }
 
-    /// Whether a key can be handed out at once.
+    /// Whether a key is ready.
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// How many keys wait, those included that were added while they are in work.
+    /// The number of keys that wait, including those that were added during their work.
     pub(super) fn depth(&self) -> usize {
         self.waiting.len() + self.again.len()
     }
 
-    /// For how long each key in work has been so.
+    /// The duration of the current work on each key.
     pub(super) fn running(&self, now: Duration) -> impl Iterator<Item = Duration> + Clone {
         self.in_work.values().map(move |since| now.saturating_sub(*since))
     }
 }
 
 impl<K: Clone + Ord + Hash, O: Observer> State<K, O> {
-    /// Makes a key ready, unless it waits already. A key in work becomes ready when its work ends.
+    /// Makes a key ready, unless it is already ready. A key in work becomes ready when its work ends.
     pub(super) fn add(&mut self, key: K, now: Duration) {
         self.delayed.remove(&key);
         if self.again.contains_key(&key) || self.waiting.contains_key(&key) {
@@ -123,13 +124,13 @@ impl<K: Clone + Ord + Hash, O: Observer> State<K, O> {
         }
     }
 
-    /// Makes a key ready at a later time, unless it is added before.
+    /// Makes a key ready at a later time, unless a caller adds it before.
     pub(super) fn add_at(&mut self, key: K, at: Duration) {
         self.observer.delayed();
         self.delayed.schedule(key, at);
     }
 
-    /// Hands out the next key. It is not handed out again before its work ends.
+    /// Returns the next key. The queue does not return it again before its work ends.
     pub(super) fn pop(&mut self, now: Duration) -> Option<K> {
         while let Some(key) = self.delayed.take_due(now) {
             self.add(key, now);
@@ -142,21 +143,20 @@ impl<K: Clone + Ord + Hash, O: Observer> State<K, O> {
         Some(key)
     }
 
-    /// When the next delayed key is due.
+    /// The time at which the next delayed key is due.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.delayed.next_due()
     }
 
-    /// Ends work that succeeded and left nothing to do.
+    /// Ends successful work that needs no other reconcile.
     pub(super) fn done(&mut self, key: &K, now: Duration) {
         self.failures.remove(key);
         self.immediate_requeues.remove(key);
         self.leave_work(key, now);
     }
 
-    /// Ends work that succeeded and calls for another reconcile. The key is ready at once, unless that has happened
-    /// [`IMMEDIATE_REQUEUES`] times in a row: then it backs off, and the result is when it is due. `random` is any
-    /// number.
+    /// Ends successful work that needs another reconcile. The key is ready at once. After [`IMMEDIATE_REQUEUES`]
+    /// consecutive requeues it backs off, and the result is the time at which it is due. `random` is any number.
     pub(super) fn requeue(&mut self, key: &K, now: Duration, random: u8) -> Option<Duration> {
         let requeues = self.immediate_requeues.entry(key.clone()).or_insert(0);
         *requeues = requeues.saturating_add(1);
@@ -169,8 +169,8 @@ impl<K: Clone + Ord + Hash, O: Observer> State<K, O> {
         None
     }
 
-    /// Ends work that failed. The delay doubles with each failure in a row, up to `longest` and up to
-    /// [`LONGEST_DELAY`]; `random`, any number, decides over a quarter of it. Returns when the key is due.
+    /// Ends failed work. The delay doubles with each consecutive failure, up to `longest` and up to [`LONGEST_DELAY`].
+    /// `random`, any number, determines a quarter of it. Returns the time at which the key is due.
     pub(super) fn retry(&mut self, key: &K, now: Duration, longest: Duration, random: u8) -> Duration {
         let failures = self.failures.entry(key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
@@ -187,7 +187,7 @@ impl<K: Clone + Ord + Hash, O: Observer> State<K, O> {
         self.ready.push_back(key);
     }
 
-    /// Takes a key out of work. It is ready if it was added meanwhile.
+    /// Ends the work on a key. The key becomes ready if it was added during the work.
     fn leave_work(&mut self, key: &K, now: Duration) {
         if let Some(since) = self.in_work.remove(key) {
             self.observer.worked(now.saturating_sub(since));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_waits_once_and_is_in_work_once() {
+    fn a_key_is_ready_once_and_in_work_once() {
         let mut queue = queue();
         queue.add("a", NOW);
         queue.add("a", NOW);
@@ -219,7 +219,7 @@ mod tests {
         queue.add("a", NOW);
         assert_eq!(queue.pop(NOW), None, "it is in work");
         queue.done(&"a", NOW);
-        assert_eq!(queue.pop(NOW), Some("a"), "it was added meanwhile");
+        assert_eq!(queue.pop(NOW), Some("a"), "it was added during the work");
         queue.done(&"a", NOW);
         assert_eq!(queue.pop(NOW), None);
     }
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(queue.pop(seconds(20)), None);
         assert_eq!(queue.pop(seconds(60)), Some("late"));
         queue.done(&"sooner", seconds(60));
-        assert_eq!(queue.pop(seconds(60)), None, "the earlier time won");
+        assert_eq!(queue.pop(seconds(60)), None, "the earlier time applies");
     }
 
     #[test]
