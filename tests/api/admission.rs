@@ -1,4 +1,4 @@
-//! Admission through our real webhook process: what it fills in, and what it refuses.
+//! Admission by the controller's webhooks: the defaults that they set, and the objects that they deny.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::crds::{jobset, refused};
 
 const TEMPLATE: &str = "template: {spec: {template: {spec: {containers: [{name: c, image: i}]}}}}";
 
-pub(crate) async fn defaults_what_is_left_out(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn missing_fields_are_defaulted(api: Arc<Api>) -> Result<()> {
     let jobset = jobset(&format!(
         "bare: {{failurePolicy: {{rules: [{{action: FailJobSet}}, {{name: mine, action: RestartJobSet}}]}},
         volumeClaimPolicies: [{{templates: [{{metadata: {{name: data}}, spec: {{}}}}]}}],
@@ -57,7 +57,7 @@ pub(crate) async fn defaults_what_is_left_out(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn keeps_what_is_said(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn explicit_values_are_kept(api: Arc<Api>) -> Result<()> {
     let spec = json!({
         "network": { "enableDNSHostnames": false, "publishNotReadyAddresses": false, "subdomain": "own" },
         "successPolicy": { "operator": "Any", "targetReplicatedJobs": ["worker"] },
@@ -75,22 +75,22 @@ pub(crate) async fn keeps_what_is_said(api: Arc<Api>) -> Result<()> {
             }},
         }],
     });
-    let jobset = jobset(&format!("said: {spec}"))?;
+    let jobset = jobset(&format!("explicit: {spec}"))?;
     let created = objects::create(&api.client, "default", &jobset, true).await?;
     assert_eq!(created.data["spec"], spec);
     Ok(())
 }
 
-pub(crate) async fn accepts_the_examples(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn examples_are_admitted(api: Arc<Api>) -> Result<()> {
     for example in objects::read_folder(&objects::repository().join("docs/examples"))? {
         objects::create(&api.client, "default", &example, true)
             .await
-            .with_context(|| format!("the example {}", objects::title(&example)))?;
+            .with_context(|| format!("example {}", objects::title(&example)))?;
     }
     Ok(())
 }
 
-pub(crate) async fn refuses_what_cannot_be(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn invalid_specs_are_denied(api: Arc<Api>) -> Result<()> {
     let worker = format!("{{name: worker, {TEMPLATE}}}");
     let indexed = "{name: worker, template: {spec: {completionMode: Indexed, completions: 2, parallelism: 2, template: {spec: {containers: [{name: c, image: i}]}}}}}";
     let long = "a-name-that-is-fifty-two-characters-long-and-no-more";
@@ -116,7 +116,7 @@ pub(crate) async fn refuses_what_cannot_be(api: Arc<Api>) -> Result<()> {
             r#"spec.replicatedJobs[0].groupName: Invalid value: "9lives""#.into(),
         ),
         (
-            format!("manager: {{managedBy: nobody, replicatedJobs: [{worker}]}}"),
+            format!("manager: {{managedBy: kueue, replicatedJobs: [{worker}]}}"),
             "spec.managedBy: Invalid value".into(),
         ),
         (
@@ -175,14 +175,16 @@ pub(crate) async fn refuses_what_cannot_be(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn refuses_changes_of_replicated_jobs(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn changes_to_replicated_jobs_are_denied(api: Arc<Api>) -> Result<()> {
     for change in [
         json!([{ "op": "replace", "path": "/spec/replicatedJobs/0/replicas", "value": 5 }]),
         json!([{ "op": "replace", "path": "/spec/replicatedJobs/0/template/spec/template/spec/containers/0/image", "value": "other" }]),
         json!([{ "op": "remove", "path": "/spec/replicatedJobs/0" }]),
     ] {
-        let refusal =
-            changed(&api, "fixed", &change).await?.err().with_context(|| format!("{change} was accepted"))?;
+        let refusal = try_patch(&api, "fixed", &change)
+            .await?
+            .err()
+            .with_context(|| format!("{change} was accepted"))?;
         assert!(
             refusal.code == 422
                 && refusal.message.contains("spec.replicatedJobs: Invalid value")
@@ -192,41 +194,41 @@ pub(crate) async fn refuses_changes_of_replicated_jobs(api: Arc<Api>) -> Result<
     }
     let change = json!([{ "op": "add", "path": "/spec/managedBy", "value": "example.com/other" }]);
     let refusal =
-        changed(&api, "managed", &change).await?.err().context("a change of managedBy was accepted")?;
+        try_patch(&api, "managed", &change).await?.err().context("a change of managedBy was accepted")?;
     assert!(refusal.message.contains("spec.managedBy: Invalid value"), "{refusal}");
     Ok(())
 }
 
-pub(crate) async fn allows_changes_of_what_may_change(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn changes_to_mutable_fields_are_allowed(api: Arc<Api>) -> Result<()> {
     for change in [
         json!([{ "op": "replace", "path": "/spec/suspend", "value": false }]),
         json!([{ "op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": 60 }]),
         json!([{ "op": "add", "path": "/metadata/labels", "value": { "team": "red" } }]),
-        // Kueue writes these while the JobSet is suspended, and at the moment in which it is resumed.
+        // Kueue writes these fields while the JobSet is suspended, and in the update that resumes it.
         json!([
             { "op": "replace", "path": "/spec/suspend", "value": false },
             { "op": "add", "path": "/spec/replicatedJobs/0/template/spec/template/spec/nodeSelector", "value": { "zone": "a" } },
             { "op": "add", "path": "/spec/replicatedJobs/0/template/spec/template/metadata", "value": { "labels": { "queue": "q" } } },
         ]),
-        // Written by clients whose types always serialise these: nothing has changed.
+        // Clients whose types always serialize these fields write them. That is not a change.
         json!([
             { "op": "add", "path": "/spec/replicatedJobs/0/template/metadata", "value": {} },
             { "op": "add", "path": "/spec/replicatedJobs/0/template/spec/template/spec/containers/0/resources", "value": {} },
         ]),
     ] {
-        changed(&api, "movable", &change).await?.with_context(|| change.to_string())?;
+        try_patch(&api, "mutable", &change).await?.with_context(|| change.to_string())?;
     }
     Ok(())
 }
 
-/// The API server's answer to a change of a suspended JobSet; the JobSet itself stays as it is.
-async fn changed(api: &Api, name: &str, change: &Value) -> Result<Result<(), Refusal>> {
+/// The API server's response to a change of a suspended JobSet. The change is a dry run.
+async fn try_patch(api: &Api, name: &str, change: &Value) -> Result<Result<(), Refusal>> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let jobset =
         jobset(&format!("{name}: {{suspend: true, replicatedJobs: [{{name: worker, {TEMPLATE}}}]}}"))?;
     let created = objects::create(&api.client, &namespace, &jobset, false).await?;
     let patch = Patch::Json::<()>(serde_json::from_value(change.clone())?);
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
-    let answer = objects::api_of(&api.client, &created).await?.patch(name, &params, &patch).await;
-    Ok(answer.map(drop).map_err(Refusal::from))
+    let response = objects::api_of(&api.client, &created).await?.patch(name, &params, &patch).await;
+    Ok(response.map(drop).map_err(Refusal::from))
 }

@@ -1,4 +1,4 @@
-//! The CRDs as an API server takes them: kubectl's view of the types, and what the schemas refuse.
+//! The CRDs on a real API server: the types as kubectl shows them, and the objects that the schemas reject.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 
-pub(crate) async fn are_established(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn both_crds_are_established(api: Arc<Api>) -> Result<()> {
     let crds: KubeApi<CustomResourceDefinition> = KubeApi::all(api.client.clone());
     for name in ["jobsets.jobset.x-k8s.io", "jobsetoperators.operator.openshift.io"] {
         let crd = crds.get(name).await?;
@@ -24,11 +24,11 @@ pub(crate) async fn are_established(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn jobset_is_listed_and_explained(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn kubectl_lists_and_explains_jobset(api: Arc<Api>) -> Result<()> {
     let kubectl = api.cluster.kubectl()?;
     let resources = kubectl.run(&["api-resources", "--api-group=jobset.x-k8s.io", "--no-headers"])?;
     assert_eq!(words(&resources), ["jobsets", "jobset.x-k8s.io/v1alpha2", "true", "JobSet"]);
-    // The API server publishes the schema of a new CRD a moment after it serves it.
+    // The API server publishes the schema of a new CRD shortly after it starts to serve the CRD.
     let explain = || async {
         let path = "jobset.spec.replicatedJobs.template.spec.parallelism";
         Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}")))
@@ -40,9 +40,9 @@ pub(crate) async fn jobset_is_listed_and_explained(api: Arc<Api>) -> Result<()> 
     Ok(())
 }
 
-pub(crate) async fn jobset_prints_five_columns(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn kubectl_prints_five_columns(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
-    // Somebody else's, so that the status stays as it is written here.
+    // Another manager, so that our controller does not write the status.
     let mut jobset = jobset("manager: {managedBy: example.com/other, suspend: true, replicatedJobs: []}")?;
     jobset.metadata.name = Some("printed".into());
     let created = objects::create(&api.client, &namespace, &jobset, false).await?;
@@ -56,7 +56,7 @@ pub(crate) async fn jobset_prints_five_columns(api: Arc<Api>) -> Result<()> {
         ["NAME", "TERMINALSTATE", "RESTARTS", "COMPLETED", "SUSPENDED", "AGE"]
     );
     let row = words(lines.next().unwrap_or_default());
-    assert_eq!(row[..2], ["printed", "true"], "a JobSet without status: {fresh}");
+    assert_eq!(row[..2], ["printed", "true"], "columns of a JobSet without status: {fresh}");
 
     let status = json!({ "status": {
         "terminalState": "Completed", "restarts": 2,
@@ -75,7 +75,7 @@ pub(crate) async fn jobset_prints_five_columns(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn jobset_schema_refuses(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn jobset_schema_rejects_invalid_values(api: Arc<Api>) -> Result<()> {
     let template = "template: {spec: {template: {spec: {containers: [{name: c, image: i}]}}}}";
     let worker = format!("{{name: worker, {template}}}");
     for (spec, expected) in [
@@ -132,7 +132,7 @@ pub(crate) async fn jobset_schema_refuses(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn jobset_fields_that_cannot_change(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn jobset_policies_are_immutable(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let jobset = jobset(
         "fixed: {suspend: true, network: {subdomain: one}, successPolicy: {operator: All}, failurePolicy: {maxRestarts: 1},
@@ -148,8 +148,8 @@ pub(crate) async fn jobset_fields_that_cannot_change(api: Arc<Api>) -> Result<()
     ] {
         let field = change.as_object().and_then(|it| it.keys().next()).cloned().unwrap_or_default();
         let patch = Patch::Merge(json!({ "spec": change }));
-        let answer = jobsets.patch("fixed", &PatchParams::default(), &patch).await;
-        let refusal = Refusal::from(answer.err().with_context(|| format!("{change} was accepted"))?);
+        let response = jobsets.patch("fixed", &PatchParams::default(), &patch).await;
+        let refusal = Refusal::from(response.err().with_context(|| format!("{change} was accepted"))?);
         assert_eq!(refusal.code, 422, "{change}: {refusal}");
         let expected = format!("spec.{field}: Invalid value");
         assert!(
@@ -160,22 +160,22 @@ pub(crate) async fn jobset_fields_that_cannot_change(api: Arc<Api>) -> Result<()
     Ok(())
 }
 
-/// Two writers of different containers, or of different ReplicatedJobs, must not overwrite each other.
+/// Clients that apply different containers or different ReplicatedJobs must not overwrite each other's fields.
 pub(crate) async fn jobset_lists_merge_by_name(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let mut jobset = jobset(
         "merged: {suspend: true, replicatedJobs: [{name: worker, template: {spec: {template: {spec: {containers: [{name: c, image: i}]}}}}}]}",
     )?;
     jobset.metadata.namespace = Some(namespace);
-    let applied = objects::apply(&api.client, &jobset, "somebody").await?;
+    let applied = objects::apply(&api.client, &jobset, "first-manager").await?;
     let fields = applied
         .metadata
         .managed_fields
         .iter()
         .flatten()
-        .find(|entry| entry.manager.as_deref() == Some("somebody"))
+        .find(|entry| entry.manager.as_deref() == Some("first-manager"))
         .and_then(|entry| entry.fields_v1.clone())
-        .context("the API server keeps no record of the fields")?
+        .context("managedFields has no entry of the manager")?
         .0;
     let pointer = r#"/f:spec/f:replicatedJobs/k:{"name":"worker"}/f:template/f:spec/f:template/f:spec/f:containers/k:{"name":"c"}/f:image"#;
     assert!(fields.pointer(pointer).is_some(), "{fields:#}");
@@ -195,7 +195,7 @@ pub(crate) async fn jobset_operator_is_a_singleton(api: Arc<Api>) -> Result<()> 
     Ok(())
 }
 
-pub(crate) async fn jobset_operator_schema_refuses(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn jobset_operator_schema_rejects_invalid_values(api: Arc<Api>) -> Result<()> {
     for (spec, expected) in [
         (Value::Null, "spec: Required value"),
         (json!({ "managementState": "Sometimes" }), r#"spec.managementState: Invalid value: "Sometimes""#),
@@ -219,7 +219,7 @@ fn words(line: &str) -> Vec<&str> {
 /// A JobSet from `name: spec`.
 pub(crate) fn jobset(name_and_spec: &str) -> Result<kube::api::DynamicObject> {
     let parsed: std::collections::BTreeMap<String, Value> = serde_yaml::from_str(name_and_spec)?;
-    let (name, spec) = parsed.into_iter().next().context("a name and a spec are needed")?;
+    let (name, spec) = parsed.into_iter().next().context("expected a name and a spec")?;
     Ok(serde_json::from_value(json!({
         "apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": { "name": name }, "spec": spec,
     }))?)
@@ -235,11 +235,11 @@ fn jobset_operator(name: &str, spec: Value) -> Result<kube::api::DynamicObject> 
     Ok(serde_json::from_value(object)?)
 }
 
-/// The refusal of an object that must be refused.
+/// The API server's error for an object that it must reject.
 pub(crate) async fn refused(api: &Api, object: &kube::api::DynamicObject) -> Result<Refusal> {
     api.controller.check()?;
     match objects::create(&api.client, "default", object, true).await {
-        Ok(_) => bail!("{} was accepted", objects::title(object)),
+        Ok(_) => bail!("the API server accepted {}", objects::title(object)),
         Err(refusal) => Ok(refusal),
     }
 }

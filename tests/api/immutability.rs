@@ -1,4 +1,4 @@
-//! What may change in a JobSet that exists: fields under the CRD's transition rules, and ReplicatedJobs.
+//! Updates of a JobSet: the fields that the CRD's transition rules protect, and the ReplicatedJobs.
 
 use std::sync::Arc;
 
@@ -13,42 +13,43 @@ use crate::crds::jobset;
 const TEMPLATE: &str = "template: {spec: {template: {spec: {containers: [
     {name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}}}}";
 
-/// A JobSet that no controller touches; `spec` is added to it.
-async fn exists(api: &Api, name: &str, spec: &str) -> Result<KubeApi<DynamicObject>> {
+/// Creates a JobSet with this spec that no controller reconciles.
+async fn create(api: &Api, name: &str, spec: &str) -> Result<KubeApi<DynamicObject>> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let jobset = jobset(&format!(
-        "{name}: {{managedBy: example.com/nobody, {spec} replicatedJobs: [{{name: driver, {TEMPLATE}}}, \
+        "{name}: {{managedBy: example.com/none, {spec} replicatedJobs: [{{name: driver, {TEMPLATE}}}, \
          {{name: worker, dependsOn: [{{name: driver, status: Ready}}], {TEMPLATE}}}]}}"
     ))?;
     let created = objects::create(&api.client, &namespace, &jobset, false).await?;
     objects::api_of(&api.client, &created).await
 }
 
-/// The answer to a change; the JobSet stays as it is.
-async fn tried(jobsets: &KubeApi<DynamicObject>, name: &str, change: &Value) -> Result<Value, Refusal> {
+/// The API server's response to a change. The change is a dry run.
+async fn try_patch(jobsets: &KubeApi<DynamicObject>, name: &str, change: &Value) -> Result<Value, Refusal> {
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
-    // A list is a JSON patch, an object a merge patch.
-    let answer = if change.is_array() {
+    // A list is a JSON patch, and an object is a merge patch.
+    let response = if change.is_array() {
         let patch = serde_json::from_value(change.clone())
             .map_err(|error| Refusal { code: 0, message: error.to_string() })?;
         jobsets.patch(name, &params, &Patch::Json::<()>(patch)).await
     } else {
         jobsets.patch(name, &params, &Patch::Merge(change)).await
     };
-    answer.map(|changed| changed.data["spec"].clone()).map_err(Refusal::from)
+    response.map(|changed| changed.data["spec"].clone()).map_err(Refusal::from)
 }
 
 async fn refused(jobsets: &KubeApi<DynamicObject>, name: &str, change: &Value) -> Result<String> {
-    let refusal =
-        tried(jobsets, name, change).await.err().with_context(|| format!("{change} was accepted"))?;
+    let refusal = try_patch(jobsets, name, change)
+        .await
+        .err()
+        .with_context(|| format!("the API server accepted {change}"))?;
     assert_eq!(refusal.code, 422, "{change}: {refusal}");
     Ok(refusal.message)
 }
 
-pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Result<()> {
-    // `network`, `successPolicy` and `startupPolicy` are there because they were defaulted: removing a default is no
-    // change.
-    let full = exists(
+pub(crate) async fn policies_are_immutable_but_can_be_added_and_removed(api: Arc<Api>) -> Result<()> {
+    // `network`, `successPolicy` and `startupPolicy` have default values. Removing a default value is not a change.
+    let full = create(
         &api,
         "full",
         "failurePolicy: {maxRestarts: 1}, volumeClaimPolicies: [{templates: [{metadata: {name: data}, spec: {}}]}],",
@@ -66,17 +67,17 @@ pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Res
     ] {
         let message = refused(&full, "full", &json!({"spec": {field: changed}})).await?;
         let error = format!("spec.{field}: Invalid value: Value is immutable");
-        // The one that breaks a second rule: dependsOn is there.
+        // `startupPolicy` also violates a second rule, because the JobSet has `dependsOn`.
         let second = "spec: Invalid value: StartupPolicy and DependsOn APIs are mutually exclusive";
         let errors = if field == "startupPolicy" { format!("[{second}, {error}]") } else { error };
         assert_eq!(message, format!("JobSet.jobset.x-k8s.io \"full\" is invalid: {errors}"));
-        let removed = tried(&full, "full", &json!({"spec": {field: null}})).await.context(field)?;
+        let removed = try_patch(&full, "full", &json!({"spec": {field: null}})).await.context(field)?;
         let is_default = ["network", "successPolicy", "startupPolicy"].contains(&field);
-        assert_eq!(removed.get(field).is_some(), is_default, "{field} can be removed");
+        assert_eq!(removed.get(field).is_some(), is_default, "{field} after its removal");
     }
 
-    // What was removed can come again, and different.
-    let bare = exists(
+    // A removed field can be added again with another value.
+    let bare = create(
         &api,
         "bare",
         "network: {subdomain: one}, successPolicy: {operator: Any, targetReplicatedJobs: [driver]},",
@@ -94,25 +95,25 @@ pub(crate) async fn policies_cannot_change_but_come_and_go(api: Arc<Api>) -> Res
         ("failurePolicy", json!({"maxRestarts": 2})),
         ("volumeClaimPolicies", json!([{"templates": [{"metadata": {"name": "data"}, "spec": {}}]}])),
     ] {
-        let added = tried(&bare, "bare", &json!({"spec": {field: value}})).await.context(field)?;
-        assert!(added.get(field).is_some(), "{field} can be added");
+        let added = try_patch(&bare, "bare", &json!({"spec": {field: value}})).await.context(field)?;
+        assert!(added.get(field).is_some(), "{field} was not added");
     }
     Ok(())
 }
 
-/// A success policy that is gone reads as All. It must not keep the JobSet from being changed later.
-pub(crate) async fn removed_success_policy_does_no_harm(api: Arc<Api>) -> Result<()> {
-    let jobsets = exists(&api, "policyless", "successPolicy: {operator: Any},").await?;
+/// A JobSet without success policy has operator All. Later updates must still be possible.
+pub(crate) async fn jobset_can_change_after_its_success_policy_is_removed(api: Arc<Api>) -> Result<()> {
+    let jobsets = create(&api, "policyless", "successPolicy: {operator: Any},").await?;
     let remove = json!([{"op": "remove", "path": "/spec/successPolicy"}]);
     let patch = Patch::Json::<()>(serde_json::from_value(remove)?);
     jobsets.patch("policyless", &PatchParams::default(), &patch).await?;
-    let suspended = tried(&jobsets, "policyless", &json!({"spec": {"suspend": true}})).await?;
+    let suspended = try_patch(&jobsets, "policyless", &json!({"spec": {"suspend": true}})).await?;
     assert_eq!((&suspended["suspend"], suspended.get("successPolicy")), (&json!(true), None));
     api.controller.check()
 }
 
-pub(crate) async fn dependencies_cannot_change(api: Arc<Api>) -> Result<()> {
-    let jobsets = exists(&api, "ordered", "").await?;
+pub(crate) async fn dependencies_are_immutable(api: Arc<Api>) -> Result<()> {
+    let jobsets = create(&api, "ordered", "").await?;
     let path = "/spec/replicatedJobs/1/dependsOn";
     let change = json!([{"op": "replace", "path": format!("{path}/0/status"), "value": "Complete"}]);
     assert_eq!(
@@ -126,15 +127,16 @@ pub(crate) async fn dependencies_cannot_change(api: Arc<Api>) -> Result<()> {
         "admission webhook \"vjobset.kb.io\" denied the request: JobSet.jobset.x-k8s.io \"ordered\" is invalid: \
          spec.replicatedJobs: Invalid value: null: field is immutable"
     );
-    // A transition rule is silent when one side is missing; the list as a whole may not change all the same.
+    // The API server does not evaluate a transition rule if the old or the new value is missing. The webhook still
+    // denies the change, because the list is immutable.
     let remove = json!([{"op": "remove", "path": path}]);
     let message = refused(&jobsets, "ordered", &remove).await?;
     assert!(message.ends_with(": field is immutable"), "{message}");
     Ok(())
 }
 
-pub(crate) async fn manager_cannot_change(api: Arc<Api>) -> Result<()> {
-    let jobsets = exists(&api, "managed", "").await?;
+pub(crate) async fn managed_by_is_immutable(api: Arc<Api>) -> Result<()> {
+    let jobsets = create(&api, "managed", "").await?;
     let head = "admission webhook \"vjobset.kb.io\" denied the request: \
         JobSet.jobset.x-k8s.io \"managed\" is invalid: spec.managedBy: Invalid value: ";
     for (value, shown) in [(json!("example.com/other"), "\"example.com/other\""), (Value::Null, "null")] {
@@ -144,10 +146,10 @@ pub(crate) async fn manager_cannot_change(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-/// Kueue sets and resets these five while a JobSet is suspended, when it resumes it, and when it suspends it.
-pub(crate) async fn placement_may_change_while_suspended(api: Arc<Api>) -> Result<()> {
-    let suspended = exists(&api, "suspended", "suspend: true,").await?;
-    let running = exists(&api, "running", "").await?;
+/// Kueue writes these five fields while a JobSet is suspended, and when it resumes or suspends it.
+pub(crate) async fn placement_can_change_while_suspended(api: Arc<Api>) -> Result<()> {
+    let suspended = create(&api, "suspended", "suspend: true,").await?;
+    let running = create(&api, "running", "").await?;
     let pod = "/spec/replicatedJobs/1/template/spec/template";
     let add = |path: String, value: Value| json!({"op": "add", "path": path, "value": value});
     let metadata = add(format!("{pod}/metadata"), json!({}));
@@ -161,11 +163,13 @@ pub(crate) async fn placement_may_change_while_suspended(api: Arc<Api>) -> Resul
     ] {
         let alone = Value::Array(placement.clone());
         let with = |operation: Value| Value::Array([vec![operation], placement.clone()].concat());
-        tried(&suspended, "suspended", &alone).await.with_context(|| alone.to_string())?;
-        tried(&suspended, "suspended", &with(set_suspend(false))).await.with_context(|| alone.to_string())?;
-        tried(&running, "running", &with(set_suspend(true))).await.with_context(|| alone.to_string())?;
+        try_patch(&suspended, "suspended", &alone).await.with_context(|| alone.to_string())?;
+        try_patch(&suspended, "suspended", &with(set_suspend(false)))
+            .await
+            .with_context(|| alone.to_string())?;
+        try_patch(&running, "running", &with(set_suspend(true))).await.with_context(|| alone.to_string())?;
         let message = refused(&running, "running", &alone).await?;
-        assert!(message.ends_with(": field is immutable"), "while it runs: {message}");
+        assert!(message.ends_with(": field is immutable"), "change of a running JobSet: {message}");
     }
     for other in [
         add("/spec/replicatedJobs/1/template/metadata".into(), json!({"labels": {"queue": "q"}})),
@@ -186,11 +190,11 @@ pub(crate) async fn placement_may_change_while_suspended(api: Arc<Api>) -> Resul
     Ok(())
 }
 
-/// A client with typed objects writes back what it read, spelled differently: that is no change.
-pub(crate) async fn same_meaning_is_no_change(api: Arc<Api>) -> Result<()> {
+/// A client with typed objects can write a value back in another spelling. That is not a change.
+pub(crate) async fn equivalent_values_are_not_a_change(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let jobset = jobset(
-        "spelled: {managedBy: example.com/nobody, replicatedJobs: [{name: worker, template: {spec: {template: {spec: {
+        "spelled: {managedBy: example.com/none, replicatedJobs: [{name: worker, template: {spec: {template: {spec: {
         containers: [{name: c, image: i, resources: {requests: {cpu: 1000m, memory: 1Gi}}}]}}}}}]}",
     )?;
     let created = objects::create(&api.client, &namespace, &jobset, false).await?;
@@ -204,29 +208,31 @@ pub(crate) async fn same_meaning_is_no_change(api: Arc<Api>) -> Result<()> {
         json!([{"op": "add", "path": format!("{pod}/metadata"), "value": {}}]),
         json!([{"op": "add", "path": format!("{pod}/spec/hostNetwork"), "value": false}]),
     ] {
-        tried(&jobsets, "spelled", &change).await.with_context(|| change.to_string())?;
+        try_patch(&jobsets, "spelled", &change).await.with_context(|| change.to_string())?;
     }
     let other = json!([{"op": "replace", "path": format!("{pod}/spec/containers/0/resources/requests/cpu"), "value": "2"}]);
     refused(&jobsets, "spelled", &other).await.map(drop)
 }
 
-/// A client with Go's types writes empty objects into claims that were made without, and claims cannot change.
-pub(crate) async fn claims_are_written_back_with_empty_objects(api: Arc<Api>) -> Result<()> {
+/// A client with Go's types adds empty objects to claim templates when it writes a JobSet back. Claim templates are
+/// immutable, so this must not be a change.
+pub(crate) async fn empty_objects_in_claim_templates_are_not_a_change(api: Arc<Api>) -> Result<()> {
     let claims = "volumeClaimPolicies: [{templates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce]}}]}],";
-    let jobsets = exists(&api, "claimant", claims).await?;
+    let jobsets = create(&api, "claimant", claims).await?;
     let template = "/spec/volumeClaimPolicies/0/templates/0";
     let add = |path: &str| json!({"op": "add", "path": format!("{template}/{path}"), "value": {}});
     let suspend = json!({"op": "add", "path": "/spec/suspend", "value": true});
     let time = json!({"op": "add", "path": format!("{template}/metadata/creationTimestamp"), "value": null});
     let suspended =
-        tried(&jobsets, "claimant", &json!([add("spec/resources"), add("status"), time, suspend])).await?;
+        try_patch(&jobsets, "claimant", &json!([add("spec/resources"), add("status"), time, suspend]))
+            .await?;
     assert_eq!(suspended["suspend"], json!(true));
     Ok(())
 }
 
-/// A client that replaces the whole object must have read the current one.
-pub(crate) async fn replacement_needs_the_current_version(api: Arc<Api>) -> Result<()> {
-    let jobsets = exists(&api, "replaced", "").await?;
+/// A client can replace the object only with the current resource version.
+pub(crate) async fn replace_requires_the_current_resource_version(api: Arc<Api>) -> Result<()> {
+    let jobsets = create(&api, "replaced", "").await?;
     let read = jobsets.get("replaced").await?;
     let mut changed = read.clone();
     changed.metadata.labels.get_or_insert_default().insert("team".into(), "red".into());
@@ -235,14 +241,22 @@ pub(crate) async fn replacement_needs_the_current_version(api: Arc<Api>) -> Resu
     let stored = jobsets.replace("replaced", &PostParams::default(), &changed).await?;
     assert_eq!(stored.data["spec"], changed.data["spec"]);
     let stale = Refusal::from(
-        jobsets.replace("replaced", &PostParams::default(), &read).await.err().context("accepted")?,
+        jobsets
+            .replace("replaced", &PostParams::default(), &read)
+            .await
+            .err()
+            .context("the API server accepted the update")?,
     );
     assert_eq!(stale.code, 409, "{stale}");
 
     let mut forbidden = stored.clone();
     forbidden.data["spec"]["replicatedJobs"][0]["replicas"] = json!(2);
     let refusal = Refusal::from(
-        jobsets.replace("replaced", &PostParams::default(), &forbidden).await.err().context("accepted")?,
+        jobsets
+            .replace("replaced", &PostParams::default(), &forbidden)
+            .await
+            .err()
+            .context("the API server accepted the update")?,
     );
     assert!(refusal.code == 422 && refusal.message.ends_with(": field is immutable"), "{refusal}");
     Ok(())

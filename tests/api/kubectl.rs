@@ -1,4 +1,4 @@
-//! What a user of kubectl sees: the fields explained, the examples applied, warnings, refusals.
+//! Output of kubectl: explanations of fields, applied examples, warnings and errors.
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use jobset_tests::wait::{TIMEOUT, wait_for};
 
 use crate::Api;
 
-/// Runs kubectl with an input, and returns its output also if it fails. An editor changes nothing.
+/// Runs kubectl with this input and returns its output, also if kubectl fails. The editor of `kubectl edit` changes
+/// nothing.
 pub(crate) async fn kubectl(api: &Api, args: &[&str], input: &str) -> Result<Output> {
     use tokio::io::AsyncWriteExt as _;
     let mut command = tokio::process::Command::from(api.cluster.kubectl()?.command());
@@ -61,29 +62,31 @@ pub(crate) async fn fields_are_explained(api: Arc<Api>) -> Result<()> {
             &["succeeded\t<integer> -required-", "suspended\t<integer> -required-"],
         ),
     ] {
-        // The API server publishes the schema of a new CRD a moment after it serves it.
+        // The API server publishes the schema of a new CRD shortly after it starts to serve the CRD.
         let explain =
             || async { Ok(kubectl.run(&["explain", path]).unwrap_or_else(|error| format!("{error:#}"))) };
-        let said =
-            wait_for("kubectl to explain", TIMEOUT, explain, |said: &String| said.contains("DESCRIPTION:"))
-                .await?;
+        let output = wait_for("kubectl to explain a field", TIMEOUT, explain, |output: &String| {
+            output.contains("DESCRIPTION:")
+        })
+        .await?;
         for part in expected {
             assert!(
-                said.replace("  ", "\t")
+                output
+                    .replace("  ", "\t")
                     .replace("\t\t", "\t")
                     .contains(&part.replace("  ", "\t").replace("\t\t", "\t")),
-                "{path}: no {part:?} in\n{said}"
+                "{path}: no {part:?} in\n{output}"
             );
         }
         assert!(
-            !said.contains("<no description>") && !said.contains("<empty>"),
-            "{path} is not described:\n{said}"
+            !output.contains("<no description>") && !output.contains("<empty>"),
+            "{path} has no description:\n{output}"
         );
     }
     Ok(())
 }
 
-pub(crate) async fn examples_are_applied(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn examples_can_be_applied(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let folder = objects::repository().join("docs/examples");
     let mut examples = 0;
@@ -99,18 +102,18 @@ pub(crate) async fn examples_are_applied(api: Arc<Api>) -> Result<()> {
             (vec!["create", "-f", &file], "created"),
             (vec!["delete", "-f", &file], "deleted"),
             (vec!["apply", "-f", &file], "created"),
-            // Unchanged, or configured if the controller writes the status at the same time.
+            // kubectl prints "unchanged", or "configured" if the controller writes the status at the same time.
             (vec!["apply", "-f", &file], ""),
             (vec!["replace", "-f", &file], "replaced"),
             (vec!["delete", "-f", &file], "deleted"),
         ] {
             let output = kubectl(&api, &[&args[..], &["--namespace", &namespace]].concat(), "").await?;
-            let (told, complaint) = (text(&output.stdout), text(&output.stderr));
-            assert!(output.status.success(), "{args:?}: {complaint}");
-            assert!(told.contains(&name), "{told}");
-            let told = told.trim_end().trim_end_matches(&format!(" from {namespace} namespace")).to_owned();
-            assert!(told.ends_with(end), "{args:?}: {told}");
-            assert_eq!(complaint, "", "{args:?}");
+            let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+            assert!(output.status.success(), "{args:?}: {stderr}");
+            assert!(stdout.contains(&name), "{stdout}");
+            let result = stdout.trim_end().trim_end_matches(&format!(" from {namespace} namespace"));
+            assert!(result.ends_with(end), "{args:?}: {result}");
+            assert_eq!(stderr, "", "{args:?}");
         }
         examples += 1;
     }
@@ -124,11 +127,11 @@ pub(crate) async fn warnings_are_shown(api: Arc<Api>) -> Result<()> {
             "{{name: worker, {more} template: {{spec: {{template: {{spec: {{containers: [{{name: c, image: i}}]}}}}}}}}}}"
         )
     };
-    let eight: Vec<_> = (0..9).map(|i| worker("").replace("name: worker", &format!("name: w{i}"))).collect();
-    let hanging = worker("").replace("{spec: {template", "{metadata: {annotations: {alpha.jobset.sigs.k8s.io/exclusive-topology: rack}}, spec: {completionMode: NonIndexed, template");
+    let nine: Vec<_> = (0..9).map(|i| worker("").replace("name: worker", &format!("name: w{i}"))).collect();
+    let unschedulable = worker("").replace("{spec: {template", "{metadata: {annotations: {alpha.jobset.sigs.k8s.io/exclusive-topology: rack}}, spec: {completionMode: NonIndexed, template");
     for (metadata, spec, expected) in [
         (
-            "name: waits",
+            "name: cyclic",
             format!(
                 "replicatedJobs: [{}, {}]",
                 worker("").replace("worker", "driver"),
@@ -137,13 +140,13 @@ pub(crate) async fn warnings_are_shown(api: Arc<Api>) -> Result<()> {
             "spec.replicatedJobs[1].dependsOn[0].name: \"worker\" waits for itself and will never start; name an earlier replicatedJob, or remove the entry",
         ),
         (
-            "name: hangs",
-            format!("replicatedJobs: [{hanging}]"),
+            "name: exclusive",
+            format!("replicatedJobs: [{unschedulable}]"),
             "spec.replicatedJobs[0].template.spec.completionMode: with annotation alpha.jobset.sigs.k8s.io/exclusive-topology the pods of a Job that is not Indexed are never scheduled; set it to Indexed, or remove the annotation",
         ),
         (
             "name: queued, labels: {kueue.x-k8s.io/queue-name: q}",
-            format!("replicatedJobs: [{}]", eight.join(", ")),
+            format!("replicatedJobs: [{}]", nine.join(", ")),
             "spec.replicatedJobs: Kueue admits at most 8 replicatedJobs and this JobSet has 9; merge some, or remove the label kueue.x-k8s.io/queue-name",
         ),
         (
@@ -164,22 +167,19 @@ pub(crate) async fn warnings_are_shown(api: Arc<Api>) -> Result<()> {
             "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{{metadata}}}, spec: {{suspend: true, {spec}}}}}"
         );
         let output = kubectl(&api, &["create", "--dry-run=server", "-f", "-"], &manifest).await?;
-        let complaint = text(&output.stderr);
-        assert!(output.status.success(), "{manifest}: {complaint}");
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{manifest}: {stderr}");
+        assert!(stderr.starts_with("Warning: ") && stderr.lines().count() == 1, "{metadata}: {stderr:?}");
         assert!(
-            complaint.starts_with("Warning: ") && complaint.lines().count() == 1,
-            "{metadata}: {complaint:?}"
-        );
-        assert!(
-            complaint.trim_end().ends_with(expected),
-            "{metadata}\n  expected: {expected}\n  told: {complaint}"
+            stderr.trim_end().ends_with(expected),
+            "{metadata}\n  expected: {expected}\n  actual: {stderr}"
         );
     }
     Ok(())
 }
 
-/// Nothing is refused that was accepted before: after an update, a broken coordinator is a warning.
-pub(crate) async fn broken_coordinator_is_warned_of_on_update(api: Arc<Api>) -> Result<()> {
+/// Admission denies no update that earlier versions accepted: an invalid coordinator in an update causes a warning.
+pub(crate) async fn invalid_coordinator_causes_a_warning_on_update(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let manifest = "{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {name: led}, spec: {suspend: true,
         replicatedJobs: [{name: worker, template: {spec: {completions: 2, template: {spec: {containers: [{name: c, image: i}]}}}}}]}}";
@@ -197,36 +197,35 @@ pub(crate) async fn broken_coordinator_is_warned_of_on_update(api: Arc<Api>) -> 
     Ok(())
 }
 
-pub(crate) async fn refusals_are_shown(api: Arc<Api>) -> Result<()> {
-    let manifest = "{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {name: refused}, spec: {managedBy: nobody}}";
+pub(crate) async fn errors_are_shown(api: Arc<Api>) -> Result<()> {
+    let manifest = "{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {name: refused}, spec: {managedBy: kueue}}";
     let output = kubectl(&api, &["create", "-f", "-"], manifest).await?;
     assert_eq!(output.status.code(), Some(1));
-    let told = text(&output.stderr);
     assert_eq!(
-        told,
-        "The JobSet \"refused\" is invalid: spec.managedBy: Invalid value: \"nobody\": must be a domain-prefixed path \
+        text(&output.stderr),
+        "The JobSet \"refused\" is invalid: spec.managedBy: Invalid value: \"kueue\": must be a domain-prefixed path \
          (such as \"acme.io/foo\")\n"
     );
     Ok(())
 }
 
-pub(crate) async fn shared_subdomain_is_warned_of(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn shared_subdomain_causes_a_warning(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let manifest = |name: &str| {
         format!(
             "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{name: {name}}}, spec: {{suspend: true,
-            managedBy: example.com/nobody, network: {{subdomain: net}}}}}}"
+            managedBy: example.com/none, network: {{subdomain: net}}}}}}"
         )
     };
     let args = ["create", "--namespace", &namespace, "-f", "-"];
     let first = kubectl(&api, &args, &manifest("first")).await?;
     assert!(first.status.success() && first.stderr.is_empty(), "{}", text(&first.stderr));
-    // The controller learns of the first JobSet a moment after its creation.
+    // The controller observes the first JobSet shortly after its creation.
     let dry = [&args[..], &["--dry-run=server"]].concat();
     let second = || async { Ok(text(&kubectl(&api, &dry, &manifest("second")).await?.stderr)) };
-    let said = wait_for("a warning", TIMEOUT, second, |said: &String| !said.is_empty()).await?;
+    let warning = wait_for("a warning", TIMEOUT, second, |stderr: &String| !stderr.is_empty()).await?;
     assert_eq!(
-        said,
+        warning,
         "Warning: spec.network.subdomain: JobSet \"first\" also uses subdomain \"net\", and its Service publishes host \
          names for the pods of one JobSet only; choose another spec.network.subdomain\n"
     );

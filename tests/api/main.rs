@@ -1,17 +1,17 @@
-//! What the API server does with our types: CRDs and admission, without nodes.
-// A panic fails the test that it happens in, and no other.
+//! Tests of CRDs and admission with a real API server, without nodes.
+// A panic fails only the test in which it occurs.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod admission;
 mod crds;
 mod immutability;
 mod kubectl;
+mod manifests;
 mod pods;
 mod process;
-mod refusals;
-mod repetition;
 mod schema;
 mod server_side_apply;
+mod validation_errors;
 
 use std::process::ExitCode;
 
@@ -22,11 +22,11 @@ use jobset_tests::controller::Controller;
 use jobset_tests::{objects, suite, tests};
 use kube::Client;
 
-/// What the tests share.
+/// State that the tests share.
 struct Api {
     cluster: SuiteCluster,
     client: Client,
-    /// Keeps answering the webhooks.
+    /// Serves the webhooks.
     controller: Controller,
 }
 
@@ -34,61 +34,61 @@ fn main() -> ExitCode {
     suite::run(
         "api",
         NodeKind::None,
-        // They wait more than they work.
+        // The tests mostly wait for the API server, so they run concurrently.
         8,
         prepare,
         tests![
-            crds::are_established,
-            crds::jobset_is_listed_and_explained,
-            crds::jobset_prints_five_columns,
-            crds::jobset_schema_refuses,
-            crds::jobset_fields_that_cannot_change,
+            crds::both_crds_are_established,
+            crds::kubectl_lists_and_explains_jobset,
+            crds::kubectl_prints_five_columns,
+            crds::jobset_schema_rejects_invalid_values,
+            crds::jobset_policies_are_immutable,
             crds::jobset_lists_merge_by_name,
             crds::jobset_operator_is_a_singleton,
-            crds::jobset_operator_schema_refuses,
-            admission::defaults_what_is_left_out,
-            admission::keeps_what_is_said,
-            admission::accepts_the_examples,
-            admission::refuses_what_cannot_be,
-            admission::refuses_changes_of_replicated_jobs,
-            admission::allows_changes_of_what_may_change,
+            crds::jobset_operator_schema_rejects_invalid_values,
+            admission::missing_fields_are_defaulted,
+            admission::explicit_values_are_kept,
+            admission::examples_are_admitted,
+            admission::invalid_specs_are_denied,
+            admission::changes_to_replicated_jobs_are_denied,
+            admission::changes_to_mutable_fields_are_allowed,
             schema::defaults_come_from_the_crd,
             schema::unknown_fields_are_pruned,
-            schema::limits_and_enums_are_told_exactly,
-            schema::rules_of_the_crd_are_told_exactly,
+            schema::errors_name_the_violated_limit_or_enum,
+            schema::errors_contain_the_message_of_the_violated_rule,
             schema::status_is_a_subresource,
-            immutability::policies_cannot_change_but_come_and_go,
-            immutability::removed_success_policy_does_no_harm,
-            immutability::dependencies_cannot_change,
-            immutability::manager_cannot_change,
-            immutability::placement_may_change_while_suspended,
-            immutability::same_meaning_is_no_change,
-            immutability::claims_are_written_back_with_empty_objects,
-            immutability::replacement_needs_the_current_version,
-            refusals::one_error_is_told_alone,
-            refusals::all_errors_are_told_at_once_and_in_order,
-            refusals::existing_claims_are_looked_at,
-            refusals::generated_names_have_room,
-            repetition::unchanged_manifests_change_nothing,
-            repetition::changed_manifests_are_refused,
-            repetition::jobsets_without_defaults_can_be_changed,
-            server_side_apply::second_manager_adds_to_the_first,
+            immutability::policies_are_immutable_but_can_be_added_and_removed,
+            immutability::jobset_can_change_after_its_success_policy_is_removed,
+            immutability::dependencies_are_immutable,
+            immutability::managed_by_is_immutable,
+            immutability::placement_can_change_while_suspended,
+            immutability::equivalent_values_are_not_a_change,
+            immutability::empty_objects_in_claim_templates_are_not_a_change,
+            immutability::replace_requires_the_current_resource_version,
+            validation_errors::single_error_is_the_whole_message,
+            validation_errors::all_errors_are_reported_in_order,
+            validation_errors::existing_claims_are_validated,
+            validation_errors::generated_suffix_counts_toward_the_name_limit,
+            manifests::unchanged_manifests_change_nothing,
+            manifests::changed_manifests_are_rejected,
+            manifests::jobsets_without_defaults_can_be_changed,
+            server_side_apply::second_manager_adds_fields,
             server_side_apply::containers_merge_by_name,
-            server_side_apply::managers_that_disagree_are_told,
-            server_side_apply::claims_are_applied_again,
+            server_side_apply::disagreeing_managers_get_a_conflict,
+            server_side_apply::claims_can_be_applied_again,
             server_side_apply::conditions_merge_by_type,
-            pods::leader_stays_with_its_own_and_away_from_others,
-            pods::follower_waits_for_its_leader_and_then_follows,
-            pods::leader_on_a_lost_node_holds_followers_back,
-            pods::other_pods_are_left_alone,
-            process::wrong_configuration_is_told_in_one_line,
-            process::serves_all_four_paths,
+            pods::leader_gets_affinity_to_its_job_and_anti_affinity_to_others,
+            pods::follower_is_denied_until_its_leader_is_scheduled,
+            pods::leader_on_a_missing_node_blocks_followers,
+            pods::other_pods_are_unchanged,
+            process::invalid_configuration_is_reported_in_one_line,
+            process::all_four_webhook_paths_are_served,
             kubectl::fields_are_explained,
-            kubectl::examples_are_applied,
+            kubectl::examples_can_be_applied,
             kubectl::warnings_are_shown,
-            kubectl::shared_subdomain_is_warned_of,
-            kubectl::broken_coordinator_is_warned_of_on_update,
-            kubectl::refusals_are_shown,
+            kubectl::shared_subdomain_causes_a_warning,
+            kubectl::invalid_coordinator_causes_a_warning_on_update,
+            kubectl::errors_are_shown,
         ],
     )
 }

@@ -1,4 +1,4 @@
-//! Exclusive placement at the creation of pods: leaders, followers, and how followers wait.
+//! Exclusive placement in the admission of pods: leaders, and followers that wait until their leader is scheduled.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::Api;
 
-/// A namespace in which pods can be created, and a Job in it that no controller looks after.
+/// A namespace in which pods can be created, and a Job in it that no controller reconciles.
 async fn job(api: &Api) -> Result<(String, DynamicObject)> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let job = serde_json::from_value(json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "train-worker-1"},
         "spec": {
-            "managedBy": "example.com/nobody",
+            "managedBy": "example.com/none",
             "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}},
         },
     }))?;
@@ -25,12 +25,12 @@ async fn job(api: &Api) -> Result<(String, DynamicObject)> {
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace},
     }))?;
     let accounts = objects::api_of(&api.client, &account).await?;
-    let look = || async { Ok(accounts.get_opt("default").await?) };
-    wait_for("the namespace's service account", TIMEOUT, look, Option::is_some).await?;
+    let read = || async { Ok(accounts.get_opt("default").await?) };
+    wait_for("the namespace's service account", TIMEOUT, read, Option::is_some).await?;
     Ok((namespace, job))
 }
 
-/// The pod of this index, as the Job controller makes it.
+/// The pod of this index, as the Job controller creates it.
 fn pod(owner: &DynamicObject, index: usize, topology: &str, spec: &Value) -> Result<DynamicObject> {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -70,10 +70,10 @@ async fn node(api: &Api, name: &str, labels: &Value) -> Result<()> {
 }
 
 async fn refused(api: &Api, namespace: &str, pod: &DynamicObject) -> Result<Refusal> {
-    objects::create(&api.client, namespace, pod, true).await.err().context("the pod was accepted")
+    objects::create(&api.client, namespace, pod, true).await.err().context("the API server accepted the pod")
 }
 
-pub(crate) async fn leader_stays_with_its_own_and_away_from_others(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn leader_gets_affinity_to_its_job_and_anti_affinity_to_others(api: Arc<Api>) -> Result<()> {
     let (namespace, job) = job(&api).await?;
     let own_affinity = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"labelSelector": {"matchLabels": {"app": "cache"}}, "topologyKey": "zone"},
@@ -109,7 +109,7 @@ pub(crate) async fn leader_stays_with_its_own_and_away_from_others(api: Arc<Api>
     Ok(())
 }
 
-pub(crate) async fn follower_waits_for_its_leader_and_then_follows(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn follower_is_denied_until_its_leader_is_scheduled(api: Arc<Api>) -> Result<()> {
     let (namespace, job) = job(&api).await?;
     let denied = |text: &str| Refusal {
         code: 403,
@@ -117,31 +117,34 @@ pub(crate) async fn follower_waits_for_its_leader_and_then_follows(api: Arc<Api>
     };
     let follower = pod(&job, 1, "rack", &json!({}))?;
     assert_eq!(refused(&api, &namespace, &follower).await?, denied("follower pod node selector not set"));
-    let elsewhere = pod(&job, 1, "rack", &json!({"nodeSelector": {"zone": "z"}}))?;
+    let other_selector = pod(&job, 1, "rack", &json!({"nodeSelector": {"zone": "z"}}))?;
     assert_eq!(
-        refused(&api, &namespace, &elsewhere).await?,
+        refused(&api, &namespace, &other_selector).await?,
         denied("follower pod node selector for topology domain not found. missing selector: rack")
     );
-    let guessing = pod(&job, 1, "rack", &json!({"nodeSelector": {"rack": "r1"}}))?;
+    let leaderless = pod(&job, 1, "rack", &json!({"nodeSelector": {"rack": "r1"}}))?;
     let none = "expected 1 leader pod (train-worker-1-0), but got 0. this is an expected, transient error";
-    assert_eq!(refused(&api, &namespace, &guessing).await?, denied(none));
+    assert_eq!(refused(&api, &namespace, &leaderless).await?, denied(none));
 
-    // A leader that has no place yet. (No scheduler of this cluster takes it.)
-    let waiting = pod(&job, 0, "rack", &json!({"schedulerName": "example.com/nobody"}))?;
+    // A leader that is not scheduled, because its scheduler does not exist.
+    let waiting = pod(&job, 0, "rack", &json!({"schedulerName": "example.com/none"}))?;
     let waiting = objects::create(&api.client, &namespace, &waiting, false).await?;
     let unscheduled =
         "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error";
-    let ask = || async { refused(&api, &namespace, &guessing).await };
-    wait_for("the leader to be seen", TIMEOUT, ask, |told| *told == denied(unscheduled)).await?;
+    let attempt = || async { refused(&api, &namespace, &leaderless).await };
+    wait_for("the controller to observe the leader", TIMEOUT, attempt, |refusal| {
+        *refusal == denied(unscheduled)
+    })
+    .await?;
     objects::delete(&api.client, &waiting).await?;
 
-    // One that has.
+    // A leader that is scheduled.
     let name = format!("node-of-{namespace}");
     node(&api, &name, &json!({"rack": "r7", "example.com/with-slash": "s7"})).await?;
     let placed = pod(&job, 0, "rack", &json!({"nodeName": name}))?;
     objects::create(&api.client, &namespace, &placed, false).await?;
-    let try_again = || async { Ok(objects::create(&api.client, &namespace, &follower, true).await) };
-    let admitted = wait_for("the follower to be let in", TIMEOUT, try_again, Result::is_ok).await??;
+    let attempt = || async { Ok(objects::create(&api.client, &namespace, &follower, true).await) };
+    let admitted = wait_for("the follower to be admitted", TIMEOUT, attempt, Result::is_ok).await??;
     assert_eq!(admitted.data["spec"]["nodeSelector"], json!({"rack": "r7"}));
 
     let keyed = pod(&job, 2, "example.com/with-slash", &json!({"nodeSelector": {"disk": "ssd"}}))?;
@@ -149,38 +152,42 @@ pub(crate) async fn follower_waits_for_its_leader_and_then_follows(api: Arc<Api>
     assert_eq!(admitted.data["spec"]["nodeSelector"], json!({"disk": "ssd", "example.com/with-slash": "s7"}));
 
     let unlabelled = pod(&job, 3, "row", &json!({}))?;
-    let told = refused(&api, &namespace, &unlabelled).await?;
+    let refusal = refused(&api, &namespace, &unlabelled).await?;
     let expected =
         "admission webhook \"mpod.kb.io\" denied the request: node does not have topology label: row";
-    assert_eq!((told.code, told.message.as_str()), (403, expected));
+    assert_eq!((refusal.code, refusal.message.as_str()), (403, expected));
 
-    let mut stranger = follower.clone();
-    stranger
+    let mut of_another_job = follower.clone();
+    of_another_job
         .metadata
         .owner_references
         .iter_mut()
         .flatten()
-        .for_each(|owner| owner.uid = "somebody-else".into());
-    let told = refused(&api, &namespace, &stranger).await?;
-    assert_eq!(told, denied("follower pod node selector not set"), "not the leader of this Job");
+        .for_each(|owner| owner.uid = "another-uid".into());
+    let refusal = refused(&api, &namespace, &of_another_job).await?;
+    assert_eq!(refusal, denied("follower pod node selector not set"), "a follower without leader in its Job");
     Ok(())
 }
 
-pub(crate) async fn leader_on_a_lost_node_holds_followers_back(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn leader_on_a_missing_node_blocks_followers(api: Arc<Api>) -> Result<()> {
     let (namespace, job) = job(&api).await?;
-    let lost = format!("lost-node-of-{namespace}");
-    objects::create(&api.client, &namespace, &pod(&job, 0, "rack", &json!({"nodeName": lost}))?, false)
+    let missing = format!("missing-node-of-{namespace}");
+    objects::create(&api.client, &namespace, &pod(&job, 0, "rack", &json!({"nodeName": missing}))?, false)
         .await?;
     let follower = pod(&job, 1, "rack", &json!({}))?;
-    let ask = || async { refused(&api, &namespace, &follower).await };
-    let expected = format!("admission webhook \"mpod.kb.io\" denied the request: Node \"{lost}\" not found");
-    wait_for("the leader to be seen", TIMEOUT, ask, |told| (told.code, &told.message) == (404, &expected))
-        .await?;
+    let attempt = || async { refused(&api, &namespace, &follower).await };
+    let expected =
+        format!("admission webhook \"mpod.kb.io\" denied the request: Node \"{missing}\" not found");
+    wait_for("the controller to observe the leader", TIMEOUT, attempt, |refusal| {
+        (refusal.code, &refusal.message) == (404, &expected)
+    })
+    .await?;
     Ok(())
 }
 
-/// Pods of no concern are let in as they are; the API server does not even ask about pods without the label.
-pub(crate) async fn other_pods_are_left_alone(api: Arc<Api>) -> Result<()> {
+/// Admission does not change pods without exclusive placement. The API server calls no webhook for pods without the
+/// label.
+pub(crate) async fn other_pods_are_unchanged(api: Arc<Api>) -> Result<()> {
     let (namespace, job) = job(&api).await?;
     let follower = pod(&job, 1, "rack", &json!({}))?;
     let change = |change: &dyn Fn(&mut DynamicObject)| {
@@ -190,14 +197,14 @@ pub(crate) async fn other_pods_are_left_alone(api: Arc<Api>) -> Result<()> {
     };
     for (what, other) in [
         (
-            "by prepared nodes",
+            "with node selector",
             change(&|pod| {
                 let annotations = pod.metadata.annotations.get_or_insert_default();
                 annotations.insert("alpha.jobset.sigs.k8s.io/node-selector".into(), "true".into());
             }),
         ),
         (
-            "not exclusive",
+            "without exclusive placement",
             change(&|pod| {
                 pod.metadata
                     .annotations
@@ -205,7 +212,7 @@ pub(crate) async fn other_pods_are_left_alone(api: Arc<Api>) -> Result<()> {
                     .for_each(|all| drop(all.remove("alpha.jobset.sigs.k8s.io/exclusive-topology")));
             }),
         ),
-        ("of no JobSet", change(&|pod| pod.metadata.labels = None)),
+        ("without JobSet", change(&|pod| pod.metadata.labels = None)),
     ] {
         let created = objects::create(&api.client, &namespace, &other, true).await.context(what)?;
         assert_eq!(created.data["spec"].get("nodeSelector"), None, "{what}");

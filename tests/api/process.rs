@@ -1,5 +1,4 @@
-//! The controller manager as a plain process of this machine: what its configuration file must say, and what it
-//! serves then.
+//! The controller manager as a process on this machine: errors in its configuration file, and the paths that it serves.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -15,7 +14,7 @@ use tokio::process::Command;
 
 use crate::Api;
 
-/// Writes `file` with these lines after the head of a configuration; returns the command that reads it.
+/// Writes a configuration file with these lines. Returns the command of a controller that reads it.
 fn command(api: &Api, file: &str, lines: &str) -> Result<Command> {
     let path = folder(api)?.join(file);
     let head = "apiVersion: config.jobset.x-k8s.io/v1alpha1\nkind: Configuration\n";
@@ -32,9 +31,9 @@ fn folder(api: &Api) -> Result<PathBuf> {
     Ok(folder)
 }
 
-pub(crate) async fn wrong_configuration_is_told_in_one_line(api: Arc<Api>) -> Result<()> {
-    let settled = "internalCertManagement: {enable: false}\nleaderElection: {leaderElect: false}\n";
-    for (number, (lines, told)) in [
+pub(crate) async fn invalid_configuration_is_reported_in_one_line(api: Arc<Api>) -> Result<()> {
+    let valid = "internalCertManagement: {enable: false}\nleaderElection: {leaderElect: false}\n";
+    for (number, (lines, expected)) in [
         ("surprise: 1", "strict decoding error: unknown field \"surprise\""),
         ("webhook: {prot: 9443}", "strict decoding error: unknown field \"webhook.prot\""),
         ("webhook: {port: 70000}", "webhook.port: invalid value: integer `70000`"),
@@ -45,24 +44,24 @@ pub(crate) async fn wrong_configuration_is_told_in_one_line(api: Arc<Api>) -> Re
             "featureGates: {RestartJob: perhaps}",
             "featureGates.RestartJob: invalid type: string \"perhaps\", expected a boolean",
         ),
-        ("health: {readinessEndpointName: ready}", "health.readinessEndpointName: \"ready\" is no path"),
+        ("health: {readinessEndpointName: ready}", "health.readinessEndpointName: \"ready\" is not a path"),
     ]
     .into_iter()
     .enumerate()
     {
         let file = format!("wrong-{number}.yaml");
-        let mut command = command(&api, &file, &format!("{settled}{lines}\n"))?;
+        let mut command = command(&api, &file, &format!("{valid}{lines}\n"))?;
         let ended = tokio::time::timeout(Duration::from_secs(10), command.stderr(Stdio::piped()).output());
-        let ended = ended.await.with_context(|| format!("{lines} was accepted"))??;
+        let ended = ended.await.with_context(|| format!("the controller accepted {lines}"))??;
         let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(1), "{lines}: {stderr}");
-        assert!(stderr.lines().count() == 1 && stderr.contains(told), "{lines}: {stderr}");
+        assert!(stderr.lines().count() == 1 && stderr.contains(expected), "{lines}: {stderr}");
     }
     Ok(())
 }
 
-/// `webhook.port` and `webhook.certDir` of the file are all that it needs to serve admission.
-pub(crate) async fn serves_all_four_paths(api: Arc<Api>) -> Result<()> {
+/// With `webhook.port` and `webhook.certDir` alone, the controller serves admission.
+pub(crate) async fn all_four_webhook_paths_are_served(api: Arc<Api>) -> Result<()> {
     let certificates = folder(&api)?.join("certificates");
     std::fs::create_dir_all(&certificates)?;
     let authority = certificates.join("ca.crt");
@@ -93,11 +92,12 @@ pub(crate) async fn serves_all_four_paths(api: Arc<Api>) -> Result<()> {
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {"uid": path, "operation": "CREATE", "namespace": "default", "object": object},
         });
-        let look = || async { Ok(ask(&client, path, &review).await.map_err(|error| format!("{error:#}"))) };
-        let answer = wait_for("the webhook to answer", TIMEOUT, look, Result::is_ok)
+        let attempt =
+            || async { Ok(post(&client, path, &review).await.map_err(|error| format!("{error:#}"))) };
+        let result = wait_for("the webhook to respond", TIMEOUT, attempt, Result::is_ok)
             .await
-            .with_context(|| format!("its log is {}", log.display()))?;
-        let response = answer.map_err(anyhow::Error::msg)?["response"].clone();
+            .with_context(|| format!("see its log in {}", log.display()))?;
+        let response = result.map_err(anyhow::Error::msg)?["response"].clone();
         assert_eq!((&response["uid"], &response["allowed"]), (&json!(path), &json!(true)), "{response}");
         assert_eq!(response.get("patch").is_some(), path.starts_with("/mutate-jobset"), "{response}");
     }
@@ -105,8 +105,8 @@ pub(crate) async fn serves_all_four_paths(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-/// Posts a review as the API server does.
-async fn ask(client: &Client, path: &str, review: &Value) -> Result<Value> {
+/// Posts a review, as the API server does.
+async fn post(client: &Client, path: &str, review: &Value) -> Result<Value> {
     let request = http::Request::post(path).header("Content-Type", "application/json");
     Ok(client.request(request.body(review.to_string().into_bytes())?).await?)
 }

@@ -1,4 +1,4 @@
-//! The JobSet schema as the API server holds it: defaults, pruning, limits, and the texts of its refusals.
+//! The schema of JobSet in the API server: default values, pruning, limits, and error messages.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) async fn defaults_come_from_the_crd(api: Arc<Api>) -> Result<()> {
             created.data["spec"]
         );
     }
-    // What the Job API defaults later is not written into the JobSet.
+    // The JobSet has no values that the Job API defaults in each Job.
     let job = &created.data["spec"]["replicatedJobs"][0]["template"]["spec"];
     for absent in ["completions", "parallelism", "backoffLimit"] {
         assert_eq!(job.get(absent), None, "{absent}");
@@ -62,15 +62,16 @@ pub(crate) async fn unknown_fields_are_pruned(api: Arc<Api>) -> Result<()> {
         json!({"labels": {"kept": "yes"}, "annotations": {"kept": "yes"}, "name": "kept"})
     );
 
-    // kubectl asks for strictness unless told otherwise.
+    // kubectl requests strict validation by default.
     let patch = Patch::Apply(&unknown);
     let strict = PatchParams {
         field_validation: Some(ValidationDirective::Strict),
         dry_run: true,
         ..PatchParams::apply("strict")
     };
-    let refusal =
-        objects::Refusal::from(jobsets.patch("pruned", &strict, &patch).await.err().context("accepted")?);
+    let refusal = objects::Refusal::from(
+        jobsets.patch("pruned", &strict, &patch).await.err().context("the API server accepted it")?,
+    );
     assert!(
         refusal.message.contains("field not declared in schema") || refusal.message.contains("unknown field"),
         "{refusal}"
@@ -78,7 +79,7 @@ pub(crate) async fn unknown_fields_are_pruned(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn limits_and_enums_are_told_exactly(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn errors_name_the_violated_limit_or_enum(api: Arc<Api>) -> Result<()> {
     let worker = format!("{{name: worker, {TEMPLATE}}}");
     let many_jobs: Vec<_> = (0..7).map(|i| format!("{{name: w{i}, {TEMPLATE}}}")).collect();
     let many_dependencies: Vec<_> = (0..6).map(|i| format!("{{name: w{i}, status: Ready}}")).collect();
@@ -151,7 +152,7 @@ pub(crate) async fn limits_and_enums_are_told_exactly(api: Arc<Api>) -> Result<(
             "spec.failurePolicy.rules[0].action: Required value".into(),
         ),
         (
-            format!("nobody: {{coordinator: {{jobIndex: 0}}, replicatedJobs: [{worker}]}}"),
+            format!("coordinatorless: {{coordinator: {{jobIndex: 0}}, replicatedJobs: [{worker}]}}"),
             "spec.coordinator.replicatedJob: Required value".into(),
         ),
         (
@@ -161,18 +162,18 @@ pub(crate) async fn limits_and_enums_are_told_exactly(api: Arc<Api>) -> Result<(
     ] {
         let refusal = refused(&api, &jobset(&spec)?).await.with_context(|| spec.clone())?;
         let name = spec.split(':').next().unwrap_or_default();
-        // Beside the error the API server may say that it looked no further.
-        let further = "<nil>: Invalid value: null: some validation rules were not checked because the object was \
+        // The API server can also report that it skipped other validation rules.
+        let skipped = "<nil>: Invalid value: null: some validation rules were not checked because the object was \
             invalid; correct the existing errors to complete validation";
-        let texts = [expected.clone(), format!("[{expected}, {further}]")];
+        let texts = [expected.clone(), format!("[{expected}, {skipped}]")];
         let texts = texts.map(|text| format!("JobSet.jobset.x-k8s.io \"{name}\" is invalid: {text}"));
-        assert!(texts.contains(&refusal.message), "expected: {}\n  refused with: {refusal}", texts[0]);
+        assert!(texts.contains(&refusal.message), "expected: {}\n  actual: {refusal}", texts[0]);
         assert_eq!(refusal.code, 422);
     }
     Ok(())
 }
 
-pub(crate) async fn rules_of_the_crd_are_told_exactly(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn errors_contain_the_message_of_the_violated_rule(api: Arc<Api>) -> Result<()> {
     let worker = format!("{{name: worker, {TEMPLATE}}}");
     let exclusive = "spec: Invalid value: StartupPolicy and DependsOn APIs are mutually exclusive";
     for (spec, expected) in [
@@ -194,16 +195,16 @@ pub(crate) async fn rules_of_the_crd_are_told_exactly(api: Arc<Api>) -> Result<(
     ] {
         let refusal = refused(&api, &jobset(&spec)?).await.with_context(|| spec.clone())?;
         assert_eq!(refusal.code, 422, "{spec}: {refusal}");
-        assert!(refusal.message.ends_with(&expected), "expected: {expected}\n  refused with: {refusal}");
+        assert!(refusal.message.ends_with(&expected), "expected: {expected}\n  actual: {refusal}");
     }
-    // The rule does not fail where there are no metadata; validation names the missing name.
+    // The rule does not fail if a template has no metadata. The webhook then reports the missing name.
     for template in ["{spec: {}}", "{metadata: {}, spec: {}}"] {
         let spec = format!(
             "nameless: {{volumeClaimPolicies: [{{templates: [{template}]}}], replicatedJobs: [{worker}]}}"
         );
         let refusal = refused(&api, &jobset(&spec)?).await.with_context(|| spec.clone())?;
-        let named = "spec.volumeClaimPolicies[0].template[0].name: Invalid value: \"\": a lowercase RFC 1123 subdomain";
-        assert!(refusal.code == 422 && refusal.message.contains(named), "{spec}: {refusal}");
+        let expected = "spec.volumeClaimPolicies[0].template[0].name: Invalid value: \"\": a lowercase RFC 1123 subdomain";
+        assert!(refusal.code == 422 && refusal.message.contains(expected), "{spec}: {refusal}");
         assert!(!refusal.message.contains("no such key"), "{refusal}");
     }
     objects::create(
@@ -225,11 +226,11 @@ pub(crate) async fn rules_of_the_crd_are_told_exactly(api: Arc<Api>) -> Result<(
 pub(crate) async fn status_is_a_subresource(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let mut jobset = jobset(&format!(
-        "reported: {{managedBy: example.com/nobody, replicatedJobs: [{{name: worker, {TEMPLATE}}}]}}"
+        "reported: {{managedBy: example.com/none, replicatedJobs: [{{name: worker, {TEMPLATE}}}]}}"
     ))?;
     jobset.data["status"] = json!({"restarts": 7});
     let created = objects::create(&api.client, &namespace, &jobset, false).await?;
-    assert_eq!(created.data.get("status"), None, "a status cannot be created");
+    assert_eq!(created.data.get("status"), None, "the API server stored the status of a new object");
     let jobsets = objects::api_of(&api.client, &created).await?;
     let params = PatchParams::default();
     let merge = |value: Value| Patch::Merge(value);
@@ -237,13 +238,13 @@ pub(crate) async fn status_is_a_subresource(api: Arc<Api>) -> Result<()> {
     let both = json!({"spec": {"suspend": true}, "status": {"restarts": 0, "replicatedJobsStatus": [
         {"name": "worker", "ready": 0, "succeeded": 0, "failed": 0, "active": 0, "suspended": 0}]}});
     let reported = jobsets.patch_status("reported", &params, &merge(both.clone())).await?;
-    assert_eq!(reported.data["status"], both["status"], "zeros are kept");
-    assert_eq!(reported.data["spec"].get("suspend"), None, "the spec is not written through the status");
+    assert_eq!(reported.data["status"], both["status"], "status after its update");
+    assert_eq!(reported.data["spec"].get("suspend"), None, "an update of the status changed the spec");
     assert_eq!(reported.metadata.generation, Some(1));
     let changed = jobsets
         .patch("reported", &params, &merge(json!({"spec": {"suspend": true}, "status": {"restarts": 9}})))
         .await?;
-    assert_eq!(changed.data["status"], both["status"], "the status is not written through the spec");
+    assert_eq!(changed.data["status"], both["status"], "an update of the spec changed the status");
     assert_eq!((&changed.data["spec"]["suspend"], changed.metadata.generation), (&json!(true), Some(2)));
 
     let entry =
@@ -271,8 +272,10 @@ pub(crate) async fn status_is_a_subresource(api: Arc<Api>) -> Result<()> {
         ),
         (json!({"restarts": "two"}), "status.restarts: Invalid value: \"string\""),
     ] {
-        let answer = jobsets.patch_status("reported", &params, &merge(json!({"status": status}))).await;
-        let refusal = objects::Refusal::from(answer.err().with_context(|| format!("{status} was accepted"))?);
+        let response = jobsets.patch_status("reported", &params, &merge(json!({"status": status}))).await;
+        let refusal = objects::Refusal::from(
+            response.err().with_context(|| format!("the API server accepted {status}"))?,
+        );
         assert!(refusal.code == 422 && refusal.message.contains(expected), "{status}: {refusal}");
     }
     Ok(())

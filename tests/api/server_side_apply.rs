@@ -1,4 +1,4 @@
-//! Server-side apply by several field managers: lists merge by name, and nobody loses what is theirs.
+//! Server-side apply by several field managers: lists merge by name, and no manager overwrites the fields of another.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::crds::jobset;
 
 const WORKER: &str = "/spec/replicatedJobs/1/template/spec/template/spec";
 
-/// A suspended JobSet `name`, applied by the manager `owner`; nobody else touches it.
+/// A suspended JobSet that field manager `owner` applied, and that no controller reconciles.
 async fn applied(api: &Api, name: &str) -> Result<(KubeApi<DynamicObject>, DynamicObject)> {
     let template =
         "template: {spec: {template: {spec: {containers: [{name: c, image: i}, {name: d, image: i}]}}}}";
     let mut jobset = jobset(&format!(
-        "{name}: {{suspend: true, managedBy: example.com/nobody, replicatedJobs: [{{name: driver, {template}}},
+        "{name}: {{suspend: true, managedBy: example.com/none, replicatedJobs: [{{name: driver, {template}}},
         {{name: worker, replicas: 2, {template}}}]}}"
     ))?;
     jobset.metadata.namespace = Some(api.cluster.namespace(&api.client).await?);
@@ -25,7 +25,7 @@ async fn applied(api: &Api, name: &str) -> Result<(KubeApi<DynamicObject>, Dynam
     Ok((objects::api_of(&api.client, &created).await?, created))
 }
 
-/// What `manager` says about the pods of ReplicatedJob `worker`, and nothing else.
+/// Applies only this pod spec of ReplicatedJob `worker`, as field manager `manager`.
 async fn apply_pod_spec(
     jobsets: &KubeApi<DynamicObject>,
     name: &str,
@@ -39,16 +39,16 @@ async fn apply_pod_spec(
     jobsets.patch(name, &PatchParams::apply(manager), &patch).await.map_err(Refusal::from)
 }
 
-pub(crate) async fn second_manager_adds_to_the_first(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn second_manager_adds_fields(api: Arc<Api>) -> Result<()> {
     let (jobsets, before) = applied(&api, "shared").await?;
     let placement = json!({"nodeSelector": {"zone": "a"}});
     let after = apply_pod_spec(&jobsets, "shared", "scheduler", placement).await?;
     let mut expected = before.data["spec"].clone();
     expected["replicatedJobs"][1]["template"]["spec"]["template"]["spec"]["nodeSelector"] =
         json!({"zone": "a"});
-    assert_eq!(after.data["spec"], expected, "the other ReplicatedJob and the containers stay as they were");
+    assert_eq!(after.data["spec"], expected, "an apply changed fields that it does not contain");
 
-    // What a manager no longer mentions goes, if it alone had said it.
+    // The API server removes a field that its only manager no longer applies.
     let without = apply_pod_spec(&jobsets, "shared", "scheduler", json!({})).await?;
     assert_eq!(without.data["spec"], before.data["spec"]);
     Ok(())
@@ -58,7 +58,7 @@ pub(crate) async fn containers_merge_by_name(api: Arc<Api>) -> Result<()> {
     let (jobsets, before) = applied(&api, "merging").await?;
     let same = json!({"containers": [{"name": "d", "image": "i"}]});
     let after = apply_pod_spec(&jobsets, "merging", "second", same).await?;
-    assert_eq!(after.data["spec"], before.data["spec"], "one container of two is named, and both stay");
+    assert_eq!(after.data["spec"], before.data["spec"], "an apply with one container changed the list");
     let owners = |container: &str| {
         let pointer = format!(
             r#"/f:spec/f:replicatedJobs/k:{{"name":"worker"}}/f:template/f:spec/f:template/f:spec/f:containers/k:{{"name":"{container}"}}/f:image"#
@@ -75,10 +75,12 @@ pub(crate) async fn containers_merge_by_name(api: Arc<Api>) -> Result<()> {
     };
     assert_eq!((owners("c"), owners("d")), (vec!["owner"], vec!["owner", "second"]));
 
-    // A further container is added to those that are there: it is the merged list that may not change.
+    // A new container is merged into the list. The webhook denies the update, because the merged list is different.
     let more = json!({"containers": [{"name": "proxy", "image": "p"}]});
-    let refusal =
-        apply_pod_spec(&jobsets, "merging", "second", more).await.err().context("it was accepted")?;
+    let refusal = apply_pod_spec(&jobsets, "merging", "second", more)
+        .await
+        .err()
+        .context("the API server accepted it")?;
     let value = refusal.message.split("spec.replicatedJobs: Invalid value: ").nth(1).unwrap_or_default();
     let value = value.strip_suffix(": field is immutable").with_context(|| refusal.to_string())?;
     let merged: Value = serde_json::from_str(value)?;
@@ -93,14 +95,16 @@ pub(crate) async fn containers_merge_by_name(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn managers_that_disagree_are_told(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn disagreeing_managers_get_a_conflict(api: Arc<Api>) -> Result<()> {
     let (jobsets, _) = applied(&api, "disputed").await?;
     let zone = |zone: &str| json!({"nodeSelector": {"zone": zone}});
     apply_pod_spec(&jobsets, "disputed", "first", zone("a")).await?;
-    let refusal =
-        apply_pod_spec(&jobsets, "disputed", "second", zone("b")).await.err().context("no conflict")?;
+    let refusal = apply_pod_spec(&jobsets, "disputed", "second", zone("b"))
+        .await
+        .err()
+        .context("the API server reported no conflict")?;
     assert_eq!(refusal.code, 409);
-    // Kubernetes: a node selector belongs to one manager as a whole.
+    // In Kubernetes, a node selector is atomic: one manager owns the whole map.
     assert_eq!(
         refusal.message,
         "Apply failed with 1 conflict: conflict with \"first\": \
@@ -114,10 +118,11 @@ pub(crate) async fn managers_that_disagree_are_told(api: Arc<Api>) -> Result<()>
     Ok(())
 }
 
-/// Claims are applied as one list that cannot change: what was filled in must be filled in again.
-pub(crate) async fn claims_are_applied_again(api: Arc<Api>) -> Result<()> {
+/// Claim policies are an atomic, immutable list. A manager that applies them again without their default values must
+/// not change them, so the webhook sets the default values again.
+pub(crate) async fn claims_can_be_applied_again(api: Arc<Api>) -> Result<()> {
     let mut jobset = jobset(
-        "claimant: {suspend: true, managedBy: example.com/nobody,
+        "claimant: {suspend: true, managedBy: example.com/none,
         volumeClaimPolicies: [{templates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce]}}]}],
         replicatedJobs: [{name: worker, template: {spec: {template: {spec: {containers: [
             {name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}}}}}]}",

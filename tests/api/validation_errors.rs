@@ -1,4 +1,5 @@
-//! Refusals of our webhook as they reach a client, word for word: texts, order, causes, and generated names.
+//! Errors of the validating webhook, as the API server returns them to a client: texts, order, causes, and generated
+//! names.
 
 use std::sync::Arc;
 
@@ -18,14 +19,14 @@ const SUBDOMAIN_1123: &str = "a lowercase RFC 1123 subdomain must consist of low
     '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/// What the API server and the JobSet API put before the errors.
+/// Start of each message, which the API server and the JobSet API put before the errors.
 fn head(name: &str) -> String {
     format!(
         "admission webhook \"vjobset.kb.io\" denied the request: JobSet.jobset.x-k8s.io \"{name}\" is invalid: "
     )
 }
 
-pub(crate) async fn one_error_is_told_alone(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn single_error_is_the_whole_message(api: Arc<Api>) -> Result<()> {
     let worker = format!("{{name: worker, {TEMPLATE}}}");
     let plain = |text: &str| format!("<nil>: Internal error: {text}");
     let indexed = "{name: worker, template: {spec: {completions: 2, template: {spec: {containers: [{name: c, image: i}]}}}}}";
@@ -115,11 +116,11 @@ pub(crate) async fn one_error_is_told_alone(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn all_errors_are_told_at_once_and_in_order(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn all_errors_are_reported_in_order(api: Arc<Api>) -> Result<()> {
     let mut object = jobset(&format!(
         "wrong: {{
           failurePolicy: {{restartStrategy: InPlaceRestart, rules: [{{name: 1st, action: FailJobSet, onJobFailureReasons: [Boredom]}}]}},
-          network: {{subdomain: Up_per}}, managedBy: nobody,
+          network: {{subdomain: Up_per}}, managedBy: kueue,
           replicatedJobs: [{{name: driver, groupName: '', dependsOn: [{{name: driver, status: Ready}}], {TEMPLATE}}}, {{name: worker, dependsOn: [{{name: ghost, status: Ready}}], {TEMPLATE}}}],
           successPolicy: {{operator: All, targetReplicatedJobs: [ghost]}},
           coordinator: {{replicatedJob: ghost}}}}"
@@ -130,7 +131,7 @@ pub(crate) async fn all_errors_are_told_at_once_and_in_order(api: Arc<Api>) -> R
         ("<nil>", "Internal error: DependsOn can't be set for the first ReplicatedJob".into()),
         ("spec.network.subdomain", format!("Invalid value: \"Up_per\": {SUBDOMAIN_1123}")),
         ("spec.network.subdomain", format!("Invalid value: \"Up_per\": {LABEL_1035}")),
-        ("spec.managedBy", "Invalid value: \"nobody\": must be a domain-prefixed path (such as \"acme.io/foo\")".into()),
+        ("spec.managedBy", "Invalid value: \"kueue\": must be a domain-prefixed path (such as \"acme.io/foo\")".into()),
         ("spec.replicatedJobs[0].groupName", format!("Invalid value: \"\": {LABEL_1035}")),
         ("<nil>", "Internal error: replicatedJob: worker cannot depend on replicatedJob: ghost".into()),
         ("<nil>", "Internal error: invalid replicatedJob name 'ghost' does not appear in .spec.ReplicatedJobs".into()),
@@ -144,14 +145,14 @@ pub(crate) async fn all_errors_are_told_at_once_and_in_order(api: Arc<Api>) -> R
     let Err(kube::Error::Api(status)) =
         jobsets.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
     else {
-        bail!("it was accepted")
+        bail!("the API server accepted the JobSet")
     };
     assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"));
     let texts: Vec<_> = expected.iter().map(|(field, text)| format!("{field}: {text}")).collect();
     assert_eq!(status.message, format!("{}[{}]", head("wrong"), texts.join(", ")));
 
-    // Clients such as kubectl read the causes one by one.
-    let details = status.details.clone().context("no details")?;
+    // Clients such as kubectl print each cause.
+    let details = status.details.clone().context("the status has no details")?;
     assert_eq!(
         (details.group.as_str(), details.kind.as_str(), details.name.as_str()),
         ("jobset.x-k8s.io", "JobSet", "wrong")
@@ -162,7 +163,7 @@ pub(crate) async fn all_errors_are_told_at_once_and_in_order(api: Arc<Api>) -> R
     Ok(())
 }
 
-pub(crate) async fn existing_claims_are_looked_at(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn existing_claims_are_validated(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let claim = serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data-claimant"},
@@ -183,13 +184,18 @@ pub(crate) async fn existing_claims_are_looked_at(api: Arc<Api>) -> Result<()> {
     objects::create(&api.client, &namespace, &accepted, true).await?;
 
     let deleting = with(&format!("{{templates: [{{metadata: {{name: data}}, spec: {{{spec}}}}}]}}"))?;
-    let refusal =
-        objects::create(&api.client, &namespace, &deleting, true).await.err().context("accepted")?;
+    let refusal = objects::create(&api.client, &namespace, &deleting, true)
+        .await
+        .err()
+        .context("the API server accepted the JobSet")?;
     let retain = "spec.volumeClaimPolicies[0].retentionPolicy.whenDeleted: Invalid value: \"Delete\": retentionPolicy must be retain when PVC exists";
     assert_eq!(refusal.message, head("claimant") + retain);
 
     let other = with("{templates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteMany]}}]}")?;
-    let refusal = objects::create(&api.client, &namespace, &other, true).await.err().context("accepted")?;
+    let refusal = objects::create(&api.client, &namespace, &other, true)
+        .await
+        .err()
+        .context("the API server accepted the JobSet")?;
     let text = format!("spec does not match existing PVC data-claimant in namespace {namespace}, {retain}]");
     assert!(
         refusal.message.starts_with(&format!(
@@ -202,7 +208,7 @@ pub(crate) async fn existing_claims_are_looked_at(api: Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn generated_names_have_room(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn generated_suffix_counts_toward_the_name_limit(api: Arc<Api>) -> Result<()> {
     let generated = |base: &str| {
         let mut object =
             jobset(&format!("n: {{suspend: true, replicatedJobs: [{{name: worker, {TEMPLATE}}}]}}"))?;
@@ -214,7 +220,7 @@ pub(crate) async fn generated_names_have_room(api: Arc<Api>) -> Result<()> {
     let name = created.metadata.name.unwrap_or_default();
     assert!(name.starts_with("train-") && name.len() == "train-".len() + 5, "{name}");
 
-    // 49 and five random characters, "-worker-0": 63. One more is too long.
+    // 49 characters, 5 random characters and "-worker-0" are 63 characters, the maximum.
     objects::create(&api.client, "default", &generated(&"a".repeat(49))?, true).await?;
     let refusal = refused(&api, &generated(&"a".repeat(50))?).await?;
     assert_eq!(refusal.code, 422);

@@ -1,4 +1,5 @@
-//! A manifest that is sent again changes nothing, however it is sent and whatever the JobSet does meanwhile.
+//! A client that sends an unchanged manifest again changes nothing, with any kubectl command and in any state of the
+//! JobSet.
 
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use crate::kubectl::{kubectl, text};
 const POD: &str = "template: {spec: {containers: [{name: c, image: i, ports: [{containerPort: 80}],
     volumeMounts: [{name: data, mountPath: /data}]}]}}";
 
-/// A manifest that leaves out whatever has a default, if it does so at all.
+/// A manifest without the fields that have default values.
 fn sparse(name: &str) -> String {
     format!(
         "{{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {{name: {name}}}, spec: {{
-        managedBy: example.com/nobody, network: {{subdomain: {name}-net}},
+        managedBy: example.com/none, network: {{subdomain: {name}-net}},
         failurePolicy: {{maxRestarts: 3, rules: [{{action: FailJobSet, onJobFailureReasons: [PodFailurePolicy]}}, {{action: RestartJobSet}}]}},
         volumeClaimPolicies: [{{templates: [{{metadata: {{name: data}}, spec: {{accessModes: [ReadWriteOnce]}}}}]}}],
         replicatedJobs: [{{name: driver, template: {{spec: {{{POD}}}}}}},
@@ -26,7 +27,7 @@ fn sparse(name: &str) -> String {
     )
 }
 
-/// The same with every default written down.
+/// The same manifest with every default value.
 fn explicit(name: &str) -> String {
     sparse(name)
         .replace("network: {", "successPolicy: {operator: All}, startupPolicy: {startupPolicyOrder: AnyOrder}, network: {enableDNSHostnames: true, publishNotReadyAddresses: true, ")
@@ -39,8 +40,8 @@ fn explicit(name: &str) -> String {
         .replace("containerPort: 80", "containerPort: 80, protocol: TCP")
 }
 
-/// Puts the JobSet into a state, as its controller or a user would.
-async fn bring(jobsets: &KubeApi<DynamicObject>, name: &str, state: &str) -> Result<()> {
+/// Writes this state into a JobSet, as the controller or a user does.
+async fn set_state(jobsets: &KubeApi<DynamicObject>, name: &str, state: &str) -> Result<()> {
     let params = PatchParams::default();
     let condition = |kind: &str| {
         json!({"type": kind, "status": "True", "reason": "R", "message": "",
@@ -58,7 +59,7 @@ async fn bring(jobsets: &KubeApi<DynamicObject>, name: &str, state: &str) -> Res
     Ok(())
 }
 
-/// What an unchanged manifest must not change.
+/// Generation, resource version and spec of a JobSet. An unchanged manifest must not change them.
 async fn version(
     jobsets: &KubeApi<DynamicObject>,
     name: &str,
@@ -70,8 +71,8 @@ async fn version(
 pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     for state in ["running", "suspended", "finished"] {
-        for (how, first) in [("apply", "apply"), ("create", "create")] {
-            let name = format!("{state}-{how}");
+        for first in ["apply", "create"] {
+            let name = format!("{state}-{first}");
             let mut manifest = sparse(&name);
             if state == "suspended" {
                 manifest = manifest.replace("spec: {\n", "spec: {suspend: true,\n");
@@ -79,16 +80,16 @@ pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<
             let run = async |args: &[&str], input: &str| -> Result<String> {
                 let args = [&["--namespace", &namespace], args].concat();
                 let output = kubectl(&api, &args, input).await?;
-                let said = text(&output.stdout) + &text(&output.stderr);
-                ensure!(output.status.success(), "{state}: kubectl {args:?}: {said}");
-                Ok(said)
+                let printed = text(&output.stdout) + &text(&output.stderr);
+                ensure!(output.status.success(), "{state}: kubectl {args:?}: {printed}");
+                Ok(printed)
             };
             run(&[first, "-f", "-"], &manifest).await?;
             let created = objects::parse(&manifest)?;
-            let mut created = created.into_iter().next().context("no object")?;
+            let mut created = created.into_iter().next().context("the manifest contains no object")?;
             created.metadata.namespace = Some(namespace.clone());
             let jobsets = objects::api_of(&api.client, &created).await?;
-            bring(&jobsets, &name, state).await?;
+            set_state(&jobsets, &name, state).await?;
             let before = version(&jobsets, &name).await?;
 
             let again: &[&[&str]] = if first == "apply" {
@@ -100,8 +101,8 @@ pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<
             for (time, args) in again.iter().enumerate() {
                 run(args, &manifest).await?;
                 let after = version(&jobsets, &name).await?;
-                if how == "create" && time == 0 {
-                    // `kubectl replace` is a field manager of its own, which the API server records once.
+                if first == "create" && time == 0 {
+                    // `kubectl replace` is another field manager, which the API server records once.
                     before.1.clone_from(&after.1);
                 }
                 assert_eq!(after, before, "{state}: {args:?}, time {time}");
@@ -110,7 +111,7 @@ pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<
             run(&["edit", "jobset", &name], "").await?;
             assert_eq!(version(&jobsets, &name).await?, before, "{state}: patch and edit");
 
-            // Every default written down, and left out again.
+            // A manifest with every default value, and one without them.
             let explicit = explicit(&name);
             let explicit = if state == "suspended" {
                 explicit.replace("spec: {\n", "spec: {suspend: true,\n")
@@ -124,7 +125,7 @@ pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<
                 assert_eq!((after.0, after.2), (generation, before.2.clone()), "{state}: {verb:?}");
             }
 
-            // By server-side apply, the second time nothing at all changes.
+            // Server-side apply adds a field manager the first time. The second time, nothing changes.
             let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
             run(&apply, &manifest).await?;
             let first = version(&jobsets, &name).await?;
@@ -136,8 +137,8 @@ pub(crate) async fn unchanged_manifests_change_nothing(api: Arc<Api>) -> Result<
     Ok(())
 }
 
-/// What changes is told from what is left out.
-pub(crate) async fn changed_manifests_are_refused(api: Arc<Api>) -> Result<()> {
+/// A changed field is rejected, although missing fields are not changes.
+pub(crate) async fn changed_manifests_are_rejected(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let args = ["--namespace", &namespace, "apply", "-f", "-"];
     let manifest = sparse("changed");
@@ -156,30 +157,30 @@ pub(crate) async fn changed_manifests_are_refused(api: Arc<Api>) -> Result<()> {
             "spec.failurePolicy: Invalid value: Value is immutable",
         ),
         (
-            "example.com/nobody",
+            "example.com/none",
             "example.com/other",
             "spec.managedBy: Invalid value: \"example.com/other\": field is immutable",
         ),
     ] {
         let output = kubectl(&api, &args, &manifest.replace(from, to)).await?;
-        let said = text(&output.stderr);
-        // kubectl reports a cause of an Invalid error without its quotes or brackets.
-        assert!(!output.status.success() && said.contains(error), "{to}: {said}");
+        let stderr = text(&output.stderr);
+        // kubectl prints a cause of an Invalid error without its quotes or brackets.
+        assert!(!output.status.success() && stderr.contains(error), "{to}: {stderr}");
     }
     Ok(())
 }
 
-/// A JobSet that was created while no webhook ran has no defaults. It can be changed in every way that others can.
+/// A JobSet that was created without webhooks has no default values. Clients can change it like any other JobSet.
 pub(crate) async fn jobsets_without_defaults_can_be_changed(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     let run = async |args: &[&str], input: &str| -> Result<String> {
         let args = [&["--namespace", &namespace], args].concat();
         let output = kubectl(&api, &args, input).await?;
-        let said = text(&output.stdout) + &text(&output.stderr);
-        ensure!(output.status.success(), "kubectl {args:?}: {said}");
-        Ok(said)
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        ensure!(output.status.success(), "kubectl {args:?}: {printed}");
+        Ok(printed)
     };
-    // No webhook runs for namespaces with this label.
+    // The API server calls no webhook for namespaces with this label.
     let selector =
         r#"{"matchExpressions": [{"key": "example.com/no-webhooks", "operator": "DoesNotExist"}]}"#;
     let patch = format!(r#"[{{"op": "add", "path": "/webhooks/0/namespaceSelector", "value": {selector}}}]"#);
@@ -196,12 +197,12 @@ pub(crate) async fn jobsets_without_defaults_can_be_changed(api: Arc<Api>) -> Re
     let create = ["create", "--save-config", "-o", "json", "-f", "-"];
     let dry = [&create[..], &["--dry-run=server"]].concat();
     let try_create = || async { Ok(run(&dry, &manifest).await.unwrap_or_else(|error| error.to_string())) };
-    wait_for("the webhooks to let it pass", TIMEOUT, try_create, |said: &String| {
-        said.starts_with('{') && !said.contains("Indexed")
+    wait_for("the API server to skip the webhooks", TIMEOUT, try_create, |printed: &String| {
+        printed.starts_with('{') && !printed.contains("Indexed")
     })
     .await?;
     let created: DynamicObject = serde_json::from_str(&run(&create, &manifest).await?)?;
-    assert!(!created.data.to_string().contains("Indexed"), "it has no defaults: {}", created.data);
+    assert!(!created.data.to_string().contains("Indexed"), "the JobSet has default values: {}", created.data);
     run(&["label", "namespace", &namespace, "example.com/no-webhooks-"], "").await?;
     let name = "bypassing";
     let manager = [
@@ -215,15 +216,17 @@ pub(crate) async fn jobsets_without_defaults_can_be_changed(api: Arc<Api>) -> Re
     ];
     let try_update =
         || async { Ok(run(&manager, "").await.err().map(|error| error.to_string()).unwrap_or_default()) };
-    wait_for("the webhooks to run", TIMEOUT, try_update, |said: &String| said.contains("field is immutable"))
-        .await?;
+    wait_for("the API server to call the webhooks", TIMEOUT, try_update, |error: &String| {
+        error.contains("field is immutable")
+    })
+    .await?;
 
     let jobsets = objects::api_of(&api.client, &created).await?;
     let before = version(&jobsets, name).await?;
     run(&["patch", "jobset", name, "--type=merge", "--patch", "{}"], "").await?;
     run(&["edit", "jobset", name], "").await?;
     run(&["apply", "-f", "-"], &manifest).await?;
-    assert_eq!(version(&jobsets, name).await?, before, "nothing was changed");
+    assert_eq!(version(&jobsets, name).await?, before, "unchanged manifests changed the JobSet");
     for patch in [
         r#"{"metadata":{"labels":{"team":"red"},"finalizers":["example.com/hold"]}}"#,
         r#"{"metadata":{"finalizers":null}}"#,
@@ -237,7 +240,8 @@ pub(crate) async fn jobsets_without_defaults_can_be_changed(api: Arc<Api>) -> Re
     }
     run(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &explicit(name)).await?;
     let changed = sparse(name).replace("image: i", "image: other");
-    let refusal = run(&["apply", "-f", "-"], &changed).await.err().context("a change was accepted")?;
+    let refusal =
+        run(&["apply", "-f", "-"], &changed).await.err().context("the API server accepted a change")?;
     assert!(refusal.to_string().contains("field is immutable"), "{refusal}");
     Ok(())
 }
