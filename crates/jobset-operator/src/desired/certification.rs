@@ -1,18 +1,18 @@
-//! Which certificates the operand serves with, and whom the API server trusts when it calls the operand's webhooks.
+//! Decides which certificates the operand serves with, and which CAs the API server trusts for the operand's webhooks.
 //!
-//! Two providers keep certificates in Secrets of different names, so that the operand's pods change from one to the
-//! other by a rollout like any other. No admission request is refused on the way, because each step waits for the
-//! one before it to be seen in the cluster:
+//! The two providers store certificates in Secrets with different names, so that an ordinary rollout moves the
+//! operand's pods from one provider to the other. No admission request fails during the move, because each step waits
+//! until the operator observes the previous one:
 //!
 //! ```text
 //! the new provider's Secrets are complete
 //!   └► the webhook configurations trust the new CA beside the old one
 //!        └► the Deployment mounts the new Secrets
-//!             └► every pod serves with them, and the others are gone: the old CA, and the old provider's objects, go
+//!             └► every pod serves with them, and no old pod is left: delete the old CA and the old provider's objects
 //! ```
 //!
-//! A CA that is replaced within one provider takes the same way. What was trusted before is read from the webhook
-//! configurations themselves, so that a restart of the operator forgets nothing.
+//! The rotation of a CA within one provider takes the same steps. The operator reads the trusted CAs from the webhook
+//! configurations, so that a restart of the operator loses no state.
 
 use super::condition_types::{PROGRESSING, WAITING_FOR_CERTIFICATES};
 use super::operand_state::OperandState;
@@ -28,13 +28,13 @@ use manager_runtime::certificates::decide::certificates;
 use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes, decide, inject};
 use std::collections::BTreeMap;
 
-/// How long to wait for cert-manager before that is told as a fault. It needs seconds.
-const PATIENCE_WITH_ISSUER: SignedDuration = SignedDuration::from_mins(5);
+/// How long to wait for cert-manager before the operator reports a problem. cert-manager needs seconds.
+const ISSUER_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
-/// Who issues certificates.
+/// The issuer of certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// cert-manager, into the Secrets that its Certificates name.
+    /// cert-manager. It writes the Secrets that its Certificates name.
     CertManager,
     /// The operator itself.
     BuiltIn,
@@ -59,7 +59,7 @@ impl Provider {
         }
     }
 
-    /// All Secrets that exist because of this provider.
+    /// All Secrets of this provider.
     pub fn secrets(self) -> &'static [&'static str] {
         match self {
             Provider::CertManager => &[names::CA_SECRET, names::WEBHOOK_SECRET, names::METRICS_SECRET],
@@ -74,54 +74,54 @@ impl Provider {
     }
 }
 
-/// A Secret that the operator shall write.
+/// A Secret to write.
 #[derive(Clone, Debug)]
 pub struct Issue {
-    /// What it shall hold.
+    /// The desired Secret.
     pub desired: DesiredSecret,
-    /// What is to be done.
+    /// The change.
     pub decision: Decision,
 }
 
-/// What is decided about certificates.
+/// The decision on certificates.
 #[derive(Debug)]
 pub(super) struct Certification {
-    /// Who shall issue.
+    /// The desired provider.
     pub desired: Provider,
-    /// Whose certificates the operand's pods shall serve with; none as long as none are complete.
+    /// The provider whose certificates the operand serves with, or None if no provider's certificates are complete.
     pub serving: Option<Provider>,
     /// Hashes of these certificates, webhook server first.
     pub hashes: Option<(String, String)>,
-    /// Whom the webhook configurations shall trust, PEM.
+    /// The desired CA bundle of the webhook configurations, PEM.
     pub ca_bundle: String,
-    /// Whether every webhook configuration that exists trusts the operand that the pods shall become.
+    /// Whether every existing webhook configuration trusts the certificates of the desired pods.
     pub trusted: bool,
-    /// Whether every pod serves with what it shall serve with, so that what was before is no longer needed.
+    /// Whether every pod serves with the desired certificates, so that the previous ones are no longer needed.
     pub settled: bool,
     /// Secrets to write.
     pub issue: Vec<Issue>,
     /// When to decide again.
     pub reconcile_at: Option<Timestamp>,
-    /// What is waited for.
+    /// What the operand waits for.
     pub waiting: Vec<String>,
-    /// What stands in the way.
+    /// The problems that block the operand.
     pub problems: Vec<Problem>,
 }
 
 impl Certification {
-    /// Whether the Secrets of this provider are still of use.
+    /// Whether the operand still needs the Secrets of this provider.
     pub(super) fn keeps(&self, provider: Provider) -> bool {
         self.desired == provider || !self.settled
     }
 
-    /// Whether cert-manager shall issue: also for the time that it takes to leave it.
+    /// Whether the operand needs cert-manager's Certificates. It also needs them during the move to the other provider.
     pub(super) fn needs_issuers(&self, observed: &Observed) -> bool {
         let issued = observed.get("Certificate", names::WEBHOOK_CERTIFICATE).is_some();
         observed.cert_manager() && (self.desired == Provider::CertManager || !self.settled && issued)
     }
 }
 
-/// Decides.
+/// Decides on certificates.
 pub(super) fn decide_certification(
     settings: &Settings,
     observed: &Observed,
@@ -142,7 +142,7 @@ pub(super) fn decide_certification(
         waiting = missing_certificates(observed);
     }
     if !waiting.is_empty() {
-        let overdue_at = waits_since(operator).unwrap_or(now) + PATIENCE_WITH_ISSUER;
+        let overdue_at = waits_since(operator).unwrap_or(now) + ISSUER_TIMEOUT;
         if overdue_at > now {
             reconcile_at = Some(overdue_at);
         } else {
@@ -168,7 +168,7 @@ pub(super) fn decide_certification(
             }
             decision => {
                 if !observed.secrets.contains_key(&desired.secret) {
-                    waiting.push(format!("Secret {} is being made", desired.secret));
+                    waiting.push(format!("the operator is creating Secret {}", desired.secret));
                 }
                 issue.push(Issue { desired, decision });
             }
@@ -196,7 +196,7 @@ pub(super) fn decide_certification(
     let settled = serving == Some(desired)
         && issue.iter().all(|issue| issue.desired.secret == names::OPERATOR_METRICS_SECRET)
         && state.as_ref().is_some_and(OperandState::is_rolled_out)
-        // The Deployment does not count them, and they serve with what they began with.
+        // The Deployment does not count terminating pods, and they serve with their old certificates.
         && observed.ending_pods == 0
         && mounted_provider(observed) == serving
         && is_served(names::WEBHOOK_CERTIFICATE_HASH, hashes.as_ref().map(|(webhook, _)| webhook))
@@ -230,7 +230,7 @@ pub(super) fn decide_certification(
     }
 }
 
-/// Since when the status says that certificates are waited for.
+/// The time since which the status reports that the operand waits for certificates.
 fn waits_since(operator: &JobSetOperator) -> Option<Timestamp> {
     let conditions = &operator.status.as_ref()?.conditions;
     let waits = conditions.iter().find(|condition| {
@@ -251,7 +251,7 @@ fn desired_provider(observed: &Observed, operator: &JobSetOperator) -> Provider 
     }
 }
 
-/// Whose Secrets the operand's Deployment mounts now.
+/// The provider whose Secrets the operand's Deployment mounts now.
 fn mounted_provider(observed: &Observed) -> Option<Provider> {
     let live = observed.get("Deployment", names::OPERAND)?;
     let volumes = live.object.data.pointer("/spec/template/spec/volumes")?.as_array()?;
@@ -276,7 +276,7 @@ fn secret_in(observed: &Observed, name: &str) -> Option<Secret> {
     (*live.object).clone().try_parse().ok()
 }
 
-/// What the Secrets hold that the operator issues. Each has a CA of its own.
+/// The Secrets that the operator issues for the operand. Each has a separate CA.
 fn built_in(namespace: &str) -> [DesiredSecret; 2] {
     [
         (Provider::BuiltIn.webhook_secret(), names::WEBHOOK_SERVICE, "jobset-webhook-ca"),
@@ -285,7 +285,7 @@ fn built_in(namespace: &str) -> [DesiredSecret; 2] {
     .map(|(secret, service, authority)| desired_secret(namespace, secret, service, authority))
 }
 
-/// What the operator serves its own metrics with, where somebody may want to scrape them.
+/// The certificate of the operator's own metrics server, if the cluster has ServiceMonitors.
 fn operator_metrics(settings: &Settings, observed: &Observed) -> Option<DesiredSecret> {
     let (secret, service) = (names::OPERATOR_METRICS_SECRET, names::OPERATOR_METRICS_SERVICE);
     observed
@@ -306,12 +306,12 @@ fn desired_secret(namespace: &str, secret: &str, service: &str, authority: &str)
     }
 }
 
-/// The names by which a Service is called.
+/// The DNS names of a Service.
 pub(super) fn dns_names(service: &str, namespace: &str) -> [String; 2] {
     [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
 }
 
-/// One sentence for each Secret that is not complete, with what cert-manager says about it.
+/// One sentence for each incomplete Secret, with cert-manager's message.
 fn missing_certificates(observed: &Observed) -> Vec<String> {
     let not_ready = |certificate: &str| {
         let live = observed.get("Certificate", certificate)?;
@@ -332,22 +332,22 @@ fn missing_certificates(observed: &Observed) -> Vec<String> {
             (Some(own), Some(root)) => format!("{own}; Certificate {}: {root}", names::CA_CERTIFICATE),
             (Some(own), None) => own,
             (None, Some(root)) => format!("waits for Certificate {}: {root}", names::CA_CERTIFICATE),
-            (None, None) => "cert-manager has not answered yet".to_owned(),
+            (None, None) => "cert-manager has not processed it yet".to_owned(),
         };
         sentences.push(format!("Secret {secret} is not complete; Certificate {certificate}: {why}"));
     }
     sentences
 }
 
-/// Secrets that nobody needs any more: those of a provider that was left behind. As long as a Certificate is there,
-/// cert-manager makes its Secret anew.
-pub(super) fn outlived_secrets(certification: &Certification, observed: &Observed) -> Vec<ObjectKey> {
-    let outlived = Provider::ALL.into_iter().filter(|&provider| {
-        let fed =
+/// The Secrets of the previous provider, which are no longer needed. While a Certificate exists, cert-manager creates
+/// its Secret again.
+pub(super) fn unused_secrets(certification: &Certification, observed: &Observed) -> Vec<ObjectKey> {
+    let unused = Provider::ALL.into_iter().filter(|&provider| {
+        let has_certificates =
             provider == Provider::CertManager && observed.objects.keys().any(|key| key.kind == "Certificate");
-        !certification.keeps(provider) && !fed
+        !certification.keeps(provider) && !has_certificates
     });
-    outlived
+    unused
         .flat_map(Provider::secrets)
         .filter(|name| {
             observed

@@ -1,16 +1,16 @@
 //! Types of the conditions in the status of the JobSetOperator.
 
-/// Pods of the operand serve.
+/// The operand serves.
 pub const AVAILABLE: &str = "Available";
-/// The operand changes.
+/// A change of the operand is in progress.
 pub const PROGRESSING: &str = "Progressing";
-/// Reason of [`PROGRESSING`] as long as the operand has no certificates to serve with.
+/// Reason of [`PROGRESSING`] while the operand has no certificates.
 pub(super) const WAITING_FOR_CERTIFICATES: &str = "WaitingForCertificates";
-/// Something is wrong and stays wrong until an administrator acts.
+/// A problem persists until an administrator fixes it.
 pub const DEGRADED: &str = "Degraded";
-/// An upgrade of the operator keeps everything.
+/// An upgrade of the operator is safe.
 pub const UPGRADEABLE: &str = "Upgradeable";
-/// [`DEGRADED`] as far as the operand itself goes; read by tools that know the Go operator.
+/// [`DEGRADED`] for the operand itself. Tools for the Go operator read it.
 pub const TARGET_DEGRADED: &str = "TargetConfigControllerDegraded";
-/// [`DEGRADED`] as far as service account, roles and metrics Service go; read by tools that know the Go operator.
+/// [`DEGRADED`] for the service account, the roles and the metrics Service. Tools for the Go operator read it.
 pub const STATIC_DEGRADED: &str = "JobSetOperatorStaticResourcesDegraded";

@@ -1,9 +1,9 @@
-//! From what was observed to what is to be done: the operator's one decision, without a server.
+//! The plan of the operator: decides from a snapshot which objects to write and delete. Pure.
 //!
-//! A plan's steps are independent of one another but for what `needs` says, so that one object that cannot be
-//! written holds up only those that make no sense without it.
+//! The steps of a plan are independent of each other, except for `needs`. An object that the operator cannot write
+//! blocks only the objects that need it.
 
-use super::certification::{Certification, Issue, Provider, decide_certification, outlived_secrets};
+use super::certification::{Certification, Issue, Provider, decide_certification, unused_secrets};
 use super::configuration::check_overrides;
 use super::conflict::conflicting_installation;
 use super::problem::Problem;
@@ -24,52 +24,53 @@ use kube::api::{ApiResource, DynamicObject};
 use manager_runtime::certificates::decide::{AUTHORITY_KEY, BUNDLE, CERTIFICATE, KEY};
 use std::collections::BTreeSet;
 
-/// Pods of the operand in a cluster that shall survive the loss of a node.
+/// Replicas of the operand in a highly available cluster.
 const HIGHLY_AVAILABLE_REPLICAS: i32 = 2;
-/// Annotation by which cert-manager puts a CA into webhook configurations. The operator does that itself, and two
-/// would undo each other's work.
+/// Annotation that makes cert-manager inject a CA into webhook configurations. The operator injects the CA itself, and
+/// two clients would overwrite each other's changes.
 pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 
 /// An object to apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Which.
+    /// The key of the object.
     pub key: ObjectKey,
-    /// As it should be.
+    /// The desired object.
     pub object: DynamicObject,
-    /// The object without which this one would do harm.
+    /// The object that must exist before this one, which would do harm without it.
     pub needs: Option<ObjectKey>,
 }
 
-/// What is to be done.
+/// The changes to make.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the administrator wants.
+    /// The mode that the administrator requests.
     pub mode: Mode,
     /// Objects to apply, in order.
     pub apply: Vec<Step>,
-    /// Whether the JobSet API has an owner whose deletion would delete every JobSet: the Go operator gave it one.
+    /// Whether to remove the owner reference of the JobSet API. The Go operator sets one, and the deletion of that
+    /// owner would delete every JobSet.
     pub disown_api: bool,
-    /// Webhook configurations that cert-manager's injector still works on.
+    /// Webhook configurations into which cert-manager still injects a CA.
     pub detach_injector: Vec<ObjectKey>,
-    /// Certificates to issue, before anything is applied.
+    /// Certificates to issue before the operator applies objects.
     pub issue: Vec<Issue>,
     /// Objects to delete, in order.
     pub delete: Vec<ObjectKey>,
-    /// What is waited for, and comes without anybody's doing.
+    /// What the operand waits for, without an action of the administrator.
     pub waiting: Vec<String>,
-    /// What stands in the way.
+    /// The problems that block the operand.
     pub problems: Vec<Problem>,
-    /// Whether the JobSet API shall be deleted, if no JobSet is left.
+    /// Whether to delete the JobSet API if no JobSet is left.
     pub delete_unused_api: bool,
-    /// Whether settings are in use that no upgrade minds.
+    /// Whether the JobSetOperator has unsupported settings, which an upgrade may break.
     pub unsupported_overrides: bool,
-    /// When to look again although nothing changed.
+    /// When to reconcile again even if no object changes.
     pub reconcile_at: Option<Timestamp>,
 }
 
 impl Plan {
-    /// A plan to do nothing.
+    /// An empty plan.
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
@@ -87,7 +88,7 @@ impl Plan {
     }
 }
 
-/// Decides. Nothing here depends on `now` but when certificates are renewed.
+/// Decides on the plan. Only the renewal of certificates depends on `now`.
 pub fn plan(settings: &Settings, observed: &Observed, now: Timestamp) -> Result<Plan, DesiredError> {
     let operator = observed.operator.as_deref();
     let mode = Mode::of(operator);
@@ -114,10 +115,9 @@ fn manage(
     if settings.operand_image.is_none() {
         plan.problems.push(Problem {
             reason: "MissingOperandImage",
-            message:
-                "environment variable OPERAND_IMAGE of the operator is not set: it must name the image of \
+            message: "environment variable OPERAND_IMAGE of the operator is not set: set it to the image of \
                       the JobSet controller"
-                    .to_owned(),
+                .to_owned(),
         });
     }
     let mut certification = decide_certification(settings, observed, operator, now);
@@ -126,12 +126,12 @@ fn manage(
     plan.waiting.append(&mut certification.waiting);
     plan.problems.append(&mut certification.problems);
     if certification.serving.is_some() && !certification.trusted {
-        plan.waiting.push("the webhook configurations learn to trust a new CA".to_owned());
+        plan.waiting.push("the webhook configurations do not trust the new CA yet".to_owned());
     }
 
     let desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
     plan.delete = no_longer_desired(observed, &desired);
-    plan.delete.extend(outlived_secrets(&certification, observed));
+    plan.delete.extend(unused_secrets(&certification, observed));
     plan.disown_api =
         observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_operator_owner);
     let operand_can_run = certification.serving.is_some() && settings.operand_image.is_some();
@@ -151,10 +151,11 @@ fn manage(
     Ok(plan)
 }
 
-/// Whether an object may be applied now and, if so, the object without which it would do harm.
+/// Returns None if the operator must not apply the object now. Otherwise returns the object that this one needs, if
+/// any.
 ///
-/// The JobSet API appears together with what serves it. Before that, a JobSet could be created that nobody fills in
-/// and checks; and a webhook that points at nobody refuses every pod of every JobSet.
+/// The JobSet API needs an operand that serves its webhooks. Without webhooks, the API server accepts JobSets without
+/// defaults and validation. A webhook without a running operand rejects every pod of every JobSet.
 #[allow(clippy::option_option)]
 fn admitted(
     key: &ObjectKey,
@@ -166,10 +167,10 @@ fn admitted(
     let api = || Some(ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD));
     match key.kind.as_str() {
         "CustomResourceDefinition" => (operand_can_run || exists).then_some(None),
-        // Its pods must not show a certificate that the API server does not trust yet.
+        // The pods must not serve with a certificate that the API server does not trust yet.
         "Deployment" => (operand_can_run && certification.trusted).then(api),
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" if exists => {
-            // Without a CA there is nothing better than what is there.
+            // Without a CA, the existing configuration is the best one.
             (!certification.ca_bundle.is_empty()).then_some(None)
         }
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => operand_can_run.then(deployment),
@@ -177,7 +178,7 @@ fn admitted(
     }
 }
 
-/// What the operand's objects depend on.
+/// The inputs of the operand's objects.
 fn inputs(
     settings: &Settings,
     observed: &Observed,
@@ -199,7 +200,7 @@ fn inputs(
         Err(message) => {
             problems.push(Problem {
                 reason: "InvalidConfigOverrides",
-                message: format!("spec.unsupportedConfigOverrides is not used: {message}"),
+                message: format!("spec.unsupportedConfigOverrides is ignored: {message}"),
             });
             false
         }
@@ -228,7 +229,7 @@ fn inputs(
     }
 }
 
-/// `spec.unsupportedConfigOverrides`, where it says anything.
+/// `spec.unsupportedConfigOverrides`, if it is not empty.
 fn overrides(operator: &JobSetOperator) -> Option<&serde_json::Value> {
     operator.spec.unsupported_config_overrides.as_ref().filter(|overrides| match overrides {
         serde_json::Value::Null => false,
@@ -237,11 +238,12 @@ fn overrides(operator: &JobSetOperator) -> Option<&serde_json::Value> {
     })
 }
 
-/// The Secrets as they shall be.
+/// The desired Secrets.
 ///
-/// cert-manager leaves the Secrets of its Certificates behind when those are deleted. So that no private key
-/// outlives the operand, they get its owner, too, and the uid keeps one that is just gone from being made. Of those
-/// that the operator issues it applies the content as well: what it does not name, it would take away.
+/// cert-manager does not delete the Secret of a deleted Certificate. Each Secret gets the operand's owner reference, so
+/// that no private key remains after the operand. The UID prevents the creation of a Secret that was just deleted. The
+/// operator also applies the data of the Secrets that it issues, because server-side apply removes fields that are
+/// missing in a request.
 fn secrets(
     observed: &Observed,
     operator: &JobSetOperator,
@@ -257,7 +259,7 @@ fn secrets(
         match provider {
             Provider::CertManager => object.metadata.uid = live.object.uid(),
             Provider::BuiltIn => {
-                // Of a foreign Secret nothing is taken over.
+                // The operator does not adopt a foreign Secret.
                 if !live.has_operator_label() && !live.has_operator_owner() {
                     return None;
                 }
@@ -281,7 +283,7 @@ fn secrets(
         .collect()
 }
 
-/// A Secret of ours without its content.
+/// A Secret of the operator, without data.
 pub fn secret(name: &str, operator: &JobSetOperator) -> DynamicObject {
     let mut object = DynamicObject::new(name, &ApiResource::erase::<Secret>(&()));
     object.metadata.owner_references = Some(vec![owner(operator)]);
@@ -289,23 +291,23 @@ pub fn secret(name: &str, operator: &JobSetOperator) -> DynamicObject {
     object
 }
 
-/// The operand goes, webhooks first: they refuse every JobSet from the moment that nobody answers them.
-/// When the JobSetOperator is gone this is the garbage collector's work.
+/// Deletes the operand, webhooks first: without a running operand they reject every JobSet. After the deletion of the
+/// JobSetOperator, the garbage collector deletes the operand.
 fn remove(settings: &Settings, observed: &Observed, mode: Mode) -> Plan {
     let mut plan = Plan::new(mode);
-    let mut ours: Vec<&ObjectKey> = removable(observed).collect();
-    // As long as a Certificate is there, cert-manager makes its Secret anew.
-    if ours.iter().any(|key| key.kind == "Certificate") {
-        ours.retain(|key| key.kind != "Secret");
+    let mut keys: Vec<&ObjectKey> = removable(observed).collect();
+    // While a Certificate exists, cert-manager creates its Secret again.
+    if keys.iter().any(|key| key.kind == "Certificate") {
+        keys.retain(|key| key.kind != "Secret");
     }
-    ours.sort_by_key(|key| (removal_rank(&key.kind), (*key).clone()));
+    keys.sort_by_key(|key| (removal_rank(&key.kind), (*key).clone()));
     let api = observed.get("CustomResourceDefinition", names::JOBSET_CRD);
     // While the operand runs it needs the API.
-    plan.delete_unused_api = ours.is_empty()
-        && api.is_some_and(is_our_api)
+    plan.delete_unused_api = keys.is_empty()
+        && api.is_some_and(is_own_api)
         && conflicting_installation(settings, observed).is_none();
     if mode == Mode::Removed {
-        plan.delete = ours.into_iter().cloned().collect();
+        plan.delete = keys.into_iter().cloned().collect();
     }
     plan
 }
@@ -321,13 +323,14 @@ fn removal_rank(kind: &str) -> u8 {
     }
 }
 
-/// Whether the operator may delete the JobSet API: only what it applied itself. An API that an administrator or
-/// another installation brought stays.
-fn is_our_api(crd: &Live) -> bool {
+/// Whether the operator may delete the JobSet API. It deletes only an API that it applied itself, and keeps the API of
+/// an administrator or of another installation.
+fn is_own_api(crd: &Live) -> bool {
     crd.applied_by_us && crd.has_operator_label() && crd.object.metadata.deletion_timestamp.is_none()
 }
 
-/// Objects that the operator made for a JobSetOperator. Label and owner must agree: a label alone is easily copied.
+/// The objects that the operator created for a JobSetOperator. They have both the label and the owner reference,
+/// because users may copy a label.
 fn removable(observed: &Observed) -> impl Iterator<Item = &ObjectKey> {
     observed
         .objects
@@ -343,8 +346,8 @@ fn no_longer_desired(observed: &Observed, desired: &[DynamicObject]) -> Vec<Obje
     removable(observed).filter(|key| key.kind != "Secret" && !kept.contains(key)).cloned().collect()
 }
 
-/// A plain reference: it neither controls nor blocks the owner's deletion, so that the operand goes when its
-/// JobSetOperator goes, in whatever order and whether the operator runs or not.
+/// An owner reference that neither controls nor blocks the owner's deletion. The garbage collector deletes the operand
+/// after its JobSetOperator, in any order, even if the operator does not run.
 fn owner(operator: &JobSetOperator) -> OwnerReference {
     OwnerReference {
         api_version: format!(

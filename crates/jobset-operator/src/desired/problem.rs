@@ -1,6 +1,6 @@
-//! What stands in the way of the operand.
+//! Problems that block the operand.
 
-/// Why the operand cannot be as it should until an administrator acts.
+/// A condition that blocks the operand until an administrator fixes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Reason of the condition.

@@ -1,39 +1,39 @@
-//! What the decisions start from: the settings of the process, and the mode that the administrator asks for.
+//! The inputs of decisions: the settings of the process, and the mode that the administrator requests.
 
 use crate::observe::facts::{ProxySettings, TlsSecurityProfile};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::ManagementState;
 
-/// What does not change while the process runs.
+/// Settings that do not change while the process runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Namespace of operator and operand.
     pub namespace: String,
-    /// Image of the operand; none when the operator was not given one.
+    /// Image of the operand, or None if it is not configured.
     pub operand_image: Option<String>,
     /// Version of the operator.
     pub version: &'static str,
-    /// How the operator itself reaches the outside; holds for the operand where the cluster has no Proxy object.
+    /// The proxy of the operator. The operand uses it if the cluster has no Proxy object.
     pub proxy: ProxySettings,
-    /// TLS that the operator's own servers began with.
+    /// The TLS profile with which the operator's servers started.
     pub tls_profile: Option<TlsSecurityProfile>,
 }
 
-/// What the administrator wants, in short.
+/// The mode that the administrator requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// There is no JobSetOperator, or it is being deleted: the garbage collector takes the operand away.
+    /// The JobSetOperator does not exist, or is being deleted. The garbage collector deletes the operand.
     Absent,
-    /// The operand shall be there.
+    /// The operator keeps the operand installed.
     Managed,
-    /// Nothing is touched.
+    /// The operator changes nothing.
     Unmanaged,
-    /// The operand shall be gone.
+    /// The operator deletes the operand.
     Removed,
 }
 
 impl Mode {
-    /// Reads it off the JobSetOperator.
+    /// The mode in the JobSetOperator.
     pub fn of(operator: Option<&JobSetOperator>) -> Self {
         let Some(operator) = operator else { return Mode::Absent };
         if operator.metadata.deletion_timestamp.is_some() {
@@ -42,7 +42,7 @@ impl Mode {
         match &operator.spec.management_state {
             None | Some(ManagementState::Managed | ManagementState::Force) => Mode::Managed,
             Some(ManagementState::Removed) => Mode::Removed,
-            // A value that this version does not know is no order to change anything.
+            // An unknown value must not cause changes.
             Some(ManagementState::Unmanaged | ManagementState::Unknown(_)) => Mode::Unmanaged,
         }
     }

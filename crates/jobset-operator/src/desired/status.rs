@@ -1,4 +1,4 @@
-//! The status of the JobSetOperator, from what was observed, planned and done.
+//! The status of the JobSetOperator, from the snapshot, the plan and the failures of its execution.
 
 use super::condition_types::{
     AVAILABLE, DEGRADED, PROGRESSING, STATIC_DEGRADED, TARGET_DEGRADED, UPGRADEABLE, WAITING_FOR_CERTIFICATES,
@@ -17,16 +17,16 @@ use serde_json::Value;
 const AS_EXPECTED: &str = "AsExpected";
 const SYNC_ERROR: &str = "SyncError";
 
-/// Something that could not be done.
+/// A step of the plan that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The object it was about.
+    /// The object of the step.
     pub key: ObjectKey,
-    /// What happened, in a sentence.
+    /// The error, in one sentence.
     pub message: String,
 }
 
-/// One condition without its time.
+/// A condition without its transition time.
 struct Finding {
     kind: &'static str,
     status: bool,
@@ -40,7 +40,8 @@ impl Finding {
     }
 }
 
-/// The whole new status. Whatever did not change keeps its time, so that an unchanged status equals the old one.
+/// The complete new status. An unchanged condition keeps its transition time, so that an unchanged status equals the
+/// old one.
 pub fn status(
     settings: &Settings,
     observed: &Observed,
@@ -79,8 +80,8 @@ pub fn status(
     }
 }
 
-/// The status while not everything could be looked at: what is wrong. How the operand is stays as it was told last,
-/// for what was not seen may be there all the same.
+/// The status before all watches have synced. It reports the problem and keeps the last status of the operand, because
+/// unobserved objects may exist.
 pub fn unsynced_status(
     settings: &Settings,
     observed: &Observed,
@@ -123,15 +124,18 @@ fn available(plan: &Plan, observed: &Observed, operand: Option<&OperandState>) -
         Finding::new(AVAILABLE, false, "DeploymentUnavailable", message)
     };
     match operand {
-        None if plan.mode == Mode::Removed => {
-            Finding::new(AVAILABLE, false, "Removed", "the operand was removed, as spec.managementState asks")
-        }
+        None if plan.mode == Mode::Removed => Finding::new(
+            AVAILABLE,
+            false,
+            "Removed",
+            "the operand is removed, as spec.managementState requests",
+        ),
         None => unavailable("it does not exist".to_owned()),
         Some(operand) if operand.available == 0 => {
             let troubles = pod_troubles(observed).map(|trouble| format!("; {trouble}"));
             unavailable(troubles.fold(operand.counts(), |all, trouble| all + &trouble))
         }
-        // A pod of an older version serves as well as one of the new, and one more than wanted does no harm.
+        // A pod of an older version serves as well as a new one, and a surplus pod does no harm.
         Some(operand) => match unreachable_webhook(observed) {
             Some(why) => Finding::new(AVAILABLE, false, "WebhookUnavailable", why),
             None => Finding::new(AVAILABLE, true, AS_EXPECTED, operand.counts()),
@@ -139,10 +143,10 @@ fn available(plan: &Plan, observed: &Observed, operand: Option<&OperandState>) -
     }
 }
 
-/// Why JobSets are not defaulted and validated although pods of the operand run.
+/// Why the webhooks do not work although pods of the operand run.
 fn unreachable_webhook(observed: &Observed) -> Option<String> {
     if observed.ready_endpoints == Some(0) {
-        return Some(format!("no address behind Service {} is ready", names::WEBHOOK_SERVICE));
+        return Some(format!("Service {} has no ready endpoint", names::WEBHOOK_SERVICE));
     }
     [
         ("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
@@ -156,8 +160,8 @@ fn unreachable_webhook(observed: &Observed) -> Option<String> {
         let webhooks = live.object.data.get("webhooks").and_then(Value::as_array).into_iter().flatten();
         let bundle = |webhook: &Value| webhook.pointer("/clientConfig/caBundle").cloned().unwrap_or_default();
         let mut bundles = webhooks.map(bundle);
-        let trusts_nobody = bundles.any(|bundle| bundle.as_str().is_none_or(str::is_empty));
-        trusts_nobody.then(|| format!("{kind} {name} has no CA yet by which to know the operand"))
+        let has_no_ca = bundles.any(|bundle| bundle.as_str().is_none_or(str::is_empty));
+        has_no_ca.then(|| format!("{kind} {name} has no CA bundle yet"))
     })
 }
 
@@ -165,14 +169,14 @@ fn pod_troubles(observed: &Observed) -> impl Iterator<Item = String> {
     observed.pods.iter().map(|(name, trouble)| format!("pod {name}: {}", trouble.message))
 }
 
-/// Pods that will hardly come up by themselves.
+/// Pods that need an action of the administrator.
 fn failing_pods(observed: &Observed) -> Option<Problem> {
     let failing = observed.pods.iter().filter(|(_, trouble)| trouble.lasting);
-    let told: Vec<String> =
+    let messages: Vec<String> =
         failing.map(|(name, trouble)| format!("pod {name}: {}", trouble.message)).collect();
-    (!told.is_empty()).then(|| Problem {
+    (!messages.is_empty()).then(|| Problem {
         reason: "OperandPodFailing",
-        message: format!("the operand does not run as it should: {}", told.join("; ")),
+        message: format!("pods of the operand fail: {}", messages.join("; ")),
     })
 }
 
@@ -182,7 +186,7 @@ fn upgradeable(plan: &Plan) -> Finding {
             UPGRADEABLE,
             false,
             "UnsupportedConfigOverrides",
-            "spec.unsupportedConfigOverrides is set: what it changes may not exist in the next version",
+            "spec.unsupportedConfigOverrides is set: the next version may not support it. Remove it before an upgrade",
         );
     }
     Finding::new(UPGRADEABLE, true, AS_EXPECTED, "")
@@ -201,7 +205,7 @@ fn progressing(
                 PROGRESSING,
                 false,
                 "Unmanaged",
-                "the operator touches nothing, as spec.managementState asks",
+                "the operator changes nothing, as spec.managementState requests",
             );
         }
         Mode::Removed if plan.delete.is_empty() => {
@@ -209,7 +213,7 @@ fn progressing(
                 PROGRESSING,
                 false,
                 "Removed",
-                "the operand was removed, as spec.managementState asks",
+                "the operand is removed, as spec.managementState requests",
             );
         }
         Mode::Removed => {
@@ -259,7 +263,7 @@ fn partly_degraded(
     Finding::new(kind, !messages.is_empty(), reason, messages.join("\n"))
 }
 
-/// Whether the Go operator would have counted the object among its static resources.
+/// Whether the object is a static resource of the Go operator.
 fn is_static(key: &ObjectKey) -> bool {
     match key.kind.as_str() {
         "ServiceAccount" | "ClusterRole" | "ClusterRoleBinding" => true,
@@ -273,7 +277,7 @@ fn refused(operand: &OperandState) -> Option<Problem> {
     let message = operand.pods_refused.as_ref()?;
     Some(Problem {
         reason: "OperandPodRefused",
-        message: format!("pods of the operand cannot be created: {message}"),
+        message: format!("the Deployment cannot create pods of the operand: {message}"),
     })
 }
 
@@ -281,7 +285,7 @@ fn stuck(operand: &OperandState) -> Option<Problem> {
     let message = operand.deadline_exceeded.as_ref()?;
     Some(Problem {
         reason: "RolloutStuck",
-        message: format!("the operand's rollout makes no progress: {message}"),
+        message: format!("the rollout of the operand makes no progress: {message}"),
     })
 }
 

@@ -40,12 +40,12 @@ fn a_controller_in_another_namespace_is_a_conflict() {
     observed.other_namespaces = ["jobset-system".to_owned(), "ns-of-operand".to_owned()].into();
     assert_conflict(
         &decide(&observed),
-        &["Deployment jobset-controller-manager runs in namespace jobset-system", "install it again then"],
+        &["Deployment jobset-controller-manager runs in namespace jobset-system", "then install it again"],
     );
     let mut before = ready_to_install(json!({}));
     before.other_namespaces = ["jobset-system".to_owned()].into();
     assert!(
-        decide(&before).problems[0].message.ends_with("if it shall stay"),
+        decide(&before).problems[0].message.ends_with("to keep it"),
         "the operator has installed nothing yet"
     );
     observed.other_namespaces = ["ns-of-operand".to_owned()].into();
