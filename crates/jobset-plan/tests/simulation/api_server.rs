@@ -1,5 +1,5 @@
-//! The API server: objects with UIDs and resource versions, the rules that refuse requests, and a log of every
-//! change by kind, which is what watches read.
+//! The simulated API server: objects with UIDs and resource versions, the validation of requests, and one log of
+//! changes for each kind, which watches read.
 
 use crate::{
     job::Job,
@@ -25,7 +25,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// As the controller decodes it.
+    /// Converts the response to the type that the controller decodes.
     pub(crate) fn decoded(self, request: &Request) -> operation::Answer {
         match (self, request) {
             (Self::JobSet(jobset), _) => operation::Answer::JobSet(Box::new(JobSet::clone(&jobset))),
@@ -49,9 +49,9 @@ pub(crate) enum Refusal {
     Conflict,
     AlreadyExists,
     Invalid(&'static str),
-    /// The server had no time for it.
+    /// The server was overloaded.
     Unavailable,
-    /// No response came: the request may have had its effect.
+    /// The response was lost. The request may have taken effect.
     NoAnswer,
 }
 
@@ -70,20 +70,20 @@ impl RequestError for Refusal {
     }
 }
 
-/// The response of Kubernetes to a patch that names another UID than the object has.
+/// The error of Kubernetes for a patch with another UID than that of the object.
 const OTHER_UID: Refusal = Refusal::Invalid("metadata.uid: field is immutable");
 
-/// A change of an object, in the order of its kind's log.
+/// An entry in the log of a kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     JobSet(Arc<JobSet>),
     Job(Arc<Job>),
     Named(Arc<ObjectMeta>),
-    /// The object of this UID is gone.
+    /// The object with this UID was deleted.
     Gone(String),
 }
 
-/// See the module.
+/// The stored objects and their logs.
 #[derive(Default)]
 pub(crate) struct ApiServer {
     version: u64,
@@ -96,17 +96,17 @@ pub(crate) struct ApiServer {
 }
 
 impl ApiServer {
-    /// Counts every change.
+    /// The latest resource version.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The changes of a kind, the oldest first.
+    /// The changes of a kind, oldest first.
     pub(crate) fn log(&self, kind: Kind) -> &[Change] {
         &self.logs[kind as usize]
     }
 
-    /// Everything of a kind, as a list answers.
+    /// All objects of a kind, as a list returns them.
     pub(crate) fn list(&self, kind: Kind) -> Vec<Change> {
         match kind {
             Kind::JobSets => self.jobsets.values().cloned().map(Change::JobSet).collect(),
@@ -135,7 +135,7 @@ impl ApiServer {
         (format!("uid{}", self.uids), self.version)
     }
 
-    // --- what anybody may do, also those that are not simulated as senders of requests ------------------------
+    // --- changes by all components and users, without simulated requests ---------------------------------------
 
     pub(crate) fn create_jobset(&mut self, mut jobset: JobSet) -> Arc<JobSet> {
         let (uid, version) = self.identity();
@@ -145,7 +145,7 @@ impl ApiServer {
         self.put_jobset(jobset)
     }
 
-    /// Stores a JobSet that differs from the stored one.
+    /// Stores a changed JobSet.
     pub(crate) fn update_jobset(&mut self, mut jobset: JobSet) -> Arc<JobSet> {
         self.version += 1;
         jobset.metadata.resource_version = Some(self.version.to_string());
@@ -159,7 +159,7 @@ impl ApiServer {
         jobset
     }
 
-    /// The deletion of a JobSet begins (foreground), or it is gone at once.
+    /// Deletes a JobSet. A foreground deletion only sets its deletion timestamp.
     pub(crate) fn delete_jobset(&mut self, name: &str, foreground: bool, now: Millis) -> Option<Arc<JobSet>> {
         let jobset = self.jobsets.get(name)?.clone();
         if !foreground {
@@ -181,7 +181,7 @@ impl ApiServer {
         }
     }
 
-    /// Changes a Job, if that makes a difference to it.
+    /// Changes a Job. A change without effect is not stored.
     pub(crate) fn update_job(&mut self, uid: &str, change: impl FnOnce(&mut Job)) -> Option<Arc<Job>> {
         let before = self.job(uid)?.clone();
         let mut job = Job::clone(&before);
@@ -204,7 +204,7 @@ impl ApiServer {
         }
     }
 
-    /// Ends a Service or a claim.
+    /// Deletes a Service or a claim.
     pub(crate) fn end_named(&mut self, kind: Kind, name: &str) {
         let named = if kind == Kind::Services { &mut self.services } else { &mut self.claims };
         if let Some(metadata) = named.remove(name) {
@@ -215,7 +215,7 @@ impl ApiServer {
 
     // --- requests of the controller ------------------------------------------------------------------------------
 
-    /// Carries a request out.
+    /// Handles a request.
     pub(crate) fn handle(&mut self, request: &Request, now: Millis) -> Result<Answer, Refusal> {
         match request {
             Request::CreateJob(job) => self.create_job(job),
@@ -286,7 +286,7 @@ impl ApiServer {
         assert_eq!(
             patch["status"],
             json!({"startTime": null}),
-            "the simulation knows no other patch of a status"
+            "the simulation supports no other patch of a status"
         );
         // Kubernetes: the start time of a Job that is not suspended cannot change.
         if job.started && !job.suspend {
@@ -317,7 +317,7 @@ impl ApiServer {
                 Arc::new(serde_json::from_value(template).unwrap())
             }
         };
-        // Kubernetes 1.37: where pods run may change only while the Job is suspended and has none of them.
+        // Kubernetes 1.37: scheduling directives can change only while the Job is suspended and has no pods.
         let template_is_free = job.suspend && job.active == 0 && (!job.started || job.suspended_condition);
         if normal(&template) != normal(&job.template) && !template_is_free {
             return Err(Refusal::Invalid("spec.template: field is immutable"));
@@ -358,7 +358,7 @@ impl ApiServer {
     }
 }
 
-/// A pod template without what means the same as nothing.
+/// A pod template without empty fields.
 fn normal(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> Value {
     fn prune(value: Value) -> Value {
         match value {

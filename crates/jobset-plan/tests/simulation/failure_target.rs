@@ -1,16 +1,19 @@
-//! Feature gate `RestartOnFailureTarget`: with it, JobSets end as without it, and restart sooner.
+//! Feature gate `RestartOnFailureTarget`: JobSets get the same results with the gate as without it, and restart sooner.
 //!
-//! Two worlds have the same JobSets and the same outcomes of pods, one with the gate and one without. They must be the
-//! same where time may not make a difference: there are no faults, no two Jobs fail in one attempt (the gate may change
-//! which of them is first), and success needs every Job (a JobSet that completes while the pods of a failed Job
-//! terminate completes without the gate, and restarts with it).
+//! The test compares two worlds with the same JobSets and the same outcomes of pods, one with the gate and one without.
+//! It excludes cases in which the time of a restart can change the result:
+//!
+//! - There are no faults.
+//! - At most one Job fails in each attempt. With two, the gate can change which of them fails first.
+//! - Success requires every Job. Otherwise a JobSet can complete while the pods of a failed Job terminate: it completes
+//!   without the gate, and restarts with it.
 
 use crate::{
     faults::Faults,
     invariants::Ledger,
     pod_outcomes::{PodOutcome, PodOutcomes},
     restart_times::Restart,
-    world::{Millis, Setting, World},
+    world::{Millis, World, WorldConfig},
 };
 use jobset_api::{JobSet, jobset::ReplicatedJob};
 use jobset_plan::Gates;
@@ -20,22 +23,22 @@ use std::collections::BTreeMap;
 const WORLDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
 
 fn world(seed: u64, gate: bool) -> World {
-    let mut setting = Setting { faults: Faults::default(), ..Setting::of_seed(seed) };
-    setting.gates.restart_on_failure_target = gate;
-    setting.pod_outcomes.one_slot = true;
-    setting.pod_outcomes.failing = 100;
-    for jobset in &mut setting.jobsets {
+    let mut config = WorldConfig { faults: Faults::default(), ..WorldConfig::from_seed(seed) };
+    config.gates.restart_on_failure_target = gate;
+    config.pod_outcomes.one_slot = true;
+    config.pod_outcomes.failing = 100;
+    for jobset in &mut config.jobsets {
         jobset.spec.success_policy = None;
     }
-    let mut world = World::new(setting, false);
+    let mut world = World::new(config, false);
     if let Err(violation) = world.run() {
-        panic!("seed {seed}, gate {gate}: the rule that {} is broken: {}", violation.rule, violation.how);
+        panic!("seed {seed} with gate {gate} broke the rule {:?}: {}", violation.rule, violation.how);
     }
     world
 }
 
-/// How a JobSet fared: its end, why it failed, and every count of restarts.
-fn fared(jobset: &JobSet) -> String {
+/// Summarizes the result of a JobSet: its terminal state, why it failed, and all counts of restarts.
+fn summary(jobset: &JobSet) -> String {
     let status = jobset.status.clone().unwrap_or_default();
     let failed = status.conditions.iter().find(|condition| condition.type_ == "Failed");
     let singles: Vec<_> = status
@@ -44,7 +47,7 @@ fn fared(jobset: &JobSet) -> String {
         .map(|entry| (&entry.name, &entry.job_restarts, &entry.job_restarts_count_towards_max))
         .collect();
     format!(
-        "{} {:?}: {} restarts, {} of them counted, and of single Jobs {singles:?}",
+        "{} {:?}: {} restarts, {} of them counted, individual Jobs {singles:?}",
         status.terminal_state,
         failed.map(|condition| (&condition.reason, &condition.message)),
         status.restarts,
@@ -52,16 +55,16 @@ fn fared(jobset: &JobSet) -> String {
     )
 }
 
-/// How the JobSets of a world fared, by name.
-fn all_fared(world: &World) -> Vec<(String, String)> {
+/// The summaries of all JobSets of a world, by name.
+fn summaries(world: &World) -> Vec<(String, String)> {
     let jobsets = world.checker.ledgers.values().map(|ledger| &ledger.jobset);
     let mut all: Vec<_> =
-        jobsets.map(|jobset| (jobset.metadata.name.clone().unwrap_or_default(), fared(jobset))).collect();
+        jobsets.map(|jobset| (jobset.metadata.name.clone().unwrap_or_default(), summary(jobset))).collect();
     all.sort();
     all
 }
 
-/// Restarts of JobSets of several Jobs that all start at once, by name and attempt.
+/// The restarts of JobSets with several Jobs that all start at once, by name and attempt.
 fn restarts(world: &World) -> BTreeMap<(String, i32), Restart> {
     let at_once = |jobset: &JobSet| {
         let jobs: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
@@ -80,7 +83,8 @@ fn restarts(world: &World) -> BTreeMap<(String, i32), Restart> {
     ledgers.flat_map(of).collect()
 }
 
-/// What the gate is for: pods that take long to stop. All take half a minute here, and one Job of three fails.
+/// The gate shortens restarts of JobSets whose pods stop slowly. Here, all pods take 30 s to stop, and one of three
+/// Jobs fails.
 #[test]
 fn a_restart_takes_one_grace_period_instead_of_two() {
     let pod = json!({"spec": {"containers": [{"name": "main"}]}});
@@ -102,30 +106,32 @@ fn a_restart_takes_one_grace_period_instead_of_two() {
         let pod_outcomes = PodOutcomes { seed: 1, failing: 0, one_slot: false, slowest_stop: 1_000, given };
         let gates = Gates { restart_on_failure_target: gate, ..Gates::default() };
         let (jobsets, faults) = (vec![jobset.clone()], Faults::default());
-        let mut world =
-            World::new(Setting { seed: 1, gates, faults, pod_outcomes, jobsets, room: 10, bug: None }, true);
+        let mut world = World::new(
+            WorldConfig { seed: 1, gates, faults, pod_outcomes, jobsets, room: 10, bug: None },
+            true,
+        );
         if let Err(violation) = world.run() {
-            panic!("the rule that {}: {}\n{}", violation.rule, violation.how, world.history());
+            panic!("broke the rule {:?}: {}\n{}", violation.rule, violation.how, world.history());
         }
-        restarts(&world)[&("train".to_owned(), 0)].made
+        restarts(&world)[&("train".to_owned(), 0)].recreated
     });
     println!(
-        "three Jobs whose pods take 30 s to stop: all made anew after {without} ms, with the gate {with} ms"
+        "three Jobs whose pods take 30 s to stop: all Jobs recreated after {without} ms, with the gate after {with} ms"
     );
     assert!(
         (60_000..64_000).contains(&without),
-        "first the pods of the one, then those of the others: {without} ms"
+        "first the pods of the failed Job stop, then the others: {without} ms"
     );
-    assert!((30_000..34_000).contains(&with), "all at once: {with} ms");
+    assert!((30_000..34_000).contains(&with), "all pods stop at the same time: {with} ms");
 }
 
 #[test]
-fn jobsets_fare_the_same_with_the_gate_and_restart_sooner() {
+fn the_gate_changes_no_result_and_shortens_restarts() {
     let mut pairs: Vec<[Restart; 2]> = Vec::new();
     for seed in 0..WORLDS {
         let worlds = [false, true].map(|gate| world(seed, gate));
-        let [without, with] = worlds.each_ref().map(all_fared);
-        assert_eq!(without, with, "seed {seed}: how JobSets fared, without the gate and with it");
+        let [without, with] = worlds.each_ref().map(summaries);
+        assert_eq!(without, with, "seed {seed}: results without the gate and with it");
         let [without, with] = worlds.each_ref().map(restarts);
         pairs.extend(without.iter().filter_map(|(which, slow)| Some([*slow, *with.get(which)?])));
     }
@@ -133,16 +139,16 @@ fn jobsets_fare_the_same_with_the_gate_and_restart_sooner() {
     let mean = |of: fn(&Restart) -> Millis, gate: usize| -> Millis {
         pairs.iter().map(|pair| of(&pair[gate])).sum::<Millis>() / (pairs.len() as Millis).max(1)
     };
-    let [decided, made] = [|restart: &Restart| restart.decided, |restart: &Restart| restart.made]
+    let [decided, recreated] = [|restart: &Restart| restart.decided, |restart: &Restart| restart.recreated]
         .map(|of| [mean(of, 0), mean(of, 1)]);
     println!(
-        "{} restarts of several Jobs each, mean times from the failure: decided after {} ms, with the gate {} ms; all \
-         Jobs made anew after {} ms, with the gate {} ms",
+        "{} restarts of several Jobs each, mean times from the failure: decided after {} ms, with the gate after {} \
+         ms; all Jobs recreated after {} ms, with the gate after {} ms",
         pairs.len(),
         decided[0],
         decided[1],
-        made[0],
-        made[1],
+        recreated[0],
+        recreated[1],
     );
-    assert!(decided[1] < decided[0] && made[1] < made[0], "it gains time");
+    assert!(decided[1] < decided[0] && recreated[1] < recreated[0], "restarts are faster with the gate");
 }

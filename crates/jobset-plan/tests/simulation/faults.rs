@@ -1,5 +1,5 @@
-//! How hostile a world is. Of a thousand occasions each fault takes so many; from a certain time on there are none,
-//! so that what should happen in the end can be asked for.
+//! Faults and their probabilities. After a certain time there are no more faults, so that rules for a world at rest can
+//! be checked.
 
 use crate::{
     schedule::ScheduledEvent,
@@ -7,31 +7,31 @@ use crate::{
 };
 use fastrand::Rng;
 
-/// See the module. Numbers are in a thousand, where nothing else is said.
+/// How often each fault occurs: per thousand occasions, unless the field says otherwise.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     /// Requests that are refused without effect.
     pub(crate) refuses: u32,
-    /// Requests that take effect, and whose answer never comes.
+    /// Requests that take effect, but whose response is lost.
     pub(crate) loses: u32,
-    /// Requests, and answers, that take long.
+    /// Slow requests and responses.
     pub(crate) slow: u32,
-    /// Deliveries of a watch that take long.
+    /// Slow deliveries of a watch.
     pub(crate) stalls: u32,
     /// Deliveries that break the watch.
     pub(crate) relists: u32,
-    /// Requests behind which the process dies.
+    /// Requests after which the process dies.
     pub(crate) dies: u32,
-    /// Crashes at any time; not in a thousand.
+    /// Total number of crashes at a random time.
     pub(crate) crashes: u32,
-    /// New leaders before the old one knows; not in a thousand.
+    /// Total number of new leaders that start before the old leader notices.
     pub(crate) handovers: u32,
-    /// Changes that users make to each JobSet; not in a thousand.
-    pub(crate) acts: u32,
+    /// Total number of user requests for each JobSet.
+    pub(crate) user_actions: u32,
 }
 
 impl Faults {
-    /// The faults of one seed: often none or one kind, sometimes all.
+    /// Random faults: no kind, some kinds or all kinds.
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let mut all = Self {
             refuses: rng.u32(0..150),
@@ -42,7 +42,7 @@ impl Faults {
             dies: rng.u32(0..25),
             crashes: rng.u32(0..3),
             handovers: rng.u32(0..3),
-            acts: rng.u32(1..6),
+            user_actions: rng.u32(1..6),
         };
         let keep = match rng.u8(0..10) {
             0 => 0,
@@ -58,7 +58,7 @@ impl Faults {
             &mut all.dies,
             &mut all.crashes,
             &mut all.handovers,
-            &mut all.acts,
+            &mut all.user_actions,
         ] {
             if rng.u8(0..100) >= keep {
                 *field = 0;
@@ -67,15 +67,15 @@ impl Faults {
         all
     }
 
-    /// Whether there is no fault at all: then no request of the controller is ever refused.
-    pub(crate) fn leave_controller_alone(&self) -> bool {
-        let Self { refuses, loses, slow, stalls, relists, dies, crashes, handovers, acts } = self;
-        [refuses, loses, slow, stalls, relists, dies, crashes, handovers, acts]
+    /// Whether there are no faults and no user requests. Then no request of the controller fails.
+    pub(crate) fn are_none(&self) -> bool {
+        let Self { refuses, loses, slow, stalls, relists, dies, crashes, handovers, user_actions } = self;
+        [refuses, loses, slow, stalls, relists, dies, crashes, handovers, user_actions]
             .into_iter()
             .all(|count| *count == 0)
     }
 
-    /// Whether an event can get lost between storing its status and sending it, or two processes can send it.
+    /// Whether an event can be lost after its status is stored, or sent by two processes.
     pub(crate) fn may_lose_events(&self) -> bool {
         let Self { loses, dies, crashes, handovers, .. } = self;
         [loses, dies, crashes, handovers].into_iter().any(|count| *count > 0)
@@ -83,17 +83,17 @@ impl Faults {
 }
 
 impl World {
-    /// The faults at this time.
+    /// The faults at the current time.
     pub(crate) fn faults_now(&self) -> Faults {
         if self.now < self.faults_until { self.faults } else { Faults::default() }
     }
 
-    /// Whether something happens that happens so many times in a thousand.
-    pub(crate) fn happens(&mut self, in_a_thousand: u32) -> bool {
-        in_a_thousand > 0 && self.rng.u32(0..1000) < in_a_thousand
+    /// Returns true with this probability.
+    pub(crate) fn happens(&mut self, per_thousand: u32) -> bool {
+        per_thousand > 0 && self.rng.u32(0..1000) < per_thousand
     }
 
-    /// How long a message takes.
+    /// The transit time of a request or response.
     pub(crate) fn travel(&mut self) -> Millis {
         let slow = self.faults_now().slow;
         if self.happens(slow) { self.rng.u64(100..40_000) } else { self.rng.u64(1..40) }

@@ -1,14 +1,15 @@
-//! The garbage collector: deletes objects whose owner is gone, and an object of a foreground deletion after its children.
+//! The garbage collector: deletes objects whose owner does not exist, and completes a foreground deletion after the
+//! deletion of the children.
 
 use crate::{observe::Kind, world::World};
 use std::collections::BTreeSet;
 
 impl World {
-    /// Looks at everything once.
+    /// Checks every object once.
     pub(crate) fn collect_garbage(&mut self) {
         let uid_of = |jobset: &jobset_api::JobSet| jobset.metadata.uid.clone().unwrap_or_default();
-        let alive: BTreeSet<String> = self.server.jobsets.values().map(|jobset| uid_of(jobset)).collect();
-        let leaving: Vec<(String, String)> = self
+        let existing: BTreeSet<String> = self.server.jobsets.values().map(|jobset| uid_of(jobset)).collect();
+        let terminating: Vec<(String, String)> = self
             .server
             .jobsets
             .iter()
@@ -19,32 +20,33 @@ impl World {
         let orphans: Vec<_> = self.server.jobs.values().filter(|job| !job.deleting).cloned().collect();
         for job in orphans {
             let Some(owner) = job.owner() else { continue };
-            if leaving.iter().any(|(_, uid)| uid == owner) || !alive.contains(owner) && self.rng.bool() {
+            if terminating.iter().any(|(_, uid)| uid == owner) || !existing.contains(owner) && self.rng.bool()
+            {
                 self.note("garbage", || format!("Job {} ({}) is being deleted", job.name, job.uid));
                 self.server.update_job(&job.uid, |job| job.deleting = true);
-            } else if !alive.contains(owner) {
-                self.note("garbage", || format!("Job {} ({}) is gone", job.name, job.uid));
+            } else if !existing.contains(owner) {
+                self.note("garbage", || format!("Job {} ({}) is deleted", job.name, job.uid));
                 self.end_job(&job.uid);
             }
         }
-        for (name, uid) in leaving {
+        for (name, uid) in terminating {
             if self.server.jobs_of(&uid).next().is_none() {
-                self.note("garbage", || format!("JobSet {name} ({uid}) is gone"));
+                self.note("garbage", || format!("JobSet {name} ({uid}) is deleted"));
                 self.server.end_jobset(&name);
             }
         }
         for kind in [Kind::Services, Kind::Claims] {
             let all = if kind == Kind::Services { &self.server.services } else { &self.server.claims };
-            let dead = |owner: Option<&String>| owner.is_some_and(|uid| !alive.contains(uid));
-            let doomed: Vec<String> = all
+            let is_orphan = |owner: Option<&String>| owner.is_some_and(|uid| !existing.contains(uid));
+            let orphans: Vec<String> = all
                 .iter()
                 .filter(|(_, object)| {
-                    dead(object.owner_references.iter().flatten().next().map(|owner| &owner.uid))
+                    is_orphan(object.owner_references.iter().flatten().next().map(|owner| &owner.uid))
                 })
                 .map(|(name, _)| name.clone())
                 .collect();
-            for name in doomed {
-                self.note("garbage", || format!("{kind:?} {name} is gone"));
+            for name in orphans {
+                self.note("garbage", || format!("{kind:?} {name} is deleted"));
                 self.server.end_named(kind, &name);
             }
         }

@@ -1,37 +1,37 @@
-//! What happened, line by line, to understand a seed. Written only when a seed is replayed, because most of the time of a
-//! run would go into formatting.
+//! The history of a world, for debugging a seed. It is recorded only when a seed is replayed, because formatting would
+//! take most of the time of a run.
 
 use crate::{job::Job, operation::Request, world::Millis};
 
 /// The lines of one world.
 #[derive(Default)]
 pub(crate) struct History {
-    kept: bool,
+    enabled: bool,
     lines: Vec<String>,
 }
 
 impl History {
-    /// A history that keeps its lines, or drops them.
-    pub(crate) fn new(kept: bool) -> Self {
-        Self { kept, lines: Vec::new() }
+    /// A history that discards its lines unless `enabled`.
+    pub(crate) fn new(enabled: bool) -> Self {
+        Self { enabled, lines: Vec::new() }
     }
 
-    /// Says what `who` did.
-    pub(crate) fn note(&mut self, now: Millis, who: &str, what: impl FnOnce() -> String) {
-        if self.kept {
+    /// Records an action.
+    pub(crate) fn note(&mut self, now: Millis, actor: &str, what: impl FnOnce() -> String) {
+        if self.enabled {
             let seconds = format!("{}.{:03}", now / 1000, now % 1000);
-            self.lines.push(format!("{seconds:>12}  {who:<15} {}", what()));
+            self.lines.push(format!("{seconds:>12}  {actor:<15} {}", what()));
         }
     }
 
-    /// All lines.
+    /// The text of all lines.
     pub(crate) fn text(&self) -> String {
         self.lines.join("\n")
     }
 }
 
-/// A request, for a person.
-pub(crate) fn in_words(request: &Request) -> String {
+/// Describes a request in one line.
+pub(crate) fn describe_request(request: &Request) -> String {
     match request {
         Request::CreateJob(job) => {
             let suspended = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));

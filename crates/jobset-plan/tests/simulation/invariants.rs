@@ -1,5 +1,5 @@
-//! What must hold at every step. The checker sees everything that is stored, and so knows what is true; the
-//! controller sees it late. The name of each rule says what must hold.
+//! Rules that hold at every step. The checker sees every stored object, so it knows the actual state. The controller
+//! sees that state with a delay. The name of each rule says what must hold.
 
 use crate::{
     api_server::{Answer, Refusal, version_of},
@@ -24,46 +24,46 @@ use std::{
     sync::Arc,
 };
 
-/// A Job's place: its ReplicatedJob and index.
+/// The position of a Job in its JobSet: its ReplicatedJob and index.
 pub(crate) type Slot = (String, i32);
 
-/// What is known of each JobSet that ever existed, and of what each process learned.
+/// The state of each JobSet that ever existed, and the responses that each process received.
 #[derive(Default)]
 pub(crate) struct Checker {
     pub(crate) violation: Option<Violation>,
     pub(crate) ledgers: BTreeMap<String, Ledger>,
-    /// How often what happened: reasons of events, and of refusals.
+    /// How often each event reason, error and fault occurred.
     pub(crate) tally: BTreeMap<String, u64>,
-    /// By process and UID: the latest resource version in an answer.
+    /// The latest resource version of a JobSet in a response, by process and UID.
     answered: BTreeMap<(usize, String), u64>,
-    /// By process and UID of a Job: its owner, and whether it was being deleted, in an answer.
+    /// The owner of a Job in a response, and whether it was being deleted, by process and UID.
     answered_jobs: BTreeMap<(usize, String), (String, bool)>,
 }
 
-/// What happened to one JobSet.
+/// The history of one JobSet, as far as rules need it.
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) jobset: Arc<JobSet>,
-    /// The version at which it finished.
+    /// The resource version at which it finished.
     pub(crate) finished_at: Option<u64>,
-    /// Jobs that failed, by UID: slot and attempts.
+    /// The slot and attempts of each failed Job, by UID.
     pub(crate) failures: BTreeMap<String, (Slot, (i32, i32))>,
-    /// Slots that were ready, or had ended, in an attempt.
+    /// Attempts and slots whose Job was ready or finished.
     started: BTreeSet<(i32, Slot)>,
-    /// Slots that had completed in an attempt.
+    /// Attempts and slots whose Job completed.
     completed: BTreeSet<(i32, Slot)>,
-    /// Events about its end.
-    pub(crate) ends_reported: u32,
-    /// Events about a restart.
-    restarts_reported: i32,
-    /// What its Jobs prove of a status that is lost.
+    /// The number of events about its completion or failure.
+    pub(crate) terminal_events: u32,
+    /// The number of events about restarts.
+    restart_events: i32,
+    /// The attempts that its Jobs prove after its status is lost.
     pub(crate) proofs: Proofs,
-    /// How long its restarts took.
+    /// The duration of its restarts.
     pub(crate) restarts: RestartTimes,
 }
 
 impl Checker {
-    /// Something happened once more.
+    /// Counts an occurrence.
     pub(crate) fn count(&mut self, what: &str) {
         if let Some(times) = self.tally.get_mut(what) {
             *times += 1;
@@ -72,13 +72,13 @@ impl Checker {
         }
     }
 
-    /// A user created a JobSet.
+    /// Records a JobSet that a user created.
     pub(crate) fn jobset_was_created(&mut self, jobset: &Arc<JobSet>) {
         let uid = jobset.metadata.uid.clone().unwrap_or_default();
         self.ledgers.insert(uid, Ledger { jobset: jobset.clone(), ..Ledger::default() });
     }
 
-    /// A Job is in a new state.
+    /// Records the new state of a Job.
     pub(crate) fn job_was_stored(&mut self, job: &Job, now: Millis) {
         let Some(ledger) = job.owner().and_then(|owner| self.ledgers.get_mut(owner)) else { return };
         let wanted =
@@ -89,7 +89,7 @@ impl Checker {
         let (attempt, _) = job.attempts();
         let outcome = job.ended.as_ref().map(|ended| ended.outcome);
         if outcome == Some(Outcome::Failed) || job.failure_target.is_some() {
-            // Whatever becomes of its labels later.
+            // With the first labels: a user can edit them later.
             ledger.failures.entry(job.uid.clone()).or_insert_with(|| (slot.clone(), job.attempts()));
         }
         if job.is_ready() || outcome.is_some() {
@@ -100,7 +100,7 @@ impl Checker {
         }
     }
 
-    /// A process learned something from a response.
+    /// Records what a process received in a response.
     pub(crate) fn process_learned(&mut self, process: usize, observed: &Observation) {
         match observed {
             Observation::JobSet(jobset) => {
@@ -123,12 +123,14 @@ impl Checker {
 }
 
 impl World {
-    /// A process is about to plan on this view.
+    /// Checks the objects that a process is about to plan on.
     pub(crate) fn check_view(&mut self, process: usize, uid: &str, observed: &ObservedJobSet) {
         let version = version_of(&observed.jobset.metadata);
         let answered = self.checker.answered.get(&(process, uid.to_owned())).copied().unwrap_or(0);
         if version < answered {
-            let how = format!("JobSet {uid} is seen at {version}, and was written at {answered}");
+            let how = format!(
+                "the process observes JobSet {uid} at version {version}, after its own write at version {answered}"
+            );
             self.violated(READ_YOUR_WRITES, how);
         }
         let own = self.checker.answered_jobs.range((process, String::new())..(process + 1, String::new()));
@@ -138,12 +140,12 @@ impl World {
                 && !observed.jobs.iter().any(|seen| seen.uid == *job && (seen.deleting || !deleting))
         });
         if let Some(((_, job), _)) = missing.next() {
-            let how = format!("Job {job} is not seen as the process itself wrote it");
+            let how = format!("the process does not observe its own write of Job {job}");
             self.violated(READ_YOUR_WRITES, how);
         }
     }
 
-    /// A process made this plan.
+    /// Checks a plan.
     pub(crate) fn check_plan(&mut self, observed: &ObservedJobSet, plan: &Plan) {
         let uid = observed.jobset.metadata.uid.as_deref().unwrap_or("");
         let Some(ledger) = self.checker.ledgers.get(uid) else { return };
@@ -158,11 +160,11 @@ impl World {
         let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateJob(_)));
         if blocking && creates && observed.jobs.iter().any(earlier) {
             let name = observed.jobset.metadata.name.clone().unwrap_or_default();
-            self.violated("BlockingRecreate waits for every Job of the attempt before", name);
+            self.violated("BlockingRecreate waits for every Job of the previous attempt", name);
         }
     }
 
-    /// A request is about to be carried out.
+    /// Checks a request before the API server handles it.
     pub(crate) fn check_request(&mut self, sent: &Sent) {
         match &sent.request {
             Request::CreateJob(job) => self.check_create(sent, &Job::sent(job)),
@@ -176,7 +178,7 @@ impl World {
                 let Some(job) = self.server.jobs.get(name).cloned() else { return };
                 let refused = planned_uid(&sent.request).is_some_and(|uid| uid != job.uid);
                 if job.uid != uid && !refused {
-                    let how = format!("{:?} was meant for {uid} and meets {}", sent.request, job.uid);
+                    let how = format!("{:?} was planned for {uid} and affects {}", sent.request, job.uid);
                     self.violated(RIGHT_JOB, how);
                 }
                 if let Request::PatchJob { patch, .. } = &sent.request
@@ -197,9 +199,12 @@ impl World {
                 let Some(jobset) = self.server.jobsets.get(name) else { return };
                 let lands = jobset.metadata.uid == *uid
                     && (version.is_none() || *version == jobset.metadata.resource_version);
-                if lands && !time_is_up(jobset, timestamp(self.now)) {
+                if lands && !ttl_has_passed(jobset, timestamp(self.now)) {
                     let name = name.clone();
-                    self.violated("a JobSet is deleted when its time is up", name);
+                    self.violated(
+                        "a JobSet is not deleted before its ttlSecondsAfterFinished has passed",
+                        name,
+                    );
                 }
             }
             _ => {}
@@ -212,16 +217,17 @@ impl World {
         }
         let owner = job.owner().unwrap_or_default().to_owned();
         let (name, (attempt, _)) = (job.name.clone(), job.attempts());
-        let of_slot =
-            |twin: &&Arc<Job>| (&twin.replicated_job, twin.index()) == (&job.replicated_job, job.index());
-        let twin = self.server.jobs_of(&owner).find(of_slot).cloned();
-        if let Some(twin) = twin {
-            let how = format!("Job {name} beside {}", twin.name);
-            self.violated("there are never two Jobs of one index", how);
+        let of_slot = |duplicate: &&Arc<Job>| {
+            (&duplicate.replicated_job, duplicate.index()) == (&job.replicated_job, job.index())
+        };
+        let duplicate = self.server.jobs_of(&owner).find(of_slot).cloned();
+        if let Some(duplicate) = duplicate {
+            let how = format!("Job {name} exists next to Job {}", duplicate.name);
+            self.violated("an index never has two Jobs", how);
         }
         let Some(ledger) = self.checker.ledgers.get(&owner) else { return };
         if ledger.finished_at.is_some_and(|version| sent.planned_on >= version) {
-            self.violated("a finished JobSet starts nothing", format!("Job {name}"));
+            self.violated("a finished JobSet starts no Job", format!("Job {name}"));
         }
         if let Some(jobset) = self.server.jobset(&owner).cloned()
             && version_of(&jobset.metadata) == sent.planned_on
@@ -233,28 +239,30 @@ impl World {
                 .restart_job
                 .then(|| count(&restarts_of(&status, &job.replicated_job).0, job.index()));
             if job.job_restart_attempt != own.map_or(LabelValue::Missing, LabelValue::Number) {
-                let how =
-                    format!("Job {name} of its attempt {:?}, where {own:?} is due", job.job_restart_attempt);
-                self.violated("a Job is made for the attempt that its JobSet is in", how);
+                let how = format!(
+                    "Job {name} has its own attempt {:?} instead of {own:?}",
+                    job.job_restart_attempt
+                );
+                self.violated("a Job is created for the current attempt of its JobSet", how);
             }
             if attempt != restarts {
-                let how = format!("Job {name} of attempt {attempt}, where the JobSet is in {restarts}");
-                self.violated("a Job is made for the attempt that its JobSet is in", how);
+                let how = format!("Job {name} has attempt {attempt}, and the JobSet has {restarts}");
+                self.violated("a Job is created for the current attempt of its JobSet", how);
             }
             if jobset.spec.suspend.unwrap_or(false) && !job.suspend {
-                self.violated("a suspended JobSet starts nothing", format!("Job {name}"));
+                self.violated("a suspended JobSet starts no Job", format!("Job {name}"));
             }
         }
-        if self.faults.leave_controller_alone() {
-            self.check_surroundings(job);
+        if self.faults.are_none() {
+            self.check_prerequisites(job);
         }
         if !job.suspend {
             self.check_order(job);
         }
     }
 
-    /// A Job is made where everything that its pods need exists.
-    fn check_surroundings(&mut self, job: &Job) {
+    /// Checks that the Service and the claims of a new Job exist.
+    fn check_prerequisites(&mut self, job: &Job) {
         let Some(jobset) = job.owner().and_then(|owner| self.server.jobset(owner)) else { return };
         let network = jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames);
         let service = network.unwrap_or(true).then(|| subdomain(jobset).to_owned());
@@ -262,17 +270,20 @@ impl World {
         let claim = claim_names(jobset).find(|name| !self.server.claims.contains_key(name));
         if let Some(missing) = service.or(claim) {
             let how = format!("Job {} without {missing}", job.name);
-            self.violated("where nobody interferes, Jobs come after their Service and claims", how);
+            self.violated(
+                "without faults and user requests, Jobs are created after their Service and claims",
+                how,
+            );
         }
     }
 
-    /// A Job may start: those that come before it have reached, in this attempt, what it waits for.
+    /// Checks that a Job which starts does not wait for other Jobs of its attempt.
     fn check_order(&mut self, job: &Job) {
         let Some(ledger) = job.owner().and_then(|owner| self.checker.ledgers.get(owner)) else { return };
         let spec = &ledger.jobset.spec;
         let restarts = ledger.jobset.status.as_ref().map_or(0, |status| status.restarts);
         if !matches!(job.restart_attempt, LabelValue::Number(of) if of <= restarts) {
-            // A user spoilt its label: no attempt is its own.
+            // A user edited its label, so it belongs to no attempt.
             return;
         }
         let Some(place) = spec.replicated_jobs.iter().position(|rj| rj.name == job.replicated_job) else {
@@ -299,28 +310,28 @@ impl World {
         });
         let missing = missing.map(|dependency| format!("{} is not {}", dependency.name, dependency.status));
         if let Some(before) = too_early {
-            let how = format!("Job {} starts and {before} has not", job.name);
-            self.violated("with InOrder a ReplicatedJob starts after the one before it", how);
+            let how = format!("Job {} starts before {before}", job.name);
+            self.violated("with InOrder a ReplicatedJob starts after the previous one", how);
         }
         if let Some(missing) = missing {
-            let how = format!("Job {} starts and {missing}", job.name);
-            self.violated("a ReplicatedJob starts after what it depends on", how);
+            let how = format!("Job {} starts while {missing}", job.name);
+            self.violated("a ReplicatedJob starts after its dependencies", how);
         }
     }
 
-    /// The API server responds to a request.
+    /// Checks the response of the API server to a request.
     pub(crate) fn check_answer(&mut self, sent: &Sent, answer: &Result<Answer, Refusal>, changed: bool) {
-        if sent.request.writes() && answer.is_ok() && !changed && self.faults.leave_controller_alone() {
+        if sent.request.writes() && answer.is_ok() && !changed && self.faults.are_none() {
             let how = format!("{:?}", sent.request);
-            self.violated("where nobody interferes, every write changes something", how);
+            self.violated("without faults and user requests, every write changes something", how);
         }
         match answer {
             Ok(_) => self.checker.count("done"),
             Err(why) => self.checker.count(&format!("{why:?}")),
         }
-        if let (Err(why), true) = (answer, self.faults.leave_controller_alone()) {
+        if let (Err(why), true) = (answer, self.faults.are_none()) {
             self.violated(
-                "where nobody interferes, no request is refused",
+                "without faults and user requests, no request fails",
                 format!("{why:?}: {:?}", sent.request),
             );
         }
@@ -332,7 +343,7 @@ impl World {
         }
     }
 
-    /// A process sends an event.
+    /// Checks an event that a process sends.
     pub(crate) fn send_event(&mut self, process: usize, uid: &str, event: &Event) {
         self.note_process(process, || format!("sends event {}: {}", event.reason, event.note));
         self.checker.count(event.reason.split_once("_rule").map_or(event.reason.as_str(), |(rule, _)| rule));
@@ -345,31 +356,35 @@ impl World {
         ];
         let reason = event.reason.as_str();
         if ends.contains(&reason) {
-            ledger.ends_reported += 1;
+            ledger.terminal_events += 1;
         }
         if reason.starts_with("Restart") && reason.ends_with("FailurePolicyAction") {
-            ledger.restarts_reported += 1;
+            ledger.restart_events += 1;
         }
         if ledger.proofs.losses > 0 {
-            // What was lost with the status can happen, and be told, again.
+            // After the loss of a status, the same event can happen again.
             return;
         }
         let status = ledger.jobset.status.clone().unwrap_or_default();
         let singles: i32 = status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts).sum();
-        if ledger.ends_reported > i32::from(ledger.finished_at.is_some()).unsigned_abs() {
-            let how = format!("{reason} of JobSet {uid}, {} times", ledger.ends_reported);
-            self.violated("an end is reported once, after it is stored", how);
-        } else if ledger.restarts_reported > status.restarts + singles {
-            let how = format!("{} events about restarts of JobSet {uid}", ledger.restarts_reported);
+        if ledger.terminal_events > i32::from(ledger.finished_at.is_some()).unsigned_abs() {
+            let how = format!(
+                "JobSet {uid} has {} terminal events, the last with the reason {reason}",
+                ledger.terminal_events
+            );
+            self.violated("a terminal state is reported once, after it is stored", how);
+        } else if ledger.restart_events > status.restarts + singles {
+            let how = format!("{} events about restarts of JobSet {uid}", ledger.restart_events);
             self.violated("a restart is reported once, after it is stored", how);
         }
     }
 }
 
-const RIGHT_JOB: &str = "a request meets the Job that it was planned for, never its successor";
-const READ_YOUR_WRITES: &str = "no plan is older than the process's own writes";
+const RIGHT_JOB: &str =
+    "a request affects the Job that it was planned for, never a successor of the same name";
+const READ_YOUR_WRITES: &str = "a plan is never older than the process's own writes";
 
-/// UID of the Job that a request changes or deletes, as the request names it.
+/// The UID in a request that changes or deletes a Job.
 fn planned_uid(request: &Request) -> Option<&str> {
     match request {
         Request::DeleteJob { uid, .. } => uid.as_deref(),
@@ -380,8 +395,8 @@ fn planned_uid(request: &Request) -> Option<&str> {
     }
 }
 
-/// Whether a JobSet has finished, and its `ttlSecondsAfterFinished` have passed.
-fn time_is_up(jobset: &JobSet, now: Timestamp) -> bool {
+/// Whether a JobSet has finished, and its `ttlSecondsAfterFinished` has passed.
+fn ttl_has_passed(jobset: &JobSet, now: Timestamp) -> bool {
     let mut conditions = jobset.status.iter().flat_map(|status| &status.conditions);
     let finished = conditions.find(|condition| {
         [conditions::COMPLETED, conditions::FAILED].contains(&condition.type_.as_str())

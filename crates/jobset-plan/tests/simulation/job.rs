@@ -1,4 +1,4 @@
-//! A Job as the simulated API server stores it: the fields that decisions read, and its pods as counters.
+//! A Job in the simulated API server: the fields that decisions read, and its pods as counters.
 
 use crate::world::NAMESPACE;
 use jobset_api::labels;
@@ -9,9 +9,9 @@ use k8s_openapi::{
 };
 use std::sync::Arc;
 
-/// See the module.
+/// A stored Job.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "as Kubernetes has them")]
+#[allow(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "the fields of Kubernetes")]
 pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) uid: String,
@@ -20,7 +20,7 @@ pub(crate) struct Job {
     pub(crate) replicated_job: String,
     pub(crate) restart_attempt: LabelValue,
     pub(crate) job_restart_attempt: LabelValue,
-    /// The attempts in the labels of its pod template, which nobody changes.
+    /// The attempts in the labels of its pod template, which is immutable.
     pub(crate) created_for: (LabelValue, LabelValue),
     pub(crate) job_index: LabelValue,
     pub(crate) template: Arc<PodTemplateSpec>,
@@ -32,11 +32,11 @@ pub(crate) struct Job {
     pub(crate) active: i32,
     pub(crate) ready: i32,
     pub(crate) succeeded: i32,
-    /// Pods that are terminating.
+    /// The number of terminating pods.
     pub(crate) terminating: i32,
-    /// Condition Suspended.
+    /// Whether it has the condition Suspended.
     pub(crate) suspended_condition: bool,
-    /// Condition `FailureTarget`: it will have failed when its pods have stopped.
+    /// Condition `FailureTarget`: the Job fails when its pods have stopped.
     pub(crate) failure_target: Option<Verdict>,
     /// Condition Complete or Failed.
     pub(crate) ended: Option<Verdict>,
@@ -44,7 +44,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// A Job as it was sent, not stored yet.
+    /// Converts a Job from a request.
     pub(crate) fn sent(job: &batch::Job) -> Self {
         let label =
             |key: &str| job.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
@@ -53,7 +53,7 @@ impl Job {
         let created_for =
             |key: &str| LabelValue::read(template.and_then(|labels| labels.get(key)).map(String::as_str));
         let parallelism = spec.parallelism.unwrap_or(1);
-        // Kubernetes: of both, completions defaults to 1 only where parallelism is absent too.
+        // Kubernetes: completions defaults to 1 only if parallelism is absent, too.
         let completions = spec.completions.or(spec.parallelism.is_none().then_some(1));
         Self {
             name: job.metadata.name.clone().unwrap_or_default(),
@@ -81,17 +81,17 @@ impl Job {
         }
     }
 
-    /// UID of the JobSet that controls it.
+    /// The UID of the JobSet that controls it.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.owners.iter().flatten().next().map(|owner| owner.uid.as_str())
     }
 
-    /// The attempts that it belongs to: of the JobSet, and of itself.
+    /// The attempts in its labels: that of the JobSet, and its own.
     pub(crate) fn attempts(&self) -> (i32, i32) {
         (number(&self.restart_attempt), number(&self.job_restart_attempt))
     }
 
-    /// The attempts that it was created for: of the JobSet, and of itself.
+    /// The attempts that it was created for: that of the JobSet, and its own.
     pub(crate) fn created_for(&self) -> (i32, i32) {
         (number(&self.created_for.0), number(&self.created_for.1))
     }
@@ -101,23 +101,23 @@ impl Job {
         self.restart_attempt != self.created_for.0
     }
 
-    /// Its index within its ReplicatedJob.
+    /// The index within its ReplicatedJob.
     pub(crate) fn index(&self) -> i32 {
         number(&self.job_index)
     }
 
-    /// Whether it neither completed nor failed.
+    /// Whether it has neither completed nor failed.
     pub(crate) fn unfinished(&self) -> bool {
         self.ended.is_none()
     }
 
-    /// Whether as many pods are ready, or succeeded, as it wants to run at once.
+    /// Whether the number of ready and succeeded pods reaches its parallelism.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready + self.succeeded
             >= self.completions.map_or(self.parallelism, |all| all.min(self.parallelism))
     }
 
-    /// Its metadata, as far as the simulation reads it.
+    /// The metadata that the simulation reads.
     pub(crate) fn metadata(&self) -> ObjectMeta {
         ObjectMeta {
             name: Some(self.name.clone()),
@@ -129,13 +129,13 @@ impl Job {
         }
     }
 
-    /// As much of it as a resume reads.
+    /// The fields that a resume reads.
     pub(crate) fn as_kubernetes(&self) -> batch::Job {
         let spec = batch::JobSpec { template: (*self.template).clone(), ..batch::JobSpec::default() };
         batch::Job { metadata: self.metadata(), spec: Some(spec), status: None }
     }
 
-    /// What the planner gets to know of it.
+    /// The fields that the planner reads.
     pub(crate) fn record(&self) -> JobRecord {
         JobRecord {
             name: self.name.clone(),
@@ -159,7 +159,7 @@ impl Job {
     }
 }
 
-/// The number in a label, 0 where there is none.
+/// The number in a label, or 0 without a number.
 pub(crate) fn number(label: &LabelValue) -> i32 {
     if let LabelValue::Number(number) = label { *number } else { 0 }
 }

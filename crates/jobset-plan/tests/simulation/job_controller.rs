@@ -1,4 +1,4 @@
-//! The Job controller and the kubelets: pods as counters.
+//! The simulated Job controller and kubelets. Pods are counters.
 //!
 //! ```text
 //! created ─► started ─► pods exist ─► placed ─► ready ─► end ─┬─► succeeded ─► Complete
@@ -15,7 +15,7 @@ use crate::{
 use jobset_plan::{Outcome, Verdict};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What the Job controller remembers of its Jobs, by UID.
+/// The state of the Job controller: the pods of each Job, by UID.
 #[derive(Default)]
 pub(crate) struct JobController {
     jobs: BTreeMap<String, Pods>,
@@ -23,16 +23,16 @@ pub(crate) struct JobController {
 
 #[derive(Default)]
 struct Pods {
-    /// Counts how often its pods were started or stopped; what was to happen to earlier pods does not.
+    /// Counts how often the pods were started or stopped. Events of earlier runs are ignored.
     run: u32,
-    /// `suspend`, `parallelism` and deletion, as last seen.
+    /// The last observed `suspend`, `parallelism` and deletion.
     seen: Option<(bool, i32, bool)>,
-    /// Whether they have done what they were to do.
+    /// Whether the pods have ended.
     done: bool,
 }
 
 impl World {
-    /// A Job was stored: the Job controller reconciles it, if there is something to do.
+    /// Schedules a reconcile of a stored Job if a relevant field changed.
     pub(crate) fn job_was_stored(&mut self, job: &Job) {
         let pods = self.job_controller.jobs.entry(job.uid.clone()).or_default();
         let now = Some((job.suspend, job.parallelism, job.deleting));
@@ -53,7 +53,7 @@ impl World {
         self.pod_outcomes.of(name, job)
     }
 
-    /// A step in the life of a Job's pods.
+    /// Handles an event of a Job's pods.
     pub(crate) fn step_job(&mut self, uid: &str, run: u32, step: JobStep) {
         let Some(job) = self.server.job(uid).cloned() else { return };
         match step {
@@ -74,14 +74,14 @@ impl World {
                 self.change_job(&job, |job| job.ended = job.ended.clone().or(Some(failed)));
             }
             JobStep::Removed => {
-                self.note("garbage", || format!("Job {} ({uid}) is gone", job.name));
+                self.note("garbage", || format!("Job {} ({uid}) is deleted", job.name));
                 self.end_job(uid);
             }
-            // What is left is about pods that may have been stopped meanwhile.
+            // The remaining events concern pods of one run, which may have stopped.
             _ if self.job_controller.jobs.get(uid).is_none_or(|pods| pods.run != run) => {}
             JobStep::PodsCreated => {
                 self.change_job(&job, |job| job.active = job.parallelism);
-                self.scheduler.ask(uid, run, job.parallelism);
+                self.scheduler.enqueue(uid, run, job.parallelism);
                 self.place_pods();
             }
             JobStep::Ready => {
@@ -112,14 +112,14 @@ impl World {
         }
     }
 
-    /// A Job is gone, and so are its pods.
+    /// Deletes a Job and its pods.
     pub(crate) fn end_job(&mut self, uid: &str) {
         self.scheduler.release_all(uid);
         self.server.end_job(uid);
         self.place_pods();
     }
 
-    /// The scheduler places pods for which there is room.
+    /// Schedules the next event of pods that the scheduler places.
     fn place_pods(&mut self) {
         while let Some((uid, run)) = self.scheduler.place() {
             let Some(job) = self.server.job(&uid).cloned() else { continue };
@@ -145,7 +145,7 @@ impl World {
             self.change_job(job, |job| (job.active, job.ready, job.terminating) = (0, 0, count));
             self.job_step(&job.uid, 0, wait, JobStep::Removed);
         } else if job.ended.is_some() || done {
-            // Its pods do nothing any more.
+            // Its pods have ended.
         } else if job.suspend {
             if job.active > 0 || !job.suspended_condition {
                 self.next_run(&job.uid);
@@ -164,7 +164,7 @@ impl World {
                 self.job_step(&job.uid, run, lag, JobStep::PodsCreated);
             }
         } else if job.active > 0 {
-            // It was scaled. Its pods are as ready as they were.
+            // The Job was scaled. Its pods remain ready or unready.
             let was_ready = job.ready > 0;
             self.change_job(job, |job| {
                 job.active = job.parallelism;
@@ -218,7 +218,7 @@ impl World {
     }
 }
 
-/// A Job in a line.
+/// Describes a Job in one line.
 pub(crate) fn describe(job: &Job) -> String {
     let (attempt, own) = job.attempts();
     let mut text = format!(

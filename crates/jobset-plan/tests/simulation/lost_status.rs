@@ -1,7 +1,7 @@
-//! A status that a user overwrites, or restores from a backup: what may follow.
+//! Rules for a status that a user clears, or restores from a backup.
 //!
-//! The Jobs prove attempts that the status has forgotten. Every Job that was ever stored proves the attempt in its pod
-//! template, which no user changes; a restored status may rise so far and no further.
+//! Jobs prove attempts that the lost status does not contain. Every Job that was ever stored proves the attempt in its
+//! pod template, which is immutable. The restored counts rise to that attempt and no further.
 
 use crate::{
     invariants::{Ledger, Slot},
@@ -13,20 +13,20 @@ use jobset_api::{JobSet, JobSetStatus};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The rule that restored counts must follow.
-pub(crate) const RESTORED: &str = "a lost status rises to what Jobs prove, and no further";
+pub(crate) const RESTORED: &str = "restored counts rise to what Jobs prove, and no further";
 
-/// The highest attempts of any Job that was stored, and the statuses that can come back from a backup.
+/// The highest attempts of all Jobs that were ever stored, and the statuses that a backup can restore.
 #[derive(Default)]
 pub(crate) struct Proofs {
     attempt: i32,
     singles: BTreeMap<Slot, i32>,
     stored: Vec<JobSetStatus>,
-    /// How often the status was lost.
+    /// The number of times that the status was lost.
     pub(crate) losses: u32,
 }
 
 impl Proofs {
-    /// A Job is in a new state.
+    /// Records the new state of a Job.
     pub(crate) fn job_was_stored(&mut self, job: &Job, slot: &Slot) {
         let (attempt, own) = job.created_for();
         self.attempt = self.attempt.max(attempt);
@@ -34,17 +34,17 @@ impl Proofs {
         *single = own.max(*single);
     }
 
-    /// The controller stored a status.
+    /// Records a status that the controller stored.
     pub(crate) fn status_was_stored(&mut self, jobset: &JobSet) {
         self.stored.extend(jobset.status.clone());
     }
 
-    /// How much of the rise of `restarts` is restored, not new. The error says why it is too much.
+    /// The part of the increase of `restarts` that is restored, not new. An error if it exceeds what Jobs prove.
     pub(crate) fn restored(&self, before: &JobSetStatus, after: &JobSetStatus) -> Result<i32, String> {
-        rise(self.losses, before.restarts, after.restarts, self.attempt)
+        restored_increase(self.losses, before.restarts, after.restarts, self.attempt)
     }
 
-    /// The same for a single Job.
+    /// The same for an individual Job.
     pub(crate) fn restored_single(
         &self,
         before: &JobSetStatus,
@@ -53,22 +53,22 @@ impl Proofs {
     ) -> Result<i32, String> {
         let of = |status: &JobSetStatus| count(&restarts_of(status, &slot.0).0, slot.1);
         let proven = self.singles.get(slot).copied().unwrap_or(0);
-        rise(self.losses, of(before), of(after), proven)
+        restored_increase(self.losses, of(before), of(after), proven)
     }
 }
 
-fn rise(losses: u32, before: i32, after: i32, proven: i32) -> Result<i32, String> {
+fn restored_increase(losses: u32, before: i32, after: i32, proven: i32) -> Result<i32, String> {
     if losses == 0 || after <= before || before >= proven {
         return Ok(0);
     }
     if after > proven {
-        return Err(format!("from {before} to {after}, while {proven} is proven"));
+        return Err(format!("the count rises from {before} to {after}, but Jobs prove only {proven}"));
     }
     Ok(after - before)
 }
 
 impl World {
-    /// The status of a JobSet is lost: wiped, or replaced by an older one.
+    /// Clears the status of a JobSet, or replaces it with an older one.
     pub(crate) fn lose_status(&mut self, name: &str, older: Option<usize>) {
         let Some(jobset) = self.server.jobsets.get(name).cloned() else { return };
         let Some(uid) = jobset.metadata.uid.as_deref() else { return };
@@ -83,11 +83,11 @@ impl World {
         self.server.update_jobset(JobSet { status, ..JobSet::clone(&jobset) });
     }
 
-    /// A Job of a later attempt than its JobSet's, at rest: the status was not restored.
+    /// Describes a Job of a later attempt than its JobSet. At rest, this means that the status was not restored.
     pub(crate) fn later_job(status: &JobSetStatus, jobs: &[Arc<Job>]) -> Option<String> {
         let later = jobs.iter().find(|job| job.created_for().0 > status.restarts)?;
         Some(format!(
-            "Job {} of attempt {}, while restarts is {}",
+            "Job {} has attempt {}, and restarts is {}",
             later.name,
             later.created_for().0,
             status.restarts

@@ -1,4 +1,4 @@
-//! A hostile cluster in memory, driven by a seed: is the controller correct whatever happens?
+//! Runs the controller in a simulated cluster with random faults. A seed determines the faults.
 //!
 //! See docs/contributors/simulation.md.
 
@@ -7,7 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "all of it is a test"
+    reason = "this file is a test"
 )]
 
 mod api_server;
@@ -37,7 +37,7 @@ mod status_scenarios;
 mod users;
 mod world;
 
-// The controller's own, as are the files that `observe` includes.
+// Source files of the controller, like those that `observe` includes.
 #[path = "../../../jobset-controller/src/act/operation.rs"]
 mod operation;
 #[allow(dead_code, reason = "the controller also measures the queue")]

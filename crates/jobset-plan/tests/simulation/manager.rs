@@ -1,5 +1,5 @@
-//! The controller's process: it reconciles a JobSet, plans, and executes the plan; each response goes into its index.
-//! As `reconcile.rs` of the controller, as a machine that can stop between any two requests.
+//! The process of the controller. It observes a JobSet, plans, executes the plan, and adds each response to its index.
+//! This file reproduces `reconcile.rs` of the controller as a state machine that can stop between any two requests.
 
 use crate::{
     api_server::{Refusal, version_of},
@@ -13,10 +13,10 @@ use jobset_api::JobSet;
 use jobset_plan::{Action, Execution, Requeue, Snapshot, StatusTiming, Step, plan};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-/// A process that is started as a leader.
+/// A process that acquires the lease.
 pub(crate) struct Process {
     pub(crate) alive: bool,
-    /// Before, it watches, and waits for the lease.
+    /// The time at which it acquires the lease. It watches from the start.
     pub(crate) leads_from: Millis,
     pub(crate) index: Index,
     pub(crate) watches: [Watch; 4],
@@ -30,28 +30,28 @@ impl Process {
         self.alive && now >= self.leads_from && self.watches.iter().all(Watch::is_filled)
     }
 
-    /// Resource version of the JobSet that is being reconciled.
+    /// The resource version of the JobSet in the current reconcile.
     pub(crate) fn planned_on(&self, uid: &str) -> u64 {
         self.reconciles.get(uid).map_or(0, |reconcile| version_of(&reconcile.jobset.metadata))
     }
 }
 
-/// A reconcile whose requests are under way.
+/// A reconcile with requests in flight.
 struct Reconcile {
     jobset: Arc<JobSet>,
     execution: Execution,
     in_flight: usize,
     failures: Vec<ActError<Refusal>>,
-    /// Actions that a planted bug sends with the first ones.
-    together: Vec<Action>,
-    /// Actions that a planted bug keeps for after the status.
-    late: Vec<Action>,
+    /// Actions that a planted bug sends with the first actions.
+    premature: Vec<Action>,
+    /// Actions that a planted bug sends after the status.
+    deferred: Vec<Action>,
 }
 
 impl World {
     // --- processes -----------------------------------------------------------------------------------------------
 
-    /// A process starts.
+    /// Starts a process.
     pub(crate) fn start_process(&mut self) {
         let leads_from = self.now + if self.rng.bool() { 0 } else { self.rng.u64(0..20_000) };
         self.processes.push(Process {
@@ -66,12 +66,12 @@ impl World {
         let process = self.processes.len() - 1;
         self.note_process(process, || "starts".to_owned());
         for kind in KINDS {
-            self.after(1, ScheduledEvent::ListAsked { process, kind });
+            self.after(1, ScheduledEvent::ListRequested { process, kind });
         }
         self.at(leads_from, ScheduledEvent::Work { process });
     }
 
-    /// A process dies. What it had sent may still arrive. If none is left, another starts.
+    /// Kills a process. Requests that it sent can still arrive. If no process is left, a new one starts.
     pub(crate) fn die(&mut self, process: usize) {
         if !std::mem::take(&mut self.processes[process].alive) {
             return;
@@ -84,14 +84,14 @@ impl World {
         }
     }
 
-    /// A JobSet needs a reconcile.
+    /// Adds a JobSet to the queue.
     pub(crate) fn requeue(&mut self, process: usize, uid: String) {
         let now = self.elapsed();
         self.processes[process].queue.add(uid, now);
         self.after(1, ScheduledEvent::Work { process });
     }
 
-    /// Works on everything in the queue.
+    /// Starts a reconcile for each JobSet that is due.
     pub(crate) fn work(&mut self, process: usize) {
         let now = self.elapsed();
         while self.processes[process].leads(self.now) {
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// The time, as the queue and the planner measure it.
+    /// The current time, in the type that the queue and the planner use.
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.now)
     }
@@ -135,20 +135,20 @@ impl World {
                 waiting.concat()
             )
         });
-        let together = self.planted_bug_holds_back(&mut plan);
+        let premature = self.planted_bug_reorders(&mut plan);
         let reconcile = Reconcile {
             jobset: observed.jobset.clone(),
             execution: Execution::new(plan),
             in_flight: 0,
             failures: Vec::new(),
-            together,
-            late: Vec::new(),
+            premature,
+            deferred: Vec::new(),
         };
         self.processes[process].reconciles.insert(uid.to_owned(), reconcile);
         self.advance(process, uid);
     }
 
-    /// The next step of a reconcile, or none when it has ended.
+    /// The next step of a reconcile. None after its end.
     fn next_step(&mut self, process: usize, uid: &str) -> Option<Step> {
         let now = self.elapsed();
         let Process { reconciles, timing, .. } = &mut self.processes[process];
@@ -157,18 +157,18 @@ impl World {
         Some(reconcile.execution.next(reconcile.jobset.status.as_ref(), timing, now))
     }
 
-    /// Takes the next step of a reconcile.
+    /// Executes the next step of a reconcile.
     fn advance(&mut self, process: usize, uid: &str) {
         let Some(step) = self.next_step(process, uid) else { return };
-        let status_goes_first = self.status_goes_first();
+        let status_is_sent_first = self.status_is_sent_first();
         let Some(reconcile) = self.processes[process].reconciles.get_mut(uid) else { return };
         match step {
-            Step::Execute(actions) if status_goes_first => {
-                reconcile.late.extend(actions);
+            Step::Execute(actions) if status_is_sent_first => {
+                reconcile.deferred.extend(actions);
                 self.advance(process, uid);
             }
             Step::Execute(mut actions) => {
-                actions.append(&mut reconcile.together);
+                actions.append(&mut reconcile.premature);
                 self.send_all(process, uid, actions);
             }
             Step::StoreStatus(status) => {
@@ -176,20 +176,20 @@ impl World {
                 self.send(process, operation, Some(uid));
             }
             Step::Finish(events, next) => {
-                let late = std::mem::take(&mut reconcile.late);
+                let deferred = std::mem::take(&mut reconcile.deferred);
                 for event in events {
                     self.send_event(process, uid, &event);
                 }
-                if late.is_empty() || matches!(next, Requeue::Retry(_)) {
+                if deferred.is_empty() || matches!(next, Requeue::Retry(_)) {
                     self.end_reconcile(process, uid, next);
                 } else {
-                    self.send_all(process, uid, late);
+                    self.send_all(process, uid, deferred);
                 }
             }
         }
     }
 
-    /// Sends requests side by side.
+    /// Sends requests concurrently.
     fn send_all(&mut self, process: usize, uid: &str, actions: Vec<Action>) {
         let Some(reconcile) = self.processes[process].reconciles.get_mut(uid) else { return };
         reconcile.in_flight = actions.len();
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// An operation of a reconcile has ended.
+    /// Continues a reconcile after the result of an operation.
     pub(crate) fn operation_ended(
         &mut self,
         process: usize,
@@ -222,7 +222,7 @@ impl World {
         if failed {
             reconcile.execution.failed();
             let swallowed =
-                if is_status { self.status_failures_are_swallowed() } else { self.failures_are_swallowed() };
+                if is_status { self.status_failures_are_ignored() } else { self.failures_are_ignored() };
             if swallowed {
                 return self.end_reconcile(process, uid, Requeue::OnChange);
             }

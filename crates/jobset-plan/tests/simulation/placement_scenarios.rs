@@ -1,8 +1,8 @@
-//! Races of exclusive placement that others ran into: what admission says to a follower while leaders come and go.
-//! Numbers are those of kubernetes-sigs/jobset. The index of leaders and nodes is the controller's own.
+//! Races of exclusive placement from issues of kubernetes-sigs/jobset: how admission handles a follower while its
+//! leader is replaced. The index of leaders and nodes is that of the controller.
 //!
-//! A follower that is refused is created again by the Job controller, so a race is harmless when the follower is
-//! refused as long as its leader is not known, and then gets the domain of that leader and no other.
+//! The Job controller creates a denied follower again. A race is therefore harmless if admission denies the follower
+//! until the index contains its leader, and then places it in the domain of that leader.
 
 use crate::observe::{PlacedPod, Placement};
 use jobset_api::labels;
@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 
 const TOPOLOGY: &str = "cloud.provider.com/rack";
 
-/// Where a leader is in its life.
+/// The state of a leader.
 #[derive(Clone, Copy, PartialEq)]
-enum Life {
+enum LeaderState {
     Lives,
     IsDeleted,
     Failed,
 }
 
-/// The cluster as admission sees it.
+/// The cluster as admission observes it.
 #[derive(Default)]
 struct Cluster {
     placement: Placement,
@@ -28,7 +28,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// One with `node-a` in `rack-a`, and `node-b` in `rack-b`.
+    /// A cluster with `node-a` in `rack-a`, and `node-b` in `rack-b`.
     fn new() -> Self {
         let cluster = Self::default();
         for name in ["a", "b"] {
@@ -39,27 +39,27 @@ impl Cluster {
         cluster
     }
 
-    /// The watch tells of a leader: of the Job of this UID, on this node.
-    fn sees(&mut self, leader: &str, job: &str, node: &str, life: Life) {
+    /// The watch delivers a leader of the Job with this UID, on this node.
+    fn observe(&mut self, leader: &str, job: &str, node: &str, state: LeaderState) {
         self.version += 1;
-        self.sees_at(self.version, leader, job, node, life);
+        self.observe_at(self.version, leader, job, node, state);
     }
 
-    fn sees_at(&self, version: u32, leader: &str, job: &str, node: &str, life: Life) {
+    fn observe_at(&self, version: u32, leader: &str, job: &str, node: &str, state: LeaderState) {
         let mut pod = follower(job);
-        let deleted = (life == Life::IsDeleted).then_some("2026-03-01T09:00:00Z");
+        let deleted = (state == LeaderState::Deleting).then_some("2026-03-01T09:00:00Z");
         pod["metadata"]["name"] = format!("train-worker-0-0-{leader}").into();
         pod["metadata"]["namespace"] = "team".into();
         pod["metadata"]["uid"] = leader.into();
         pod["metadata"]["resourceVersion"] = version.to_string().into();
         pod["metadata"]["deletionTimestamp"] = deleted.into();
         pod["spec"] = json!({"nodeName": node});
-        pod["status"] = json!({"phase": if life == Life::Failed { "Failed" } else { "Running" }});
+        pod["status"] = json!({"phase": if state == LeaderState::Failed { "Failed" } else { "Running" }});
         let pod: PlacedPod = serde_json::from_value(pod).unwrap();
         self.placement.apply_pod(&pod);
     }
 
-    /// What admission makes of a follower of the Job of this UID: the rack it is tied to, or why it is refused.
+    /// Admits a follower of the Job with this UID. Returns its rack, or why it is denied.
     fn admits(&self, job: &str) -> Result<String, Refusal> {
         let mut pod = follower(job);
         let patch = mutate(&serde_json::from_value(pod.clone()).unwrap(), "team", &self.placement)?;
@@ -93,58 +93,59 @@ fn follower(job: &str) -> Value {
     })
 }
 
-/// #433: after a restart a view that lags showed the leader of the Job before, and followers went to its domain.
+/// #433: after a restart, a stale cache contained the leader of the previous Job. Followers were placed in its domain.
 #[test]
-fn a_leader_of_the_job_before_is_not_followed() {
+fn followers_ignore_the_leader_of_the_previous_job() {
     let mut cluster = Cluster::new();
-    cluster.sees("old", "old-job", "node-a", Life::Lives);
+    cluster.observe("old", "old-job", "node-a", LeaderState::Running);
     assert_eq!(cluster.admits("old-job"), Ok("rack-a".to_owned()));
-    assert!(cluster.admits("new-job").is_err(), "the leader is another Job's");
-    cluster.sees("new", "new-job", "node-b", Life::Lives);
-    assert!(cluster.admits("new-job").is_err(), "the end of the old one was not told yet");
+    assert!(cluster.admits("new-job").is_err(), "the leader belongs to another Job");
+    cluster.observe("new", "new-job", "node-b", LeaderState::Running);
+    assert!(cluster.admits("new-job").is_err(), "the watch has not delivered the deletion of the old leader");
     cluster.placement.end_pod("old");
     assert_eq!(cluster.admits("new-job"), Ok("rack-b".to_owned()));
-    cluster.sees("old", "old-job", "node-a", Life::Lives);
-    assert_eq!(cluster.admits("new-job"), Ok("rack-b".to_owned()), "what is gone does not come back");
+    cluster.observe("old", "old-job", "node-a", LeaderState::Running);
+    assert_eq!(cluster.admits("new-job"), Ok("rack-b".to_owned()), "a deleted leader is not added again");
 }
 
-/// #1021: a Job is suspended and resumed; its old leader, still terminating, steered followers to the old domain.
+/// #1021: after a Job was suspended and resumed, followers were placed in the domain of its old leader, which was still
+/// terminating.
 #[test]
-fn a_leader_that_is_being_deleted_is_not_followed() {
+fn followers_ignore_a_leader_that_is_being_deleted() {
     let mut cluster = Cluster::new();
-    cluster.sees("first", "job", "node-a", Life::Lives);
-    cluster.sees("first", "job", "node-a", Life::IsDeleted);
-    assert!(cluster.admits("job").is_err(), "there is no leader any more");
-    cluster.sees("second", "job", "", Life::Lives);
+    cluster.observe("first", "job", "node-a", LeaderState::Running);
+    cluster.observe("first", "job", "node-a", LeaderState::Deleting);
+    assert!(cluster.admits("job").is_err(), "the Job has no leader");
+    cluster.observe("second", "job", "", LeaderState::Running);
     assert!(cluster.admits("job").is_err(), "the new leader has no node yet");
-    cluster.sees("second", "job", "node-b", Life::Lives);
+    cluster.observe("second", "job", "node-b", LeaderState::Running);
     assert_eq!(cluster.admits("job"), Ok("rack-b".to_owned()));
-    cluster.sees_at(1, "first", "job", "node-a", Life::Lives);
-    assert_eq!(cluster.admits("job"), Ok("rack-b".to_owned()), "an older view is no news");
+    cluster.observe_at(1, "first", "job", "node-a", LeaderState::Running);
+    assert_eq!(cluster.admits("job"), Ok("rack-b".to_owned()), "an older version is ignored");
     cluster.placement.end_pod("first");
     assert_eq!(cluster.admits("job"), Ok("rack-b".to_owned()));
 }
 
-/// #1088: the node of the leader was gone, and the follower was tied to the domain of no name.
+/// #1088: the node of the leader was deleted, and the follower was placed in a domain without a name.
 #[test]
-fn a_leader_on_a_node_that_is_gone_is_not_followed() {
+fn followers_of_a_leader_on_a_deleted_node_are_denied() {
     let mut cluster = Cluster::new();
-    cluster.sees("first", "job", "node-a", Life::Lives);
+    cluster.observe("first", "job", "node-a", LeaderState::Running);
     cluster.placement.end_node("node-a");
     assert_eq!(cluster.admits("job"), Err(Refusal::NodeNotFound("node-a".into())));
-    cluster.sees("first", "job", "node-a", Life::IsDeleted);
-    cluster.sees("second", "job", "node-b", Life::Lives);
+    cluster.observe("first", "job", "node-a", LeaderState::Deleting);
+    cluster.observe("second", "job", "node-b", LeaderState::Running);
     assert_eq!(cluster.admits("job"), Ok("rack-b".to_owned()));
 }
 
-/// #1276: a leader that failed was counted next to the one that took its place, and every follower was refused for
-/// ever, so that neither the Job nor the JobSet could fail.
+/// #1276: a failed leader counted in addition to its replacement. Every follower was denied permanently, so neither the
+/// Job nor the JobSet could fail.
 #[test]
-fn a_leader_that_failed_does_not_keep_followers_out() {
+fn a_failed_leader_does_not_block_followers() {
     let mut cluster = Cluster::new();
-    cluster.sees("first", "job", "node-a", Life::Lives);
-    cluster.sees("first", "job", "node-a", Life::Failed);
-    assert!(cluster.admits("job").is_err(), "nobody leads");
-    cluster.sees("second", "job", "node-b", Life::Lives);
+    cluster.observe("first", "job", "node-a", LeaderState::Running);
+    cluster.observe("first", "job", "node-a", LeaderState::Failed);
+    assert!(cluster.admits("job").is_err(), "the Job has no leader");
+    cluster.observe("second", "job", "node-b", LeaderState::Running);
     assert_eq!(cluster.admits("job"), Ok("rack-b".to_owned()));
 }

@@ -1,5 +1,5 @@
-//! Defects that somebody could make, each in a wrapper around the real planner or the loop around it. A simulator
-//! that finds none of them would prove nothing by finding nothing in the real code.
+//! Planted bugs: each is a plausible defect in a wrapper around the real planner or its loop. A simulation that does
+//! not find them proves nothing about the real code.
 
 use crate::{api_server::Change, observe::ObservedJobSet, operation::Request, seeds::run, world::World};
 use jobset_api::{JobSet, jobset::RestartStrategy};
@@ -9,67 +9,67 @@ use std::{collections::BTreeMap, sync::Arc};
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
-    /// The status is stored whatever version the JobSet has.
+    /// The status is stored without a resource version.
     StatusWithoutLock,
-    /// A restart counts twice.
+    /// A restart is counted twice.
     RestartCountsTwice,
-    /// Jobs are matched by the name of their JobSet instead of its UID.
-    NameInsteadOfUid,
-    /// Answers to own writes do not go into the index.
-    AnswersForgotten,
-    /// The status is stored before the actions are carried out.
-    StatusFirst,
-    /// Actions that fail are taken for done.
-    FailuresSwallowed,
-    /// A status that cannot be stored is taken for stored (upstream #1193).
-    StatusFailureSwallowed,
-    /// Jobs are deleted by name alone.
+    /// Jobs are matched by the name of their JobSet, not by its UID.
+    JobsMatchedByName,
+    /// Responses to the process's own writes do not update the index.
+    ResponsesIgnored,
+    /// The status is stored before the actions are executed.
+    StatusBeforeActions,
+    /// Failed actions are treated as successful.
+    FailuresIgnored,
+    /// A status that cannot be stored is treated as stored (upstream #1193).
+    StatusFailuresIgnored,
+    /// Jobs are deleted without their UID.
     DeleteByName,
-    /// A JobSet whose time is up is deleted whatever was changed of it since.
-    DeleteOutdated,
-    /// The planner does not know that the JobSet has finished.
-    EndForgotten,
-    /// Everything starts at once.
+    /// A JobSet whose `ttlSecondsAfterFinished` has passed is deleted without a resource version.
+    DeleteWithoutLock,
+    /// The planner ignores that the JobSet has finished.
+    TerminalStateIgnored,
+    /// All Jobs start at once, without startup order.
     OrderIgnored,
     /// Suspended Jobs are not resumed.
-    ResumeForgotten,
+    ResumeOmitted,
     /// Jobs of earlier attempts are not deleted.
-    PreviousKept,
-    /// One restart too many.
+    PreviousJobsKept,
+    /// The limit of restarts is one too high.
     MaxRestartsOffByOne,
-    /// Jobs do not wait for the Service and the claims of their plan.
-    SurroundingsIgnored,
-    /// BlockingRecreate is Recreate.
+    /// Jobs are created before the Service and the claims of their plan exist.
+    PrerequisitesIgnored,
+    /// BlockingRecreate behaves like Recreate.
     BlockingIgnored,
-    /// A Job that failed is looked at, whatever attempt it is of.
+    /// Failed Jobs of earlier attempts count.
     PreviousFailuresCount,
     /// A lost status is not restored from the Jobs.
-    StatusStaysLost,
-    /// A label that a user edited is believed.
-    EditedLabelBelieved,
+    LostStatusNotRestored,
+    /// A label that a user edited is trusted.
+    EditedLabelTrusted,
 }
 
 impl Bug {
     const ALL: [Self; 19] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
-        Self::NameInsteadOfUid,
-        Self::AnswersForgotten,
-        Self::StatusFirst,
-        Self::FailuresSwallowed,
-        Self::StatusFailureSwallowed,
+        Self::JobsMatchedByName,
+        Self::ResponsesIgnored,
+        Self::StatusBeforeActions,
+        Self::FailuresIgnored,
+        Self::StatusFailuresIgnored,
         Self::DeleteByName,
-        Self::DeleteOutdated,
-        Self::EndForgotten,
+        Self::DeleteWithoutLock,
+        Self::TerminalStateIgnored,
         Self::OrderIgnored,
-        Self::ResumeForgotten,
-        Self::PreviousKept,
+        Self::ResumeOmitted,
+        Self::PreviousJobsKept,
         Self::MaxRestartsOffByOne,
-        Self::SurroundingsIgnored,
+        Self::PrerequisitesIgnored,
         Self::BlockingIgnored,
         Self::PreviousFailuresCount,
-        Self::StatusStaysLost,
-        Self::EditedLabelBelieved,
+        Self::LostStatusNotRestored,
+        Self::EditedLabelTrusted,
     ];
 }
 
@@ -78,29 +78,29 @@ impl World {
         self.bug == Some(bug)
     }
 
-    /// See [`Bug::AnswersForgotten`].
-    pub(crate) fn answers_are_forgotten(&self) -> bool {
-        self.has(Bug::AnswersForgotten)
+    /// See [`Bug::ResponsesIgnored`].
+    pub(crate) fn responses_are_ignored(&self) -> bool {
+        self.has(Bug::ResponsesIgnored)
     }
 
-    /// See [`Bug::StatusFirst`].
-    pub(crate) fn status_goes_first(&self) -> bool {
-        self.has(Bug::StatusFirst)
+    /// See [`Bug::StatusBeforeActions`].
+    pub(crate) fn status_is_sent_first(&self) -> bool {
+        self.has(Bug::StatusBeforeActions)
     }
 
-    /// See [`Bug::FailuresSwallowed`].
-    pub(crate) fn failures_are_swallowed(&self) -> bool {
-        self.has(Bug::FailuresSwallowed)
+    /// See [`Bug::FailuresIgnored`].
+    pub(crate) fn failures_are_ignored(&self) -> bool {
+        self.has(Bug::FailuresIgnored)
     }
 
-    /// See [`Bug::StatusFailureSwallowed`].
-    pub(crate) fn status_failures_are_swallowed(&self) -> bool {
-        self.has(Bug::StatusFailureSwallowed)
+    /// See [`Bug::StatusFailuresIgnored`].
+    pub(crate) fn status_failures_are_ignored(&self) -> bool {
+        self.has(Bug::StatusFailuresIgnored)
     }
 
-    /// What a process remembers besides its index, for [`Bug::NameInsteadOfUid`].
-    pub(crate) fn planted_bug_sees(&mut self, process: usize, change: &Change) {
-        if !self.has(Bug::NameInsteadOfUid) {
+    /// Records Jobs by name, for [`Bug::JobsMatchedByName`].
+    pub(crate) fn planted_bug_observes(&mut self, process: usize, change: &Change) {
+        if !self.has(Bug::JobsMatchedByName) {
             return;
         }
         match change {
@@ -116,11 +116,11 @@ impl World {
         }
     }
 
-    /// Bugs in what the planner is shown.
+    /// Applies bugs that change the input of the planner.
     pub(crate) fn planted_bug_changes_view(&mut self, process: usize, observed: &mut ObservedJobSet) {
         let jobset = Arc::make_mut(&mut observed.jobset);
         match self.bug {
-            Some(Bug::NameInsteadOfUid) => {
+            Some(Bug::JobsMatchedByName) => {
                 let name = jobset.metadata.name.clone().unwrap_or_default();
                 let seen = self.seen_by_name.range((process, String::new())..(process + 1, String::new()));
                 let mut jobs: BTreeMap<_, _> = seen
@@ -130,7 +130,7 @@ impl World {
                 jobs.extend(observed.jobs.iter().map(|job| (job.name.clone(), job.clone())));
                 observed.jobs = Arc::new(jobs.into_values().collect());
             }
-            Some(Bug::EndForgotten) => {
+            Some(Bug::TerminalStateIgnored) => {
                 if let Some(status) = &mut jobset.status {
                     status
                         .conditions
@@ -157,13 +157,13 @@ impl World {
                     job.template_restart_attempt = LabelValue::Number(restarts);
                 }
             }
-            Some(Bug::StatusStaysLost) => {
+            Some(Bug::LostStatusNotRestored) => {
                 for job in Arc::make_mut(&mut observed.jobs).iter_mut().map(Arc::make_mut) {
                     job.template_restart_attempt = LabelValue::Missing;
                     job.template_job_restart_attempt = LabelValue::Missing;
                 }
             }
-            Some(Bug::EditedLabelBelieved) => {
+            Some(Bug::EditedLabelTrusted) => {
                 for job in Arc::make_mut(&mut observed.jobs).iter_mut().map(Arc::make_mut) {
                     job.template_restart_attempt = job.restart_attempt.clone();
                 }
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Bugs in what comes out of the planner.
+    /// Applies bugs that change the output of the planner.
     pub(crate) fn planted_bug_changes_plan(&self, observed: &ObservedJobSet, plan: &mut Plan) {
         let before = |jobset: &JobSet| jobset.status.clone().unwrap_or_default();
         match self.bug {
@@ -183,30 +183,30 @@ impl World {
                     status.restarts += 1;
                 }
             }
-            Some(Bug::ResumeForgotten) => {
+            Some(Bug::ResumeOmitted) => {
                 plan.actions.retain(|action| !matches!(action, Action::ResumeJob(_)));
             }
-            Some(Bug::PreviousKept) => {
+            Some(Bug::PreviousJobsKept) => {
                 plan.actions.retain(|action| !matches!(action, Action::DeleteJob { .. }));
             }
             _ => {}
         }
     }
 
-    /// See [`Bug::SurroundingsIgnored`]: the actions that should wait for others of the plan.
-    pub(crate) fn planted_bug_holds_back(&self, plan: &mut Plan) -> Vec<Action> {
-        let others = plan.actions.iter().any(|action| !action.needs_surroundings());
-        if !self.has(Bug::SurroundingsIgnored) || !others {
+    /// See [`Bug::PrerequisitesIgnored`]. Removes and returns the actions that depend on other actions of the plan.
+    pub(crate) fn planted_bug_reorders(&self, plan: &mut Plan) -> Vec<Action> {
+        let others = plan.actions.iter().any(|action| !action.starts_pods());
+        if !self.has(Bug::PrerequisitesIgnored) || !others {
             return Vec::new();
         }
-        plan.actions.extract_if(.., |action| action.needs_surroundings()).collect()
+        plan.actions.extract_if(.., |action| action.starts_pods()).collect()
     }
 
-    /// Bugs in what is sent.
+    /// Applies bugs that change requests.
     pub(crate) fn planted_bug_changes_request(&self, mut request: Request) -> Request {
         match (&mut request, self.bug) {
             (Request::StoreStatus { version, .. }, Some(Bug::StatusWithoutLock))
-            | (Request::DeleteJobSet { version, .. }, Some(Bug::DeleteOutdated)) => *version = None,
+            | (Request::DeleteJobSet { version, .. }, Some(Bug::DeleteWithoutLock)) => *version = None,
             (Request::DeleteJob { uid, .. }, Some(Bug::DeleteByName)) => *uid = None,
             _ => {}
         }

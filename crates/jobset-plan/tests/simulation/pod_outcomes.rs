@@ -1,5 +1,5 @@
-//! How the pods of each Job end, and when. It depends on the name and the attempt of the Job, and on no other event of
-//! the world: two worlds of the same seed have the same failures.
+//! How the pods of each Job end, and when. An outcome depends only on the seed, the Job and its attempt, not on other
+//! events. Two worlds with the same seed have the same failures.
 
 use crate::{job::Job, specs::NAMES, world::Millis};
 use fastrand::Rng;
@@ -8,30 +8,30 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// Reasons of failed Jobs (Kubernetes: batch/v1).
+/// Failure reasons of Jobs (Kubernetes: batch/v1).
 pub(crate) const REASONS: [&str; 4] =
     ["BackoffLimitExceeded", "DeadlineExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded"];
-/// Messages of failed Jobs; the rules of [`crate::specs`] look for some of them.
+/// Failure messages of Jobs. The rules of [`crate::specs`] match some of them.
 pub(crate) const MESSAGES: [&str; 3] =
     ["Job has reached the specified backoff limit", "exit code 42", "disk pressure"];
 
-/// Attempts from this one on do not fail, so that everything has an end.
+/// The last attempt that can fail. Later attempts succeed, so that every JobSet finishes.
 const LAST_FAILING_ATTEMPT: i32 = 4;
 
 /// How the pods of one Job end, and when.
 #[derive(Clone, Debug)]
 pub(crate) struct PodOutcome {
-    /// From scheduling until all pods are ready.
+    /// Time from scheduling until all pods are ready.
     pub(crate) until_ready: Millis,
-    /// From then until they end.
+    /// Time from then until the pods end.
     pub(crate) runs: Millis,
-    /// How long pods take to terminate.
+    /// Time that pods take to terminate.
     pub(crate) stops: Millis,
-    /// Reason and message, if the Job fails.
+    /// The reason and message, if the Job fails.
     pub(crate) fails: Option<(&'static str, &'static str)>,
-    /// Whether it fails before its pods are ready.
+    /// Whether the Job fails before its pods are ready.
     pub(crate) never_ready: bool,
-    /// Whether a pod is not ready for a while.
+    /// Whether a pod is temporarily unready.
     pub(crate) flaps: bool,
 }
 
@@ -39,13 +39,13 @@ pub(crate) struct PodOutcome {
 #[derive(Clone, Debug)]
 pub(crate) struct PodOutcomes {
     pub(crate) seed: u64,
-    /// Of a hundred Jobs, so many fail.
+    /// Percentage of Jobs that fail.
     pub(crate) failing: u64,
-    /// Whether only the Job of one ReplicatedJob and index fails in an attempt.
+    /// Whether at most one Job fails in each attempt.
     pub(crate) one_slot: bool,
-    /// Longest time that pods take to terminate.
+    /// The longest time that pods take to terminate.
     pub(crate) slowest_stop: Millis,
-    /// Fixed outcomes of certain Jobs, by name and attempts.
+    /// Fixed outcomes of some Jobs, by name and attempts.
     pub(crate) given: Vec<(String, (i32, i32), PodOutcome)>,
 }
 
@@ -62,7 +62,7 @@ impl PodOutcomes {
         let pick = rng.u64(0..100);
         let mut fails = pick < self.failing && attempts.0 + attempts.1 <= LAST_FAILING_ATTEMPT;
         if self.one_slot {
-            // The Jobs of two slots never fail in the same attempt: which slot it is, the attempt says.
+            // The attempt determines the only slot whose Job can fail.
             let slot = self.rng(&(jobset, attempts.0, "slot")).usize(0..3 * NAMES.len());
             let kind = NAMES.iter().position(|name| *name == job.replicated_job);
             fails &= kind.zip(usize::try_from(job.index()).ok()) == Some((slot / 3, slot % 3));

@@ -1,43 +1,43 @@
-//! The requests of operations on their way to the API server, and responses on their way back: late, lost, or refused.
-//! As `Actor` of the controller.
+//! Sends the requests of operations to the API server and returns the responses, some of them late, lost or refused.
+//! This file reproduces `Actor` of the controller.
 
 use crate::{
     api_server::{Answer, Refusal},
-    history::in_words,
+    history::describe_request,
     operation::{Operation, Outcome, Request},
     schedule::ScheduledEvent,
     world::{Millis, World},
 };
 
-/// How long a client waits for a response.
+/// The timeout of a request.
 const TIMEOUT: Millis = 30_000;
 
-/// Number of a request.
+/// The number of a request.
 pub(crate) type RequestId = usize;
 
-/// A request under way.
+/// A request that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) process: usize,
-    /// UID of the JobSet whose reconcile it belongs to; none for a request of the watches.
+    /// The UID of the JobSet whose reconcile sent it. None for a request of a watch.
     pub(crate) reconciled: Option<String>,
     pub(crate) operation: Operation<Refusal>,
-    /// As it is sent: a planted bug may change it.
+    /// The request that was sent. A planted bug can change it.
     pub(crate) request: Request,
-    /// Resource version of the JobSet that it was planned on.
+    /// The resource version of the JobSet in the snapshot of its plan.
     pub(crate) planned_on: u64,
     answer: Option<Result<Answer, Refusal>>,
 }
 
 impl World {
-    /// Sends a request. The process may die right behind it.
+    /// Sends a request. The process can die immediately after it.
     pub(crate) fn send(&mut self, process: usize, operation: Operation<Refusal>, reconciled: Option<&str>) {
         if !self.processes[process].alive {
             return;
         }
         let request = self.planted_bug_changes_request(operation.request.clone());
         let planned_on = reconciled.map_or(0, |uid| self.processes[process].planned_on(uid));
-        self.note_process(process, || format!("sends {}", in_words(&request)));
+        self.note_process(process, || format!("sends {}", describe_request(&request)));
         if request.writes() {
             self.writes += 1;
         }
@@ -58,28 +58,28 @@ impl World {
         }
     }
 
-    /// A request reaches the API server.
+    /// Handles a request that reaches the API server.
     pub(crate) fn arrive(&mut self, id: RequestId) {
         let sent = self.requests[id].clone();
         let dead = !self.processes[sent.process].alive;
         if dead && self.rng.bool() {
             return;
         }
-        let (answer, travel) = self.carry_out(&sent);
+        let (answer, travel) = self.execute(&sent);
         self.note("API server", || {
-            let ghost = if dead { ", sent by a dead process" } else { "" };
-            let says = match &answer {
+            let suffix = if dead { ", sent by a dead process" } else { "" };
+            let result = match &answer {
                 Ok(_) => "done".to_owned(),
                 Err(why) => format!("{why:?}"),
             };
-            format!("process {}{ghost}: {}: {says}", sent.process, in_words(&sent.request))
+            format!("process {}{suffix}: {}: {result}", sent.process, describe_request(&sent.request))
         });
         self.requests[id].answer = Some(answer);
         self.after(travel, ScheduledEvent::Answer(id));
     }
 
-    /// The response to a request, and how long it takes to come back.
-    fn carry_out(&mut self, sent: &Sent) -> (Result<Answer, Refusal>, Millis) {
+    /// Sends a request to the API server. Returns the response and its transit time.
+    fn execute(&mut self, sent: &Sent) -> (Result<Answer, Refusal>, Millis) {
         let faults = self.faults_now();
         let refused = self.refuses.and_then(|refuses| refuses(&sent.request, self.refused));
         self.refused += u32::from(refused.is_some());
@@ -100,7 +100,7 @@ impl World {
         (answer, self.travel())
     }
 
-    /// An answer reaches its process.
+    /// Handles a response that reaches its process.
     pub(crate) fn answered(&mut self, id: RequestId) {
         let Some(answer) = self.requests[id].answer.take() else { return };
         let Sent { process, operation, reconciled, .. } = self.requests[id].clone();

@@ -1,5 +1,5 @@
-//! What must hold when no event is left: everything that should run has run, nothing is left behind, and another
-//! reconcile changes nothing.
+//! Rules that hold when no event is left: every Job that should run has run, no object is left behind, and another
+//! reconcile writes nothing.
 
 use crate::{
     observe::{Kind, observed_service},
@@ -21,11 +21,11 @@ impl World {
         if let Some(violation) = self.checker.violation.take() {
             return Err(violation);
         }
-        self.check_silence()
+        self.check_no_writes()
     }
 
-    /// The plan for what the API server stores, rather than for what a process sees.
-    fn plan_of_truth(&self, jobset: &JobSet) -> Plan {
+    /// The plan for the objects that the API server stores, not for those that a process observes.
+    fn plan_for_stored_objects(&self, jobset: &JobSet) -> Plan {
         let uid = jobset.metadata.uid.as_deref().unwrap_or("");
         let jobs: Vec<_> = self.server.jobs_of(uid).map(|job| Arc::new(job.record())).collect();
         let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
@@ -41,50 +41,50 @@ impl World {
             jobset.metadata.uid.clone().unwrap_or_default(),
         );
         let status = jobset.status.clone().unwrap_or_default();
-        // Jobs with an edited label are left alone, and what they block waits for a user.
-        let (spoilt, jobs): (Vec<_>, Vec<_>) =
+        // The controller ignores Jobs with an edited label. A JobSet that they block waits for a user.
+        let (edited, jobs): (Vec<_>, Vec<_>) =
             self.server.jobs_of(&uid).cloned().partition(|job| job.is_edited());
         let mut wrong: Vec<(&'static str, String)> = Vec::new();
         let is_true = |type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
         if jobset.metadata.deletion_timestamp.is_some() {
-            wrong.push(("what is deleted goes", name.clone()));
+            wrong.push(("the deletion of an object ends", name.clone()));
         }
         if let Some(how) = Self::later_job(&status, &jobs) {
             wrong.push(("a lost status is restored", format!("JobSet {name}: {how}")));
         }
         if let Some(job) = jobs.iter().find(|job| job.deleting) {
-            wrong.push(("what is deleted goes", job.name.clone()));
+            wrong.push(("the deletion of an object ends", job.name.clone()));
         }
-        let plan = self.plan_of_truth(jobset);
+        let plan = self.plan_for_stored_objects(jobset);
         let Plan { actions, status: new_status, events, requeue_after, .. } = &plan;
         if !actions.is_empty() || new_status.is_some() || !events.is_empty() || requeue_after.is_some() {
-            wrong.push(("what should be done is done", format!("JobSet {name}: {plan:?}")));
+            wrong.push(("nothing is left to do", format!("JobSet {name}: {plan:?}")));
         }
         if !status.terminal_state.is_empty() {
             if let Some(job) = jobs.iter().find(|job| job.unfinished()) {
-                wrong.push(("nothing runs behind the end", job.name.clone()));
+                wrong.push(("no Job of a finished JobSet runs", job.name.clone()));
             }
             if jobset.spec.ttl_seconds_after_finished.is_some() {
-                wrong.push(("a finished JobSet goes after its time", name.clone()));
+                wrong.push(("a finished JobSet is deleted after its ttlSecondsAfterFinished", name.clone()));
             }
         } else if jobset.spec.suspend.unwrap_or(false) {
             if let Some(job) = jobs.iter().find(|job| job.unfinished() && (!job.suspend || job.active > 0)) {
-                wrong.push(("nothing runs while it is suspended", job.name.clone()));
+                wrong.push(("no Job of a suspended JobSet runs", job.name.clone()));
             }
-            let is_held_up = jobs.iter().any(|job| !job.unfinished());
-            if !is_true(types::SUSPENDED) && !is_held_up {
-                wrong.push(("a suspended JobSet says so", name.clone()));
+            let has_finished_job = jobs.iter().any(|job| !job.unfinished());
+            if !is_true(types::SUSPENDED) && !has_finished_job {
+                wrong.push(("a suspended JobSet has the condition Suspended", name.clone()));
             }
         } else {
             let gate_is_missing = plan.waiting.iter().any(|why| why.contains("feature gate RestartJob"));
             let wanted: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
             let completed = jobs.iter().filter(|job| !job.unfinished()).count();
             let has_run = usize::try_from(wanted) == Ok(completed) && !can_complete(jobset);
-            if !has_run && !gate_is_missing && spoilt.is_empty() {
+            if !has_run && !gate_is_missing && edited.is_empty() {
                 let how = format!("JobSet {name}: {:?}", plan.waiting);
-                wrong.push(("what should run runs, and ends", how));
+                wrong.push(("Jobs that should run have run and finished", how));
             }
         }
         for (rule, how) in wrong {
@@ -111,15 +111,15 @@ impl World {
         }
         let unreported = self.checker.ledgers.iter().find(|(_, ledger)| {
             let ended = ledger.jobset.status.as_ref().is_some_and(|status| !status.terminal_state.is_empty());
-            ended && ledger.ends_reported == 0
+            ended && ledger.terminal_events == 0
         });
         if let Some(uid) = unreported.map(|(uid, _)| uid.clone()) {
-            self.violated("an end is reported", format!("JobSet {uid}"));
+            self.violated("a terminal state is reported", format!("JobSet {uid}"));
         }
     }
 
-    /// Reconciles once more, with the same process, with new lists, and with a new process: there must be no write.
-    fn check_silence(&mut self) -> Result<(), Violation> {
+    /// Checks that no reconcile writes: in the same process, after new lists, and in a new process.
+    fn check_no_writes(&mut self) -> Result<(), Violation> {
         let writes = self.writes;
         let process = self.processes.len() - 1;
         let uids: Vec<String> =
@@ -129,19 +129,19 @@ impl World {
         }
         self.run_to_rest()?;
         for kind in [Kind::Jobs, Kind::JobSets, Kind::Services, Kind::Claims] {
-            self.after(1, ScheduledEvent::ListAsked { process, kind });
+            self.after(1, ScheduledEvent::ListRequested { process, kind });
         }
         self.run_to_rest()?;
         self.after(1, ScheduledEvent::Crash);
         self.run_to_rest()?;
         if self.writes != writes {
-            self.violated("what is settled is written never", format!("{} writes", self.writes - writes));
+            self.violated("a settled object causes no write", format!("{} writes", self.writes - writes));
         }
         self.checker.violation.take().map_or(Ok(()), Err)
     }
 }
 
-/// Whether enough Jobs can complete for the success policy.
+/// Whether the JobSet has Jobs that can satisfy its success policy.
 fn can_complete(jobset: &JobSet) -> bool {
     let policy = jobset.spec.success_policy.as_ref();
     let any = policy.is_some_and(|policy| policy.operator == Operator::Any);

@@ -1,4 +1,4 @@
-//! How long restarts take, from the failure that causes them: what a feature gate gains is measured here.
+//! Measures how long restarts take after the failure that causes them, with and without a feature gate.
 
 use crate::{job::Job, world::Millis};
 use jobset_api::JobSetStatus;
@@ -10,52 +10,55 @@ pub(crate) struct RestartTimes {
     attempts: BTreeMap<i32, Times>,
 }
 
-/// When something happened for the first time, in an attempt.
+/// Times of one attempt.
 #[derive(Default)]
 struct Times {
-    made: BTreeSet<String>,
+    /// Names of the Jobs that were created.
+    created: BTreeSet<String>,
+    /// When the last Job was created.
     complete: Option<Millis>,
     /// When each Job failed, by UID.
     failed: BTreeMap<String, Millis>,
-    left: Option<Millis>,
+    /// When the JobSet restarted.
+    restarted: Option<Millis>,
 }
 
-/// One restart of a whole JobSet, from the failure on.
+/// The durations of one restart of a whole JobSet, from the failure.
 #[derive(Clone, Copy)]
 pub(crate) struct Restart {
-    /// Until it was decided.
+    /// Time until the restart was decided.
     pub(crate) decided: Millis,
-    /// Until every Job existed anew.
-    pub(crate) made: Millis,
+    /// Time until every Job was created again.
+    pub(crate) recreated: Millis,
 }
 
 impl RestartTimes {
-    /// A Job is in a new state.
+    /// Records the new state of a Job.
     pub(crate) fn job_was_stored(&mut self, job: &Job, wanted: usize, now: Millis) {
         let times = self.attempts.entry(job.attempts().0).or_default();
         if job.failure_target.is_some() && !job.deleting {
             times.failed.entry(job.uid.clone()).or_insert(now);
         }
-        if times.made.insert(job.name.clone()) && times.made.len() == wanted {
+        if times.created.insert(job.name.clone()) && times.created.len() == wanted {
             times.complete.get_or_insert(now);
         }
     }
 
-    /// A status was stored.
+    /// Records a stored status.
     pub(crate) fn status_was_stored(&mut self, before: &JobSetStatus, after: &JobSetStatus, now: Millis) {
         if after.restarts > before.restarts {
-            self.attempts.entry(before.restarts).or_default().left.get_or_insert(now);
+            self.attempts.entry(before.restarts).or_default().restarted.get_or_insert(now);
         }
     }
 
-    /// The restarts of the whole JobSet, by the attempt that failed.
+    /// The restarts of the whole JobSet, each with the attempt that failed.
     pub(crate) fn restarts(&self) -> impl Iterator<Item = (i32, Restart)> {
         self.attempts.iter().filter_map(|(attempt, times)| {
-            let left = times.left?;
-            // Earlier failures had their own consequences.
-            let fails = times.failed.values().copied().filter(|at| *at <= left).max()?;
+            let restarted = times.restarted?;
+            // Earlier failures did not cause this restart.
+            let fails = times.failed.values().copied().filter(|at| *at <= restarted).max()?;
             let complete = self.attempts.get(&(attempt + 1))?.complete?;
-            let restart = Restart { decided: left - fails, made: complete.checked_sub(fails)? };
+            let restart = Restart { decided: restarted - fails, recreated: complete.checked_sub(fails)? };
             Some((*attempt, restart))
         })
     }

@@ -1,38 +1,38 @@
-//! Events by virtual time. The seed decides the order of those that are due at the same millisecond.
+//! A queue of events by virtual time. The seed determines the order of events that are due in the same millisecond.
 
-use crate::{observe::Kind, requests::RequestId, users::Act, world::Millis};
+use crate::{observe::Kind, requests::RequestId, users::UserRequest, world::Millis};
 use fastrand::Rng;
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 /// An event.
 #[derive(Clone, Debug)]
 pub(crate) enum ScheduledEvent {
-    /// A process starts, reads its lists, and leads.
+    /// A process starts, reads its lists, and acquires the lease.
     Start,
-    /// The process that leads dies.
+    /// The leader dies.
     Crash,
-    /// Another process takes over before the old one knows.
+    /// Another process acquires the lease before the old leader notices.
     Handover,
     /// A process dies.
     Die { process: usize },
     /// A watch delivers changes of a kind to a process.
     Deliver { process: usize, kind: Kind },
-    /// A watch broke, and the process requests a new list.
-    ListAsked { process: usize, kind: Kind },
+    /// A watch breaks, and the process requests a new list.
+    ListRequested { process: usize, kind: Kind },
     /// The list arrives.
-    ListRead { process: usize, kind: Kind },
-    /// A process works on its queue.
+    ListReceived { process: usize, kind: Kind },
+    /// A process starts reconciles from its queue.
     Work { process: usize },
     /// A request reaches the API server.
     Arrive(RequestId),
     /// Its response reaches the process.
     Answer(RequestId),
-    /// The Job controller, a scheduler or a kubelet does its part for a Job.
+    /// The Job controller, the scheduler or a kubelet acts on a Job.
     Job { uid: String, run: u32, step: JobStep },
     /// The garbage collector runs.
     Collect,
-    /// A user does something.
-    User(Act),
+    /// A user sends a request.
+    User(UserRequest),
 }
 
 /// What happens to the pods of a Job; see `job_controller.rs`.
@@ -44,19 +44,19 @@ pub(crate) enum JobStep {
     PodsCreated,
     /// Its pods are ready.
     Ready,
-    /// One of them is not ready for a while.
+    /// One of its pods becomes unready.
     Flap,
-    /// It is ready again.
+    /// That pod becomes ready again.
     Unflap,
-    /// They succeed or fail, as their outcome says.
+    /// Its pods succeed or fail, as their outcome determines.
     PodsEnd,
-    /// The Job gets its verdict.
+    /// The Job gets the condition Complete or Failed.
     Ended,
-    /// Terminating pods are gone.
+    /// Its terminating pods have stopped.
     PodsStopped,
-    /// A Job that is being deleted fails, as its pods are killed.
+    /// A Job fails during its deletion, because its pods are killed.
     FailsInDeletion,
-    /// The Job has no finalizer any more.
+    /// The last finalizer is removed, and the Job is deleted.
     Removed,
 }
 
@@ -94,7 +94,7 @@ impl Ord for Entry {
     }
 }
 
-/// See the module.
+/// A priority queue of events.
 #[derive(Default)]
 pub(crate) struct Schedule {
     heap: BinaryHeap<Entry>,
@@ -108,7 +108,7 @@ impl Schedule {
         self.heap.push(Entry { at, tie: rng.u32(..), number: self.number, what });
     }
 
-    /// The next event, and its time.
+    /// Removes the next event. Returns its time and the event.
     pub(crate) fn next(&mut self) -> Option<(Millis, ScheduledEvent)> {
         self.heap.pop().map(|entry| (entry.at, entry.what))
     }

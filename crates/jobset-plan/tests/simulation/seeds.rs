@@ -1,8 +1,8 @@
-//! Many worlds, one per seed, on all threads.
+//! Runs many worlds, one for each seed, on all CPUs.
 
 use crate::{
     planted_bugs::Bug,
-    world::{Setting, Violation, World},
+    world::{Violation, World, WorldConfig},
 };
 use std::{
     collections::BTreeMap,
@@ -13,26 +13,26 @@ use std::{
     thread,
 };
 
-/// A seed in whose world something was that must not be.
+/// A seed whose world broke a rule.
 pub(crate) struct Failure {
     pub(crate) seed: u64,
     pub(crate) violation: Violation,
 }
 
 fn world(seed: u64, bug: Option<Bug>, with_history: bool) -> World {
-    World::new(Setting { bug, ..Setting::of_seed(seed) }, with_history)
+    World::new(WorldConfig { bug, ..WorldConfig::from_seed(seed) }, with_history)
 }
 
-/// What came of many seeds.
+/// The outcome of many seeds.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// The first that failed.
+    /// The first seed that failed.
     pub(crate) failure: Option<Failure>,
-    /// What happened in all worlds, and how often.
+    /// How often each event happened in all worlds.
     pub(crate) tally: BTreeMap<String, u64>,
 }
 
-/// Runs these seeds, up to the first that fails.
+/// Runs these seeds until one fails.
 pub(crate) fn run(first: u64, count: u64, bug: Option<Bug>) -> Outcome {
     let next = AtomicU64::new(first);
     let end = AtomicU64::new(first.saturating_add(count));
@@ -65,7 +65,7 @@ pub(crate) fn run(first: u64, count: u64, bug: Option<Bug>) -> Outcome {
     outcome.into_inner().unwrap()
 }
 
-/// What happened in the world of a seed.
+/// Runs a seed again and returns its history.
 pub(crate) fn history_of(seed: u64) -> String {
     let mut world = world(seed, None, true);
     let _ = world.run();
@@ -74,18 +74,18 @@ pub(crate) fn history_of(seed: u64) -> String {
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number from 0")))
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a non-negative integer")))
 }
 
-/// What many worlds cannot do without, or they would prove little.
-const HAPPENS: [&str; 31] = [
+/// Events that 10 000 worlds must include. Without them, the test would not cover what it claims to cover.
+const REQUIRED_EVENTS: [&str; 31] = [
     "AllJobsCompleted",
     "AlreadyExists",
     "Conflict",
     "DefaultFailurePolicy",
     "Delete",
     "DeleteJob",
-    "Disown",
+    "RemoveOwner",
     "FailJobSetFailurePolicyAction",
     "FailedJobs",
     "InOrderStartupPolicyCompleted",
@@ -103,7 +103,7 @@ const HAPPENS: [&str; 31] = [
     "ResumeJobs",
     "RewindStatus",
     "Scale",
-    "SpoilLabel",
+    "EditLabel",
     "StatusRestored",
     "SuspendedJobs",
     "Ttl",
@@ -113,19 +113,19 @@ const HAPPENS: [&str; 31] = [
 ];
 
 #[test]
-fn whatever_happens() {
+fn all_rules_hold_for_all_seeds() {
     let count = variable("SIMULATION_SEEDS").unwrap_or(if cfg!(debug_assertions) { 300 } else { 10_000 });
     let first = variable("SIMULATION_FIRST_SEED").unwrap_or(0);
     let Outcome { failure, tally } = run(first, count, None);
     if let Some(Failure { seed, violation }) = failure {
-        let broken = format!("seed {seed} broke the rule that {}: {}", violation.rule, violation.how);
+        let broken = format!("seed {seed} broke the rule {:?}: {}", violation.rule, violation.how);
         panic!(
-            "{broken}\n\n{}\n\n{broken}\nAgain: SIMULATION_SEEDS=1 SIMULATION_FIRST_SEED={seed} cargo test --release \
-             -p jobset-plan --test simulation",
+            "{broken}\n\n{}\n\n{broken}\nTo replay: SIMULATION_SEEDS=1 SIMULATION_FIRST_SEED={seed} cargo test \
+             --release -p jobset-plan --test simulation",
             history_of(seed),
         );
     }
     println!("{count} seeds from {first}: {tally:#?}");
-    let missing: Vec<_> = HAPPENS.iter().filter(|what| !tally.contains_key(**what)).collect();
-    assert!(missing.is_empty() || count < 10_000, "in {count} worlds there was never {missing:?}");
+    let missing: Vec<_> = REQUIRED_EVENTS.iter().filter(|what| !tally.contains_key(**what)).collect();
+    assert!(missing.is_empty() || count < 10_000, "{count} worlds never had these events: {missing:?}");
 }

@@ -1,4 +1,4 @@
-//! JobSets as users write them, at random: every policy, and policies in combination.
+//! Random JobSets with all policies and combinations of them.
 
 use crate::pod_outcomes::{MESSAGES, REASONS};
 use fastrand::Rng;
@@ -6,7 +6,7 @@ use jobset_api::JobSet;
 use jobset_plan::Gates;
 use serde_json::{Map, Value, json};
 
-/// Names of ReplicatedJobs. None has more than three replicas.
+/// The names of ReplicatedJobs. Each has at most three replicas.
 pub(crate) const NAMES: [&str; 3] = ["driver", "worker", "probe"];
 const ACTIONS: [&str; 5] = [
     "FailJobSet",
@@ -16,7 +16,7 @@ const ACTIONS: [&str; 5] = [
     "RestartJobAndIgnoreMaxRestarts",
 ];
 
-/// Feature gates, at random.
+/// Random feature gates.
 pub(crate) fn gates(rng: &mut Rng) -> Gates {
     Gates {
         restart_job: rng.u8(0..4) != 0,
@@ -26,7 +26,7 @@ pub(crate) fn gates(rng: &mut Rng) -> Gates {
     }
 }
 
-/// A JobSet of this name, at random.
+/// A random JobSet with this name.
 pub(crate) fn jobset(rng: &mut Rng, name: &str, gates: &Gates) -> JobSet {
     let kinds = *pick(rng, &[1, 1, 2, 2, 2, 3]);
     let in_order = rng.u8(0..4) == 0;
@@ -98,7 +98,7 @@ fn replicated_job(rng: &mut Rng, place: usize, depends: bool, claims: bool) -> V
 fn failure_policy(rng: &mut Rng, kinds: usize, gates: &Gates) -> Value {
     let rules: Vec<Value> = (0..*pick(rng, &[0, 0, 1, 2, 3]))
         .map(|number| {
-            // Without their gate, actions on single Jobs hold the JobSet up for ever: seldom, then.
+            // Without the feature gate, an action on an individual Job blocks the JobSet permanently, so it is rare.
             let actions = if gates.restart_job || rng.u8(0..12) == 0 { &ACTIONS[..] } else { &ACTIONS[..3] };
             let reasons: Vec<&str> = REASONS.into_iter().filter(|_| rng.u8(0..4) == 0).collect();
             let targets: Vec<&str> = NAMES.into_iter().take(kinds).filter(|_| rng.u8(0..3) == 0).collect();
@@ -123,7 +123,7 @@ fn failure_policy(rng: &mut Rng, kinds: usize, gates: &Gates) -> Value {
     })
 }
 
-/// One of these.
+/// A random element.
 pub(crate) fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
     &from[rng.usize(0..from.len())]
 }

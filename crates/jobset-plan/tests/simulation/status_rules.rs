@@ -1,15 +1,15 @@
-//! What must hold of every status that is stored.
+//! Rules for every status that the controller stores.
 
 use crate::{api_server::version_of, invariants::Slot, job::Job, lost_status::RESTORED, world::World};
 use jobset_api::{JobSet, JobSetStatus, conditions as types};
 use jobset_plan::LabelValue;
 use std::{collections::BTreeMap, sync::Arc};
 
-const TERMINAL: &str = "an end is final";
-const ONCE: &str = "each failure restarts once";
+const TERMINAL: &str = "a terminal state is final";
+const ONCE: &str = "each failure causes one restart";
 
 impl World {
-    /// A status is about to be stored.
+    /// Checks a status before the API server stores it.
     pub(crate) fn check_status(&mut self, jobset: &JobSet, uid: &str, after: &JobSetStatus) {
         let nothing = JobSetStatus::default();
         let before = jobset.status.as_ref().unwrap_or(&nothing);
@@ -20,8 +20,8 @@ impl World {
         let is = |status: &JobSetStatus, type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
-        let ghosts = self.faults.may_lose_events();
-        if is(after, types::SUSPENDED) && !is(before, types::SUSPENDED) && !ghosts {
+        let requests_can_be_late = self.faults.may_lose_events();
+        if is(after, types::SUSPENDED) && !is(before, types::SUSPENDED) && !requests_can_be_late {
             let current = LabelValue::Number(before.restarts);
             let runs = |job: &&Arc<Job>| {
                 let own = job.restart_attempt == current && !job.is_edited();
@@ -29,7 +29,7 @@ impl World {
             };
             if let Some(job) = self.server.jobs_of(uid).find(runs) {
                 broken.push((
-                    "a status tells what has been done",
+                    "a status reports only completed actions",
                     format!("Job {} is not suspended", job.name),
                 ));
             }
@@ -46,10 +46,10 @@ impl World {
             }
         }
         if is(after, types::COMPLETED) && is(after, types::FAILED) {
-            broken.push((TERMINAL, "both".to_owned()));
+            broken.push((TERMINAL, "both Completed and Failed are true".to_owned()));
         }
         if !after.terminal_state.is_empty() && ledger.finished_at.is_none() {
-            // It will be stored at a later version than any there is.
+            // The stored status has a later version than every existing object.
             ledger.finished_at = Some(version_of(&jobset.metadata) + 1);
         }
 
@@ -75,9 +75,9 @@ impl World {
         }
         let mut restarts = after.restarts - before.restarts - whole;
         if restarts != 0 && !ledger.failures.values().any(|(slot, attempts)| current(slot, *attempts)) {
-            broken.push((ONCE, "the JobSet restarts, and no Job of its attempt has failed".to_owned()));
+            broken.push((ONCE, "the JobSet restarts, but no Job of its attempt has failed".to_owned()));
         }
-        // Of restored restarts it may not be known how many counted.
+        // The controller cannot always determine how many of the restored restarts counted.
         let new = |counted: i32, restored: i32| (counted - restored).max(counted.min(0));
         let mut counted = new(after.restarts_count_towards_max - before.restarts_count_towards_max, whole);
         let mut total = after.restarts_count_towards_max;
@@ -92,7 +92,7 @@ impl World {
                 let failed =
                     ledger.failures.values().any(|(of, attempts)| *of == slot && current(of, *attempts));
                 if more != 0 && !failed {
-                    broken.push((ONCE, format!("Job {index} of {name} restarts, and has not failed")));
+                    broken.push((ONCE, format!("Job {index} of {name} restarts, but has not failed")));
                 }
                 restarts += more.abs();
                 counted += new(count(&is_counted, index) - count(&was_counted, index), restored);
@@ -103,15 +103,15 @@ impl World {
             broken.push((ONCE, format!("{restarts} restarts at once, {counted} of them counted")));
         }
         if before == after {
-            broken.push(("a status that is stored says something new", String::new()));
+            broken.push(("a stored status differs from the previous one", String::new()));
         }
         let rules = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.rules.len());
         if rules == 0 && counted != restarts {
-            broken.push((ONCE, "without rules every restart counts".to_owned()));
+            broken.push((ONCE, "a restart does not count, although the policy has no rules".to_owned()));
         }
         let max = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts.max(0));
         if total > max {
-            broken.push(("restarts that count stay within maxRestarts", format!("{total} of {max}")));
+            broken.push(("counted restarts do not exceed maxRestarts", format!("{total} of {max}")));
         }
         for (rule, how) in broken {
             self.violated(rule, format!("JobSet {uid}: {how}"));
@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-/// Restarts of the single Jobs of a ReplicatedJob, and those that count.
+/// The restarts of individual Jobs of a ReplicatedJob, and how many of them count towards `maxRestarts`.
 pub(crate) fn restarts_of(status: &JobSetStatus, name: &str) -> (Vec<i32>, Vec<i32>) {
     let entry = status.replicated_jobs_status.iter().find(|entry| entry.name == name);
     entry.map_or_else(Default::default, |entry| {
@@ -127,7 +127,7 @@ pub(crate) fn restarts_of(status: &JobSetStatus, name: &str) -> (Vec<i32>, Vec<i
     })
 }
 
-/// The count of one Job.
+/// The count of the Job with this index.
 pub(crate) fn count(counts: &[i32], index: i32) -> i32 {
     usize::try_from(index).ok().and_then(|index| counts.get(index)).copied().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What users do to their JobSets, by kubectl: each act reads the stored object and changes it at once.
+//! Requests of users, as if by kubectl. Each request reads the stored object and changes it at once.
 
 use crate::{
     job::Job,
@@ -11,171 +11,176 @@ use jobset_api::JobSet;
 use jobset_plan::{LabelValue, validation};
 use std::sync::Arc;
 
-/// What a user does, and to which JobSet.
+/// An action of a user on a JobSet.
 #[derive(Clone, Debug)]
-pub(crate) struct Act {
+pub(crate) struct UserRequest {
     pub(crate) jobset: String,
-    pub(crate) what: Deed,
+    pub(crate) action: UserAction,
 }
 
-/// See [`Act`].
+/// The action of a [`UserRequest`].
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum UserAction {
     Suspend(bool),
-    /// The JobSet goes, and its children go after it, or before it.
+    /// The JobSet is deleted, before its children or, with `foreground`, after them.
     Delete {
         foreground: bool,
     },
-    /// It is deleted, and created again under its name.
+    /// The JobSet is deleted, and created again with the same name.
     Recreate,
-    /// Only if there is none of the name.
+    /// The JobSet is created, unless one with this name exists.
     Create(Box<JobSet>),
     Ttl(Option<i32>),
-    /// A queueing system picks nodes, which it may while the JobSet is suspended.
+    /// A queueing system selects nodes. Admission allows this while the JobSet is suspended.
     NodeSelector(u32),
-    /// An elastic JobSet becomes larger or smaller.
+    /// An elastic JobSet is scaled.
     Scale(i32),
-    /// One of its Jobs goes, whichever number it has.
+    /// A Job is deleted. The number selects it.
     DeleteJob {
         number: usize,
         foreground: bool,
     },
-    /// The attempt label of one of its Jobs is changed, so that the Job does not count any more.
-    SpoilLabel {
+    /// The attempt label of a Job is edited, so that the controller ignores the Job.
+    EditLabel {
         number: usize,
         label: &'static str,
     },
-    /// Its status is wiped.
+    /// The status is cleared.
     LoseStatus,
-    /// Its status is replaced by one that was stored before, as by a backup, whichever number it has.
+    /// The status is replaced by an earlier one, as by a backup. The number selects it.
     RewindStatus {
         number: usize,
     },
-    /// One of its Jobs is taken away from it, and deleted after a while.
-    Disown {
+    /// The owner reference of a Job is removed. The Job is deleted later.
+    RemoveOwner {
         number: usize,
     },
     /// Jobs without an owner are deleted.
-    DeleteDisowned,
-    /// Its Service goes.
+    DeleteOrphans,
+    /// The Service is deleted.
     DeleteService,
 }
 
 impl World {
-    /// Schedules what users do.
+    /// Schedules requests of users.
     pub(crate) fn schedule_users(&mut self) {
         let names: Vec<String> = self.server.jobsets.keys().cloned().collect();
         for name in names {
-            for _ in 0..self.faults.acts {
+            for _ in 0..self.faults.user_actions {
                 let at = self.rng.u64(0..self.faults_until);
-                self.schedule_act(&name, at);
+                self.schedule_random_action(&name, at);
             }
         }
     }
 
-    fn schedule_act(&mut self, name: &str, at: Millis) {
-        let what = match self.rng.u8(0..25) {
-            0..=2 => Deed::Suspend(true),
+    fn schedule_random_action(&mut self, name: &str, at: Millis) {
+        let action = match self.rng.u8(0..25) {
+            0..=2 => UserAction::Suspend(true),
             3..=7 => {
-                // Suspended, often changed, and resumed: soon, or late.
-                self.act(at, name, Deed::Suspend(true));
+                // Suspend, change and resume, after a short or a long pause.
+                self.schedule_action(at, name, UserAction::Suspend(true));
                 let pause =
                     if self.rng.bool() { self.rng.u64(10..2_000) } else { self.rng.u64(2_000..90_000) };
                 let pick = self.rng.u32(1..9);
-                self.act(at + pause / 2, name, Deed::NodeSelector(pick));
-                self.act(at + pause, name, Deed::Suspend(false));
+                self.schedule_action(at + pause / 2, name, UserAction::NodeSelector(pick));
+                self.schedule_action(at + pause, name, UserAction::Suspend(false));
                 return;
             }
-            8 => Deed::Delete { foreground: true },
-            9 => Deed::Delete { foreground: false },
-            10..=12 => Deed::Recreate,
+            8 => UserAction::Delete { foreground: true },
+            9 => UserAction::Delete { foreground: false },
+            10..=12 => UserAction::Recreate,
             13 => {
-                // Whoever gave it little time may think better of it, soon.
+                // The user may remove a short time again.
                 if self.rng.bool() {
                     let later = at + self.rng.u64(1..500);
-                    self.act(later, name, Deed::Ttl(None));
+                    self.schedule_action(later, name, UserAction::Ttl(None));
                 }
-                Deed::Ttl(Some(self.rng.i32(0..60)))
+                UserAction::Ttl(Some(self.rng.i32(0..60)))
             }
-            14 | 15 => Deed::Scale(self.rng.i32(1..4)),
-            16..=18 => Deed::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
-            19 => Deed::SpoilLabel {
+            14 | 15 => UserAction::Scale(self.rng.i32(1..4)),
+            16..=18 => UserAction::DeleteJob { number: self.rng.usize(0..6), foreground: self.rng.bool() },
+            19 => UserAction::EditLabel {
                 number: self.rng.usize(0..6),
                 label: specs::pick::<&'static str>(&mut self.rng, &["99", "x", "0", "1"]),
             },
             20 => {
                 let later = at + self.rng.u64(100..60_000);
-                self.act(later, name, Deed::DeleteDisowned);
-                Deed::Disown { number: self.rng.usize(0..6) }
+                self.schedule_action(later, name, UserAction::DeleteOrphans);
+                UserAction::RemoveOwner { number: self.rng.usize(0..6) }
             }
-            21 => Deed::DeleteService,
-            22 => Deed::LoseStatus,
-            _ => Deed::RewindStatus { number: self.rng.usize(0..100) },
+            21 => UserAction::DeleteService,
+            22 => UserAction::LoseStatus,
+            _ => UserAction::RewindStatus { number: self.rng.usize(0..100) },
         };
-        self.act(at, name, what);
+        self.schedule_action(at, name, action);
     }
 
-    fn act(&mut self, at: Millis, jobset: &str, what: Deed) {
-        self.at(at, ScheduledEvent::User(Act { jobset: jobset.to_owned(), what }));
+    fn schedule_action(&mut self, at: Millis, jobset: &str, action: UserAction) {
+        self.at(at, ScheduledEvent::User(UserRequest { jobset: jobset.to_owned(), action }));
     }
 
-    /// A user acts.
-    pub(crate) fn user_acts(&mut self, act: &Act) {
-        let name = &act.jobset;
-        self.note("user", || match &act.what {
-            Deed::Create(jobset) => {
+    /// Applies a request of a user.
+    pub(crate) fn apply_user_request(&mut self, request: &UserRequest) {
+        let name = &request.jobset;
+        self.note("user", || match &request.action {
+            UserAction::Create(jobset) => {
                 format!("creates JobSet {name}: {}", serde_json::to_string(&jobset.spec).unwrap())
             }
-            what => format!("JobSet {name}: {what:?}"),
+            action => format!("JobSet {name}: {action:?}"),
         });
-        let deed = format!("{:?}", act.what);
-        self.checker.count(deed.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
-        match &act.what {
-            Deed::Suspend(suspend) => self.edit(name, |jobset| jobset.spec.suspend = Some(*suspend)),
-            Deed::Ttl(seconds) => self.edit(name, |jobset| jobset.spec.ttl_seconds_after_finished = *seconds),
-            Deed::NodeSelector(pool) => self.edit(name, |jobset| {
+        let action = format!("{:?}", request.action);
+        self.checker.count(action.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or(""));
+        match &request.action {
+            UserAction::Suspend(suspend) => self.edit(name, |jobset| jobset.spec.suspend = Some(*suspend)),
+            UserAction::Ttl(seconds) => {
+                self.edit(name, |jobset| jobset.spec.ttl_seconds_after_finished = *seconds);
+            }
+            UserAction::NodeSelector(pool) => self.edit(name, |jobset| {
                 for replicated_job in &mut jobset.spec.replicated_jobs {
                     let spec = replicated_job.template.spec.get_or_insert_default();
                     let pod = spec.template.spec.get_or_insert_default();
                     pod.node_selector.get_or_insert_default().insert("pool".into(), pool.to_string());
                 }
             }),
-            Deed::Scale(pods) => self.edit(name, |jobset| {
+            UserAction::Scale(pods) => self.edit(name, |jobset| {
                 for replicated_job in &mut jobset.spec.replicated_jobs {
                     let spec = replicated_job.template.spec.get_or_insert_default();
                     (spec.parallelism, spec.completions) = (Some(*pods), Some(*pods));
                 }
             }),
-            Deed::Delete { foreground } => {
+            UserAction::Delete { foreground } => {
                 self.server.delete_jobset(name, *foreground, self.now);
             }
-            Deed::Recreate => {
+            UserAction::Recreate => {
                 let Some(old) = self.server.jobsets.get(name) else { return };
                 let mut new = JobSet { status: None, ..JobSet::clone(old) };
                 new.metadata = jobset_of_name(name).metadata;
                 let foreground = self.rng.bool();
                 self.server.delete_jobset(name, foreground, self.now);
-                self.user_acts(&Act { jobset: name.clone(), what: Deed::Create(Box::new(new)) });
+                self.apply_user_request(&UserRequest {
+                    jobset: name.clone(),
+                    action: UserAction::Create(Box::new(new)),
+                });
             }
-            Deed::Create(jobset) => {
+            UserAction::Create(jobset) => {
                 if let Some(old) = self.server.jobsets.get(name) {
-                    // While the old one is on its way out: try again, as a script would.
+                    // During the deletion of the old JobSet, the user retries, as a script does.
                     if old.metadata.deletion_timestamp.is_some() {
                         let later = self.rng.u64(100..5_000);
-                        self.after(later, ScheduledEvent::User(act.clone()));
+                        self.after(later, ScheduledEvent::User(request.clone()));
                     }
                 } else {
                     let jobset = self.server.create_jobset(JobSet::clone(jobset));
                     self.checker.jobset_was_created(&jobset);
                 }
             }
-            Deed::SpoilLabel { number, label } => {
+            UserAction::EditLabel { number, label } => {
                 if let Some(job) = self.job_of(name, *number) {
                     self.server
                         .update_job(&job.uid, |job| job.restart_attempt = LabelValue::read(Some(label)));
                 }
             }
-            Deed::DeleteJob { number, foreground } => {
+            UserAction::DeleteJob { number, foreground } => {
                 let Some(job) = self.job_of(name, *number) else { return };
                 if *foreground {
                     self.server.update_job(&job.uid, |job| job.deleting = true);
@@ -183,32 +188,32 @@ impl World {
                     self.end_job(&job.uid);
                 }
             }
-            Deed::Disown { number } => {
+            UserAction::RemoveOwner { number } => {
                 if let Some(job) = self.job_of(name, *number) {
                     self.server.update_job(&job.uid, |job| job.owners = None);
                 }
             }
-            Deed::DeleteDisowned => {
-                let disowned: Vec<_> =
+            UserAction::DeleteOrphans => {
+                let orphans: Vec<_> =
                     self.server.jobs.values().filter(|job| job.owner().is_none()).cloned().collect();
-                for job in disowned {
+                for job in orphans {
                     self.end_job(&job.uid);
                 }
             }
-            Deed::LoseStatus => self.lose_status(name, None),
-            Deed::RewindStatus { number } => self.lose_status(name, Some(*number)),
-            Deed::DeleteService => self.server.end_named(Kind::Services, name),
+            UserAction::LoseStatus => self.lose_status(name, None),
+            UserAction::RewindStatus { number } => self.lose_status(name, Some(*number)),
+            UserAction::DeleteService => self.server.end_named(Kind::Services, name),
         }
     }
 
-    /// One of the Jobs of a JobSet, whichever number it has.
+    /// A Job of a JobSet. The number selects it.
     fn job_of(&self, name: &str, number: usize) -> Option<Arc<Job>> {
         let owner = self.server.jobsets.get(name)?.metadata.uid.as_deref()?;
         let jobs: Vec<_> = self.server.jobs_of(owner).collect();
         jobs.get(number % jobs.len().max(1)).map(|job| (*job).clone())
     }
 
-    /// Changes a JobSet, if admission takes the change.
+    /// Changes a JobSet, unless admission denies the change.
     fn edit(&mut self, name: &str, change: impl FnOnce(&mut JobSet)) {
         let Some(old) = self.server.jobsets.get(name).cloned() else { return };
         let mut new = JobSet::clone(&old);
@@ -220,7 +225,7 @@ impl World {
         if errors.is_empty() {
             self.server.update_jobset(new);
         } else {
-            self.note("user", || format!("is refused: {errors:?}"));
+            self.note("user", || format!("admission denies the change: {errors:?}"));
         }
     }
 }
@@ -231,7 +236,7 @@ fn jobset_of_name(name: &str) -> JobSet {
     jobset
 }
 
-/// The JobSets that a world begins with.
+/// The JobSets at the start of a world.
 pub(crate) fn first_jobsets(rng: &mut fastrand::Rng, gates: &jobset_plan::Gates) -> Vec<JobSet> {
     let count = *specs::pick(rng, &[1, 1, 2, 3]);
     ["train", "tune", "test"].into_iter().take(count).map(|name| specs::jobset(rng, name, gates)).collect()

@@ -1,4 +1,4 @@
-//! A world: one namespace with its JobSets, and every actor in it.
+//! A world: one simulated namespace with its JobSets, and all components and users that act on it.
 
 use crate::{
     api_server::{ApiServer, Change, Refusal},
@@ -25,30 +25,30 @@ use std::collections::BTreeMap;
 /// Virtual time, in milliseconds since the world began.
 pub(crate) type Millis = u64;
 
-/// The namespace of everything.
+/// The namespace of all objects.
 pub(crate) const NAMESPACE: &str = "team";
 
-/// When worlds begin.
+/// The time at which worlds begin, in milliseconds.
 const EPOCH: i64 = 1_700_000_000_000;
 
-/// More steps than any world should need.
+/// A world that needs more steps does not come to rest.
 const STEPS: u64 = 150_000;
 
-/// What makes a world.
-pub(crate) struct Setting {
+/// The inputs of a world.
+pub(crate) struct WorldConfig {
     pub(crate) seed: u64,
     pub(crate) gates: Gates,
     pub(crate) faults: Faults,
     pub(crate) pod_outcomes: PodOutcomes,
     pub(crate) jobsets: Vec<JobSet>,
-    /// Pods that fit on the nodes.
+    /// The number of pods that fit on the nodes.
     pub(crate) room: i32,
     pub(crate) bug: Option<Bug>,
 }
 
-impl Setting {
-    /// The world of a seed.
-    pub(crate) fn of_seed(seed: u64) -> Self {
+impl WorldConfig {
+    /// The configuration that a seed determines.
+    pub(crate) fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let gates = specs::gates(&mut rng);
         Self {
@@ -69,23 +69,23 @@ impl Setting {
     }
 }
 
-/// A rule that was broken.
+/// A broken rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
-    /// The rule.
+    /// What must hold.
     pub(crate) rule: &'static str,
-    /// How it was broken.
+    /// What happened instead.
     pub(crate) how: String,
 }
 
-/// See the module.
+/// The state of a world.
 pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) rng: Rng,
     schedule: Schedule,
     pub(crate) server: ApiServer,
-    /// How much of each log was passed on.
-    passed_on: [usize; 4],
+    /// The number of changes of each log that watches and controllers were notified of.
+    notified: [usize; 4],
     pub(crate) job_controller: JobController,
     pub(crate) scheduler: Scheduler,
     pub(crate) processes: Vec<Process>,
@@ -97,11 +97,11 @@ pub(crate) struct World {
     pub(crate) faults_until: Millis,
     pub(crate) pod_outcomes: PodOutcomes,
     pub(crate) bug: Option<Bug>,
-    /// For a planted bug: by process and UID, Jobs with the name of their owner.
+    /// For [`Bug::JobsMatchedByName`]: Jobs with the name of their owner, by process and UID.
     pub(crate) seen_by_name: BTreeMap<(usize, String), (String, JobRecord)>,
-    /// What a scenario has refused: with the number of refusals before.
+    /// The error of a request that a scenario refuses. The number counts earlier refusals.
     pub(crate) refuses: Option<fn(&Request, u32) -> Option<Refusal>>,
-    /// Answers that a scenario has lost: with the number of lost ones before.
+    /// Whether a scenario drops the response to a request. The number counts earlier drops.
     pub(crate) loses: Option<fn(&Request, u32) -> bool>,
     pub(crate) refused: u32,
     pub(crate) lost: u32,
@@ -111,25 +111,25 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world in which nothing has happened yet.
-    pub(crate) fn new(setting: Setting, with_history: bool) -> Self {
+    /// A new world at time 0.
+    pub(crate) fn new(config: WorldConfig, with_history: bool) -> Self {
         let mut world = Self {
             now: 0,
-            rng: Rng::with_seed(setting.seed),
+            rng: Rng::with_seed(config.seed),
             schedule: Schedule::default(),
             server: ApiServer::default(),
-            passed_on: [0; 4],
+            notified: [0; 4],
             job_controller: JobController::default(),
-            scheduler: Scheduler::new(setting.room),
+            scheduler: Scheduler::new(config.room),
             processes: Vec::new(),
             requests: Vec::new(),
             writes: 0,
             checker: Checker::default(),
             faults_until: 240_000,
-            gates: setting.gates,
-            faults: setting.faults,
-            pod_outcomes: setting.pod_outcomes,
-            bug: setting.bug,
+            gates: config.gates,
+            faults: config.faults,
+            pod_outcomes: config.pod_outcomes,
+            bug: config.bug,
             seen_by_name: BTreeMap::new(),
             refuses: None,
             loses: None,
@@ -141,7 +141,7 @@ impl World {
         };
         let (gates, faults) = (world.gates.clone(), world.faults);
         world.note("world", || format!("{gates:?}, {faults:?}"));
-        for jobset in setting.jobsets {
+        for jobset in config.jobsets {
             let name = jobset.metadata.name.clone().unwrap_or_default();
             world.note("user", || {
                 format!("creates JobSet {name}: {}", serde_json::to_string(&jobset.spec).unwrap())
@@ -155,7 +155,7 @@ impl World {
         world
     }
 
-    /// Handles events until none is left, then checks what must hold at rest.
+    /// Handles events until none is left, then checks the rules that hold at rest.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         self.run_to_rest()?;
         self.check_rest()
@@ -167,16 +167,16 @@ impl World {
         Ok(())
     }
 
-    /// Handles the next event. Returns whether there was one.
+    /// Handles the next event. Returns false if there is none.
     pub(crate) fn step(&mut self) -> Result<bool, Violation> {
         let Some((at, what)) = self.schedule.next() else { return Ok(false) };
         self.now = self.now.max(at);
         self.steps += 1;
         if self.steps > STEPS {
-            self.violated("it comes to rest", format!("after {STEPS} steps it has not"));
+            self.violated("every world comes to rest", format!("events are left after {STEPS} steps"));
         }
         self.handle(what);
-        self.pass_changes_on();
+        self.deliver_changes();
         match self.checker.violation.take() {
             Some(violation) => Err(violation),
             None => Ok(true),
@@ -200,9 +200,9 @@ impl World {
             }
             ScheduledEvent::Die { process } => self.die(process),
             ScheduledEvent::Deliver { process, kind } => self.deliver(process, kind),
-            ScheduledEvent::ListAsked { process, kind } => self.ask_for_list(process, kind),
-            ScheduledEvent::ListRead { process, kind } => {
-                self.read_list(process, kind);
+            ScheduledEvent::ListRequested { process, kind } => self.request_list(process, kind),
+            ScheduledEvent::ListReceived { process, kind } => {
+                self.receive_list(process, kind);
                 self.after(1, ScheduledEvent::Work { process });
             }
             ScheduledEvent::Work { process } => self.work(process),
@@ -213,18 +213,18 @@ impl World {
                 self.collecting = false;
                 self.collect_garbage();
             }
-            ScheduledEvent::User(act) => self.user_acts(&act),
+            ScheduledEvent::User(request) => self.apply_user_request(&request),
         }
     }
 
-    /// Passes changes of objects on to those that watch them.
-    fn pass_changes_on(&mut self) {
+    /// Notifies watches, the Job controller and the garbage collector of new changes.
+    fn deliver_changes(&mut self) {
         for kind in KINDS {
-            let new = self.server.log(kind)[self.passed_on[kind as usize]..].to_vec();
+            let new = self.server.log(kind)[self.notified[kind as usize]..].to_vec();
             if new.is_empty() {
                 continue;
             }
-            self.passed_on[kind as usize] += new.len();
+            self.notified[kind as usize] += new.len();
             self.notify_watches(kind);
             for change in new {
                 let collects = match &change {
@@ -250,7 +250,7 @@ impl World {
         self.schedule.put(&mut self.rng, at.max(self.now), what);
     }
 
-    /// Schedules an event, so much later than now.
+    /// Schedules an event after a delay.
     pub(crate) fn after(&mut self, delay: Millis, what: ScheduledEvent) {
         self.at(self.now + delay, what);
     }
@@ -261,28 +261,28 @@ impl World {
         self.checker.violation.get_or_insert(Violation { rule, how });
     }
 
-    /// A line for the history.
-    pub(crate) fn note(&mut self, who: &str, what: impl FnOnce() -> String) {
-        self.history.note(self.now, who, what);
+    /// Adds a line to the history.
+    pub(crate) fn note(&mut self, actor: &str, what: impl FnOnce() -> String) {
+        self.history.note(self.now, actor, what);
     }
 
-    /// A line for the history about a process.
+    /// Adds a line about a process to the history.
     pub(crate) fn note_process(&mut self, process: usize, what: impl FnOnce() -> String) {
         self.history.note(self.now, "process", || format!("{process} {}", what()));
     }
 
-    /// Everything that happened.
+    /// The text of the history.
     pub(crate) fn history(&self) -> String {
         self.history.text()
     }
 }
 
-/// A time as Kubernetes has it.
+/// Converts virtual time to a timestamp.
 pub(crate) fn timestamp(at: Millis) -> Timestamp {
     Timestamp::from_millisecond(EPOCH + i64::try_from(at).unwrap()).unwrap()
 }
 
-/// The same, as objects store it.
+/// The same, truncated to seconds, as objects store it.
 pub(crate) fn whole_seconds(at: Millis) -> Timestamp {
     Timestamp::from_second(timestamp(at).as_second()).unwrap()
 }

@@ -1,4 +1,5 @@
-//! The Job as the controller's index takes it in. The controller decodes it from JSON; here it comes as it is.
+//! A Job in the form that the controller's index stores. The controller decodes it from JSON. The simulation converts
+//! its own [`Job`].
 
 use crate::job::Job;
 use jobset_plan::JobRecord;
@@ -6,8 +7,8 @@ use k8s_openapi::{api::batch::v1 as batch, apimachinery::pkg::apis::meta::v1::Ob
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// See the module.
-// Decoded only by the index's own tests, which read nothing but metadata.
+/// A Job of the simulation.
+// Only the tests of the index decode it, and they read only the metadata.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ChildJob {
     pub(crate) metadata: ObjectMeta,
@@ -20,12 +21,12 @@ impl ChildJob {
         Self { metadata: job.metadata(), job: Some(job.clone()) }
     }
 
-    /// UID of the JobSet that controls this Job.
+    /// The UID of the JobSet that controls this Job.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.metadata.owner_references.iter().flatten().next().map(|owner| owner.uid.as_str())
     }
 
-    /// Whether no user has to delete it; the simulation has no other owners than JobSets.
+    /// Whether the Job is deleted without a user's action. In the simulation, every owner is a JobSet.
     pub(crate) fn will_be_deleted(&self, successor: &str) -> bool {
         self.job.as_ref().is_some_and(|job| job.deleting)
             || self
@@ -37,7 +38,7 @@ impl ChildJob {
                 .is_some_and(|owner| owner.name == successor)
     }
 
-    /// What decisions need to know of it.
+    /// The fields that decisions read.
     pub(crate) fn record(&self) -> JobRecord {
         let Some(job) = &self.job else {
             return JobRecord {

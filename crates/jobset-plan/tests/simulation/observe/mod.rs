@@ -1,7 +1,7 @@
-//! What a process sees: one watch per kind, each late in its own way, feeding the controller's own index.
+//! The watches of a process: one for each kind, each with its own delays. They update the controller's index.
 //!
-//! The index and its comparison of versions are not rebuilt here: they are the controller's source files. What
-//! surrounds them there (watches over HTTP, decoding) is what this file simulates.
+//! The index and its comparison of versions are source files of the controller. This file simulates the watches over
+//! HTTP and the decoding.
 
 mod child_job;
 #[allow(dead_code, unreachable_pub, reason = "the controller uses more of it")]
@@ -33,17 +33,17 @@ use jobset_api::labels;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
-/// All kinds that are watched.
+/// All watched kinds.
 pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, Kind::Claims];
 
 /// One watch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    /// How much of the log was delivered.
+    /// The number of changes in the log that were delivered.
     delivered: usize,
-    /// Whether something is on its way.
+    /// Whether a delivery or a list is scheduled.
     busy: bool,
-    /// The list that is being read.
+    /// The requested list, until the process receives it.
     list: Option<Vec<Change>>,
     /// Whether the first list is complete.
     filled: bool,
@@ -56,7 +56,7 @@ impl Watch {
 }
 
 impl World {
-    /// Something of a kind changed: the watches of all processes will deliver it.
+    /// Schedules a delivery to every process after a change of a kind.
     pub(crate) fn notify_watches(&mut self, kind: Kind) {
         for process in 0..self.processes.len() {
             let watch = &self.processes[process].watches[kind as usize];
@@ -73,8 +73,8 @@ impl World {
         self.after(lag, ScheduledEvent::Deliver { process, kind });
     }
 
-    /// A watch breaks, and begins anew with a list.
-    pub(crate) fn ask_for_list(&mut self, process: usize, kind: Kind) {
+    /// Starts a watch again with a list.
+    pub(crate) fn request_list(&mut self, process: usize, kind: Kind) {
         if !self.processes[process].alive || self.processes[process].watches[kind as usize].list.is_some() {
             return;
         }
@@ -84,26 +84,26 @@ impl World {
         watch.busy = true;
         watch.delivered = self.server.log(kind).len();
         self.processes[process].index.begin_list(kind);
-        self.note_process(process, || format!("asks for a list of {kind:?}"));
+        self.note_process(process, || format!("requests a list of {kind:?}"));
         let lag = self.rng.u64(5..300);
-        self.after(lag, ScheduledEvent::ListRead { process, kind });
+        self.after(lag, ScheduledEvent::ListReceived { process, kind });
     }
 
-    /// The list that was asked for is here.
-    pub(crate) fn read_list(&mut self, process: usize, kind: Kind) {
+    /// Handles a list that reaches its process.
+    pub(crate) fn receive_list(&mut self, process: usize, kind: Kind) {
         if !self.processes[process].alive {
             return;
         }
         let Some(list) = self.processes[process].watches[kind as usize].list.take() else { return };
         for change in &list {
-            self.feed(process, kind, change);
+            self.apply_change(process, kind, change);
         }
         let (mut requeue, mut unconfirmed) = self.processes[process].index.finish_list(kind);
-        // The order of the index differs from run to run.
+        // The index returns them in an order that differs between runs.
         requeue.sort();
         unconfirmed.sort();
         self.checker.count("list");
-        self.note_process(process, || format!("has read a list of {} {kind:?}", list.len()));
+        self.note_process(process, || format!("receives a list of {} {kind:?}", list.len()));
         for uid in requeue {
             self.requeue(process, uid);
         }
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// A watch delivers what comes next.
+    /// Delivers the next changes of a watch.
     pub(crate) fn deliver(&mut self, process: usize, kind: Kind) {
         let watch = &self.processes[process].watches[kind as usize];
         if !self.processes[process].alive || watch.list.is_some() {
@@ -127,7 +127,7 @@ impl World {
         }
         let breaks = self.faults_now().relists;
         if self.happens(breaks) {
-            self.ask_for_list(process, kind);
+            self.request_list(process, kind);
             return;
         }
         let from = self.processes[process].watches[kind as usize].delivered;
@@ -136,7 +136,7 @@ impl World {
         let changes: Vec<Change> = self.server.log(kind)[from..until].to_vec();
         self.processes[process].watches[kind as usize].delivered = until;
         for change in &changes {
-            self.feed(process, kind, change);
+            self.apply_change(process, kind, change);
         }
         if until < self.server.log(kind).len() {
             self.deliver_after_lag(process, kind);
@@ -145,9 +145,9 @@ impl World {
         }
     }
 
-    /// Feeds a change into a process's index, and requeues the JobSets that it concerns.
-    fn feed(&mut self, process: usize, kind: Kind, change: &Change) {
-        self.planted_bug_sees(process, change);
+    /// Applies a change to the index of a process, and requeues the JobSets that it affects.
+    fn apply_change(&mut self, process: usize, kind: Kind, change: &Change) {
+        self.planted_bug_observes(process, change);
         let index = &self.processes[process].index;
         let mut requeue: Vec<String> = match change {
             Change::JobSet(jobset) => {
@@ -177,9 +177,9 @@ impl World {
         }
     }
 
-    /// What a response showed goes into the process's index at once. Returns the JobSet that it concerns.
+    /// Adds the object of a response to the index of a process. Returns the UID of the JobSet that it affects.
     pub(crate) fn learn(&mut self, process: usize, observed: Observation) -> Option<String> {
-        if self.answers_are_forgotten() {
+        if self.responses_are_ignored() {
             return None;
         }
         self.checker.process_learned(process, &observed);
@@ -187,7 +187,7 @@ impl World {
     }
 }
 
-/// A Service as a JobSet creates it.
+/// A Service as the controller creates it.
 pub(crate) fn observed_service(metadata: &ObjectMeta) -> ObservedService {
     let owner = metadata.owner_references.iter().flatten().next().map(|owner| &owner.name);
     let selector = json!({labels::JOBSET_NAME: owner});
