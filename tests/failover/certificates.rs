@@ -74,7 +74,8 @@ pub(crate) async fn two_replicas_create_one_ca(suite: Arc<Failover>) -> Result<(
 /// A webhook that an upgrade adds gets the bundle. The controllers do not restore a webhook that is removed.
 async fn webhook_can_be_added_and_removed(suite: &Failover) -> Result<()> {
     let (kind, name) = WEBHOOKS[0];
-    let mut with_more = suite.installation.webhooks(kind).context("manifests/ contains it")?;
+    let mut with_more =
+        suite.installation.webhooks(kind).context("manifests/ contains no such webhook configuration")?;
     let mut more = with_more.data["webhooks"][0].clone();
     more["name"] = json!("more.kb.io");
     with_more.data["webhooks"].as_array_mut().unwrap().push(more);
@@ -146,7 +147,8 @@ pub(crate) async fn rotation_under_load_fails_no_request(suite: Arc<Failover>) -
         |secret| secret.as_ref().is_some_and(|secret| text(secret, "tls.crt") != text(&rotated, "tls.crt")),
     )
     .await?;
-    all_serve(&suite, &[&one, &other], &text(&recreated.context("a Secret")?, "tls.crt")).await?;
+    all_serve(&suite, &[&one, &other], &text(&recreated.context("the Secret is missing")?, "tls.crt"))
+        .await?;
     // Requests with the last certificate.
     load.wait_for_more(300).await?;
     let (sent, failed) = load.stop().await?;

@@ -49,7 +49,7 @@ pub(crate) async fn terminated_leader_releases_its_lease(suite: Arc<Failover>) -
     ensure!(took < Duration::from_secs(2), "{took:?}");
     let status = leader.wait_for_exit(Duration::from_secs(10)).await?;
     ensure!(status.code() == Some(0), "{status}");
-    leader.wait_for_log("gave the lease back").await?;
+    leader.wait_for_log("released the lease").await?;
 
     let after = lease(&suite).await?;
     ensure!(after.lease_transitions == before.lease_transitions.map(|count| count + 1), "{after:?}");
@@ -108,7 +108,7 @@ pub(crate) async fn leader_exits_if_its_lease_is_taken_but_not_if_it_is_deleted(
     leases.patch(LEASE, &PatchParams::default(), &patch).await?;
     let status = leader.wait_for_exit(Duration::from_secs(15)).await?;
     ensure!(status.code() == Some(1), "{status}");
-    leader.wait_for_log("another replica took the lease").await
+    leader.wait_for_log("another replica acquired it").await
 }
 
 /// An API server that does not respond delays the shutdown by a few seconds. A second signal ends the process at once.

@@ -1,4 +1,4 @@
-//! What the controller makes of a JobSet: Jobs, their pods, and the headless Service.
+//! Jobs and pods that the controller creates for a JobSet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::{LiveJobSet, phase};
 
-/// Labels, annotations and owner of each Job are an interface: other programs read them.
-pub(crate) async fn jobs_are_as_documented(suite: Arc<Integration>) -> Result<()> {
+/// Labels, annotations and owner reference of each Job are an interface that other programs read.
+pub(crate) async fn jobs_have_the_documented_metadata(suite: Arc<Integration>) -> Result<()> {
     // The namespace is part of the job key below.
     let jobset = objects::one(
         "
@@ -82,7 +82,7 @@ spec:
         assert_eq!((spec.completion_mode.as_deref(), spec.suspend), (Some("Indexed"), Some(false)), "{name}");
         let template = spec.template.metadata.clone().unwrap_or_default();
         let mut labels = template.labels.unwrap_or_default();
-        // These are Kubernetes' own.
+        // Kubernetes adds these labels.
         labels.retain(|key, _| {
             !key.starts_with("batch.kubernetes.io/") && key != "controller-uid" && key != "job-name"
         });
@@ -98,7 +98,8 @@ spec:
     objects::delete(&suite.client, &created).await
 }
 
-/// Pod names as the documents show them: `<jobset>-<replicatedJob>-<job>-<pod>-<random>`, and host names alike.
+/// Pods have the documented names `<jobset>-<replicatedJob>-<job>-<pod>-<random>`. Host names are the same without the
+/// random part.
 pub(crate) async fn pods_have_stable_names(suite: Arc<Integration>) -> Result<()> {
     let spec = "{replicatedJobs: [{name: workers, template: {spec: {parallelism: 3, completions: 3}}}]}";
     let jobset = LiveJobSet::create(&suite, "pytorch", spec).await?;
@@ -132,7 +133,7 @@ pub(crate) async fn pods_have_stable_names(suite: Arc<Integration>) -> Result<()
     Ok(())
 }
 
-pub(crate) async fn coordinator_is_named_on_jobs_and_pods(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn jobs_and_pods_name_the_coordinator(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let mut example = objects::read(&objects::repository().join("docs/examples/coordinator.yaml"))?.remove(0);
     example.data["spec"]["network"] = json!({ "subdomain": "meeting" });
@@ -157,7 +158,7 @@ pub(crate) async fn coordinator_is_named_on_jobs_and_pods(suite: Arc<Integration
     Ok(())
 }
 
-/// The Jobs of a JobSet by name, as soon as there are so many.
+/// Waits until a JobSet has this number of Jobs. Returns them by name.
 async fn jobs_of(
     suite: &Integration,
     namespace: &str,

@@ -1,4 +1,4 @@
-//! What cannot be created is reported in events, and created as soon as possible.
+//! Children that the API server rejects: the controller reports them in events, and retries until it creates them.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::LiveJobSet;
 
-/// A quota leaves no room: first for the Service and the claim, then for the Jobs that need them.
-pub(crate) async fn refusals_are_reported_and_overcome(suite: Arc<Integration>) -> Result<()> {
+/// A quota prevents the creation of the Service and the claim, and then of the Jobs that need them.
+pub(crate) async fn failed_creations_are_reported_and_retried(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(suite.client.clone(), &namespace);
     let quota = serde_json::from_value(json!({
@@ -22,7 +22,7 @@ pub(crate) async fn refusals_are_reported_and_overcome(suite: Arc<Integration>) 
     }))?;
     quotas.create(&PostParams::default(), &quota).await?;
     wait_for(
-        "the quota to hold",
+        "the quota to take effect",
         TIMEOUT,
         || async { Ok(quotas.get("full").await?) },
         |quota| quota.status.as_ref().and_then(|it| it.hard.as_ref()).is_some_and(|hard| hard.len() == 3),
@@ -46,9 +46,9 @@ replicatedJobs:
         let text = note_of(&event);
         assert!(text.contains(note) && text.contains("exceeded quota: full"), "{reason}: {text}");
     }
-    let room = json!({ "spec": { "hard": { "count/services": "1", "persistentvolumeclaims": "1" } } });
-    quotas.patch("full", &PatchParams::default(), &Patch::Merge(room)).await?;
-    // Forty errors are more than an event takes.
+    let relaxed = json!({ "spec": { "hard": { "count/services": "1", "persistentvolumeclaims": "1" } } });
+    quotas.patch("full", &PatchParams::default(), &Patch::Merge(relaxed)).await?;
+    // The note of an event is too short for 40 errors.
     let event = jobset.event("JobCreationFailed", |_| true).await?;
     let text = note_of(&event);
     assert!(text.starts_with("job \"js-w-") && text.contains("\" creation failed with error: "), "{text}");
@@ -65,9 +65,9 @@ replicatedJobs:
     Ok(())
 }
 
-/// A quota that lasts is one event and one warning, however often the controller tries, and although the numbers in its
-/// message change. When it ends and begins again it is a second one.
-pub(crate) async fn lasting_refusal_is_reported_once(suite: Arc<Integration>) -> Result<()> {
+/// While a quota rejects Jobs, the controller reports one event and one warning, however often it retries, and although
+/// the numbers in the message change. If the quota rejects Jobs again later, it reports a second one.
+pub(crate) async fn persistent_failure_is_reported_once(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(suite.client.clone(), &namespace);
     limit_jobs(&quotas, "2").await?;
@@ -84,7 +84,7 @@ pub(crate) async fn lasting_refusal_is_reported_once(suite: Arc<Integration>) ->
         anyhow::Ok(log.lines().filter(is_warning).map(str::to_owned).collect::<Vec<_>>())
     };
     wait_for("repeats", TIMEOUT, reported, |counts| counts.iter().sum::<i32>() >= 3).await?;
-    // One more Job fits: "used" and "limited" are other numbers.
+    // One more Job fits, so that the numbers "used" and "limited" in the message change.
     limit_jobs(&quotas, "3").await?;
     wait_for("a third Job", TIMEOUT, job_count, |jobs| *jobs == 3).await?;
     let before = reported().await?.iter().sum::<i32>();
@@ -121,7 +121,7 @@ async fn limit_jobs(quotas: &Api<ResourceQuota>, jobs: &str) -> Result<()> {
     .map(drop)
 }
 
-/// The note of an event that has everything else that it should have.
+/// Checks the other fields of an event and returns its note.
 fn note_of(event: &Event) -> &str {
     let reason = event.reason.as_deref().unwrap_or_default();
     assert_eq!(event.type_.as_deref(), Some("Warning"), "{reason}");

@@ -1,4 +1,4 @@
-//! JobSets that were stored without the defaults of admission.
+//! JobSets that are stored without the default values of admission.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts};
 
-/// A JobSet that admission did not default, as between an uninstallation and the next installation: its pods have the
-/// stable names of an Indexed Job all the same, and its spec stays as the user wrote it.
-pub(crate) async fn jobset_without_defaults_runs_the_same(suite: Arc<Integration>) -> Result<()> {
+/// A JobSet without default values, as a client can create it while the webhooks are not installed. Its pods still
+/// have the stable names of an Indexed Job, and the controller does not change its spec.
+pub(crate) async fn jobset_without_defaults_runs(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     skip_defaulting(&suite, &namespace).await?;
     let probe = objects::one(
@@ -27,7 +27,7 @@ pub(crate) async fn jobset_without_defaults_runs_the_same(suite: Arc<Integration
 
     let spec = "{replicatedJobs: [{name: w, template: {spec: {completions: 1, parallelism: 1}}}]}";
     let jobset = LiveJobSet::create_in(&suite, &namespace, "js", spec).await?;
-    let job = jobset.jobs_become(&["w-0@0"]).await?.remove("w-0").context("it was just seen")?;
+    let job = jobset.jobs_become(&["w-0@0"]).await?.remove("w-0").context("the Job is missing")?;
     let spec = job.spec.context("a Job has a spec")?;
     assert_eq!(spec.completion_mode.as_deref(), Some("Indexed"));
     assert_eq!(spec.template.spec.and_then(|pod| pod.subdomain).as_deref(), Some("js"));
@@ -38,13 +38,13 @@ pub(crate) async fn jobset_without_defaults_runs_the_same(suite: Arc<Integration
     assert_eq!(pod.spec.and_then(|pod| pod.hostname).as_deref(), Some("js-w-0-0"));
     jobset.succeed("w-0").await?;
     jobset.status_when("completion", |status| status["terminalState"] == "Completed").await?;
-    let stored = jobset.get().await?.context("it is there still")?;
-    assert_eq!(stored.metadata.generation, Some(1), "the controller does not change the spec");
+    let stored = jobset.get().await?.context("the JobSet was deleted")?;
+    assert_eq!(stored.metadata.generation, Some(1), "the controller changed the spec");
     assert_eq!(stored.data["spec"].get("network"), None);
     Ok(())
 }
 
-/// Takes a namespace out of the mutating webhook for JobSets.
+/// Excludes a namespace from the mutating webhook for JobSets.
 async fn skip_defaulting(suite: &Integration, namespace: &str) -> Result<()> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(suite.client.clone());
     let name = "jobset-mutating-webhook-configuration";
@@ -67,5 +67,5 @@ async fn skip_defaulting(suite: &Integration, namespace: &str) -> Result<()> {
             other => Ok(other.map(|_| true)?),
         }
     };
-    wait_for("changing the webhook without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
+    wait_for("an update of the webhook without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! `replicatedJobs[].dependsOn`: what has to be Ready or Complete before a ReplicatedJob begins.
+//! `replicatedJobs[].dependsOn`: the ReplicatedJobs that must be Ready or Complete before another one starts.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ replicatedJobs:
     )
 }
 
-pub(crate) async fn each_dependency_is_waited_for(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn replicated_job_waits_for_each_dependency(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", &spec("failurePolicy: {maxRestarts: 1}")).await?;
-    // Ready is not Complete, and one of two is not all.
+    // The Jobs of `data` are ready, but not complete.
     jobset.jobs_stay(&["data-0@0", "data-1@0", "side-0@0"]).await?;
     jobset.succeed("data-1").await?;
     jobset.jobs_stay(&["data-0@0", "data-1@0 complete", "side-0@0"]).await?;
     jobset.succeed("data-0").await?;
     jobset.jobs_stay(&["data-0@0 complete", "data-1@0 complete", "driver-0@0", "side-0@0"]).await?;
-    // One dependency of two is not enough.
+    // Only one of the two dependencies is ready.
     jobset.make_ready("driver-0").await?;
     jobset.jobs_stay(&["data-0@0 complete", "data-1@0 complete", "driver-0@0", "side-0@0"]).await?;
     jobset.make_ready("side-0").await?;
@@ -37,21 +37,21 @@ pub(crate) async fn each_dependency_is_waited_for(suite: Arc<Integration>) -> Re
         jobset.jobs_become(&running).await?;
         jobset.status_when("w to be ready", |status| status["replicatedJobsStatus"][0]["ready"] == 1).await?
     };
-    assert_eq!(status.get("conditions"), None, "dependencies show in no condition");
+    assert_eq!(status.get("conditions"), None, "dependencies caused a condition");
 
-    // What a dependency has once reached, it does not have to keep.
+    // A dependency that was ready may complete later.
     jobset.succeed("driver-0").await?;
     jobset
         .jobs_stay(&["data-0@0 complete", "data-1@0 complete", "driver-0@0 complete", "side-0@0", "w-0@0"])
         .await?;
 
-    // A restart begins from the front, with what has succeeded too.
+    // A restart begins with the first ReplicatedJob, and also restarts Jobs that succeeded.
     jobset.fail("w-0").await?;
     jobset.jobs_stay(&["data-0@1", "data-1@1", "side-0@1"]).await
 }
 
-/// What waits for something is not created before that runs, other than all else of a suspended JobSet.
-pub(crate) async fn dependents_wait_for_a_suspended_jobset(suite: Arc<Integration>) -> Result<()> {
+/// The controller creates the other Jobs of a suspended JobSet, but not Jobs with dependencies.
+pub(crate) async fn dependents_are_not_created_while_suspended(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", &spec("suspend: true")).await?;
     jobset.jobs_stay(&["data-0@0 suspended", "data-1@0 suspended", "side-0@0 suspended"]).await?;
     jobset.conditions_become(&[["Suspended", "True", "SuspendedJobs", "jobset is suspended"]]).await?;

@@ -1,4 +1,4 @@
-//! JobSets whose Jobs grow and shrink, behind feature gate `ElasticJobSet`.
+//! Jobs that grow and shrink with feature gate `ElasticJobSet`.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ replicatedJobs:
     let ready = [counts("w", [2, 0, 0, 2, 0]), counts("fixed", [1, 0, 0, 1, 0])];
     jobset.counts_become(&ready).await?;
     let before = jobset.jobs_become(&["fixed-0@0", "w-0@0", "w-1@0"]).await?;
-    // Without the two numbers a Job has one of each.
+    // Without `parallelism` and `completions`, a Job has one pod.
     for (written, size) in [(Some(4), 4), (None, 1)] {
         jobset
             .edit(|spec| {
@@ -27,8 +27,8 @@ replicatedJobs:
                 job["completions"] = written.into();
             })
             .await?;
-        let look = || jobset.jobs_become(&["fixed-0@0", "w-0@0", "w-1@0"]);
-        let jobs = wait_for(&format!("{size} pods in each Job"), TIMEOUT, look, |jobs| {
+        let read = || jobset.jobs_become(&["fixed-0@0", "w-0@0", "w-1@0"]);
+        let jobs = wait_for(&format!("{size} pods in each Job"), TIMEOUT, read, |jobs| {
             ["w-0", "w-1"].iter().all(|name| {
                 let spec = jobs[*name].spec.clone().unwrap_or_default();
                 let ready = jobs[*name].status.as_ref().and_then(|status| status.ready);
@@ -37,12 +37,12 @@ replicatedJobs:
         })
         .await?;
         for (name, job) in &jobs {
-            assert_eq!(job.metadata.uid, before[name].metadata.uid, "{name} is the same Job");
+            assert_eq!(job.metadata.uid, before[name].metadata.uid, "Job {name} was replaced");
         }
         assert_eq!(jobs["fixed-0"].metadata.generation, before["fixed-0"].metadata.generation);
         jobset.counts_become(&ready).await?;
     }
-    // A Job of one completes with one.
+    // A Job with one completion completes when its one pod succeeds.
     for job in ["w-0", "w-1", "fixed-0"] {
         jobset.succeed(job).await?;
     }

@@ -1,4 +1,4 @@
-//! `spec.failurePolicy`: what follows from a failed Job.
+//! `spec.failurePolicy`: the actions that a failed Job causes.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts, each};
 
-/// Without a policy, one failed Job fails the JobSet; what still ran is stopped, and the Job stays as evidence.
-pub(crate) async fn first_failed_job_decides_without_policy(suite: Arc<Integration>) -> Result<()> {
+/// Without a policy, one failed Job fails the JobSet. The controller deletes active Jobs and keeps the failed Job.
+pub(crate) async fn first_failed_job_fails_a_jobset_without_policy(suite: Arc<Integration>) -> Result<()> {
     let spec = "{replicatedJobs: [{name: good, replicas: 2}, {name: bad}]}";
-    let jobset = LiveJobSet::create(&suite, "doomed", spec).await?;
+    let jobset = LiveJobSet::create(&suite, "failing", spec).await?;
     jobset.jobs_become(&["bad-0@0", "good-0@0", "good-1@0"]).await?;
     jobset.fail("bad-0").await?;
-    let message = "jobset failed due to one or more job failures (first failed job: doomed-bad-0)";
+    let message = "jobset failed due to one or more job failures (first failed job: failing-bad-0)";
     let status = jobset.conditions_become(&[["Failed", "True", "FailedJobs", message]]).await?;
     assert_eq!((&status["terminalState"], &status["restarts"]), (&json!("Failed"), &json!(0)));
     jobset.jobs_stay(&["bad-0@0 failed"]).await?;
@@ -22,20 +22,20 @@ pub(crate) async fn first_failed_job_decides_without_policy(suite: Arc<Integrati
     jobset.events_become(&[&format!("Warning FailedJobs: {message}")]).await
 }
 
-/// What a case expects.
-enum Then {
+/// Expected result of a case.
+enum Expected {
     /// The JobSet fails with this reason and message.
     Fails(&'static str, &'static str),
     /// All Jobs restart: reason of the condition, action, and whether the restart counts towards the maximum.
     Restarts(&'static str, &'static str, bool),
 }
-use Then::{Fails, Restarts};
+use Expected::{Fails, Restarts};
 
 const RESTART: &str = "RestartJobSet";
-const RESTART_FOR_FREE: &str = "RestartJobSetAndIgnoreMaxRestarts";
+const UNCOUNTED_RESTART: &str = "RestartJobSetAndIgnoreMaxRestarts";
 
-/// Job `leader-0` fails, with exit code 1 unless its annotations say otherwise; or `w-1`, where a case says so.
-pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
+/// In each case, the given Job fails with exit code 1.
+pub(crate) async fn first_matching_rule_decides(suite: Arc<Integration>) -> Result<()> {
     let because_leader_failed = |action| match action {
         RESTART => "jobset failed due to reaching max number of restarts (first failed job: js-leader-0)",
         _ => "applying FailJobSet failure policy action (first failed job: js-leader-0)",
@@ -43,11 +43,11 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
     let fails_by_rule = || Fails("FailJobSetFailurePolicyAction", because_leader_failed("FailJobSet"));
     let at_maximum = || Fails("ReachedMaxRestarts", because_leader_failed(RESTART));
     let cases = [
-        // Without a rule that matches, the JobSet restarts as long as it may.
+        // No rule matches: the JobSet restarts until it reaches maxRestarts.
         ("empty policy", ("{}", "leader-0", at_maximum())),
         ("no rules", ("{maxRestarts: 1}", "leader-0", Restarts("DefaultFailurePolicy", RESTART, true))),
         ("negative maximum", ("{maxRestarts: -1}", "leader-0", at_maximum())),
-        // One rule for everything.
+        // One rule that matches every failure.
         ("fail", ("{maxRestarts: 3, rules: [{name: r, action: FailJobSet}]}", "leader-0", fails_by_rule())),
         (
             "restart",
@@ -59,11 +59,11 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
         ),
         ("restart at maximum", ("{rules: [{name: r, action: RestartJobSet}]}", "leader-0", at_maximum())),
         (
-            "restart for free",
+            "restart that is not counted",
             (
                 "{rules: [{name: r, action: RestartJobSetAndIgnoreMaxRestarts}]}",
                 "leader-0",
-                Restarts("FailurePolicy_r", RESTART_FOR_FREE, false),
+                Restarts("FailurePolicy_r", UNCOUNTED_RESTART, false),
             ),
         ),
         (
@@ -71,7 +71,7 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             (
                 "{rules: [{action: FailJobSet, targetReplicatedJobs: [w]}, {action: RestartJobSetAndIgnoreMaxRestarts}]}",
                 "leader-0",
-                Restarts("FailurePolicy_failurePolicyRule1", RESTART_FOR_FREE, false),
+                Restarts("FailurePolicy_failurePolicyRule1", UNCOUNTED_RESTART, false),
             ),
         ),
         // The first rule that matches decides.
@@ -84,16 +84,16 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "first rule turned round",
+            "first rule, reversed order",
             (
                 "{maxRestarts: 1, rules: [{name: two, action: FailJobSet}, {name: one, action: RestartJobSet}]}",
                 "leader-0",
                 fails_by_rule(),
             ),
         ),
-        // By ReplicatedJob.
+        // Rules that match by ReplicatedJob.
         (
-            "target hit",
+            "matching target",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, targetReplicatedJobs: [leader]}]}",
                 "leader-0",
@@ -101,7 +101,7 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "target missed",
+            "other target",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, targetReplicatedJobs: [leader]}]}",
                 "w-1",
@@ -113,10 +113,10 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             (
                 "{rules: [{name: r, action: FailJobSet, targetReplicatedJobs: [leader]}, {name: s, action: RestartJobSetAndIgnoreMaxRestarts, targetReplicatedJobs: [leader, w]}]}",
                 "w-1",
-                Restarts("FailurePolicy_s", RESTART_FOR_FREE, false),
+                Restarts("FailurePolicy_s", UNCOUNTED_RESTART, false),
             ),
         ),
-        // By the reason for which the Job failed: leaders have a pod failure policy, workers have none.
+        // Rules that match by the reason of the failure. Leaders have a pod failure policy, workers have none.
         (
             "reason of a pod failure policy",
             (
@@ -134,14 +134,15 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "another reason",
+            "other reason",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [BackoffLimitExceeded]}]}",
                 "leader-0",
                 Restarts("DefaultFailurePolicy", RESTART, true),
             ),
         ),
-        // By the message: "Container c for pod NAMESPACE/NAME failed with exit code 1 matching FailJob rule at index 0".
+        // Rules that match by the message, which is
+        // "Container c for pod NAMESPACE/NAME failed with exit code 1 matching FailJob rule at index 0".
         (
             "pattern in the message",
             (
@@ -151,7 +152,7 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "pattern at another place",
+            "pattern that does not match",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureMessagePatterns: ['^exit', 'code 2']}]}",
                 "leader-0",
@@ -159,16 +160,16 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "pattern that is none",
+            "invalid pattern",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureMessagePatterns: ['(', 'Container c .* FailJob']}]}",
                 "leader-0",
                 fails_by_rule(),
             ),
         ),
-        // All of them must match.
+        // Rules with several criteria, which must all match.
         (
-            "reason without target",
+            "reason, but other target",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy], targetReplicatedJobs: [w]}]}",
                 "leader-0",
@@ -176,7 +177,7 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "reason without pattern",
+            "reason, but other pattern",
             (
                 "{maxRestarts: 1, rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy], onJobFailureMessagePatterns: [deadline]}]}",
                 "leader-0",
@@ -184,7 +185,7 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
         (
-            "everything",
+            "all criteria",
             (
                 "{rules: [{name: r, action: FailJobSet, onJobFailureReasons: [PodFailurePolicy], onJobFailureMessagePatterns: [FailJob], targetReplicatedJobs: [leader]}]}",
                 "leader-0",
@@ -192,22 +193,22 @@ pub(crate) async fn rules_decide(suite: Arc<Integration>) -> Result<()> {
             ),
         ),
     ];
-    each(cases, |_, (policy, job, then)| one_failure(&suite, policy, job, then)).await
+    each(cases, |_, (policy, job, expected)| one_failure(&suite, policy, job, expected)).await
 }
 
-async fn one_failure(suite: &Arc<Integration>, policy: &str, job: &str, then: Then) -> Result<()> {
+async fn one_failure(suite: &Arc<Integration>, policy: &str, job: &str, expected: Expected) -> Result<()> {
     let rule = "{action: FailJob, onExitCodes: {operator: In, values: [1]}}";
     let leader = format!("{{name: leader, template: {{spec: {{podFailurePolicy: {{rules: [{rule}]}}}}}}}}");
     let spec = format!("{{failurePolicy: {policy}, replicatedJobs: [{leader}, {{name: w, replicas: 2}}]}}");
     let jobset = LiveJobSet::create(suite, "js", &spec).await?;
     jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0]), counts("leader", [1, 0, 0, 1, 0])]).await?;
     jobset.fail(job).await?;
-    match then {
+    match expected {
         Fails(reason, message) => {
             let status = jobset.conditions_become(&[["Failed", "True", reason, message]]).await?;
             let seen = (&status["terminalState"], &status["restarts"], &status["restartsCountTowardsMax"]);
             assert_eq!(seen, (&json!("Failed"), &json!(0), &Value::Null));
-            // The Job that failed stays as evidence.
+            // The controller keeps the failed Job.
             jobset.jobs_become(&[&format!("{job}@0 failed")]).await?;
             jobset.events_become(&[&format!("Warning {reason}: {message}")]).await?;
         }
@@ -239,8 +240,8 @@ async fn one_failure(suite: &Arc<Integration>, policy: &str, job: &str, then: Th
     Ok(())
 }
 
-/// Restarts that count and restarts that do not are told apart until none is left; repeated events are one.
-pub(crate) async fn maximum_ends_restarts(suite: Arc<Integration>) -> Result<()> {
+/// Only restarts that count toward the maximum are limited by it.
+pub(crate) async fn jobset_fails_at_max_restarts(suite: Arc<Integration>) -> Result<()> {
     let spec = "
 failurePolicy:
   maxRestarts: 2
@@ -273,8 +274,8 @@ replicatedJobs: [{name: leader}, {name: w, replicas: 2}]
     Ok(())
 }
 
-/// Jobs that fail at the same moment are one reason to restart, not several.
-pub(crate) async fn failures_at_once_are_one_restart(suite: Arc<Integration>) -> Result<()> {
+/// Several Jobs that fail at the same time cause one restart.
+pub(crate) async fn simultaneous_failures_cause_one_restart(suite: Arc<Integration>) -> Result<()> {
     let spec = "{failurePolicy: {maxRestarts: 5}, replicatedJobs: [{name: w, replicas: 6}]}";
     let jobset = LiveJobSet::create(&suite, "js", spec).await?;
     jobset.counts_become(&[counts("w", [6, 0, 0, 6, 0])]).await?;

@@ -1,4 +1,4 @@
-//! Jobs that have a name or a label of ours, and are not what they seem.
+//! Jobs with a name or label of a JobSet that the controller does not own or cannot count.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts};
 
-/// A Job of another owner holds its name, and nothing else up.
+/// A Job of another owner blocks the creation of the Job with the same name, and of no other Job.
 pub(crate) async fn foreign_job_of_the_same_name_is_reported(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let foreign = objects::one(
@@ -26,9 +26,9 @@ pub(crate) async fn foreign_job_of_the_same_name_is_reported(suite: Arc<Integrat
     let note = event.note.unwrap_or_default();
     assert!(note.starts_with("job \"js-w-0\" creation failed with error: "), "{note}");
     jobset.jobs_become(&["w-1@0"]).await?;
-    // What there is is counted, although not all can be made.
+    // The controller counts existing Jobs, although it cannot create all Jobs.
     jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
-    // The first status changes the JobSet, and makes no second event.
+    // The first status update triggers a reconcile. It must not cause a second event.
     let is_counted = |event: &Event| event.series.as_ref().is_some_and(|series| series.count >= 3);
     jobset.event("JobCreationFailed", is_counted).await?;
     assert_eq!(jobset.events_of("JobCreationFailed").await?.len(), 1);
@@ -41,10 +41,10 @@ pub(crate) async fn foreign_job_of_the_same_name_is_reported(suite: Arc<Integrat
     Ok(())
 }
 
-/// A Job with an owner of the same name, but another UID, is another's: it is neither counted nor deleted.
-pub(crate) async fn job_of_another_jobset_is_left_alone(suite: Arc<Integration>) -> Result<()> {
+/// The controller neither counts nor deletes a Job with the labels of a JobSet, if the JobSet does not own it.
+pub(crate) async fn job_of_another_owner_is_ignored(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", "{replicatedJobs: [{name: w}]}").await?;
-    let own = jobset.jobs_become(&["w-0@0"]).await?.remove("w-0").context("it was just seen")?;
+    let own = jobset.jobs_become(&["w-0@0"]).await?.remove("w-0").context("the Job is missing")?;
     let mut other: Job = serde_json::from_value(json!({
         "metadata": { "name": "js-w-1", "labels": own.labels() },
         "spec": { "suspend": true, "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] } } },
@@ -60,7 +60,7 @@ pub(crate) async fn job_of_another_jobset_is_left_alone(suite: Arc<Integration>)
     Ok(())
 }
 
-/// An invalid label takes its Job out of the count, is reported once, and holds nothing else up.
+/// The controller does not count a Job with an invalid label. It reports the label once, and blocks no other Job.
 pub(crate) async fn invalid_label_is_reported(suite: Arc<Integration>) -> Result<()> {
     let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: w, replicas: 3}]}";
     let jobset = LiveJobSet::create(&suite, "js", spec).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn invalid_label_is_reported(suite: Arc<Integration>) -> Result
     jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
     jobset
         .events_become(&[
-            "Warning ForeignJob: job js-w-1 counts for nothing, as its label jobset.sigs.k8s.io/restart-attempt is \"soon\", which is no number from 0; correct the label, or delete the Job",
+            "Warning ForeignJob: job js-w-1 is ignored because its label jobset.sigs.k8s.io/restart-attempt is \"soon\", which is not a non-negative integer; correct the label or delete the Job",
         ])
         .await?;
 

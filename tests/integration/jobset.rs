@@ -1,6 +1,6 @@
-//! One JobSet under test: what its user does to it and its pods, and what its user sees.
+//! A JobSet under test: reads it and its children, and changes it and its pods.
 //!
-//! Simulated pods run until a test ends them, so that no test depends on how fast the machine is.
+//! Simulated pods run until a test ends them, so that tests do not depend on the speed of the machine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use crate::Integration;
 
-/// How long to watch for what must not happen.
-const WATCHFULNESS: Duration = Duration::from_millis(1500);
+/// How long a test checks that something does not happen.
+const OBSERVATION_TIME: Duration = Duration::from_millis(1500);
 
-/// What a ReplicatedJob has where a test does not say otherwise: a Job of one pod, which is not tried again.
+/// Default of the fields that a test does not set: a Job with one pod that is not retried.
 const REPLICATED_JOB: &str = "{template: {spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}}";
 
 /// A JobSet on the cluster.
@@ -36,13 +36,13 @@ pub(crate) struct LiveJobSet {
 }
 
 impl LiveJobSet {
-    /// Creates it in a namespace of its own. What is missing in its ReplicatedJobs is filled in.
+    /// Creates a JobSet in a new namespace. Its ReplicatedJobs get the missing fields of [`REPLICATED_JOB`].
     pub(crate) async fn create(suite: &Arc<Integration>, name: &str, spec: &str) -> Result<Self> {
         let namespace = suite.cluster.namespace(&suite.client).await?;
         Self::create_in(suite, &namespace, name, spec).await
     }
 
-    /// Creates it in this namespace.
+    /// Creates a JobSet in this namespace; see [`Self::create`].
     pub(crate) async fn create_in(
         suite: &Arc<Integration>,
         namespace: &str,
@@ -70,43 +70,43 @@ impl LiveJobSet {
         })
     }
 
-    // --- what a user sees ---------------------------------------------------------------------------------
+    // --- reading ------------------------------------------------------------------------------------------
 
-    /// The JobSet, if it is there still.
+    /// The JobSet, if it still exists.
     pub(crate) async fn get(&self) -> Result<Option<DynamicObject>> {
         self.suite.controller.check()?;
         Ok(self.api.get_opt(&self.name).await?)
     }
 
-    /// Its status, as soon as `condition` holds for it.
+    /// Waits until its status satisfies `condition`. Returns the status.
     pub(crate) async fn status_when(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Result<Value> {
-        let look = || async {
-            let jobset = self.get().await?.with_context(|| format!("JobSet {} is gone", self.name))?;
+        let read = || async {
+            let jobset = self.get().await?.with_context(|| format!("JobSet {} was deleted", self.name))?;
             Ok(jobset.data["status"].clone())
         };
         let seen =
-            wait_for(&format!("{what} in {}/{}", self.namespace, self.name), TIMEOUT, look, condition).await;
+            wait_for(&format!("{what} in {}/{}", self.namespace, self.name), TIMEOUT, read, condition).await;
         match seen {
             Ok(status) => Ok(status),
             Err(error) => {
-                Err(error.context(format!("while its Jobs were {:#?}", self.job_statuses().await?)))
+                Err(error.context(format!("statuses of its Jobs: {:#?}", self.job_statuses().await?)))
             }
         }
     }
 
-    /// What its Jobs say of themselves, for messages.
+    /// The statuses of its Jobs, for error messages.
     async fn job_statuses(&self) -> Result<Vec<String>> {
         let jobs = self.jobs_now().await?;
         Ok(jobs.into_iter().map(|(name, job)| format!("{name}: {}", json!(job.status))).collect())
     }
 
-    /// Waits for exactly these conditions in this order: type, status, reason, message.
+    /// Waits for exactly these conditions, in this order. Each has type, status, reason and message.
     pub(crate) async fn conditions_become(&self, expected: &[[&str; 4]]) -> Result<Value> {
         let what = format!("conditions {expected:#?}");
         self.status_when(&what, |status| conditions(status) == expected).await
     }
 
-    /// Waits for exactly these counters, in this order: see [`counts`].
+    /// Waits for exactly these counters, in this order; see [`counts`].
     pub(crate) async fn counts_become(&self, expected: &[Value]) -> Result<Value> {
         let what = format!("counters {expected:#?}");
         self.status_when(&what, |status| {
@@ -115,52 +115,53 @@ impl LiveJobSet {
         .await
     }
 
-    /// Waits for exactly these Jobs; see [`in_short`] for how each is described.
+    /// Waits for exactly these Jobs; see [`describe_job`] for the format.
     pub(crate) async fn jobs_become(&self, expected: &[&str]) -> Result<BTreeMap<String, Job>> {
-        let look = || self.jobs_now();
+        let read = || self.jobs_now();
         let what = format!("Jobs {expected:?} of {}/{}", self.namespace, self.name);
-        let seen = wait_for(&what, TIMEOUT, look, |jobs| jobs.keys().eq(expected.iter().copied())).await?;
+        let seen = wait_for(&what, TIMEOUT, read, |jobs| jobs.keys().eq(expected.iter().copied())).await?;
         Ok(seen.into_values().map(|job| (self.short_name(&job), job)).collect())
     }
 
-    /// Watches that these Jobs, and no others, stay as they are.
+    /// Waits for exactly these Jobs, and checks that they do not change for [`OBSERVATION_TIME`].
     pub(crate) async fn jobs_stay(&self, expected: &[&str]) -> Result<()> {
         self.jobs_become(expected).await?;
-        let what = format!("having the Jobs {expected:?} of {}/{}", self.namespace, self.name);
-        let look = || async { Ok(self.jobs_now().await?.into_keys().collect::<Vec<_>>()) };
-        holds_for(&what, WATCHFULNESS, look, |jobs| jobs == expected).await
+        let what = format!("Jobs {expected:?} of {}/{}", self.namespace, self.name);
+        let read = || async { Ok(self.jobs_now().await?.into_keys().collect::<Vec<_>>()) };
+        holds_for(&what, OBSERVATION_TIME, read, |jobs| jobs == expected).await
     }
 
-    /// Its Jobs, by their description.
+    /// Its Jobs, by name and description.
     async fn jobs_now(&self) -> Result<BTreeMap<String, Job>> {
         self.suite.controller.check()?;
         let selector = format!("jobset.sigs.k8s.io/jobset-name={}", self.name);
         let jobs = self.jobs.list(&ListParams::default().labels(&selector)).await?.items;
         Ok(jobs
             .into_iter()
-            .map(|job| (format!("{}{}", self.short_name(&job), in_short(&job)), job))
+            .map(|job| (format!("{}{}", self.short_name(&job), describe_job(&job)), job))
             .collect())
     }
 
-    /// Waits for exactly these events about it, oldest first: "Type Reason: note", and " xN" when it was repeated.
+    /// Waits for exactly these events about the JobSet, in order of their time. The format is "Type Reason: note", with
+    /// " xN" at the end of repeated events.
     pub(crate) async fn events_become(&self, expected: &[&str]) -> Result<()> {
-        let look = || async { Ok(self.events_now().await?.iter().map(described).collect::<Vec<_>>()) };
+        let read = || async { Ok(self.events_now().await?.iter().map(describe_event).collect::<Vec<_>>()) };
         let what = format!("events {expected:#?} about {}/{}", self.namespace, self.name);
-        wait_for(&what, TIMEOUT, look, |events| events == expected).await.map(drop)
+        wait_for(&what, TIMEOUT, read, |events| events == expected).await.map(drop)
     }
 
-    /// The event of this reason about it, as soon as there is one that satisfies `condition`.
+    /// Waits for an event with this reason about the JobSet that satisfies `condition`. Returns the event.
     pub(crate) async fn event(&self, reason: &str, condition: impl Fn(&Event) -> bool) -> Result<Event> {
-        let look = || async {
+        let read = || async {
             let mut events = self.events_now().await?.into_iter();
             Ok(events.find(|event| event.reason.as_deref() == Some(reason)))
         };
-        let is_told = |event: &Option<Event>| event.as_ref().is_some_and(&condition);
+        let satisfies = |event: &Option<Event>| event.as_ref().is_some_and(&condition);
         let what = format!("an event {reason} about {}/{}", self.namespace, self.name);
-        wait_for(&what, TIMEOUT, look, is_told).await?.context("it was just seen")
+        wait_for(&what, TIMEOUT, read, satisfies).await?.context("the event is missing")
     }
 
-    /// The events of this reason about it, the oldest first.
+    /// The events with this reason about the JobSet, in order of their time.
     pub(crate) async fn events_of(&self, reason: &str) -> Result<Vec<Event>> {
         let mut events = self.events_now().await?;
         events.retain(|event| event.reason.as_deref() == Some(reason));
@@ -175,9 +176,9 @@ impl LiveJobSet {
         Ok(events)
     }
 
-    // --- what a user does ---------------------------------------------------------------------------------
+    // --- changing -----------------------------------------------------------------------------------------
 
-    /// Changes its spec, as a typed client does: read, change, replace.
+    /// Changes its spec, as a typed client does: get, change, replace.
     pub(crate) async fn edit(&self, change: impl Fn(&mut Value)) -> Result<()> {
         let attempt = || async {
             let mut jobset = self.api.get(&self.name).await?;
@@ -190,18 +191,18 @@ impl LiveJobSet {
         wait_for("an edit without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
     }
 
-    /// Suspends it, or resumes it.
+    /// Suspends or resumes it.
     pub(crate) async fn suspend(&self, suspend: bool) -> Result<()> {
         self.edit(|spec| spec["suspend"] = suspend.into()).await
     }
 
-    /// Deletes it, and waits until it is gone.
+    /// Deletes it, and waits until the API server has removed it.
     pub(crate) async fn delete(&self) -> Result<()> {
         self.api.delete(&self.name, &kube::api::DeleteParams::background()).await?;
-        wait_for("the JobSet to be gone", TIMEOUT, || self.get(), Option::is_none).await.map(drop)
+        wait_for("the JobSet to be deleted", TIMEOUT, || self.get(), Option::is_none).await.map(drop)
     }
 
-    /// Ends the running pods of this Job with success.
+    /// Ends the running pods of this Job with exit code 0.
     pub(crate) async fn succeed(&self, job: &str) -> Result<()> {
         self.annotate_pods(job, &json!({ "outcome": "succeed" })).await
     }
@@ -211,62 +212,62 @@ impl LiveJobSet {
         self.annotate_pods(job, &json!({ "outcome": "fail" })).await
     }
 
-    /// Makes pods of this Job Ready that were to wait for it: see [`UNREADY`].
+    /// Makes the pods of this Job Ready; see [`UNREADY`].
     pub(crate) async fn make_ready(&self, job: &str) -> Result<()> {
         self.annotate_pods(job, &json!({ "ready-after": "0s" })).await
     }
 
-    /// Tells the running pods of this Job what becomes of them; see [`Self::annotate_pod`].
-    pub(crate) async fn annotate_pods(&self, job: &str, fate: &Value) -> Result<()> {
+    /// Sets the simulated behavior of the running pods of this Job; see [`Self::annotate_pod`].
+    pub(crate) async fn annotate_pods(&self, job: &str, behavior: &Value) -> Result<()> {
         for pod in self.running_pods(job).await? {
-            self.annotate_pod(&pod, fate).await?;
+            self.annotate_pod(&pod, behavior).await?;
         }
         Ok(())
     }
 
-    /// Names of the pods of this Job, as soon as as many run as it wants.
+    /// Waits until as many pods of this Job run as its `parallelism`. Returns their names.
     pub(crate) async fn running_pods(&self, job: &str) -> Result<Vec<String>> {
         let job = self.jobs.get(&self.full_name(job)).await?;
         let wanted = job.spec.as_ref().and_then(|spec| spec.parallelism).and_then(|it| it.try_into().ok());
         let selector = format!("batch.kubernetes.io/controller-uid={}", job.uid().unwrap_or_default());
-        let look = || async {
+        let read = || async {
             let mut pods = self.pods.list(&ListParams::default().labels(&selector)).await?.items;
             pods.retain(|pod| phase(pod) == "Running" && pod.metadata.deletion_timestamp.is_none());
             Ok(pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
         };
         let what = format!("pods of {} to run", job.name_any());
-        wait_for(&what, TIMEOUT, look, |pods| Some(pods.len()) == wanted).await
+        wait_for(&what, TIMEOUT, read, |pods| Some(pods.len()) == wanted).await
     }
 
-    /// Tells a pod what becomes of it, by annotations that KWOK's stages look at.
-    pub(crate) async fn annotate_pod(&self, pod: &str, fate: &Value) -> Result<()> {
-        let fate = fate.as_object().context("annotations are a map")?;
+    /// Sets the simulated behavior of a pod with annotations that KWOK's stages read.
+    pub(crate) async fn annotate_pod(&self, pod: &str, behavior: &Value) -> Result<()> {
+        let behavior = behavior.as_object().context("annotations are a map")?;
         let annotations: BTreeMap<String, &Value> =
-            fate.iter().map(|(key, value)| (format!("devcluster.jobset.dev/{key}"), value)).collect();
+            behavior.iter().map(|(key, value)| (format!("devcluster.jobset.dev/{key}"), value)).collect();
         let patch = json!({ "metadata": { "annotations": annotations } });
         self.pods.patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    /// Keeps this Job from going away when it is deleted, until [`Self::release`].
-    pub(crate) async fn hold(&self, job: &str) -> Result<()> {
-        let patch = json!({ "metadata": { "finalizers": [HOLD] } });
+    /// Adds a finalizer to this Job, so that its deletion does not end before [`Self::remove_finalizer`].
+    pub(crate) async fn add_finalizer(&self, job: &str) -> Result<()> {
+        let patch = json!({ "metadata": { "finalizers": [FINALIZER] } });
         self.jobs.patch(&self.full_name(job), &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    /// Lets a Job go that was held.
-    pub(crate) async fn release(&self, job: &str) -> Result<()> {
+    /// Removes the finalizer of [`Self::add_finalizer`].
+    pub(crate) async fn remove_finalizer(&self, job: &str) -> Result<()> {
         let name = self.full_name(job);
         let attempt = || async {
             let mut job = self.jobs.get(&name).await?;
-            job.finalizers_mut().retain(|finalizer| finalizer != HOLD);
+            job.finalizers_mut().retain(|finalizer| finalizer != FINALIZER);
             match self.jobs.replace(&name, &PostParams::default(), &job).await {
                 Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
                 other => Ok(other.map(|_| true)?),
             }
         };
-        wait_for("releasing a Job without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
+        wait_for("an update of a Job without conflict", TIMEOUT, attempt, |done| *done).await.map(drop)
     }
 
     pub(crate) fn full_name(&self, job: &str) -> String {
@@ -279,18 +280,18 @@ impl LiveJobSet {
     }
 }
 
-const HOLD: &str = "jobset.dev/held-by-test";
+const FINALIZER: &str = "jobset.dev/test";
 
-/// A template whose pods run, but are not Ready before [`LiveJobSet::make_ready`].
+/// A template whose pods run, but become Ready only after [`LiveJobSet::make_ready`].
 pub(crate) const UNREADY: &str =
     "{spec: {template: {metadata: {annotations: {devcluster.jobset.dev/ready-after: 1h}}}}}";
 
-/// A Job's attempt and what is special about it, such as "@1", "@0 deleting", "@0 suspended", "@2 complete".
-fn in_short(job: &Job) -> String {
+/// The attempt and state of a Job, such as "@1", "@0 deleting", "@0 suspended", "@2 complete".
+fn describe_job(job: &Job) -> String {
     let attempt = job.labels().get("jobset.sigs.k8s.io/restart-attempt").map_or("?", String::as_str);
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let is = |kind: &str| conditions.clone().any(|it| it.type_ == kind && it.status == "True");
-    let special = if job.metadata.deletion_timestamp.is_some() {
+    let state = if job.metadata.deletion_timestamp.is_some() {
         " deleting"
     } else if is("Complete") {
         " complete"
@@ -301,7 +302,7 @@ fn in_short(job: &Job) -> String {
     } else {
         ""
     };
-    format!("@{attempt}{special}")
+    format!("@{attempt}{state}")
 }
 
 /// An entry of `replicatedJobsStatus`.
@@ -323,7 +324,7 @@ fn conditions(status: &Value) -> Vec<[&str; 4]> {
         .collect()
 }
 
-fn described(event: &Event) -> String {
+fn describe_event(event: &Event) -> String {
     let [kind, reason, note] =
         [&event.type_, &event.reason, &event.note].map(|it| it.as_deref().unwrap_or(""));
     let repeated = event.series.as_ref().map_or_else(String::new, |series| format!(" x{}", series.count));
@@ -334,7 +335,7 @@ pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-/// Puts `own` over `base`: maps entry by entry, anything else as a whole.
+/// Merges `own` into `base`: maps entry by entry; other values are replaced.
 fn merge(base: &mut Value, own: Value) {
     match (base, own) {
         (Value::Object(base), Value::Object(own)) => {
@@ -346,7 +347,7 @@ fn merge(base: &mut Value, own: Value) {
     }
 }
 
-/// Runs a test for each case, side by side, and says which case failed.
+/// Runs a test for each case concurrently. The error names the cases that failed.
 pub(crate) async fn each<Case, Running>(
     cases: impl IntoIterator<Item = (&'static str, Case)>,
     test: impl Fn(&'static str, Case) -> Running,

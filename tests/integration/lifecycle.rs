@@ -1,4 +1,4 @@
-//! How JobSets go, and come again.
+//! Deletion of JobSets, and their recreation with the same name.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use kube::api::{Api, ListParams};
 use crate::Integration;
 use crate::jobset::LiveJobSet;
 
-/// Kubernetes' garbage collector looks for new kinds every half minute only, and JobSet is new to this cluster.
-pub(crate) async fn deletion_takes_the_children(suite: Arc<Integration>) -> Result<()> {
-    let jobset = LiveJobSet::create(&suite, "gone", "{replicatedJobs: [{name: w, replicas: 2}]}").await?;
+/// This can take half a minute: Kubernetes' garbage collector discovers new kinds only every 30 seconds.
+pub(crate) async fn children_are_deleted_with_their_jobset(suite: Arc<Integration>) -> Result<()> {
+    let jobset = LiveJobSet::create(&suite, "deleted", "{replicatedJobs: [{name: w, replicas: 2}]}").await?;
     jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;
     jobset.delete().await?;
     let (services, all): (Api<Service>, _) =
         (Api::namespaced(suite.client.clone(), &jobset.namespace), ListParams::default());
     wait_for(
-        "nothing to be left",
+        "all children to be deleted",
         TIMEOUT,
         || async {
             let jobs = jobset.jobs.list(&all).await?.items;
@@ -37,8 +37,8 @@ pub(crate) async fn deletion_takes_the_children(suite: Arc<Integration>) -> Resu
     Ok(())
 }
 
-/// A new JobSet of an old name neither waits for nor takes over what the old one had.
-pub(crate) async fn recreated_jobset_has_children_of_its_own(suite: Arc<Integration>) -> Result<()> {
+/// A recreated JobSet neither waits for nor adopts the children of its predecessor.
+pub(crate) async fn recreated_jobset_gets_new_children(suite: Arc<Integration>) -> Result<()> {
     let spec = "{replicatedJobs: [{name: w, replicas: 2}]}";
     let first = LiveJobSet::create(&suite, "twice", spec).await?;
     first.jobs_become(&["w-0@0", "w-1@0"]).await?;
@@ -49,7 +49,7 @@ pub(crate) async fn recreated_jobset_has_children_of_its_own(suite: Arc<Integrat
 
     let second = LiveJobSet::create_in(&suite, &first.namespace, "twice", spec).await?;
     assert_ne!(first.uid, second.uid);
-    // Those of the first are complete.
+    // These are new Jobs: the Jobs of the first JobSet are complete.
     for (name, job) in second.jobs_become(&["w-0@0", "w-1@0"]).await? {
         assert_eq!(job.owner_references()[0].uid, second.uid, "{name} belongs to the first JobSet");
     }

@@ -1,4 +1,4 @@
-//! A status that a client overwrites: the controller restores what the Jobs prove.
+//! A status that another client overwrites: the controller restores it from the Jobs.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(crate) async fn lost_status_is_restored_from_the_jobs(suite: Arc<Integration
     let running = jobset.jobs_become(&["w-0@1", "w-1@1"]).await?;
     jobset.counts_become(&ready).await?;
 
-    // Wiped, and replaced by that of a backup from the time before the restart.
+    // An empty status, and the status of a backup from before the restart.
     let backup = json!({"restarts": 0, "restartsCountTowardsMax": null, "conditions": null});
     for lost in [Value::Null, backup] {
         overwrite(&jobset, lost).await?;
@@ -47,14 +47,14 @@ pub(crate) async fn lost_status_is_restored_from_the_jobs(suite: Arc<Integration
     assert_eq!(
         event.note.as_deref(),
         Some(
-            "the status was lost or overwritten, and is restored from the jobs: restarts was 0 and is 1 again, as job \
-             js-w-1 is of attempt 1"
+            "the status was lost or overwritten and is restored from the Jobs: restarts changes from 0 to 1, because \
+             job js-w-1 belongs to attempt 1"
         )
     );
     jobset.jobs_stay(&["w-0@1", "w-1@1"]).await?;
     assert_eq!(uids(jobset.jobs_become(&["w-0@1", "w-1@1"]).await?.values()), uids(running.values()));
 
-    // The next failure counts once, on top of what was restored.
+    // The next failure counts once, in addition to the restored restart.
     jobset.fail("w-1").await?;
     jobset.jobs_become(&["w-0@2", "w-1@2"]).await?;
     let status = jobset.counts_become(&ready).await?;
@@ -66,8 +66,9 @@ pub(crate) async fn lost_status_is_restored_from_the_jobs(suite: Arc<Integration
     Ok(())
 }
 
-/// A label that a user edited to a later attempt restores nothing and restarts nothing.
-pub(crate) async fn edited_label_is_not_believed(suite: Arc<Integration>) -> Result<()> {
+/// If a user edits the attempt label of a Job to a later attempt, the controller neither restores a status nor restarts
+/// Jobs.
+pub(crate) async fn edited_attempt_label_restores_nothing(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", "{replicatedJobs: [{name: w, replicas: 2}]}").await?;
     jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
     let patch = json!({ "metadata": { "labels": { "jobset.sigs.k8s.io/restart-attempt": "1" } } });
@@ -76,7 +77,7 @@ pub(crate) async fn edited_label_is_not_believed(suite: Arc<Integration>) -> Res
     assert_eq!(status["restarts"], 0);
     jobset
         .events_become(&[
-            "Warning ForeignJob: job js-w-1 counts for nothing, as its label jobset.sigs.k8s.io/restart-attempt is 1, while its pod template says 0; correct the label, or delete the Job",
+            "Warning ForeignJob: job js-w-1 is ignored because its label jobset.sigs.k8s.io/restart-attempt is 1, but the value in the pod template is 0; correct the label or delete the Job",
         ])
         .await?;
     jobset.jobs_stay(&["w-0@0", "w-1@1"]).await?;

@@ -1,7 +1,8 @@
-//! What the controller makes of JobSets: a control plane, simulated nodes, and the controller as a process.
-// A panic fails the test that it happens in, and no other.
+//! Tests of the controller as a process, with a control plane and simulated nodes.
+// A panic fails only the test in which it occurs.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod api_requests;
 mod children;
 mod creation_failures;
 mod defaults;
@@ -15,11 +16,10 @@ mod lost_status;
 mod managed_by;
 mod metrics;
 mod network;
-mod quiet;
+mod rbac;
 mod replicated_jobs_status;
 mod restart;
 mod restart_job;
-mod rights;
 mod startup_policy;
 mod success_policy;
 mod suspend;
@@ -36,7 +36,7 @@ use jobset_tests::suite::{self, Part};
 use jobset_tests::tests;
 use kube::Client;
 
-/// What the tests share.
+/// State that the tests share.
 struct Integration {
     cluster: SuiteCluster,
     client: Client,
@@ -49,76 +49,80 @@ const ALPHA: &[(&str, bool)] =
 
 fn main() -> ExitCode {
     let by_default = tests![
-        children::jobs_are_as_documented,
+        children::jobs_have_the_documented_metadata,
         children::pods_have_stable_names,
-        children::coordinator_is_named_on_jobs_and_pods,
-        lifecycle::deletion_takes_the_children,
-        lifecycle::recreated_jobset_has_children_of_its_own,
+        children::jobs_and_pods_name_the_coordinator,
+        lifecycle::children_are_deleted_with_their_jobset,
+        lifecycle::recreated_jobset_gets_new_children,
         replicated_jobs_status::jobs_are_counted_by_their_status,
-        replicated_jobs_status::failure_counts_while_suspended,
-        success_policy::operator_and_targets_decide,
-        success_policy::completes_after_a_restart,
-        failure_policy::first_failed_job_decides_without_policy,
-        failure_policy::rules_decide,
-        failure_policy::maximum_ends_restarts,
-        failure_policy::failures_at_once_are_one_restart,
-        restart::recreate_waits_for_each_job_alone,
+        replicated_jobs_status::failures_count_while_suspended,
+        success_policy::operator_and_targets_decide_completion,
+        success_policy::jobset_completes_after_a_restart,
+        failure_policy::first_failed_job_fails_a_jobset_without_policy,
+        failure_policy::first_matching_rule_decides,
+        failure_policy::jobset_fails_at_max_restarts,
+        failure_policy::simultaneous_failures_cause_one_restart,
+        restart::recreate_replaces_each_job_independently,
         restart::blocking_recreate_waits_for_all_jobs,
-        restart::failing_job_has_not_failed_yet,
-        restart::deleted_job_comes_back,
+        restart::failure_target_causes_no_restart_by_default,
+        restart::deleted_job_is_recreated,
         startup_policy::replicated_jobs_start_in_order,
         startup_policy::suspended_jobset_resumes_in_order,
-        depends_on::each_dependency_is_waited_for,
-        depends_on::dependents_wait_for_a_suspended_jobset,
-        suspend::jobs_are_born_suspended,
-        suspend::running_jobset_is_suspended_and_moved,
-        suspend::what_kueue_changes_arrives_with_the_resume,
-        suspend::restart_is_suspended,
-        network::service_makes_host_names,
-        network::subdomain_and_readiness_are_chosen,
-        network::no_service_without_host_names,
-        network::deleted_service_comes_back,
-        network::subdomain_is_shared,
-        network::service_that_serves_the_pods_is_no_conflict,
+        depends_on::replicated_job_waits_for_each_dependency,
+        depends_on::dependents_are_not_created_while_suspended,
+        suspend::jobs_of_a_suspended_jobset_are_created_suspended,
+        suspend::running_jobset_can_be_suspended_and_moved,
+        suspend::template_changes_reach_jobs_on_resume,
+        suspend::restart_is_interrupted_by_suspension,
+        network::service_is_named_after_the_jobset,
+        network::subdomain_and_readiness_can_be_set,
+        network::no_service_is_created_without_host_names,
+        network::deleted_service_is_recreated,
+        network::jobset_with_a_shared_subdomain_reports_a_conflict,
+        network::service_that_selects_the_pods_is_no_conflict,
         network::service_that_is_not_headless_is_a_conflict,
-        volume_claims::claims_are_made_and_mounted,
-        volume_claims::retained_claim_serves_the_next_jobset,
-        ttl::finished_jobset_is_deleted,
-        ttl::time_is_given_after_the_end,
-        ttl::running_jobset_stays,
-        managed_by::foreign_manager_is_left_alone,
-        managed_by::own_name_is_ours,
-        metrics::only_who_may_reads,
-        metrics::log_level_changes_while_it_runs,
-        metrics::prometheus_reads_every_line,
-        metrics::what_happens_is_counted,
-        creation_failures::refusals_are_reported_and_overcome,
-        creation_failures::lasting_refusal_is_reported_once,
+        volume_claims::claims_are_created_and_mounted,
+        volume_claims::retained_claim_is_reused_by_the_next_jobset,
+        ttl::finished_jobset_is_deleted_after_its_ttl,
+        ttl::ttl_can_be_set_after_the_end,
+        ttl::running_jobset_is_not_deleted,
+        managed_by::jobset_of_another_manager_is_ignored,
+        managed_by::jobset_managed_by_this_controller_is_reconciled,
+        metrics::only_authorized_users_read_metrics,
+        metrics::log_level_can_be_changed_at_run_time,
+        metrics::prometheus_parses_every_line,
+        metrics::outcomes_of_jobsets_are_counted,
+        creation_failures::failed_creations_are_reported_and_retried,
+        creation_failures::persistent_failure_is_reported_once,
         foreign_jobs::foreign_job_of_the_same_name_is_reported,
-        foreign_jobs::job_of_another_jobset_is_left_alone,
+        foreign_jobs::job_of_another_owner_is_ignored,
         foreign_jobs::invalid_label_is_reported,
         lost_status::lost_status_is_restored_from_the_jobs,
-        lost_status::edited_label_is_not_believed,
-        defaults::jobset_without_defaults_runs_the_same,
-        quiet::settled_jobset_causes_no_write,
-        quiet::whole_life_of_few_jobs,
-        quiet::whole_life_of_many_jobs,
+        lost_status::edited_attempt_label_restores_nothing,
+        defaults::jobset_without_defaults_runs,
+        api_requests::settled_jobset_causes_no_write,
+        api_requests::small_jobset_causes_minimal_writes,
+        api_requests::large_jobset_causes_minimal_writes,
     ];
-    let behind_gates = tests![
-        restart::failing_job_begins_the_restart,
+    let with_feature_gates = tests![
+        restart::failure_target_causes_a_restart_behind_its_gate,
         restart_job::failed_job_restarts_alone,
-        restart_job::blocking_recreate_waits_for_single_jobs,
+        restart_job::blocking_recreate_waits_for_each_restarting_job,
         elastic::running_jobs_follow_their_template,
     ];
     suite::run_parts(
         "integration",
         NodeKind::Kwok(3),
-        // They wait more than they work.
+        // The tests mostly wait for the cluster, so they run concurrently.
         vec![
             Part::new(8, |cluster| prepare(cluster, &[]), by_default),
-            Part::new(8, |cluster| prepare(cluster, ALPHA), behind_gates),
-            // Last, as it asks what all the others needed.
-            Part::new(1, |cluster| prepare(cluster, &[]), tests![rights::suffice_and_are_all_used]),
+            Part::new(8, |cluster| prepare(cluster, ALPHA), with_feature_gates),
+            // This test runs last, because it checks which rules all the other tests used.
+            Part::new(
+                1,
+                |cluster| prepare(cluster, &[]),
+                tests![rbac::granted_rules_suffice_and_are_all_used],
+            ),
         ],
     )
 }

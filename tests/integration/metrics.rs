@@ -1,4 +1,4 @@
-//! `/metrics` of the controller: who may read it, whether Prometheus can, and what it says.
+//! `/metrics` of the controller: authorization, format, and values.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,48 +21,50 @@ use kube::{Client, Config};
 use crate::Integration;
 use crate::jobset::LiveJobSet;
 
-/// The API server says who asks and whether they may; it is asked once, not at each scrape.
-pub(crate) async fn only_who_may_reads(suite: Arc<Integration>) -> Result<()> {
+/// The API server authenticates and authorizes clients. The controller caches the result, so that it does not send
+/// reviews for each scrape.
+pub(crate) async fn only_authorized_users_read_metrics(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let metrics = Server::of(&suite)?;
     for token in [None, Some("no-token-of-this-cluster")] {
-        let answer = metrics.get("/metrics", token).await?;
-        assert_eq!((answer.code, answer.body.as_str()), (401, "Unauthorized\n"), "{token:?}");
+        let response = metrics.get("/metrics", token).await?;
+        assert_eq!((response.code, response.body.as_str()), (401, "Unauthorized\n"), "{token:?}");
     }
     let stranger = scraper(&suite.client, &namespace, "stranger", None).await?;
-    let answer = metrics.get("/metrics", Some(&stranger)).await?;
+    let response = metrics.get("/metrics", Some(&stranger)).await?;
     let denied = format!("Authorization denied for user system:serviceaccount:{namespace}:stranger\n");
-    assert_eq!((answer.code, answer.body), (403, denied));
+    assert_eq!((response.code, response.body), (403, denied));
 
     let reader = scraper(&suite.client, &namespace, "reader", Some("jobset-metrics-reader")).await?;
-    let asked = || reviews(&suite, "tokenreviews");
-    let answer = metrics.get("/metrics", Some(&reader)).await?;
-    assert_eq!(answer.code, 200, "{}", answer.body);
-    assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
-    // The role is for GET; other paths there are none.
-    let posted = metrics.ask("POST", "/metrics", Some(&reader), "").await?;
+    let token_reviews = || reviews(&suite, "tokenreviews");
+    let response = metrics.get("/metrics", Some(&reader)).await?;
+    assert_eq!(response.code, 200, "{}", response.body);
+    assert_eq!(response.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    // The role allows only GET, and the server has no other path.
+    let posted = metrics.request("POST", "/metrics", Some(&reader), "").await?;
     assert_eq!(posted.code, 403, "{}", posted.body);
     assert_eq!(metrics.get("/", Some(&reader)).await?.code, 404);
-    // The audit log is written a moment later.
-    wait_for("the reviews in the audit log", TIMEOUT, || async { asked() }, |count| *count >= 3).await?;
-    let before = (asked()?, reviews(&suite, "subjectaccessreviews")?);
+    // The API server writes the audit log with a short delay.
+    wait_for("the reviews in the audit log", TIMEOUT, || async { token_reviews() }, |count| *count >= 3)
+        .await?;
+    let before = (token_reviews()?, reviews(&suite, "subjectaccessreviews")?);
     for _ in 0..20 {
         assert_eq!(metrics.get("/metrics", Some(&reader)).await?.code, 200);
         assert_eq!(metrics.get("/metrics", Some(&stranger)).await?.code, 403);
     }
-    // Forty scrapes; the few reviews that may have come are for the tests beside this one.
-    let after = (asked()?, reviews(&suite, "subjectaccessreviews")?);
+    // The 40 scrapes cause no reviews. Tests that run at the same time can cause a few.
+    let after = (token_reviews()?, reviews(&suite, "subjectaccessreviews")?);
     assert!(after.0 < before.0 + 10 && after.1 < before.1 + 10, "{before:?}, then {after:?}");
     Ok(())
 }
 
-/// How much is logged changes while it runs, for whom the API server lets do that.
-pub(crate) async fn log_level_changes_while_it_runs(suite: Arc<Integration>) -> Result<()> {
+/// A client that the API server authorizes can change the log level while the controller runs.
+pub(crate) async fn log_level_can_be_changed_at_run_time(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let server = Server::of(&suite)?;
     let reader = scraper(&suite.client, &namespace, "reader", Some("jobset-metrics-reader")).await?;
-    let answer = server.put("/debug/flags/v", Some(&reader), "debug").await?;
-    assert_eq!(answer.code, 403, "{}", answer.body);
+    let response = server.put("/debug/flags/v", Some(&reader), "debug").await?;
+    assert_eq!(response.code, 403, "{}", response.body);
 
     let rule = PolicyRule {
         non_resource_urls: Some(vec!["/debug/flags/v".to_owned()]),
@@ -76,31 +78,31 @@ pub(crate) async fn log_level_changes_while_it_runs(suite: Arc<Integration>) -> 
     };
     Api::<ClusterRole>::all(suite.client.clone()).create(&PostParams::default(), &may_put).await?;
     let writer = scraper(&suite.client, &namespace, "writer", Some("log-level")).await?;
-    let answer = server.put("/debug/flags/v", Some(&writer), "loud").await?;
-    assert_eq!(answer.code, 400);
-    assert!(answer.body.contains("\"loud\" is none of"), "{}", answer.body);
-    for (level, said) in [("4", "log level is now Trace\n"), ("debug", "log level is now Debug\n")] {
-        let answer = server.put("/debug/flags/v", Some(&writer), level).await?;
-        assert_eq!((answer.code, answer.body.as_str()), (200, said));
+    let response = server.put("/debug/flags/v", Some(&writer), "loud").await?;
+    assert_eq!(response.code, 400);
+    assert!(response.body.contains("\"loud\" is none of"), "{}", response.body);
+    for (level, body) in [("4", "log level is now Trace\n"), ("debug", "log level is now Debug\n")] {
+        let response = server.put("/debug/flags/v", Some(&writer), level).await?;
+        assert_eq!((response.code, response.body.as_str()), (200, body));
     }
     Ok(())
 }
 
-/// Prometheus' parser reads every line, and promtool's rules find nothing.
-pub(crate) async fn prometheus_reads_every_line(suite: Arc<Integration>) -> Result<()> {
+/// Prometheus' parser accepts every line, and promtool's linter reports no problem.
+pub(crate) async fn prometheus_parses_every_line(suite: Arc<Integration>) -> Result<()> {
     let text = scrape(&suite).await?;
     let promlint = binaries::ensure(&[Component::Promlint], &Progress::quiet())?.join("promlint");
     let mut child = Command::new(promlint).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    child.stdin.take().context("promlint reads")?.write_all(text.as_bytes())?;
+    child.stdin.take().context("promlint has an input")?.write_all(text.as_bytes())?;
     let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("well-formed"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.contains("well-formed"), "{stdout}");
     Ok(())
 }
 
-/// What happens to JobSets is counted once each, under the names that dashboards use.
-pub(crate) async fn what_happens_is_counted(suite: Arc<Integration>) -> Result<()> {
+/// Each outcome of a JobSet is counted once, in the metrics that dashboards use.
+pub(crate) async fn outcomes_of_jobsets_are_counted(suite: Arc<Integration>) -> Result<()> {
     let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: w, replicas: 2}]}";
     let completed = LiveJobSet::create(&suite, "counted-good", spec).await?;
     let failed = LiveJobSet::create(&suite, "counted-bad", spec).await?;
@@ -121,7 +123,7 @@ pub(crate) async fn what_happens_is_counted(suite: Arc<Integration>) -> Result<(
     };
     let (good, bad) = (own(&completed), own(&failed));
     let values = wait_for(
-        "both to be counted",
+        "both JobSets to be counted",
         TIMEOUT,
         || values(&suite),
         |values| {
@@ -168,7 +170,7 @@ pub(crate) async fn what_happens_is_counted(suite: Arc<Integration>) -> Result<(
     Ok(())
 }
 
-/// How often the controller asked the API server for such a review.
+/// Number of reviews of this resource that the controller sent to the API server.
 fn reviews(suite: &Integration, resource: &str) -> Result<usize> {
     let audit = suite.cluster.cluster().audit();
     audit.query().user(suite.controller.user()).verb("create").resource(resource).count()
@@ -177,12 +179,12 @@ fn reviews(suite: &Integration, resource: &str) -> Result<usize> {
 async fn scrape(suite: &Integration) -> Result<String> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let reader = scraper(&suite.client, &namespace, "reader", Some("jobset-metrics-reader")).await?;
-    let answer = Server::of(suite)?.get("/metrics", Some(&reader)).await?;
-    ensure!(answer.code == 200, "{} {}", answer.code, answer.body);
-    Ok(answer.body)
+    let response = Server::of(suite)?.get("/metrics", Some(&reader)).await?;
+    ensure!(response.code == 200, "{} {}", response.code, response.body);
+    Ok(response.body)
 }
 
-/// Every value by its name and labels.
+/// Every value, by name and labels.
 async fn values(suite: &Integration) -> Result<BTreeMap<String, f64>> {
     let text = scrape(suite).await?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -194,7 +196,7 @@ async fn values(suite: &Integration) -> Result<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// A token of a new service account, which has this cluster role.
+/// Creates a service account with this cluster role. Returns its token.
 async fn scraper(client: &Client, namespace: &str, name: &str, role: Option<&str>) -> Result<String> {
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
@@ -218,15 +220,15 @@ async fn scraper(client: &Client, namespace: &str, name: &str, role: Option<&str
         };
         Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
     }
-    let answer =
+    let response =
         accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await?;
-    answer.status.and_then(|status| status.token).context("a token request is answered with a token")
+    response.status.and_then(|status| status.token).context("the API server returned no token")
 }
 
-/// The metrics server, whose certificate nobody has vouched for.
+/// A client of the metrics server that does not verify the self-signed certificate.
 struct Server(Client);
 
-struct Answer {
+struct Response {
     code: u16,
     content_type: String,
     body: String,
@@ -239,25 +241,25 @@ impl Server {
         Ok(Self(Client::try_from(config)?))
     }
 
-    async fn get(&self, path: &str, token: Option<&str>) -> Result<Answer> {
-        self.ask("GET", path, token, "").await
+    async fn get(&self, path: &str, token: Option<&str>) -> Result<Response> {
+        self.request("GET", path, token, "").await
     }
 
-    async fn put(&self, path: &str, token: Option<&str>, body: &str) -> Result<Answer> {
-        self.ask("PUT", path, token, body).await
+    async fn put(&self, path: &str, token: Option<&str>, body: &str) -> Result<Response> {
+        self.request("PUT", path, token, body).await
     }
 
-    async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Result<Answer> {
+    async fn request(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Result<Response> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let answer = self.0.send(request.body(Body::from(body.as_bytes().to_vec()))?).await?;
-        let content_type = answer.headers().get(CONTENT_TYPE).map(|value| value.to_str()).transpose()?;
-        Ok(Answer {
-            code: answer.status().as_u16(),
+        let response = self.0.send(request.body(Body::from(body.as_bytes().to_vec()))?).await?;
+        let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.to_str()).transpose()?;
+        Ok(Response {
+            code: response.status().as_u16(),
             content_type: content_type.unwrap_or_default().to_owned(),
-            body: String::from_utf8(answer.into_body().collect_bytes().await?.to_vec())?,
+            body: String::from_utf8(response.into_body().collect_bytes().await?.to_vec())?,
         })
     }
 }

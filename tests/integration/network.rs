@@ -1,4 +1,4 @@
-//! `spec.network`: the headless Service behind the pods' names.
+//! `spec.network`: the headless Service for the host names of the pods.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts};
 
-/// Without a word about it, the Service is named after the JobSet.
-pub(crate) async fn service_makes_host_names(suite: Arc<Integration>) -> Result<()> {
+/// Without `spec.network`, the Service has the name of the JobSet.
+pub(crate) async fn service_is_named_after_the_jobset(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "named", "{replicatedJobs: [{name: w}]}").await?;
     let service = service(&suite, &jobset.namespace, "named", None).await?;
     assert_eq!(
@@ -33,26 +33,25 @@ pub(crate) async fn service_makes_host_names(suite: Arc<Integration>) -> Result<
     Ok(())
 }
 
-pub(crate) async fn subdomain_and_readiness_are_chosen(suite: Arc<Integration>) -> Result<()> {
-    let spec =
-        "{network: {subdomain: meeting, publishNotReadyAddresses: false}, replicatedJobs: [{name: w}]}";
+pub(crate) async fn subdomain_and_readiness_can_be_set(suite: Arc<Integration>) -> Result<()> {
+    let spec = "{network: {subdomain: custom, publishNotReadyAddresses: false}, replicatedJobs: [{name: w}]}";
     let jobset = LiveJobSet::create(&suite, "named", spec).await?;
-    let service = service(&suite, &jobset.namespace, "meeting", None).await?;
-    // The API server leaves a false out.
+    let service = service(&suite, &jobset.namespace, "custom", None).await?;
+    // The API server omits the value false.
     assert_eq!(service.spec.and_then(|spec| spec.publish_not_ready_addresses), None);
     let jobs = jobset.jobs_become(&["w-0@0"]).await?;
-    assert_eq!(subdomain(&jobs["w-0"]), Some("meeting"));
+    assert_eq!(subdomain(&jobs["w-0"]), Some("custom"));
     Ok(())
 }
 
-pub(crate) async fn no_service_without_host_names(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn no_service_is_created_without_host_names(suite: Arc<Integration>) -> Result<()> {
     let spec = "{network: {enableDNSHostnames: false}, replicatedJobs: [{name: w}]}";
     let jobset = LiveJobSet::create(&suite, "nameless", spec).await?;
     let jobs = jobset.jobs_become(&["w-0@0"]).await?;
     assert_eq!(subdomain(&jobs["w-0"]), None);
     let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
     holds_for(
-        "having no Service",
+        "the namespace having no Service",
         Duration::from_secs(2),
         || async { Ok(services.list(&ListParams::default()).await?.items.len()) },
         |services| *services == 0,
@@ -60,7 +59,7 @@ pub(crate) async fn no_service_without_host_names(suite: Arc<Integration>) -> Re
     .await
 }
 
-pub(crate) async fn deleted_service_comes_back(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn deleted_service_is_recreated(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "named", "{replicatedJobs: [{name: w}]}").await?;
     let first = service(&suite, &jobset.namespace, "named", None).await?;
     let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
@@ -70,17 +69,17 @@ pub(crate) async fn deleted_service_comes_back(suite: Arc<Integration>) -> Resul
     Ok(())
 }
 
-/// A subdomain may be shared: its Service stays as the first JobSet created it, which the second reports. When the first
-/// is deleted, the second creates the Service.
-pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
+/// Two JobSets can have the same subdomain. The Service selects only the pods of the first JobSet, which the controller
+/// reports for the second JobSet. When the first JobSet is deleted, the controller creates the Service for the second.
+pub(crate) async fn jobset_with_a_shared_subdomain_reports_a_conflict(suite: Arc<Integration>) -> Result<()> {
     let spec = "{network: {subdomain: shared}, replicatedJobs: [{name: w}]}";
     let first = LiveJobSet::create(&suite, "first", spec).await?;
     first.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
-    let made = service(&suite, &first.namespace, "shared", None).await?;
+    let created = service(&suite, &first.namespace, "shared", None).await?;
     let second = LiveJobSet::create_in(&suite, &first.namespace, "second", spec).await?;
     second.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
-    let still = service(&suite, &first.namespace, "shared", None).await?;
-    assert_eq!(still.metadata.resource_version, made.metadata.resource_version);
+    let unchanged = service(&suite, &first.namespace, "shared", None).await?;
+    assert_eq!(unchanged.metadata.resource_version, created.metadata.resource_version);
     second
         .events_become(&[
             "Warning HeadlessServiceConflict: Service shared, which belongs to JobSet first, has selector jobset.sigs.k8s.io/jobset-name=first, which misses pods of replicatedJob w, so the host names of this JobSet's pods do not resolve; create this JobSet with another network.subdomain, or create a headless Service of this name that selects the pods of both",
@@ -89,7 +88,7 @@ pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
     first.events_become(&[]).await?;
 
     first.delete().await?;
-    let next = service(&suite, &first.namespace, "shared", made.uid()).await?;
+    let next = service(&suite, &first.namespace, "shared", created.uid()).await?;
     assert_eq!(next.owner_references()[0].uid, second.uid);
     assert_eq!(
         json!(next.spec.and_then(|spec| spec.selector)),
@@ -98,8 +97,8 @@ pub(crate) async fn subdomain_is_shared(suite: Arc<Integration>) -> Result<()> {
     Ok(())
 }
 
-/// Two JobSets behind a headless Service of their user, which selects the pods of both.
-pub(crate) async fn service_that_serves_the_pods_is_no_conflict(suite: Arc<Integration>) -> Result<()> {
+/// Two JobSets share a headless Service that the user created and that selects the pods of both.
+pub(crate) async fn service_that_selects_the_pods_is_no_conflict(suite: Arc<Integration>) -> Result<()> {
     let namespace = suite.cluster.namespace(&suite.client).await?;
     let own = objects::one(
         "{apiVersion: v1, kind: Service, metadata: {name: shared}, spec: {clusterIP: None, selector: {app: mpi}}}",
@@ -112,7 +111,7 @@ pub(crate) async fn service_that_serves_the_pods_is_no_conflict(suite: Arc<Integ
         jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
         jobset.events_become(&[]).await?;
     }
-    // Its selector changes: both are told, and no more when it is right again.
+    // A selector that matches no pods causes an event for both JobSets. A correct selector causes no event.
     let services: Api<Service> = Api::namespaced(suite.client.clone(), &namespace);
     for (app, conflict) in [("web", true), ("mpi", false)] {
         let patch = json!({ "spec": { "selector": { "app": app } } });
@@ -124,7 +123,7 @@ pub(crate) async fn service_that_serves_the_pods_is_no_conflict(suite: Arc<Integ
                 note.starts_with("Service shared, which no controller owns, has selector app=web, which"),
                 "{note}"
             );
-            assert_eq!(event.related.and_then(|it| it.uid), own.uid(), "the event names the Service");
+            assert_eq!(event.related.and_then(|it| it.uid), own.uid(), "`related` is not the Service");
         }
     }
     for jobset in [&first, &second] {
@@ -148,14 +147,14 @@ pub(crate) async fn service_that_is_not_headless_is_a_conflict(suite: Arc<Integr
         .await
 }
 
-/// The Service of this name, as soon as there is one that is not the old one.
+/// Waits for a Service with this name that does not have the UID `old`. Returns the Service.
 async fn service(suite: &Integration, namespace: &str, name: &str, old: Option<String>) -> Result<Service> {
     let services: Api<Service> = Api::namespaced(suite.client.clone(), namespace);
-    let look = || async { Ok(services.get_opt(name).await?) };
+    let read = || async { Ok(services.get_opt(name).await?) };
     let is_new = |service: &Option<Service>| {
         service.as_ref().is_some_and(|it| it.metadata.uid != old && it.metadata.deletion_timestamp.is_none())
     };
-    wait_for(&format!("Service {name}"), TIMEOUT, look, is_new).await?.context("it was just seen")
+    wait_for(&format!("Service {name}"), TIMEOUT, read, is_new).await?.context("the Service is missing")
 }
 
 fn subdomain(job: &k8s_openapi::api::batch::v1::Job) -> Option<&str> {

@@ -1,7 +1,7 @@
-//! What the statuses of Jobs mean for their JobSet, whoever writes them.
+//! How the statuses of Jobs determine the status of their JobSet.
 //!
-//! Jobs with a manager of their own (`managedBy`, as Kueue sets it) are left alone by Kubernetes' Job controller,
-//! so that a test can write statuses that simulated pods do not come to.
+//! Kubernetes' Job controller ignores Jobs with `managedBy`. These tests set it, so that they can write statuses that
+//! simulated pods do not cause.
 
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ fn conditions(types: [&str; 2], reason: &str, message: &str) -> Value {
     })))
 }
 
-/// A Job is ready when as many pods as can run at once, or as are wanted at all, are Ready or have succeeded.
+/// A Job is ready when the number of pods that are Ready or have succeeded reaches the lower of `parallelism` and
+/// `completions`.
 pub(crate) async fn jobs_are_counted_by_their_status(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", SPEC).await?;
     jobset.jobs_become(&["w-0@0", "w-1@0", "w-2@0", "w-3@0", "w-4@0"]).await?;
@@ -45,7 +46,7 @@ pub(crate) async fn jobs_are_counted_by_their_status(suite: Arc<Integration>) ->
     write(&jobset, "w-2", json!({ "active": 2, "ready": 1 })).await?;
     let complete = json!({
         "succeeded": 2, "completedIndexes": "0,1", "completionTime": "2026-01-01T00:01:00Z",
-        "conditions": conditions(["SuccessCriteriaMet", "Complete"], "CompletionsReached", "all there"),
+        "conditions": conditions(["SuccessCriteriaMet", "Complete"], "CompletionsReached", "all completed"),
     });
     write(&jobset, "w-3", complete).await?;
     jobset.counts_become(&[counts("w", [2, 1, 0, 3, 0])]).await?;
@@ -60,8 +61,8 @@ pub(crate) async fn jobs_are_counted_by_their_status(suite: Arc<Integration>) ->
     Ok(())
 }
 
-/// A Job that fails counts also while its JobSet is suspended, and is made anew.
-pub(crate) async fn failure_counts_while_suspended(suite: Arc<Integration>) -> Result<()> {
+/// The failure of a Job counts also while its JobSet is suspended, and the controller recreates the Jobs.
+pub(crate) async fn failures_count_while_suspended(suite: Arc<Integration>) -> Result<()> {
     let spec = format!("suspend: true{}", SPEC.replace("replicas: 5", "replicas: 2"));
     let jobset = LiveJobSet::create(&suite, "js", &spec).await?;
     jobset.jobs_become(&["w-0@0 suspended", "w-1@0 suspended"]).await?;

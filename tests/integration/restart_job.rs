@@ -1,4 +1,4 @@
-//! Restarts of single Jobs, behind feature gate `RestartJob`.
+//! Restarts of single Jobs with feature gate `RestartJob`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,13 +33,13 @@ fn ready() -> [Value; 2] {
     [counts("w", [3, 0, 0, 3, 0]), counts("leader", [1, 0, 0, 1, 0])]
 }
 
-/// What `w` shows in the status beside its counters.
+/// `jobRestarts` and `jobRestartsCountTowardsMax` of `w`.
 fn restarts(status: &Value) -> (Value, Value) {
     let workers = &status["replicatedJobsStatus"][0];
     (workers["jobRestarts"].clone(), workers["jobRestartsCountTowardsMax"].clone())
 }
 
-/// Waits until every Job but these is as it was, and these have been replaced.
+/// Waits until these Jobs, and no others, are replaced.
 async fn replaced(
     jobset: &LiveJobSet,
     before: &BTreeMap<String, Job>,
@@ -47,8 +47,8 @@ async fn replaced(
 ) -> Result<BTreeMap<String, Job>> {
     let names: Vec<_> = before.keys().map(|name| format!("{name}@0")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let look = || jobset.jobs_become(&names);
-    wait_for(&format!("{expected:?} to be replaced"), TIMEOUT, look, |now| {
+    let read = || jobset.jobs_become(&names);
+    wait_for(&format!("{expected:?} to be replaced"), TIMEOUT, read, |now| {
         now.iter()
             .filter(|(name, job)| job.metadata.uid != before[*name].metadata.uid)
             .map(|(name, _)| name.as_str())
@@ -65,7 +65,7 @@ pub(crate) async fn failed_job_restarts_alone(suite: Arc<Integration>) -> Result
         assert_eq!(attempts(job), [Some("0"); 4], "{name}");
     }
 
-    // One that counts.
+    // A restart that counts toward the maximum.
     jobset.fail("w-1").await?;
     let second = replaced(&jobset, &first, &["w-1"]).await?;
     assert_eq!(attempts(&second["w-1"]), [Some("1"); 4]);
@@ -73,7 +73,7 @@ pub(crate) async fn failed_job_restarts_alone(suite: Arc<Integration>) -> Result
     let status = jobset.status_when("w to be ready", all_ready).await?;
     assert_eq!(restarts(&status), (json!([0, 1, 0]), json!([0, 1, 0])));
 
-    // One that does not.
+    // A restart that does not count.
     jobset.annotate_pods("w-2", &json!({ "outcome": "fail", "exit-code": "42" })).await?;
     let third = replaced(&jobset, &second, &["w-2"]).await?;
     let status = jobset
@@ -91,7 +91,7 @@ pub(crate) async fn failed_job_restarts_alone(suite: Arc<Integration>) -> Result
         ])
         .await?;
 
-    // All of them: the second of two that count. Single restarts are not forgotten.
+    // A restart of all Jobs, the second of two that count. The status keeps the restarts of single Jobs.
     drop(third);
     jobset.fail("leader-0").await?;
     let jobs = jobset.jobs_become(&["leader-0@1", "w-0@1", "w-1@1", "w-2@1"]).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn failed_job_restarts_alone(suite: Arc<Integration>) -> Result
     assert_eq!(restarts(&status), (json!([0, 1, 1]), json!([0, 1, 0])));
     assert_eq!((&status["restarts"], &status["restartsCountTowardsMax"]), (&json!(1), &json!(1)));
 
-    // One single Job and all of them: that was the maximum.
+    // The restart of `w-1` and the restart of all Jobs reached the maximum.
     jobset.fail("w-0").await?;
     let message = "jobset failed due to reaching max number of restarts (first failed job: js-w-0)";
     let status = jobset
@@ -114,23 +114,23 @@ pub(crate) async fn failed_job_restarts_alone(suite: Arc<Integration>) -> Result
     Ok(())
 }
 
-/// With strategy BlockingRecreate, nothing is created while one Job still goes.
-pub(crate) async fn blocking_recreate_waits_for_single_jobs(suite: Arc<Integration>) -> Result<()> {
+/// With strategy BlockingRecreate, the controller creates no Job while a Job is being deleted.
+pub(crate) async fn blocking_recreate_waits_for_each_restarting_job(suite: Arc<Integration>) -> Result<()> {
     let spec = spec("restartStrategy: BlockingRecreate\n  maxRestarts: 2");
     let jobset = LiveJobSet::create(&suite, "js", &spec).await?;
     jobset.status_when("all to be ready", |status| status["replicatedJobsStatus"] == json!(ready())).await?;
-    jobset.hold("w-0").await?;
+    jobset.add_finalizer("w-0").await?;
     jobset.fail("w-0").await?;
     jobset.jobs_become(&["leader-0@0", "w-0@0 deleting", "w-1@0", "w-2@0"]).await?;
     jobset.fail("w-1").await?;
     jobset.jobs_stay(&["leader-0@0", "w-0@0 deleting", "w-2@0"]).await?;
-    jobset.release("w-0").await?;
+    jobset.remove_finalizer("w-0").await?;
     let jobs = jobset.jobs_become(&["leader-0@0", "w-0@0", "w-1@0", "w-2@0"]).await?;
     assert_eq!((attempts(&jobs["w-0"]), attempts(&jobs["w-1"])), ([Some("1"); 4], [Some("1"); 4]));
     Ok(())
 }
 
-/// Labels and annotations of the Job and of its pod template.
+/// The attempt in the labels and annotations of the Job and of its pod template.
 fn attempts(job: &Job) -> [Option<&str>; 4] {
     let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
     [

@@ -1,4 +1,4 @@
-//! `spec.startupPolicy` with order InOrder: each ReplicatedJob waits for the one before it.
+//! `spec.startupPolicy` with order InOrder: each ReplicatedJob waits for the previous one.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) async fn replicated_jobs_start_in_order(suite: Arc<Integration>) -> R
         ])
         .await?;
 
-    // A restart begins from the front.
+    // A restart begins with the first ReplicatedJob.
     jobset.fail("w-0").await?;
     let message = "applying RestartJobSet failure policy action (first failed job: js-w-0)";
     let restarting = ["RestartingJobSet", "True", "DefaultFailurePolicy", message];
@@ -48,25 +48,26 @@ pub(crate) async fn replicated_jobs_start_in_order(suite: Arc<Integration>) -> R
     Ok(())
 }
 
-/// Takes all ReplicatedJobs through their start; `before` and `after` are conditions beside the one of the start.
+/// Makes the Jobs ready in order. Meanwhile, the JobSet has the conditions `IN_PROGRESS`, `before` and `after`.
 async fn start(jobset: &LiveJobSet, attempt: u32, before: &[[&str; 4]], after: &[[&str; 4]]) -> Result<()> {
     let jobs = |names: &[&str]| names.iter().map(|name| format!("{name}@{attempt}")).collect::<Vec<_>>();
     let conditions = [&[IN_PROGRESS], before, after].concat();
-    let mut there = vec!["leader-0"];
+    let mut existing = vec!["leader-0"];
     for (ready, next) in [("leader-0", &["w-0", "w-1"][..]), ("w-1", &[]), ("w-0", &["tail-0"])] {
-        let expected = jobs(&there);
+        let expected = jobs(&existing);
         jobset.jobs_stay(&expected.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         jobset.conditions_become(&conditions).await?;
         jobset.make_ready(ready).await?;
-        there.extend(next);
-        there.sort_unstable();
+        existing.extend(next);
+        existing.sort_unstable();
     }
-    let expected = jobs(&there);
+    let expected = jobs(&existing);
     jobset.jobs_become(&expected.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     Ok(())
 }
 
-/// All Jobs of a suspended JobSet exist; they are resumed in order, and only then is the JobSet called resumed.
+/// All Jobs of a suspended JobSet exist. The controller resumes them in order. The JobSet has condition Suspended until
+/// all Jobs are resumed.
 pub(crate) async fn suspended_jobset_resumes_in_order(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", &spec("suspend: true")).await?;
     let suspended = ["Suspended", "True", "SuspendedJobs", "jobset is suspended"];

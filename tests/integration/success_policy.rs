@@ -1,4 +1,4 @@
-//! `spec.successPolicy`: which Jobs have to succeed.
+//! `spec.successPolicy`: the Jobs that must succeed.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use crate::jobset::{LiveJobSet, counts, each};
 
 const COMPLETED: [&str; 4] = ["Completed", "True", "AllJobsCompleted", "jobset completed successfully"];
 
-/// Jobs succeed one after the other; the last makes the JobSet complete, and what still runs then is stopped.
-pub(crate) async fn operator_and_targets_decide(suite: Arc<Integration>) -> Result<()> {
+/// The listed Jobs succeed one after the other. The last one completes the JobSet, and the controller deletes the Jobs
+/// that are still active.
+pub(crate) async fn operator_and_targets_decide_completion(suite: Arc<Integration>) -> Result<()> {
     let cases: [(_, (_, &[&str])); 5] = [
         ("all", ("{operator: All}", &["leader-0", "w-0", "w-1"])),
         ("all-of-one", ("{operator: All, targetReplicatedJobs: [w]}", &["w-0", "w-1"])),
@@ -30,7 +31,7 @@ pub(crate) async fn operator_and_targets_decide(suite: Arc<Integration>) -> Resu
             let jobset = LiveJobSet::create(&suite, name, &spec).await?;
             jobset.jobs_become(&["leader-0@0", "w-0@0", "w-1@0"]).await?;
             for (before, job) in succeeding.iter().enumerate() {
-                // The count and what follows from it are decided together.
+                // The controller writes the count and the terminal state in the same update.
                 let status = jobset
                     .status_when("the Jobs that succeeded to be counted", |status| {
                         let entries = status["replicatedJobsStatus"].as_array().into_iter().flatten();
@@ -52,8 +53,8 @@ pub(crate) async fn operator_and_targets_decide(suite: Arc<Integration>) -> Resu
     .await
 }
 
-/// The status after a whole life, as client libraries read it.
-pub(crate) async fn completes_after_a_restart(suite: Arc<Integration>) -> Result<()> {
+/// The complete status after a restart and completion, as client libraries read it.
+pub(crate) async fn jobset_completes_after_a_restart(suite: Arc<Integration>) -> Result<()> {
     let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: rj}, {name: w, replicas: 2}]}";
     let jobset = LiveJobSet::create(&suite, "js", spec).await?;
     jobset.jobs_become(&["rj-0@0", "w-0@0", "w-1@0"]).await?;
@@ -87,7 +88,7 @@ pub(crate) async fn completes_after_a_restart(suite: Arc<Integration>) -> Result
             "replicatedJobsStatus": last,
         })
     );
-    // Finished Jobs and the Service stay, to be looked at.
+    // The controller keeps finished Jobs and the Service, so that users can inspect them.
     jobset.jobs_stay(&["rj-0@1 complete", "w-0@1 complete", "w-1@1 complete"]).await?;
     let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
     assert!(services.get_opt("js").await?.is_some());

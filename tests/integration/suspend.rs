@@ -1,4 +1,4 @@
-//! `spec.suspend`, and what Kueue changes before it lets a JobSet go.
+//! `spec.suspend`, and the fields that Kueue changes before it resumes a JobSet.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ const SUSPENDED: [&str; 4] = ["Suspended", "True", "SuspendedJobs", "jobset is s
 const RESUMED: [&str; 4] = ["Suspended", "False", "ResumeJobs", "jobset is resumed"];
 const SPEC: &str = "{suspend: true, replicatedJobs: [{name: leader}, {name: w, replicas: 2}]}";
 
-/// Jobs and Service of a JobSet that is born suspended exist, but no pod does.
-pub(crate) async fn jobs_are_born_suspended(suite: Arc<Integration>) -> Result<()> {
+/// A JobSet that is created suspended has its Jobs and its Service, but no pods.
+pub(crate) async fn jobs_of_a_suspended_jobset_are_created_suspended(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", SPEC).await?;
     jobset.jobs_stay(&["leader-0@0 suspended", "w-0@0 suspended", "w-1@0 suspended"]).await?;
     jobset.conditions_become(&[SUSPENDED]).await?;
     jobset.counts_become(&[counts("w", [0, 0, 0, 0, 2]), counts("leader", [0, 0, 0, 0, 1])]).await?;
     let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
-    assert!(services.get_opt("js").await?.is_some(), "the Service is there before any pod");
+    assert!(services.get_opt("js").await?.is_some(), "the suspended JobSet has no Service");
     assert_eq!(pods(&jobset).await?.len(), 0);
 
     jobset.suspend(false).await?;
@@ -37,8 +37,8 @@ pub(crate) async fn jobs_are_born_suspended(suite: Arc<Integration>) -> Result<(
     Ok(())
 }
 
-/// A running JobSet stops, and goes on elsewhere; what has ended stays so.
-pub(crate) async fn running_jobset_is_suspended_and_moved(suite: Arc<Integration>) -> Result<()> {
+/// A running JobSet can be suspended and resumed on other nodes. Its finished Jobs stay finished.
+pub(crate) async fn running_jobset_can_be_suspended_and_moved(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", &SPEC.replace("true", "false")).await?;
     jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0]), counts("leader", [1, 0, 0, 1, 0])]).await?;
     let before = jobset.jobs_become(&["leader-0@0", "w-0@0", "w-1@0"]).await?;
@@ -49,9 +49,11 @@ pub(crate) async fn running_jobset_is_suspended_and_moved(suite: Arc<Integration
     jobset.jobs_become(&["leader-0@0 complete", "w-0@0 suspended", "w-1@0 suspended"]).await?;
     jobset.conditions_become(&[SUSPENDED]).await?;
     jobset.counts_become(&[counts("w", [0, 0, 0, 0, 2]), counts("leader", [0, 1, 0, 0, 0])]).await?;
-    wait_for("only the leader's pod to be left", TIMEOUT, || pods(&jobset), |pods| pods.len() == 1).await?;
+    wait_for("the pods of suspended Jobs to be deleted", TIMEOUT, || pods(&jobset), |pods| pods.len() == 1)
+        .await?;
 
-    // The place changes in the same request that resumes, and a started Job could not be moved.
+    // The node selector changes in the update that resumes the JobSet. Kubernetes does not allow that for a Job that
+    // has a start time.
     let resumed_at = Timestamp::from_second(Timestamp::now().as_second())?;
     jobset
         .edit(|spec| {
@@ -63,21 +65,22 @@ pub(crate) async fn running_jobset_is_suspended_and_moved(suite: Arc<Integration
     jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0]), counts("leader", [0, 1, 0, 0, 0])]).await?;
     jobset.conditions_become(&[RESUMED]).await?;
     for (name, job) in jobset.jobs_become(&["leader-0@0 complete", "w-0@0", "w-1@0"]).await? {
-        assert_eq!(job.metadata.uid, before[&name].metadata.uid, "{name} is the same Job");
+        assert_eq!(job.metadata.uid, before[&name].metadata.uid, "Job {name} was replaced");
         if name != "leader-0" {
-            let start = job.status.and_then(|status| status.start_time).context("it runs")?;
+            let start =
+                job.status.and_then(|status| status.start_time).context("the Job has no start time")?;
             assert!(start.0 >= resumed_at, "{name} started at {}, before {resumed_at}", start.0);
         }
     }
     for pod in pods(&jobset).await?.iter().filter(|pod| phase(pod) == "Running") {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        assert_eq!(node, Some("kwok-1"), "zone-b is where {} may run", pod.name_any());
+        assert_eq!(node, Some("kwok-1"), "pod {} is not in zone-b", pod.name_any());
     }
     Ok(())
 }
 
-/// Labels, annotations, node selector, tolerations and scheduling gates arrive in Jobs and pods when they resume.
-pub(crate) async fn what_kueue_changes_arrives_with_the_resume(suite: Arc<Integration>) -> Result<()> {
+/// On resume, the controller copies labels, annotations, node selector, tolerations and scheduling gates into the Jobs.
+pub(crate) async fn template_changes_reach_jobs_on_resume(suite: Arc<Integration>) -> Result<()> {
     let spec = "
 suspend: true
 replicatedJobs:
@@ -109,18 +112,18 @@ replicatedJobs:
             });
         })
         .await?;
-    // Nothing arrives before.
+    // The controller does not change suspended Jobs.
     jobset.jobs_stay(&["w-0@0 suspended"]).await?;
     let waiting = jobset.jobs.get("js-w-0").await?;
     assert_eq!(waiting.metadata.generation, jobs["w-0"].metadata.generation);
 
     jobset.suspend(false).await?;
     let jobs = jobset.jobs_become(&["w-0@0"]).await?;
-    let changed = arrived(&jobs["w-0"])?;
+    let changed = mutable_fields(&jobs["w-0"])?;
     let expected = json!({
         "labels": { "kept": "b", "new": "l", "jobset.sigs.k8s.io/job-index": "0" },
         "annotations": { "kept": "b", "new": "a" },
-        // What is taken away stays.
+        // The controller does not remove entries.
         "nodeSelector": { "kept": "a", "new": "n" },
         "tolerations": [
             { "key": "kept", "operator": "Exists" },
@@ -140,8 +143,8 @@ replicatedJobs:
     Ok(())
 }
 
-/// The parts of a Job's pod template that are looked at above.
-fn arrived(job: &Job) -> Result<Value> {
+/// The fields of a Job's pod template that the test above changes.
+fn mutable_fields(job: &Job) -> Result<Value> {
     let template = &job.spec.as_ref().context("a Job has a spec")?.template;
     let metadata = template.metadata.clone().unwrap_or_default();
     let (mut labels, mut annotations) =
@@ -150,7 +153,7 @@ fn arrived(job: &Job) -> Result<Value> {
     annotations.retain(|key, _| matches!(key.as_str(), "kept" | "new"));
     let pod = template.spec.as_ref().context("a Job has a pod spec")?;
     let mut tolerations = json!(pod.tolerations);
-    // Their order means nothing.
+    // The order of tolerations has no meaning.
     if let Some(list) = tolerations.as_array_mut() {
         list.sort_by_key(|it| it["key"].to_string());
     }
@@ -160,12 +163,12 @@ fn arrived(job: &Job) -> Result<Value> {
     }))
 }
 
-/// Suspending ends a restart that is under way; after the resume it is carried through.
-pub(crate) async fn restart_is_suspended(suite: Arc<Integration>) -> Result<()> {
+/// Suspension interrupts a restart. After the resume, the restart continues.
+pub(crate) async fn restart_is_interrupted_by_suspension(suite: Arc<Integration>) -> Result<()> {
     let spec = "{failurePolicy: {maxRestarts: 1}, replicatedJobs: [{name: w, replicas: 2}]}";
     let jobset = LiveJobSet::create(&suite, "js", spec).await?;
     jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
-    jobset.hold("w-0").await?;
+    jobset.add_finalizer("w-0").await?;
     jobset.fail("w-1").await?;
     jobset.jobs_become(&["w-0@0 deleting", "w-1@1"]).await?;
     let message = "applying RestartJobSet failure policy action (first failed job: js-w-1)";
@@ -175,7 +178,7 @@ pub(crate) async fn restart_is_suspended(suite: Arc<Integration>) -> Result<()> 
     let interrupted = ["RestartingJobSet", "False", "JobSetSuspended", "jobset is suspended"];
     jobset.jobs_become(&["w-0@0 deleting", "w-1@1 suspended"]).await?;
     jobset.conditions_become(&[interrupted, SUSPENDED]).await?;
-    jobset.release("w-0").await?;
+    jobset.remove_finalizer("w-0").await?;
     jobset.jobs_become(&["w-0@1 suspended", "w-1@1 suspended"]).await?;
 
     jobset.suspend(false).await?;

@@ -1,4 +1,4 @@
-//! `spec.ttlSecondsAfterFinished`: a finished JobSet goes by itself.
+//! `spec.ttlSecondsAfterFinished`: the controller deletes a finished JobSet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use jobset_tests::wait::{TIMEOUT, wait_for};
 use crate::Integration;
 use crate::jobset::LiveJobSet;
 
-/// It goes when its time is up, with its Jobs, however it ended; and not before.
-pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Result<()> {
+/// The controller deletes a completed and a failed JobSet with their Jobs when the TTL expires, and not before.
+pub(crate) async fn finished_jobset_is_deleted_after_its_ttl(suite: Arc<Integration>) -> Result<()> {
     let spec = "{ttlSecondsAfterFinished: 5, replicatedJobs: [{name: w, replicas: 2}]}";
     let completed = LiveJobSet::create(&suite, "completed", spec).await?;
     let failed = LiveJobSet::create(&suite, "failed", spec).await?;
@@ -28,13 +28,13 @@ pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Resul
     };
     let (completed_at, failed_at) = tokio::try_join!(finish(&completed), finish(&failed))?;
     for (jobset, finished) in [(&completed, completed_at), (&failed, failed_at)] {
-        wait_for("the JobSet to be gone", TIMEOUT, || jobset.get(), Option::is_none).await?;
+        wait_for("the JobSet to be deleted", TIMEOUT, || jobset.get(), Option::is_none).await?;
         jobset.jobs_become(&[]).await?;
-        // The audit log is written a moment later.
+        // The API server writes the audit log with a short delay.
         let deletion = || async {
             let audit = suite.cluster.cluster().audit();
-            let by_us = audit.query().user(suite.controller.user()).verb("delete").resource("jobsets");
-            Ok(by_us.namespace(&jobset.namespace).name(&jobset.name).entries()?.pop())
+            let deletions = audit.query().user(suite.controller.user()).verb("delete").resource("jobsets");
+            Ok(deletions.namespace(&jobset.namespace).name(&jobset.name).entries()?.pop())
         };
         let deletion = wait_for("the deletion in the audit log", TIMEOUT, deletion, Option::is_some).await?;
         let deleted = deletion.map(|entry| entry.request_received_timestamp);
@@ -46,25 +46,25 @@ pub(crate) async fn finished_jobset_is_deleted(suite: Arc<Integration>) -> Resul
     Ok(())
 }
 
-/// The time may be given, or changed, when the JobSet has finished already.
-pub(crate) async fn time_is_given_after_the_end(suite: Arc<Integration>) -> Result<()> {
+/// A user can set or change the TTL of a finished JobSet.
+pub(crate) async fn ttl_can_be_set_after_the_end(suite: Arc<Integration>) -> Result<()> {
     let spec = "{ttlSecondsAfterFinished: 3600, replicatedJobs: [{name: w}]}";
     let changed = LiveJobSet::create(&suite, "changed", spec).await?;
-    let given = LiveJobSet::create(&suite, "given", "{replicatedJobs: [{name: w}]}").await?;
-    for jobset in [&changed, &given] {
+    let added = LiveJobSet::create(&suite, "added", "{replicatedJobs: [{name: w}]}").await?;
+    for jobset in [&changed, &added] {
         jobset.jobs_become(&["w-0@0"]).await?;
         jobset.succeed("w-0").await?;
         jobset.status_when("completion", |status| status["terminalState"] == "Completed").await?;
         jobset.edit(|spec| spec["ttlSecondsAfterFinished"] = 0.into()).await?;
     }
-    for jobset in [&changed, &given] {
-        wait_for("the JobSet to be gone", TIMEOUT, || jobset.get(), Option::is_none).await?;
+    for jobset in [&changed, &added] {
+        wait_for("the JobSet to be deleted", TIMEOUT, || jobset.get(), Option::is_none).await?;
     }
     Ok(())
 }
 
-/// One that runs is left alone, however short the time.
-pub(crate) async fn running_jobset_stays(suite: Arc<Integration>) -> Result<()> {
+/// The controller does not delete a running JobSet, whatever its TTL.
+pub(crate) async fn running_jobset_is_not_deleted(suite: Arc<Integration>) -> Result<()> {
     let spec = "{ttlSecondsAfterFinished: 0, replicatedJobs: [{name: w, replicas: 2}]}";
     let jobset = LiveJobSet::create(&suite, "js", spec).await?;
     jobset.jobs_become(&["w-0@0", "w-1@0"]).await?;

@@ -1,4 +1,4 @@
-//! `spec.volumeClaimPolicies`: claims that are made for a JobSet, and what becomes of them.
+//! `spec.volumeClaimPolicies`: claims that the controller creates for a JobSet, and their retention.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::LiveJobSet;
 
-/// One claim that stays and one that goes; `leader` mounts both, `w` one in an init container, `other` none.
+/// One claim that is retained and one that is deleted with the JobSet. `leader` mounts both, `w` mounts one in an init
+/// container, `other` mounts none.
 const SPEC: &str = "
 volumeClaimPolicies:
 - templates:
@@ -30,13 +31,13 @@ replicatedJobs:
 - name: other
 ";
 
-pub(crate) async fn claims_are_made_and_mounted(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn claims_are_created_and_mounted(suite: Arc<Integration>) -> Result<()> {
     let jobset = LiveJobSet::create(&suite, "js", SPEC).await?;
     let claims = claims(&suite, &jobset.namespace, &["kept-js", "scratch-js"]).await?;
-    let [kept, scratch] = claims.as_slice() else { unreachable!("two were waited for") };
+    let [kept, scratch] = claims.as_slice() else { unreachable!("`claims` waits for two") };
     assert_eq!(json!(kept.labels()), json!({ "tier": "gold", "jobset.sigs.k8s.io/jobset-name": "js" }));
     assert_eq!(kept.annotations().get("about").map(String::as_str), Some("kept"));
-    assert_eq!(kept.metadata.owner_references, None, "what is retained belongs to nobody");
+    assert_eq!(kept.metadata.owner_references, None, "the retained claim has an owner");
     assert_eq!(json!(scratch.labels()), json!({ "jobset.sigs.k8s.io/jobset-name": "js" }));
     assert_eq!(
         json!(scratch.metadata.owner_references),
@@ -71,34 +72,34 @@ pub(crate) async fn claims_are_made_and_mounted(suite: Arc<Integration>) -> Resu
     Ok(())
 }
 
-/// What is to be retained outlives its JobSet and serves the next of the same name, although the server has filled
-/// in what the template leaves out; the rest goes and is made anew.
-pub(crate) async fn retained_claim_serves_the_next_jobset(suite: Arc<Integration>) -> Result<()> {
+/// A retained claim is not deleted with its JobSet, and the next JobSet of the same name uses it, although the API
+/// server has set default values in it. The other claim is deleted and created again.
+pub(crate) async fn retained_claim_is_reused_by_the_next_jobset(suite: Arc<Integration>) -> Result<()> {
     let first = LiveJobSet::create(&suite, "js", SPEC).await?;
-    let made = claims(&suite, &first.namespace, &["kept-js", "scratch-js"]).await?;
-    // No pod ever runs: there is no such storage class.
+    let created = claims(&suite, &first.namespace, &["kept-js", "scratch-js"]).await?;
+    // No pod runs, because the storage class does not exist.
     first.jobs_become(&["leader-0@0", "other-0@0", "w-0@0"]).await?;
     first.delete().await?;
-    let left = claims(&suite, &first.namespace, &["kept-js"]).await?;
-    assert_eq!(left[0].uid(), made[0].uid());
+    let retained = claims(&suite, &first.namespace, &["kept-js"]).await?;
+    assert_eq!(retained[0].uid(), created[0].uid());
 
     let second = LiveJobSet::create_in(&suite, &first.namespace, "js", SPEC).await?;
     second.jobs_become(&["leader-0@0", "other-0@0", "w-0@0"]).await?;
     let now = claims(&suite, &first.namespace, &["kept-js", "scratch-js"]).await?;
-    assert_eq!(now[0].uid(), made[0].uid());
-    assert_ne!(now[1].uid(), made[1].uid());
+    assert_eq!(now[0].uid(), created[0].uid());
+    assert_ne!(now[1].uid(), created[1].uid());
     Ok(())
 }
 
-/// The claims in a namespace by name, as soon as there are these and no others.
+/// Waits until the namespace contains exactly these claims. Returns them, sorted by name.
 async fn claims(suite: &Integration, namespace: &str, names: &[&str]) -> Result<Vec<PersistentVolumeClaim>> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(suite.client.clone(), namespace);
-    let look = || async {
+    let read = || async {
         let mut claims = api.list(&ListParams::default()).await?.items;
         claims.sort_by_key(ResourceExt::name_any);
         Ok(claims)
     };
-    wait_for(&format!("claims {names:?}"), TIMEOUT, look, |claims| {
+    wait_for(&format!("claims {names:?}"), TIMEOUT, read, |claims| {
         claims.iter().map(ResourceExt::name_any).eq(names.iter().map(ToString::to_string))
             && claims.iter().all(|claim| claim.metadata.deletion_timestamp.is_none())
     })

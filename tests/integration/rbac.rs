@@ -1,4 +1,4 @@
-//! What the controller may do is what it does: no request of the whole suite was refused, and no right is left over.
+//! The controller's RBAC rules are minimal: the API server denied no request of this suite, and every rule was used.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,27 +9,33 @@ use kube::api::{Api, ListParams};
 
 use crate::Integration;
 
-/// Rights that this suite cannot show to be needed, by verb and kind or by kind alone, and why they are.
+/// Rules that this suite does not use, by verb and resource or by resource alone, and why the controller needs them.
 const NOT_USED_HERE: &[(&str, &str)] = &[
-    ("coordination.k8s.io/leases", "one controller needs no election: suite failover"),
-    ("/secrets", "the controller is given certificates here: suite failover"),
-    ("admissionregistration.k8s.io/mutatingwebhookconfigurations", "the same"),
-    ("admissionregistration.k8s.io/validatingwebhookconfigurations", "the same"),
-    ("update jobset.x-k8s.io/jobsets/finalizers", "only OpenShift asks for it"),
-    ("get /services", "only when the answer to a creation was lost"),
-    ("patch batch/jobs/status", "only when the Job controller is slow to suspend"),
+    ("coordination.k8s.io/leases", "for leader election, which suite failover tests"),
+    ("/secrets", "for certificates, which suite failover tests"),
+    (
+        "admissionregistration.k8s.io/mutatingwebhookconfigurations",
+        "for certificates, which suite failover tests",
+    ),
+    (
+        "admissionregistration.k8s.io/validatingwebhookconfigurations",
+        "for certificates, which suite failover tests",
+    ),
+    ("update jobset.x-k8s.io/jobsets/finalizers", "for blockOwnerDeletion, which only OpenShift checks"),
+    ("get /services", "only after the response to a creation was lost"),
+    ("patch batch/jobs/status", "only if the Job controller suspends a Job slowly"),
 ];
 
-pub(crate) async fn suffice_and_are_all_used(suite: Arc<Integration>) -> Result<()> {
+pub(crate) async fn granted_rules_suffice_and_are_all_used(suite: Arc<Integration>) -> Result<()> {
     let audit = suite.cluster.cluster().audit();
-    let mut refused = Vec::new();
+    let mut denied = Vec::new();
     let mut used = BTreeSet::new();
     audit.for_each(|entry| {
         if entry.user.username != suite.controller.user() {
             return;
         }
         if entry.is_forbidden() {
-            refused.push(format!("{} {}", entry.verb, entry.request_uri));
+            denied.push(format!("{} {}", entry.verb, entry.request_uri));
         }
         if let Some(object) = entry.object_ref {
             let slash = if object.subresource.is_empty() { "" } else { "/" };
@@ -39,10 +45,10 @@ pub(crate) async fn suffice_and_are_all_used(suite: Arc<Integration>) -> Result<
             ));
         }
     })?;
-    ensure!(!used.is_empty(), "the audit log knows of no request of {}", suite.controller.user());
-    ensure!(refused.is_empty(), "refused for want of a right:\n{}", refused.join("\n"));
+    ensure!(!used.is_empty(), "the audit log contains no request of {}", suite.controller.user());
+    ensure!(denied.is_empty(), "requests that RBAC denied:\n{}", denied.join("\n"));
 
-    // A single test needs few of them.
+    // A selection of tests uses only few rules.
     if std::env::args().len() > 1 {
         return Ok(());
     }
@@ -56,13 +62,13 @@ pub(crate) async fn suffice_and_are_all_used(suite: Arc<Integration>) -> Result<
             .into_iter()
             .flat_map(move |verb| kinds.clone().into_iter().map(move |kind| (verb.clone(), kind)))
     });
-    let left_over: BTreeSet<_> = grants
+    let unused: BTreeSet<_> = grants
         .filter(|grant| !used.contains(grant))
         .map(|(verb, kind)| (format!("{verb} {kind}"), kind))
         .filter(|(grant, kind)| !NOT_USED_HERE.iter().any(|(known, _)| known == grant || known == kind))
         .map(|(grant, _)| grant)
         .collect();
-    ensure!(left_over.is_empty(), "rights that nothing needs:\n{}", Vec::from_iter(left_over).join("\n"));
+    ensure!(unused.is_empty(), "rules that no request used:\n{}", Vec::from_iter(unused).join("\n"));
     Ok(())
 }
 

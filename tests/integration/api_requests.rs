@@ -1,4 +1,4 @@
-//! How much the controller asks of the API server, counted in its audit log.
+//! The number of requests that the controller sends, counted in the API server's audit log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,45 +12,42 @@ use serde_json::json;
 use crate::Integration;
 use crate::jobset::LiveJobSet;
 
-/// A JobSet in which nothing happens costs nothing: neither while it runs, nor when it has finished, nor when
-/// somebody touches it without a consequence.
+/// A settled JobSet causes no write, whether it runs or is finished, and also when a user changes one of its labels.
 pub(crate) async fn settled_jobset_causes_no_write(suite: Arc<Integration>) -> Result<()> {
     for (outcome, settled) in [("stay", "ready"), ("succeed", "succeeded")] {
         let spec = format!("{{replicatedJobs: [{}]}}", replicated_job("w", 3, outcome, "0s"));
-        let jobset = LiveJobSet::create(&suite, "calm", &spec).await?;
+        let jobset = LiveJobSet::create(&suite, "settled", &spec).await?;
         jobset
             .status_when("three Jobs that settled", |status| {
                 status["replicatedJobsStatus"][0][settled] == 3
                     && (outcome == "stay" || !status["terminalState"].is_null())
             })
             .await?;
-        // The event of a completion is written after the status.
+        // The controller sends the event of a completion after it has stored the status.
         let writes = || async {
             let audit = suite.cluster.cluster().audit();
             audit.query().user(suite.controller.user()).writes().namespace(&jobset.namespace).count()
         };
-        let quiet_before = wait_until_still(&writes).await?;
+        let before = wait_until_settled(&writes).await?;
         let label = Patch::Merge(json!({ "metadata": { "labels": { "touched": "yes" } } }));
-        jobset.api.patch("calm", &PatchParams::default(), &label).await?;
-        holds_for("a settled JobSet causing no write", Duration::from_secs(5), writes, |now| {
-            *now == quiet_before
-        })
-        .await?;
+        jobset.api.patch("settled", &PatchParams::default(), &label).await?;
+        holds_for("a settled JobSet causing no write", Duration::from_secs(5), writes, |now| *now == before)
+            .await?;
     }
     Ok(())
 }
 
-/// From creation to completion, R Jobs and one Service are R + 1 creates and at most 4 status writes; nothing is
-/// done twice, refused, or found changed by somebody else.
-pub(crate) async fn whole_life_of_few_jobs(suite: Arc<Integration>) -> Result<()> {
-    whole_life(&suite, 4).await
+/// From creation to completion, a JobSet with R Jobs and one Service causes R + 1 creations, one event and at most 4
+/// status writes. No request is repeated or rejected, and no update has a conflict.
+pub(crate) async fn small_jobset_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
+    expect_minimal_writes(&suite, 4).await
 }
 
-pub(crate) async fn whole_life_of_many_jobs(suite: Arc<Integration>) -> Result<()> {
-    whole_life(&suite, 20).await
+pub(crate) async fn large_jobset_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
+    expect_minimal_writes(&suite, 20).await
 }
 
-async fn whole_life(suite: &Arc<Integration>, jobs: u32) -> Result<()> {
+async fn expect_minimal_writes(suite: &Arc<Integration>, jobs: u32) -> Result<()> {
     let workers = replicated_job("worker", jobs - 1, "succeed", "3s");
     let spec = format!("{{replicatedJobs: [{}, {workers}]}}", replicated_job("leader", 1, "succeed", "3s"));
     let jobset = LiveJobSet::create(suite, "counted", &spec).await?;
@@ -61,7 +58,7 @@ async fn whole_life(suite: &Arc<Integration>, jobs: u32) -> Result<()> {
         })
         .await?;
     let audit = suite.cluster.cluster().audit();
-    let asked = || {
+    let requests = || {
         let entries = audit.query().user(suite.controller.user()).namespace(&jobset.namespace).entries()?;
         let counted = entries.iter().fold(BTreeMap::<String, usize>::new(), |mut counted, entry| {
             let object = entry.object_ref.clone().unwrap_or_default();
@@ -71,27 +68,27 @@ async fn whole_life(suite: &Arc<Integration>, jobs: u32) -> Result<()> {
         });
         Ok::<_, anyhow::Error>(counted)
     };
-    // The event is sent after the status is stored.
+    // The controller sends the event after it has stored the status.
     wait_for(
         "the event",
         Duration::from_secs(10),
-        || async { asked() },
-        |asked| asked.contains_key("create events/ 201"),
+        || async { requests() },
+        |requests| requests.contains_key("create events/ 201"),
     )
     .await?;
-    let mut life = asked()?;
-    holds_for("stillness after the end", Duration::from_secs(7), || async { asked() }, |now| *now == life)
+    let mut sent = requests()?;
+    holds_for("the number of requests", Duration::from_secs(7), || async { requests() }, |now| *now == sent)
         .await?;
-    println!("{jobs} Jobs: {life:?}");
-    let status_writes = life.remove("update jobsets/status 200").unwrap_or_default();
+    println!("{jobs} Jobs: {sent:?}");
+    let status_writes = sent.remove("update jobsets/status 200").unwrap_or_default();
     assert!((1..=4).contains(&status_writes), "{status_writes} status writes");
     let jobs = usize::try_from(jobs)?;
     let expected = [("create jobs/ 201", jobs), ("create services/ 201", 1), ("create events/ 201", 1)];
-    assert_eq!(life, expected.map(|(request, count)| (request.to_owned(), count)).into());
+    assert_eq!(sent, expected.map(|(request, count)| (request.to_owned(), count)).into());
     Ok(())
 }
 
-/// A ReplicatedJob whose simulated pods end so by themselves, so long after they became Ready.
+/// A ReplicatedJob whose simulated pods end with this outcome, this time after they become Ready.
 fn replicated_job(name: &str, replicas: u32, outcome: &str, after: &str) -> String {
     format!(
         "{{name: {name}, replicas: {replicas}, template: {{spec: {{template: {{metadata: {{annotations: {{
@@ -99,14 +96,14 @@ fn replicated_job(name: &str, replicas: u32, outcome: &str, after: &str) -> Stri
     )
 }
 
-/// The number of writes when it has not grown for two seconds.
-async fn wait_until_still<Counting>(count: &impl Fn() -> Counting) -> Result<usize>
+/// Waits until the count does not change for two seconds. Returns the count.
+async fn wait_until_settled<Counting>(count: &impl Fn() -> Counting) -> Result<usize>
 where
     Counting: Future<Output = Result<usize>>,
 {
     let mut last = count().await?;
     loop {
-        match holds_for("stillness", Duration::from_secs(2), count, |now| *now == last).await {
+        match holds_for("the count", Duration::from_secs(2), count, |now| *now == last).await {
             Ok(()) => return Ok(last),
             Err(_) => last = count().await?,
         }
