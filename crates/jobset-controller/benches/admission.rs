@@ -49,7 +49,7 @@ async fn main() -> Result<()> {
             let pure = admission();
             let answer = async || Ok(pure.answer(webhook, body.as_bytes()).await);
             report(&format!("{what}, {webhook:?}, in memory"), body.len(), answer).await?;
-            let over_https = async || server.ask(webhook, &body).await;
+            let over_https = async || server.post(webhook, &body).await;
             report(&format!("{what}, {webhook:?}, over HTTPS"), body.len(), over_https).await?;
         }
     }
@@ -108,7 +108,7 @@ impl Server {
         config.root_cert_file = Some(folder.join("tls.crt"));
         let server = Self { client: Client::try_from(config)?, _stop: stop.drop_guard() };
         let deadline = Instant::now() + Duration::from_secs(10);
-        while let Err(error) = server.ask(Webhook::DefaultJobSet, "{}").await {
+        while let Err(error) = server.post(Webhook::DefaultJobSet, "{}").await {
             if Instant::now() > deadline {
                 return Err(error);
             }
@@ -117,7 +117,7 @@ impl Server {
         Ok(server)
     }
 
-    async fn ask(&self, webhook: Webhook, body: &str) -> Result<String> {
+    async fn post(&self, webhook: Webhook, body: &str) -> Result<String> {
         let request = Request::post(webhook.path()).header("Content-Type", "application/json");
         Ok(self.client.request_text(request.body(body.as_bytes().to_vec())?).await?)
     }

@@ -1,4 +1,4 @@
-//! The state of each JobSet between reconciles, beside the index. This state is a cache: after a restart, the
+//! The state of each JobSet between reconciles, in addition to the index. This state is a cache: after a restart, the
 //! controller stores a status sooner and repeats an event about a problem.
 
 use crate::failures::KnownFailures;

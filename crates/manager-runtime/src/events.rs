@@ -1,4 +1,4 @@
-//! Sends Kubernetes events beside the reconcile: a full queue or a rejected event never blocks a reconcile.
+//! Sends Kubernetes events in the background: a full queue or a rejected event never blocks a reconcile.
 //!
 //! The sender has several lanes. Each lane sends one event at a time. The events about one object share a lane, so that
 //! they keep their order, and a repeated event finds the event that it repeats. Events about other objects do not wait

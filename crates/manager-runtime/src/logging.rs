@@ -46,9 +46,9 @@ impl Level {
                 Ok(1..=2) => Ok(Self::Debug),
                 Ok(3..=6) => Ok(Self::Trace),
                 Ok(7..) => Ok(Self::TraceAll),
-                Ok(0) | Err(_) => {
-                    Err(format!("{text:?} is none of debug, info, error, panic or a number above 0"))
-                }
+                Ok(0) | Err(_) => Err(format!(
+                    "{text:?} is not a log level: use debug, info, error, panic, or a number above 0"
+                )),
             },
         }
     }
@@ -99,7 +99,7 @@ impl TimeEncoding {
             "nano" | "nanos" => Self::Nano,
             _ => {
                 return Err(format!(
-                    "{text:?} is none of iso8601, rfc3339, rfc3339nano, epoch, millis, nano"
+                    "{text:?} is not a time encoding: use iso8601, rfc3339, rfc3339nano, epoch, millis or nano"
                 ));
             }
         })

@@ -87,7 +87,7 @@ impl Actor {
             };
             let outcome = operation.answered(answer);
             if let Some(observed) = outcome.observed {
-                self.index.learn(observed);
+                self.index.store(observed);
             }
             match outcome.next? {
                 Some(next) => operation = next,
@@ -145,8 +145,8 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
         }
         Request::DeleteJobSet { name, uid, version } => {
             let jobsets = Api::<JobSet>::namespaced(client.clone(), namespace);
-            let seen = Preconditions { uid: uid.clone(), resource_version: version.clone() };
-            let left = jobsets.delete(name, &foreground(seen)).await?.left();
+            let preconditions = Preconditions { uid: uid.clone(), resource_version: version.clone() };
+            let left = jobsets.delete(name, &foreground(preconditions)).await?.left();
             Ok(left.map_or(Answer::Gone, |jobset| Answer::JobSet(Box::new(jobset))))
         }
         Request::StoreStatus { name, uid, version, status } => {

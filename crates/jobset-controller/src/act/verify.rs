@@ -30,7 +30,7 @@ impl Verifier {
             let answer = send(&self.client, &operation.namespace, &operation.request).await;
             let outcome = operation.answered(answer);
             let Err(error) = outcome.next else {
-                self.requeue.add(outcome.observed.and_then(|observed| self.index.learn(observed)));
+                self.requeue.add(outcome.observed.and_then(|observed| self.index.store(observed)));
                 return;
             };
             let after = delays.next().unwrap_or_default();

@@ -59,7 +59,7 @@ impl Webhook {
     }
 }
 
-/// Decides on admission requests, with the objects that decisions need beside the request.
+/// Decides on admission requests, with the objects that decisions need in addition to the request.
 pub struct Admission {
     client: Client,
     index: Index,

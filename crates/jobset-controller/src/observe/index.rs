@@ -99,9 +99,9 @@ impl Index {
         let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
         let service = (namespace.clone(), subdomain(&jobset).to_owned());
         let service = state.services.get(&service).cloned();
-        let asked = claim_names(&jobset).map(|name| (namespace.clone(), name));
-        let exist = asked.filter(|key| state.claims.get(key).is_some());
-        let claims = exist.map(|(_, name)| name).collect();
+        let claims = claim_names(&jobset).map(|name| (namespace.clone(), name));
+        let existing = claims.filter(|key| state.claims.get(key).is_some());
+        let claims = existing.map(|(_, name)| name).collect();
         Some(ObservedJobSet { jobset, jobs, service, claims })
     }
 
@@ -123,7 +123,7 @@ impl Index {
 
     /// Stores the content of a response, so that no later plan is older than the controller's own writes. Returns the
     /// JobSet that needs a reconcile if a Job or a JobSet changed.
-    pub(crate) fn learn(&self, observation: Observation) -> Option<String> {
+    pub(crate) fn store(&self, observation: Observation) -> Option<String> {
         match observation {
             Observation::JobSet(jobset) => self.apply_jobset(*jobset, Source::Answer),
             Observation::Job(job) => self.apply_job(&job, Source::Answer),
@@ -169,14 +169,14 @@ impl Index {
     /// Removes a JobSet that the controller cannot decode. The controller ignores it until it changes.
     pub(crate) fn unreadable_jobset(&self, uid: &str) {
         let mut state = self.state();
-        state.jobsets.seen(uid);
+        state.jobsets.mark_listed(uid);
         let before = state.jobsets.forget(uid);
         before.inspect(|before| state.subdomains.remove(uid, before));
     }
 
     /// Marks a Job that the controller cannot decode as existing. Its last record stays valid.
     pub(crate) fn unreadable_job(&self, uid: &str) {
-        self.state().jobs.seen(uid);
+        self.state().jobs.mark_listed(uid);
     }
 
     /// UIDs of all JobSets.

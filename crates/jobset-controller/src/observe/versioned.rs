@@ -129,7 +129,7 @@ impl<V> Versioned<V> {
     }
 
     /// Marks an object that the controller cannot decode as existing.
-    pub(crate) fn seen(&mut self, uid: &str) {
+    pub(crate) fn mark_listed(&mut self, uid: &str) {
         if let Some(listed) = &mut self.listed {
             listed.insert(uid.to_owned());
         }

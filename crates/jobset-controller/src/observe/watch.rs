@@ -69,14 +69,14 @@ pub(crate) fn start(
         run_watch("claims", claims, feeder.claims()),
         run_watch("leader pods", leaders, move |change| match change {
             Change::ListBegins => pods.begin_pods(),
-            Change::Seen(pod) => pods.apply_pod(&pod),
-            Change::Gone(pod) => pod.meta().uid.iter().for_each(|uid| pods.end_pod(uid)),
+            Change::Applied(pod) => pods.apply_pod(&pod),
+            Change::Deleted(pod) => pod.meta().uid.iter().for_each(|uid| pods.end_pod(uid)),
             Change::ListEnds => pods.finish_pods(),
         }),
         run_watch("nodes", all_nodes, move |change| match change {
             Change::ListBegins => nodes.begin_nodes(),
-            Change::Seen(node) => nodes.apply_node(node),
-            Change::Gone(node) => node.metadata.name.iter().for_each(|name| nodes.end_node(name)),
+            Change::Applied(node) => nodes.apply_node(node),
+            Change::Deleted(node) => node.metadata.name.iter().for_each(|name| nodes.end_node(name)),
             Change::ListEnds => nodes.finish_nodes(),
         }),
     ])
@@ -86,8 +86,8 @@ pub(crate) fn start(
 enum Change<K> {
     /// A list of all objects begins.
     ListBegins,
-    Seen(K),
-    Gone(K),
+    Applied(K),
+    Deleted(K),
     /// The list is complete.
     ListEnds,
 }
@@ -106,8 +106,8 @@ fn run_watch<K: Resource + Send + 'static>(
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => feed(Change::ListBegins),
-                Ok(Event::InitApply(object) | Event::Apply(object)) => feed(Change::Seen(object)),
-                Ok(Event::Delete(object)) => feed(Change::Gone(object)),
+                Ok(Event::InitApply(object) | Event::Apply(object)) => feed(Change::Applied(object)),
+                Ok(Event::Delete(object)) => feed(Change::Deleted(object)),
                 Ok(Event::InitDone) => {
                     feed(Change::ListEnds);
                     filled.send_replace(true);
@@ -139,16 +139,16 @@ impl Feeder {
         move |change| match change {
             Change::ListBegins => self.index.begin_list(Kind::JobSets),
             Change::ListEnds => self.finish_list(Kind::JobSets),
-            Change::Seen(DeserializeGuard(Ok(jobset))) => {
+            Change::Applied(DeserializeGuard(Ok(jobset))) => {
                 self.requeue.add(self.index.apply_jobset(jobset, Source::Watch));
             }
-            Change::Seen(DeserializeGuard(Err(invalid))) => {
+            Change::Applied(DeserializeGuard(Err(invalid))) => {
                 let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
                 invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_jobset(uid));
                 let error = invalid.error;
                 warn!(?namespace, ?name, %error, "cannot decode the JobSet, ignoring it until it changes");
             }
-            Change::Gone(guard) => {
+            Change::Deleted(guard) => {
                 if let Some(uid) = &guard.meta().uid {
                     self.index.end_jobset(uid);
                     self.requeue.add([uid.clone()]);
@@ -161,15 +161,15 @@ impl Feeder {
         move |change| match change {
             Change::ListBegins => self.index.begin_list(Kind::Jobs),
             Change::ListEnds => self.finish_list(Kind::Jobs),
-            Change::Seen(DeserializeGuard(Ok(job))) => {
+            Change::Applied(DeserializeGuard(Ok(job))) => {
                 self.requeue.add(self.index.apply_job(&job, Source::Watch));
             }
-            Change::Seen(DeserializeGuard(Err(invalid))) => {
+            Change::Applied(DeserializeGuard(Err(invalid))) => {
                 invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_job(uid));
                 let (name, error) = (invalid.metadata.name, invalid.error);
                 warn!(?name, %error, "cannot decode the Job, keeping its last record");
             }
-            Change::Gone(guard) => {
+            Change::Deleted(guard) => {
                 self.requeue.add(guard.meta().uid.as_deref().and_then(|uid| self.index.end_job(uid)));
             }
         }
@@ -179,14 +179,14 @@ impl Feeder {
         move |change| match change {
             Change::ListBegins => self.index.begin_list(Kind::Services),
             Change::ListEnds => self.finish_list(Kind::Services),
-            Change::Seen(service) => {
+            Change::Applied(service) => {
                 let changed = self.index.apply_service(&service, Source::Watch);
                 // A cluster has many Services, so only the leader searches for the JobSets that use one.
                 if let Some(key) = changed.filter(|_| self.requeue.leads()) {
                     self.requeue.add(self.index.users_of(Kind::Services, &key));
                 }
             }
-            Change::Gone(service) => self.end_named(Kind::Services, service.metadata.uid.as_deref()),
+            Change::Deleted(service) => self.end_named(Kind::Services, service.metadata.uid.as_deref()),
         }
     }
 
@@ -194,8 +194,8 @@ impl Feeder {
         move |change| match change {
             Change::ListBegins => self.index.begin_list(Kind::Claims),
             Change::ListEnds => self.finish_list(Kind::Claims),
-            Change::Seen(claim) => self.index.apply_claim(&claim.metadata, Source::Watch),
-            Change::Gone(claim) => self.end_named(Kind::Claims, claim.metadata.uid.as_deref()),
+            Change::Applied(claim) => self.index.apply_claim(&claim.metadata, Source::Watch),
+            Change::Deleted(claim) => self.end_named(Kind::Claims, claim.metadata.uid.as_deref()),
         }
     }
 

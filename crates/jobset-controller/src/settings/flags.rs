@@ -118,7 +118,7 @@ fn two_hyphens(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item 
 }
 
 /// Parses a path. An empty path counts as unset: templates write `--kubeconfig=$X`.
-#[allow(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+#[allow(clippy::unnecessary_wraps, reason = "clap requires a Result")]
 fn path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(text.into())
 }

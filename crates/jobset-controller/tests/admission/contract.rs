@@ -82,12 +82,12 @@ async fn the_response_has_the_version_and_the_uid_of_the_review() {
     for version in ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"] {
         for webhook in Webhook::ALL {
             let object = if webhook.path().ends_with("pod") { pod("0") } else { jobset() };
-            let mut asked = review("CREATE", &object);
-            asked["apiVersion"] = json!(version);
-            let (.., body) = post(admission(), webhook.path(), "application/json", asked.to_string()).await;
+            let mut sent = review("CREATE", &object);
+            sent["apiVersion"] = json!(version);
+            let (.., body) = post(admission(), webhook.path(), "application/json", sent.to_string()).await;
             let answer: Value = serde_json::from_str(&body).unwrap();
             assert_eq!(answer["apiVersion"], version);
-            assert_eq!(answer["response"]["uid"], asked["request"]["uid"], "{webhook:?}");
+            assert_eq!(answer["response"]["uid"], sent["request"]["uid"], "{webhook:?}");
         }
     }
 }

@@ -59,9 +59,9 @@ async fn an_update_gets_the_stored_defaults() {
     let mut stored = jobset();
     json_patch::patch(&mut stored, &patch).unwrap();
     let update = |old: &Value, new: &Value| {
-        let mut asked = review("UPDATE", new);
-        asked["request"]["oldObject"] = old.clone();
-        asked.to_string()
+        let mut request = review("UPDATE", new);
+        request["request"]["oldObject"] = old.clone();
+        request.to_string()
     };
     let response = answered(Webhook::DefaultJobSet, update(&stored, &jobset())).await;
     let patch: json_patch::Patch = serde_json::from_value(patch_of(&response)).unwrap();
@@ -85,9 +85,9 @@ async fn an_update_gets_the_stored_defaults() {
 async fn an_invalid_jobset_is_denied_with_a_complete_status() {
     let mut object = jobset();
     object["spec"]["replicatedJobs"][0]["dependsOn"] = json!([]);
-    object["spec"]["managedBy"] = json!("nobody");
+    object["spec"]["managedBy"] = json!("other");
     let response = answered(Webhook::ValidateJobSet, review("CREATE", &object).to_string()).await;
-    let managed_by = r#"Invalid value: "nobody": must be a domain-prefixed path (such as "acme.io/foo")"#;
+    let managed_by = r#"Invalid value: "other": must be a domain-prefixed path (such as "acme.io/foo")"#;
     let first = "Internal error: DependsOn can't be set for the first ReplicatedJob";
     assert_eq!(
         response,

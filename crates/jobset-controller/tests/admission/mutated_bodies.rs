@@ -33,8 +33,8 @@ async fn admission_responds_to_every_mutated_request() {
         let shown = || format!("request {number} to {webhook:?}: {}", String::from_utf8_lossy(&body));
         let answer: Value =
             serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {}", shown()));
-        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-        check(&asked, &answer["response"]).unwrap_or_else(|what| panic!("{what}: {answer}\n{}", shown()));
+        let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+        check(&sent, &answer["response"]).unwrap_or_else(|what| panic!("{what}: {answer}\n{}", shown()));
         reviews += usize::from(answer["response"]["uid"] != "");
         if answer["response"]["allowed"] == true { allowed += 1 } else { refused += 1 }
     }
@@ -46,7 +46,7 @@ async fn admission_responds_to_every_mutated_request() {
 }
 
 /// Checks the rules of every response, for any request.
-fn check(asked: &Value, response: &Value) -> Result<(), String> {
+fn check(sent: &Value, response: &Value) -> Result<(), String> {
     let status = &response["status"];
     match response["allowed"].as_bool() {
         Some(true) => {
@@ -65,7 +65,7 @@ fn check(asked: &Value, response: &Value) -> Result<(), String> {
     if let Some(patch) = response["patch"].as_str() {
         let patch = BASE64_STANDARD.decode(patch).map_err(|error| error.to_string())?;
         let patch: json_patch::Patch = serde_json::from_slice(&patch).map_err(|error| error.to_string())?;
-        let mut object = asked["request"]["object"].clone();
+        let mut object = sent["request"]["object"].clone();
         json_patch::patch(&mut object, &patch)
             .map_err(|error| format!("the patch does not apply: {error}"))?;
     }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! the new provider's Secrets are complete
-//!   └► the webhook configurations trust the new CA beside the old one
+//!   └► the webhook configurations trust the new CA in addition to the old one
 //!        └► the Deployment mounts the new Secrets
 //!             └► every pod serves with them, and no old pod is left: delete the old CA and the old provider's objects
 //! ```

@@ -39,8 +39,8 @@ pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed)
     (!found.is_empty()).then(|| Problem {
         reason: "ConflictingInstallation",
         message: format!(
-            "JobSet is already installed: {}. The operator changes nothing. Uninstall the other installation, or delete the \
-             JobSetOperator to keep it{afterwards}",
+            "JobSet is already installed: {}. The operator changes nothing. Uninstall the other installation, or delete \
+             the JobSetOperator to keep it{afterwards}",
             found.join("; ")
         ),
     })

@@ -120,7 +120,7 @@ impl Certificate {
         }
     }
 
-    /// Reloads the certificate in `folder` until `shutdown`. While there is none, serves this one.
+    /// Reloads the certificate in `folder` until `shutdown`. Serves this certificate until the folder contains one.
     #[must_use]
     pub fn replace_from(
         self,

@@ -183,7 +183,7 @@ impl World {
             return None;
         }
         self.checker.process_learned(process, &observed);
-        self.processes[process].index.learn(observed)
+        self.processes[process].index.store(observed)
     }
 }
 
