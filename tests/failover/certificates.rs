@@ -207,7 +207,7 @@ pub(crate) async fn overwritten_bundle_is_repaired(suite: Arc<Failover>) -> Resu
         Ok((of("mutatingwebhookconfigurations")?, of("validatingwebhookconfigurations")?))
     };
     let settled = patches().await?;
-    holds_for("the number of writes", Duration::from_secs(3), patches, |now| *now == settled).await?;
+    holds_for("no write", Duration::from_secs(3), patches, |now| *now == settled).await?;
     ensure!(one.is_ready().await && other.is_ready().await);
     each_responds(&suite, &[&one, &other]).await
 }
@@ -242,7 +242,7 @@ pub(crate) async fn invalid_secret_is_replaced_and_foreign_secret_is_kept(
     let mut other = suite.installation.start(&ReplicaOptions::default()).await?;
     other.wait_for_log("belongs to another client").await?;
     holds_for(
-        "the controller not being ready",
+        "the controller not to be ready",
         Duration::from_secs(2),
         || async { Ok(other.is_ready().await) },
         |ready| !ready,

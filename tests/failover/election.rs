@@ -20,7 +20,7 @@ use crate::jobsets::{Outcome, create, holder, leader_of, start_two, wait_for_job
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// SIGKILL of the leader: the other replica writes within two seconds after the Lease expires.
-pub(crate) async fn killed_leader_is_replaced_within_the_lease_duration(suite: Arc<Failover>) -> Result<()> {
+pub(crate) async fn killed_leader_is_replaced_when_its_lease_expires(suite: Arc<Failover>) -> Result<()> {
     let (leader, followers) = pair(&suite).await?;
     let namespace = suite.cluster.namespace(&suite.client).await?;
     leader.signal(Signal::SIGKILL)?;

@@ -16,8 +16,8 @@ use crate::churn::{each_job_was_created_once_per_attempt, run_jobsets};
 /// 3 are slow. All JobSets still finish as expected, and each Job is created once per attempt.
 ///
 /// The faults are random. The assertions about the controller hold for every draw: the test restarts a controller that
-/// loses its lease, as the kubelet does. A lease is lost less than once in 10 000 minutes (see `manager-runtime`,
-/// `leader/renewal.rs`), in this test with a probability below 0.0005. Of at least 300 requests, 84 have a fault on
+/// loses its lease, as the kubelet does. A lease is lost less than once in 100 000 minutes (see `manager-runtime`,
+/// `leader/renewal.rs`), in this test with a probability below 0.0001. Of at least 300 requests, 84 have a fault on
 /// average, with a standard deviation of 8. The probability that at most 30 have a fault is below 10^-10. A JobSet
 /// misses its limit of four minutes only if some 20 requests in a row fail, each with a probability of 0.28.
 pub(crate) async fn jobsets_finish_correctly_despite_faults(suite: Arc<Failover>) -> Result<()> {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             certificates::previous_ca_is_removed_after_the_overlap,
             certificates::overwritten_bundle_is_repaired,
             certificates::invalid_secret_is_replaced_and_foreign_secret_is_kept,
-            election::killed_leader_is_replaced_within_the_lease_duration,
+            election::killed_leader_is_replaced_when_its_lease_expires,
             election::terminated_leader_releases_its_lease,
             election::paused_leader_writes_nothing_after_its_lease,
             election::leader_exits_if_its_lease_is_taken_but_not_if_it_is_deleted,

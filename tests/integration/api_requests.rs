@@ -31,7 +31,7 @@ pub(crate) async fn settled_jobset_causes_no_write(suite: Arc<Integration>) -> R
         let before = wait_until_settled(&writes).await?;
         let label = Patch::Merge(json!({ "metadata": { "labels": { "touched": "yes" } } }));
         jobset.api.patch("settled", &PatchParams::default(), &label).await?;
-        holds_for("a settled JobSet causing no write", Duration::from_secs(5), writes, |now| *now == before)
+        holds_for("no write for a settled JobSet", Duration::from_secs(5), writes, |now| *now == before)
             .await?;
     }
     Ok(())
@@ -77,7 +77,7 @@ async fn expect_minimal_writes(suite: &Arc<Integration>, jobs: u32) -> Result<()
     )
     .await?;
     let mut sent = requests()?;
-    holds_for("the number of requests", Duration::from_secs(7), || async { requests() }, |now| *now == sent)
+    holds_for("no more requests", Duration::from_secs(7), || async { requests() }, |now| *now == sent)
         .await?;
     println!("{jobs} Jobs: {sent:?}");
     let status_writes = sent.remove("update jobsets/status 200").unwrap_or_default();
@@ -103,7 +103,7 @@ where
 {
     let mut last = count().await?;
     loop {
-        match holds_for("the count", Duration::from_secs(2), count, |now| *now == last).await {
+        match holds_for("a constant count", Duration::from_secs(2), count, |now| *now == last).await {
             Ok(()) => return Ok(last),
             Err(_) => last = count().await?,
         }

@@ -18,7 +18,7 @@ pub(crate) async fn jobset_of_another_manager_is_ignored(suite: Arc<Integration>
         let status = jobset.get().await?.map(|jobset| jobset.data["status"].clone());
         Ok((jobset.jobs.list(&ListParams::default()).await?.items.len(), status))
     };
-    holds_for("the JobSet having no Jobs and no status", Duration::from_secs(3), read, |(jobs, status)| {
+    holds_for("no Jobs and no status", Duration::from_secs(3), read, |(jobs, status)| {
         *jobs == 0 && status.as_ref().is_some_and(serde_json::Value::is_null)
     })
     .await

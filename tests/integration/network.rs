@@ -51,7 +51,7 @@ pub(crate) async fn no_service_is_created_without_host_names(suite: Arc<Integrat
     assert_eq!(subdomain(&jobs["w-0"]), None);
     let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
     holds_for(
-        "the namespace having no Service",
+        "no Service in the namespace",
         Duration::from_secs(2),
         || async { Ok(services.list(&ListParams::default()).await?.items.len()) },
         |services| *services == 0,

@@ -103,7 +103,7 @@ pub(crate) async fn operand_is_deleted_while_the_operator_is_down(suite: Arc<Sui
     only_the_api_is_left(&suite).await?;
     suite.operator.start()?;
     holds_for(
-        "the CRD being kept while there is a JobSet",
+        "the CRD to be kept while a JobSet exists",
         Duration::from_secs(3),
         || async { Ok(suite.get(JOBSET_API.0, JOBSET_API.1, JOBSET_API.2).await?.is_some()) },
         |exists| *exists,

@@ -40,7 +40,7 @@ where
 
 /// Calls `observe` for as long as `span`, and returns an error as soon as `condition` does not hold.
 ///
-/// Use it to check that something does *not* happen.
+/// Use it to check that something does *not* happen. `what` completes the sentence "expected ... for 5s".
 pub async fn holds_for<T, Observe, Observation>(
     what: &str,
     span: Duration,
@@ -56,7 +56,7 @@ where
     while Instant::now() < end {
         let observed = observe().await?;
         if !condition(&observed) {
-            bail!("{what} did not hold; observed: {observed:#?}");
+            bail!("expected {what} for {span:?}; observed: {observed:#?}");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -106,6 +106,6 @@ mod tests {
         let error = holds_for("no write", Duration::from_mins(1), || async { Ok(1) }, |writes| *writes == 0)
             .await
             .unwrap_err();
-        assert_eq!(error.to_string(), "no write did not hold; observed: 1");
+        assert_eq!(error.to_string(), "expected no write for 60s; observed: 1");
     }
 }
