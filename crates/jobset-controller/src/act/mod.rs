@@ -185,7 +185,7 @@ async fn replace_status(
     status: &JobSetStatus,
 ) -> kube::Result<Answer> {
     let name = metadata.name.clone().unwrap_or_default();
-    // The status subresource takes everything but the status from the stored object.
+    // A write to the status subresource changes only the status.
     let update = StatusUpdate { api_version: jobset::API_VERSION, kind: jobset::KIND, metadata, status };
     let body = serde_json::to_vec(&update).map_err(kube::Error::SerdeError)?;
     let request = kube::core::Request::new(JobSet::url_path(&(), Some(namespace)));

@@ -128,7 +128,7 @@ impl Admission {
             Err(error) => return Answer::refused(400, format!("cannot decode the pod: {error}")),
         };
         decide(&pod).unwrap_or_else(|refusal| {
-            debug!(namespace = request.namespace, pod = pod.metadata.generate_name, ?refusal, "refused");
+            debug!(namespace = request.namespace, pod = pod.metadata.generate_name, ?refusal, "denied");
             match refusal {
                 Refusal::Forbidden(why) => Answer::forbidden(&why),
                 Refusal::NodeNotFound(node) => Answer::node_not_found(&node),
@@ -160,7 +160,7 @@ impl Admission {
         };
         let name = new.metadata.name.as_deref().unwrap_or("");
         if errors.is_empty() {
-            debug!(namespace = request.namespace, jobset = name, "admitted");
+            debug!(namespace = request.namespace, jobset = name, "allowed");
             let mut warnings = validation::warnings(&new);
             if request.operation == Operation::Create {
                 warnings.extend(self.shared_subdomain(&request.namespace, new));
@@ -168,7 +168,7 @@ impl Admission {
             return Answer::allowed().with_warnings(warnings);
         }
         let answer = Answer::invalid(name, &errors);
-        info!(namespace = request.namespace, jobset = name, "refused: {}", answer.message());
+        info!(namespace = request.namespace, jobset = name, "denied: {}", answer.message());
         answer
     }
 

@@ -174,7 +174,7 @@ impl Index {
         before.inspect(|before| state.subdomains.remove(uid, before));
     }
 
-    /// Marks a Job that the controller cannot decode as existing. Its last record stays valid.
+    /// Marks an undecodable Job as existing. Its last record stays valid.
     pub(crate) fn unreadable_job(&self, uid: &str) {
         self.state().jobs.mark_listed(uid);
     }

@@ -128,7 +128,7 @@ impl<V> Versioned<V> {
         self.items.remove(uid).map(|item| item.value)
     }
 
-    /// Marks an object that the controller cannot decode as existing.
+    /// Marks an undecodable object as existing.
     pub(crate) fn mark_listed(&mut self, uid: &str) {
         if let Some(listed) = &mut self.listed {
             listed.insert(uid.to_owned());

@@ -88,7 +88,7 @@ impl Plan {
     }
 }
 
-/// Decides on the plan. Only the renewal of certificates depends on `now`.
+/// Decides on the plan. Only the decision on certificates depends on `now`.
 pub fn plan(settings: &Settings, observed: &Observed, now: Timestamp) -> Result<Plan, DesiredError> {
     let operator = observed.operator.as_deref();
     let mode = Mode::of(operator);
