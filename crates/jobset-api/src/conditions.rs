@@ -6,11 +6,11 @@ pub const COMPLETED: &str = "Completed";
 pub const FAILED: &str = "Failed";
 /// All Jobs of the JobSet are suspended.
 pub const SUSPENDED: &str = "Suspended";
-/// A failure made the JobSet restart, and not all Jobs are ready again yet.
+/// The JobSet restarts after a failure, and not all Jobs are ready again.
 pub const RESTARTING: &str = "RestartingJobSet";
-/// ReplicatedJobs are being started one after another.
+/// ReplicatedJobs start one after another.
 pub const STARTUP_POLICY_IN_PROGRESS: &str = "StartupPolicyInProgress";
-/// All ReplicatedJobs were started in order.
+/// All ReplicatedJobs have started in order.
 pub const STARTUP_POLICY_COMPLETED: &str = "StartupPolicyCompleted";
 
 /// Reasons, as `status.conditions[].reason` and as event reasons.
@@ -19,15 +19,15 @@ pub mod reasons {
     pub const ALL_JOBS_COMPLETED: &str = "AllJobsCompleted";
     /// A Job failed and there is no failure policy.
     pub const FAILED_JOBS: &str = "FailedJobs";
-    /// `maxRestarts` is used up.
+    /// The JobSet has reached `maxRestarts`.
     pub const REACHED_MAX_RESTARTS: &str = "ReachedMaxRestarts";
-    /// A restart for want of a matching rule.
+    /// A restart because no rule matches.
     pub const DEFAULT_FAILURE_POLICY: &str = "DefaultFailurePolicy";
-    /// Prefix of the reason of a restart by a rule; the rule's name follows.
+    /// Prefix of the reason of a restart by a rule. The name of the rule follows.
     pub const FAILURE_POLICY_RULE: &str = "FailurePolicy_";
-    /// ReplicatedJobs are being started one after another.
+    /// ReplicatedJobs start one after another.
     pub const STARTUP_POLICY_IN_PROGRESS: &str = "InOrderStartupPolicyInProgress";
-    /// All ReplicatedJobs were started in order.
+    /// All ReplicatedJobs have started in order.
     pub const STARTUP_POLICY_COMPLETED: &str = "InOrderStartupPolicyCompleted";
     /// A rule with action FailJobSet matched.
     pub const FAIL_JOB_SET_ACTION: &str = "FailJobSetFailurePolicyAction";
@@ -43,20 +43,20 @@ pub mod reasons {
     pub const JOB_SET_COMPLETED: &str = "JobSetCompleted";
     /// The restart ended because the JobSet was suspended.
     pub const JOB_SET_SUSPENDED: &str = "JobSetSuspended";
-    /// Event: the labels of a Job that the JobSet controls do not say which of its Jobs this is.
+    /// Event: the labels of a Job that the JobSet controls do not identify the Job.
     pub const FOREIGN_JOB: &str = "ForeignJob";
-    /// Event: a Job failed, and the action that follows from the failure policy cannot be carried out.
+    /// Event: a Job failed, and the controller cannot apply the action of the failure policy.
     pub const FAILURE_POLICY_NOT_APPLIED: &str = "FailurePolicyNotApplied";
-    /// Event: a pattern of the failure policy takes too much to be looked for.
+    /// Event: a message pattern of the failure policy is too large to use.
     pub const MESSAGE_PATTERN_TOO_LARGE: &str = "MessagePatternTooLarge";
-    /// Event: the status was lost, and is restored from the Jobs.
+    /// Event: the status was lost, and the controller restored it from the Jobs.
     pub const STATUS_RESTORED: &str = "StatusRestored";
     /// Event: the Service of the subdomain does not serve the pods of the JobSet.
     pub const SERVICE_CONFLICT: &str = "HeadlessServiceConflict";
-    /// Event: a child Job could not be created.
+    /// Event: the controller could not create a child Job.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
-    /// Event: a claim could not be created.
+    /// Event: the controller could not create a claim.
     pub const PVC_CREATION_FAILED: &str = "PVCCreationFailed";
-    /// Event: the headless Service could not be created.
+    /// Event: the controller could not create the headless Service.
     pub const SERVICE_CREATION_FAILED: &str = "HeadlessServiceCreationFailed";
 }

@@ -9,8 +9,8 @@ pub const API_VERSION: &str = "config.jobset.x-k8s.io/v1alpha1";
 /// `kind` of the configuration file.
 pub const KIND: &str = "Configuration";
 
-/// The configuration file of the controller manager. Every field may be absent. Whoever reads one decides what an
-/// unknown field means.
+/// The configuration file of the controller manager. Every field is optional. The program that reads the file decides
+/// how to handle unknown fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Configuration {
@@ -29,7 +29,7 @@ pub struct Configuration {
     /// TLS versions and cipher suites of the webhook and metrics servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Certificates that the controller makes for its own webhooks.
+    /// Certificates that the controller creates for its webhooks.
     pub internal_cert_management: InternalCertManagement,
     /// Limits of the requests to the API server.
     pub client_connection: ClientConnection,
@@ -42,40 +42,40 @@ pub struct Configuration {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Webhook {
-    /// TCP port; 9443 without it.
+    /// TCP port. Defaults to 9443.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Address to listen on; all without it.
+    /// Address to listen on. Defaults to all addresses.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// Folder of `tls.crt` and `tls.key`; `/tmp/k8s-webhook-server/serving-certs` without it.
+    /// Directory of `tls.crt` and `tls.key`. Defaults to `/tmp/k8s-webhook-server/serving-certs`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cert_dir: String,
 }
 
-/// Leader election between replicas. Durations are written like `15s`.
+/// Leader election between replicas. Durations have the format `15s`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LeaderElection {
-    /// Whether replicas elect a leader; true without it.
+    /// Whether replicas elect a leader. Defaults to true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader_elect: Option<bool>,
-    /// How long a lease is valid; 15s without it.
+    /// How long a lease is valid. Defaults to 15s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_duration: Option<String>,
-    /// How long the leader tries to renew before it gives up; 10s without it.
+    /// How long the leader tries to renew its lease before it stops. Defaults to 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renew_deadline: Option<String>,
-    /// How long to wait between tries; 2s without it.
+    /// How long to wait between attempts. Defaults to 2s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_period: Option<String>,
-    /// Kind of lock; only `leases`.
+    /// Kind of the lock. Must be `leases`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resource_lock: String,
-    /// Name of the Lease; `6d4f6a47.jobset.x-k8s.io` without it.
+    /// Name of the Lease. Defaults to `6d4f6a47.jobset.x-k8s.io`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resource_name: String,
-    /// Namespace of the Lease; the pod's own without it.
+    /// Namespace of the Lease. Defaults to the namespace of the pod.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resource_namespace: String,
 }
@@ -84,10 +84,10 @@ pub struct LeaderElection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metrics {
-    /// Address and port; `:8443` without it, `0` switches the server off.
+    /// Address and port. Defaults to `:8443`. `0` disables the server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub bind_address: String,
-    /// Folder of `tls.crt` and `tls.key`; `/tmp/k8s-metrics-server/serving-certs` without it.
+    /// Directory of `tls.crt` and `tls.key`. Defaults to `/tmp/k8s-metrics-server/serving-certs`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cert_dir: String,
 }
@@ -96,13 +96,13 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Health {
-    /// Address and port; `:8081` without it, `0` switches the server off.
+    /// Address and port. Defaults to `:8081`. `0` disables the server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub health_probe_bind_address: String,
-    /// Path of the readiness probe; `/readyz` without it.
+    /// Path of the readiness probe. Defaults to `/readyz`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub readiness_endpoint_name: String,
-    /// Path of the liveness probe; `/healthz` without it.
+    /// Path of the liveness probe. Defaults to `/healthz`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub liveness_endpoint_name: String,
 }
@@ -111,25 +111,25 @@ pub struct Health {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tls {
-    /// `VersionTLS12` (without it) or `VersionTLS13`.
+    /// `VersionTLS12` or `VersionTLS13`. Defaults to `VersionTLS12`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub min_version: String,
-    /// Names of TLS 1.2 cipher suites; a good selection without them.
+    /// Names of TLS 1.2 cipher suites. Defaults to a secure selection.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cipher_suites: Vec<String>,
 }
 
-/// Certificates that the controller makes for its own webhooks.
+/// Certificates that the controller creates for its webhooks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InternalCertManagement {
-    /// Whether the controller makes its own certificates; true without it.
+    /// Whether the controller creates its own certificates. Defaults to true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable: Option<bool>,
-    /// Service that the certificate names; `jobset-webhook-service` without it.
+    /// Service that the certificate names. Defaults to `jobset-webhook-service`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_service_name: Option<String>,
-    /// Secret that keeps the certificate; `jobset-webhook-server-cert` without it.
+    /// Secret that stores the certificate. Defaults to `jobset-webhook-server-cert`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_secret_name: Option<String>,
 }
@@ -138,10 +138,10 @@ pub struct InternalCertManagement {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientConnection {
-    /// Requests a second; 500 without it.
+    /// Requests per second. Defaults to 500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qps: Option<f32>,
-    /// Requests at once beyond that rate; 500 without it.
+    /// Burst of requests above that rate. Defaults to 500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<i32>,
 }

@@ -66,7 +66,7 @@ impl kube::Resource for JobSet {
     "StartupPolicy and DependsOn APIs are mutually exclusive",
 )))]
 pub struct JobSetSpec {
-    /// The kinds of Job that make up the set. Each becomes `replicas` Jobs named
+    /// Templates of the Jobs in the JobSet. The controller creates `replicas` Jobs from each, with the names
     /// `<jobset>-<replicatedJob>-<index>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -75,29 +75,29 @@ pub struct JobSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub network: Option<Network>,
-    /// When the JobSet counts as completed. Without it, when every Job has completed.
+    /// When the JobSet is complete. By default, when every Job has completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub success_policy: Option<SuccessPolicy>,
-    /// What happens when a Job fails. Without it, the JobSet fails with its first failed Job.
+    /// What happens when a Job fails. By default, the JobSet fails with its first failed Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub failure_policy: Option<FailurePolicy>,
-    /// In which order ReplicatedJobs start. Deprecated: `replicatedJobs[].dependsOn` says more.
+    /// Order in which ReplicatedJobs start. Deprecated: use `replicatedJobs[].dependsOn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = schema::immutable()))]
     pub startup_policy: Option<StartupPolicy>,
-    /// Holds all Jobs back while true. Running Jobs lose their pods; setting it to false resumes them.
+    /// Suspends all Jobs while true. The pods of running Jobs are deleted. The value false resumes the Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// Names one pod as the coordinator; its host name is put on every Job and pod of the set.
+    /// The coordinator pod. Every Job and pod of the JobSet has its host name as a label and an annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinator: Option<Coordinator>,
-    /// Which controller manages this JobSet, as a domain-prefixed path. Without it, or with
-    /// `jobset.sigs.k8s.io/jobset-controller`, the built-in one. Cannot be changed.
+    /// The controller that manages this JobSet, as a domain-prefixed path. Defaults to the built-in controller,
+    /// `jobset.sigs.k8s.io/jobset-controller`. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
-    /// Seconds after which a finished JobSet is deleted, with its Jobs. Without it, it stays.
+    /// Seconds after which a finished JobSet is deleted, with its Jobs. By default, the JobSet stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -111,13 +111,13 @@ pub struct JobSetSpec {
 }
 
 impl JobSetSpec {
-    /// Whether the user wants the JobSet to hold back.
+    /// Whether the user wants the JobSet to be suspended.
     pub fn is_suspended(&self) -> bool {
         self.suspend == Some(true)
     }
 }
 
-/// A Job template and how many Jobs to make of it.
+/// A Job template and its number of replicas.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["name", "template"]))]
@@ -125,18 +125,18 @@ pub struct ReplicatedJob {
     /// Name of this entry, part of the names of its Jobs; unique within the JobSet.
     #[serde(default)]
     pub name: String,
-    /// Group this entry belongs to. Jobs carry their index within the group as a label.
+    /// Group of this entry. Each Job has its index within the group as a label.
     #[serde(default = "default_group_name")]
     pub group_name: String,
-    /// The Job to make.
+    /// Template of the Jobs.
     #[serde(default)]
     pub template: JobTemplateSpec,
-    /// How many Jobs to make.
+    /// Number of Jobs to create.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0))]
     pub replicas: i32,
     /// Earlier entries that must reach a state before Jobs of this one are created.
-    // An empty list is told from none: the first entry may have neither dependencies nor an empty list of them.
+    // An empty list differs from an absent list: the first entry must not have dependencies, not even an empty list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 5),
@@ -193,15 +193,15 @@ pub struct Network {
     /// Gives each pod the host name `<job>-<pod index>.<subdomain>`.
     #[serde(default, rename = "enableDNSHostnames", skip_serializing_if = "Option::is_none")]
     pub enable_dns_hostnames: Option<bool>,
-    /// Name of the headless Service and last part of the host names. Without it, the JobSet's name.
+    /// Name of the headless Service and last part of the host names. Defaults to the JobSet's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subdomain: Option<String>,
-    /// Publishes the addresses of pods that are not ready yet, so that workers can find one another early.
+    /// Publishes the addresses of pods that are not ready yet, so that pods can find each other before they are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_not_ready_addresses: Option<bool>,
 }
 
-/// When a JobSet counts as completed.
+/// When a JobSet is complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["operator"]))]
@@ -216,11 +216,11 @@ pub struct SuccessPolicy {
 }
 
 open_enum! {
-    /// How many Jobs a success policy asks for.
+    /// How many Jobs must complete.
     Operator {
-        /// Every one.
+        /// Every Job.
         All = "All",
-        /// At least one.
+        /// At least one Job.
         Any = "Any",
     }
 }
@@ -235,40 +235,41 @@ impl Operator {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailurePolicy {
-    /// How many restarts the JobSet may use up before it fails.
+    /// Number of counted restarts that are allowed before the JobSet fails.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub max_restarts: i32,
-    /// How Jobs are replaced on a restart.
+    /// How Jobs are recreated on a restart.
     #[serde(default)]
     pub restart_strategy: RestartStrategy,
-    /// Rules, tried in order; the first that matches a failed Job decides. Without a match the JobSet restarts.
+    /// Rules in order of precedence. The first rule that matches a failed Job applies. If none matches, the JobSet
+    /// restarts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<FailurePolicyRule>,
 }
 
 open_enum! {
-    /// How Jobs are replaced on a restart.
+    /// How Jobs are recreated on a restart.
     #[derive(Default)]
     RestartStrategy {
         /// Each Job is recreated as soon as its predecessor is gone.
         #[default]
         Recreate = "Recreate",
-        /// No Job is recreated before all predecessors are gone.
+        /// No Job is recreated until all predecessors are gone.
         BlockingRecreate = "BlockingRecreate",
         /// Containers restart inside their pods, with the help of an agent.
         InPlaceRestart = "InPlaceRestart",
     }
 }
 
-/// Which failed Jobs a rule is about, and what to do.
+/// The failed Jobs that a rule matches, and its action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["action", "name"]))]
 pub struct FailurePolicyRule {
-    /// Name of the rule, unique within the policy. Without it, `failurePolicyRule<index>`.
+    /// Name of the rule, unique within the policy. Defaults to `failurePolicyRule<index>`.
     #[serde(default)]
     pub name: String,
-    /// What to do.
+    /// The action.
     #[serde(default = "FailurePolicyAction::unset")]
     pub action: FailurePolicyAction,
     /// Reasons of the Job's Failed condition that match. Empty matches any.
@@ -285,17 +286,17 @@ pub struct FailurePolicyRule {
 }
 
 open_enum! {
-    /// What to do about a failed Job.
+    /// The action after a Job failed.
     FailurePolicyAction {
-        /// Fail the JobSet at once.
+        /// Fail the JobSet immediately.
         FailJobSet = "FailJobSet",
-        /// Recreate all Jobs, and count it towards `maxRestarts`.
+        /// Recreate all Jobs, and count the restart towards `maxRestarts`.
         RestartJobSet = "RestartJobSet",
-        /// Recreate all Jobs without counting it.
+        /// Recreate all Jobs without counting the restart.
         RestartJobSetAndIgnoreMaxRestarts = "RestartJobSetAndIgnoreMaxRestarts",
-        /// Recreate the failed Job, and count it towards `maxRestarts`.
+        /// Recreate the failed Job, and count the restart towards `maxRestarts`.
         RestartJob = "RestartJob",
-        /// Recreate the failed Job without counting it.
+        /// Recreate the failed Job without counting the restart.
         RestartJobAndIgnoreMaxRestarts = "RestartJobAndIgnoreMaxRestarts",
     }
 }
@@ -306,7 +307,7 @@ impl FailurePolicyAction {
     }
 }
 
-/// In which order ReplicatedJobs start.
+/// Order in which ReplicatedJobs start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["startupPolicyOrder"]))]
@@ -317,11 +318,11 @@ pub struct StartupPolicy {
 }
 
 open_enum! {
-    /// In which order ReplicatedJobs start.
+    /// Order in which ReplicatedJobs start.
     StartupPolicyOrder {
         /// All at once.
         AnyOrder = "AnyOrder",
-        /// One after another, in the order of the list; the next when the Jobs of the one before are ready.
+        /// One after another, in the order of the list. Each starts when the Jobs of the previous one are ready.
         InOrder = "InOrder",
     }
 }
@@ -332,7 +333,7 @@ impl StartupPolicyOrder {
     }
 }
 
-/// The pod whose host name every Job of the set gets to know.
+/// The pod whose host name every Job of the JobSet has as a label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["replicatedJob"]))]
@@ -350,23 +351,25 @@ pub struct Coordinator {
     pub pod_index: i64,
 }
 
-/// Claims that are made for the JobSet and mounted by the containers that name them.
+/// Claims that the controller creates for the JobSet. Containers mount them by the name of the template.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-// `namespace` is a reserved word of CEL: API servers up to 1.31 know the field only in this spelling, newer ones also.
-// Each field is tested for presence first, or a missing one fails the rule with an error that does not help.
+// `namespace` is a reserved word of CEL. API servers up to 1.31 accept the field only in this notation, and newer ones
+// accept it, too. The rule tests each field for presence first, because a missing field fails the rule with an
+// unhelpful error.
 #[schemars(extend("required" = ["templates"], "x-kubernetes-validations" = schema::rule(
     "self.templates.all(t, !has(t.metadata) || !has(t.metadata.__namespace__) || size(t.metadata.__namespace__) == 0)",
     "namespace cannot be set for VolumeClaimPolicies templates",
 )))]
 pub struct VolumeClaimPolicy {
-    /// The claims, named `<template>-<jobset>`. A container that mounts a volume of the template's name gets it.
+    /// Templates of the claims, which are named `<template>-<jobset>`. A container mounts a claim by the template's
+    /// name.
     #[serde(default)]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub templates: Vec<PersistentVolumeClaim>,
     /// What happens to the claims when the JobSet is deleted.
-    // A default of the schema and not of admission alone: the list is applied as a whole and cannot change, so that a
-    // file without this field could not be applied again.
+    // The default is also in the schema, because the list is atomic and immutable. With a default from admission alone,
+    // a user could not apply a file without this field again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = { "whenDeleted": "Delete" }))]
     pub retention_policy: Option<VolumeClaimRetentionPolicy>,
@@ -376,13 +379,13 @@ pub struct VolumeClaimPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeClaimRetentionPolicy {
-    /// Whether the claims go with the JobSet.
+    /// Whether the claims are deleted with the JobSet.
     #[serde(default)]
     pub when_deleted: RetentionPolicyType,
 }
 
 open_enum! {
-    /// Whether claims go with their JobSet.
+    /// Whether claims are deleted with their JobSet.
     #[derive(Default)]
     RetentionPolicyType {
         /// The claims are deleted with the JobSet.
@@ -398,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_are_left_out_where_go_leaves_them_out() {
+    fn zeros_are_omitted_as_in_go() {
         let written = |json: &str| {
             let coordinator: Coordinator = serde_json::from_str(json).unwrap();
             serde_json::to_string(&coordinator).unwrap()

@@ -1,6 +1,6 @@
-//! JobSetOperator, `operator.openshift.io/v1`: how the JobSet controller shall run in this cluster.
+//! JobSetOperator, `operator.openshift.io/v1`: the configuration of the JobSet controller in this cluster.
 //!
-//! There is one, named `cluster`. Its shape is that of every OpenShift operator's configuration.
+//! The only object is named `cluster`. It has the fields of every OpenShift operator's configuration.
 
 use crate::{open_enum, schema};
 use k8s_openapi::api::core::v1::Toleration;
@@ -19,10 +19,10 @@ pub const VERSION: &str = "v1";
 pub const KIND: &str = "JobSetOperator";
 /// Resource name of JobSetOperator.
 pub const PLURAL: &str = "jobsetoperators";
-/// The only name a JobSetOperator may have.
+/// The only valid name of a JobSetOperator.
 pub const SINGLETON: &str = "cluster";
 
-/// How the JobSet controller shall run in this cluster. The only one is named `cluster`.
+/// The configuration of the JobSet controller in this cluster. The only object is named `cluster`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSetOperator {
     /// Standard object metadata.
@@ -63,15 +63,15 @@ impl kube::Resource for JobSetOperator {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobSetOperatorSpec {
-    /// Whether the operator looks after the JobSet controller. Absent means Managed.
+    /// Whether the operator manages the JobSet controller. Defaults to Managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "management_state")]
     pub management_state: Option<ManagementState>,
-    /// How much the JobSet controller logs.
+    /// Log level of the JobSet controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Normal", "enum" = ["", "Normal", "Debug", "Trace", "TraceAll"]))]
     pub log_level: Option<LogLevel>,
-    /// How much the operator itself logs. Takes effect at once, without a restart.
+    /// Log level of the operator. A change takes effect without a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Normal", "enum" = ["", "Normal", "Debug", "Trace", "TraceAll"]))]
     pub operator_log_level: Option<LogLevel>,
@@ -79,8 +79,8 @@ pub struct JobSetOperatorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub observed_config: Option<serde_json::Value>,
-    /// Settings merged last into the configuration of the JobSet controller. They are not supported, and as long as
-    /// there are any, condition Upgradeable is False.
+    /// Settings that override the configuration of the JobSet controller. They are not supported. While any is set,
+    /// condition Upgradeable is False.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub unsupported_config_overrides: Option<serde_json::Value>,
@@ -96,20 +96,20 @@ pub struct JobSetOperatorSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificatesSpec {
-    /// Who issues the certificates. A running controller changes from one to the other without refusing a request.
+    /// Issuer of the certificates. A running controller switches to another issuer without rejecting a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Auto"))]
     pub provider: Option<CertificateProvider>,
 }
 
 open_enum! {
-    /// Who issues certificates.
+    /// Issuer of certificates.
     CertificateProvider {
-        /// cert-manager where its API is served, else the operator.
+        /// cert-manager if the cluster serves its API, otherwise the operator.
         Auto = "Auto",
         /// cert-manager, which must be installed.
         CertManager = "CertManager",
-        /// The operator itself. Needs nothing else.
+        /// The operator. It needs no other component.
         BuiltIn = "BuiltIn",
     }
 }
@@ -118,12 +118,12 @@ open_enum! {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerSpec {
-    /// Pods of the controller. One of them leads, all answer admission requests. Without it, two in a highly
-    /// available OpenShift cluster, else one.
+    /// Number of pods of the controller. One pod is the leader, and all pods serve admission requests. Defaults to two
+    /// in a highly available OpenShift cluster, and to one in other clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub replicas: Option<i32>,
-    /// Requests and limits of CPU and memory, instead of the operator's own.
+    /// CPU and memory requests and limits. They replace the defaults of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ControllerResources>,
     /// Labels of the nodes that the pods may run on.
@@ -137,8 +137,8 @@ pub struct ControllerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub priority_class_name: Option<String>,
-    /// Features to switch on or off, by name. A name that the controller does not know keeps it from starting, and
-    /// condition Degraded says so.
+    /// Feature gates to enable or disable, by name. The controller does not start with an unknown name, and condition
+    /// Degraded reports it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_gates: BTreeMap<String, bool>,
     /// Limits of the controller's requests to the API server.
@@ -146,15 +146,15 @@ pub struct ControllerSpec {
     pub client_connection: Option<ControllerClientConnection>,
 }
 
-/// Requests and limits of CPU and memory.
+/// CPU and memory requests and limits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerResources {
-    /// What a node must have free.
+    /// Resources that the scheduler reserves on a node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
-    /// What the container may use at most. A controller that reaches its memory limit is killed, and JobSets are
-    /// refused until it is back.
+    /// Maximum resources of the container. A controller that reaches its memory limit is killed, and the API server
+    /// rejects JobSets until the controller is ready again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Quantity>,
 }
@@ -163,31 +163,31 @@ pub struct ControllerResources {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerClientConnection {
-    /// Requests a second; 500 without it.
+    /// Requests per second. Defaults to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub qps: Option<i32>,
-    /// Requests at once beyond that rate; 500 without it.
+    /// Burst of requests above that rate. Defaults to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub burst: Option<i32>,
 }
 
 open_enum! {
-    /// Whether an operator looks after its operand.
+    /// Whether an operator manages its operand.
     ManagementState {
         /// The operator installs the operand, repairs it and upgrades it.
         Managed = "Managed",
-        /// The operator touches nothing.
+        /// The operator changes nothing.
         Unmanaged = "Unmanaged",
-        /// Like Managed, also where the operator would rather hold back.
+        /// Like Managed, even in situations in which the operator would otherwise not act.
         Force = "Force",
-        /// The operator takes the operand away.
+        /// The operator deletes the operand.
         Removed = "Removed",
     }
 }
 
-/// All operators of OpenShift limit the management state by a pattern, not by an enum.
+/// OpenShift operators restrict the management state with a pattern, not with an enum.
 fn management_state(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = ManagementState::json_schema(generator);
     schema.remove("enum");
@@ -196,15 +196,15 @@ fn management_state(generator: &mut SchemaGenerator) -> Schema {
 }
 
 open_enum! {
-    /// How much a program logs.
+    /// Log level of a program.
     LogLevel {
-        /// What an administrator needs day by day.
+        /// Messages for daily operation.
         Normal = "Normal",
-        /// More, to find out what went wrong.
+        /// More messages, to find the cause of a problem.
         Debug = "Debug",
-        /// Much more: every step.
+        /// Messages about every step.
         Trace = "Trace",
-        /// Everything, also the content of requests.
+        /// All messages, including the content of requests.
         TraceAll = "TraceAll",
     }
 }
@@ -217,31 +217,31 @@ pub struct JobSetOperatorStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<OperatorCondition>,
-    /// Generations of the objects that the operator wrote last.
+    /// Generations of the objects that the operator manages, after its last writes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
         "x-kubernetes-list-map-keys" = ["group", "resource", "namespace", "name"]
     ))]
     pub generations: Vec<GenerationStatus>,
-    /// Latest revision of the configuration. Only ever grows.
+    /// Latest revision of the configuration. It never decreases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         extend("x-kubernetes-validations" = schema::rule("self >= oldSelf", "must only increase"))
     )]
     pub latest_available_revision: Option<i32>,
-    /// `metadata.generation` of the spec that this status is about.
+    /// `metadata.generation` of the spec that the operator observed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Pods of the JobSet controller that are ready.
     #[serde(default)]
     pub ready_replicas: i32,
-    /// Version of the operator that reached this state.
+    /// Version of the operator that rolled out this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// One observation about the operator's work.
+/// One observation about the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorCondition {
@@ -254,10 +254,10 @@ pub struct OperatorCondition {
     pub status: String,
     /// When `status` last changed.
     pub last_transition_time: Time,
-    /// Why, in one word.
+    /// Reason of the last transition, in CamelCase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why, for a person.
+    /// Details of the last transition, for humans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

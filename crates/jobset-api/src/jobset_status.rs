@@ -12,10 +12,10 @@ pub struct JobSetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// How often all Jobs were recreated because of a failure.
+    /// Number of times that all Jobs were recreated because of a failure.
     #[serde(default)]
     pub restarts: i32,
-    /// Those of `restarts` that use up `failurePolicy.maxRestarts`.
+    /// Number of restarts that count towards `failurePolicy.maxRestarts`.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub restarts_count_towards_max: i32,
     /// `Completed` or `Failed` once the JobSet has finished, empty before.
@@ -25,11 +25,11 @@ pub struct JobSetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub replicated_jobs_status: Vec<ReplicatedJobStatus>,
-    /// Pods of this attempt of in-place restart, or an earlier one, have to restart.
+    /// Pods of this in-place restart attempt, or of an earlier one, must restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub previous_in_place_restart_attempt: Option<i32>,
-    /// Pods of this attempt of in-place restart may run their workload.
+    /// Pods of this in-place restart attempt can run their workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub current_in_place_restart_attempt: Option<i32>,
@@ -41,7 +41,7 @@ pub struct JobSetStatus {
 pub struct ReplicatedJobStatus {
     /// Name of the ReplicatedJob.
     pub name: String,
-    /// Jobs of which enough pods are ready or have succeeded.
+    /// Jobs with enough pods that are ready or have succeeded.
     pub ready: i32,
     /// Jobs that completed.
     pub succeeded: i32,
@@ -55,7 +55,7 @@ pub struct ReplicatedJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "atomic"))]
     pub job_restarts: Vec<i32>,
-    /// Those of `jobRestarts` that use up `failurePolicy.maxRestarts`, by Job index.
+    /// Restarts of each single Job that count towards `failurePolicy.maxRestarts`, by Job index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "atomic"))]
     pub job_restarts_count_towards_max: Vec<i32>,

@@ -1,13 +1,13 @@
-//! What users write and read, and nothing else: the API types of this project.
+//! The API types of this project.
 //!
-//! | kind | group and version | who writes it |
+//! | kind | group and version | writer |
 //! |---|---|---|
 //! | [`JobSet`] | `jobset.x-k8s.io/v1alpha2` | users, Kueue, Kubeflow Trainer |
 //! | [`JobSetOperator`] | `operator.openshift.io/v1` | the cluster administrator |
 //! | [`Configuration`] | `config.jobset.x-k8s.io/v1alpha1` | the operator, or an administrator, as a file |
 //!
-//! The types decode everything that an API server can hand out, also values that a newer version may add:
-//! an enum that is not known here is kept as text ([`open_enum`]), so that one odd object never stops a watch.
+//! The types decode every object that an API server can return, including values from newer versions. An unknown enum
+//! value stays as text ([`open_enum`]), so that one unusual object never stops a watch.
 
 pub mod conditions;
 pub mod configuration;
@@ -23,7 +23,7 @@ pub use jobset::{JobSet, JobSetSpec};
 pub use jobset_operator::JobSetOperator;
 pub use jobset_status::{JobSetStatus, ReplicatedJobStatus};
 
-/// Whether a field need not be written: the value that is read where it is absent.
+/// Whether a field has its default value, so that serialization can omit it.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,10 +1,11 @@
-//! Enums that survive values they do not know.
+//! Enums that decode unknown values.
 //!
-//! The API server enforces the allowed values through the CRD. A stored object may still hold another one
-//! (an older or newer CRD wrote it), and a controller must be able to read it. [`open_enum!`](crate::open_enum)
-//! declares an enum whose last variant keeps the unknown text, with the JSON Schema of the known ones.
+//! The API server enforces the valid values through the CRD. A stored object can still contain another value, because
+//! it was stored with an older or newer CRD, and a controller must be able to decode it.
+//! [`open_enum!`](crate::open_enum) declares an enum whose last variant keeps an unknown value as text. Its JSON schema
+//! contains only the known values.
 
-/// Declares a string enum with an `Unknown(String)` variant for values this version does not know.
+/// Declares a string enum with an `Unknown(String)` variant for values that are unknown to this version.
 #[macro_export]
 macro_rules! open_enum {
     (
@@ -16,15 +17,15 @@ macro_rules! open_enum {
         #[serde(from = "String", into = "String")]
         pub enum $name {
             $( $(#[doc = $doc])+ $(#[default $($is_default)?])? $variant, )+
-            /// A value that this version does not know, as it was written.
+            /// A value that is unknown to this version, unchanged.
             Unknown(String),
         }
 
         impl $name {
-            /// The values that the API accepts, in the order of their declaration.
+            /// The values that the API accepts, in declaration order.
             pub const KNOWN: &'static [&'static str] = &[$($text),+];
 
-            /// The value as the API spells it.
+            /// The value in the notation of the API.
             pub fn as_str(&self) -> &str {
                 match self { $( Self::$variant => $text, )+ Self::Unknown(text) => text }
             }
@@ -59,7 +60,7 @@ macro_rules! open_enum {
                 schemars::json_schema!({
                     "type": "string",
                     "enum": Self::KNOWN,
-                    // For hack/generate, which makes it part of the field's description.
+                    // hack/generate adds it to the description of the field.
                     "x-enum-meanings": [$( [$text, concat!($($doc),+)] ),+],
                 })
             }

@@ -1,17 +1,17 @@
-//! What the CRD schemas say beyond the shape of the types: rules, list types, and the odd shapes.
+//! Parts of the CRD schemas that the types do not express: rules, list types and unusual types.
 //!
-//! The `#[schemars(...)]` attributes beside the fields use these, so that a field, its meaning and its
-//! constraints stand in one place. `hack/generate` turns the result into the structural schemas of the CRDs.
+//! The `#[schemars(...)]` attributes of the fields use these functions, so that a field, its meaning and its
+//! constraints are in one place. `hack/generate` converts the result into the structural schemas of the CRDs.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-/// A CEL rule (`x-kubernetes-validations`) and what the API server answers when it is broken.
+/// A CEL rule (`x-kubernetes-validations`) and the message of the API server if an object breaks it.
 pub(crate) fn rule(rule: &str, message: &str) -> Value {
     json!([{ "rule": rule, "message": message }])
 }
 
-/// The field cannot change between two objects that both have it; adding and removing it stays possible.
+/// The field cannot change if both the old and the new object have it. Users can add and remove it.
 pub(crate) fn immutable() -> Value {
     rule("self == oldSelf", "Value is immutable")
 }
@@ -21,7 +21,7 @@ pub(crate) fn integer(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer" })
 }
 
-/// Any JSON object, kept as it is; null too.
+/// Any JSON object, or null. Its content stays unchanged.
 pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
 }

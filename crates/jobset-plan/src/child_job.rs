@@ -1,4 +1,4 @@
-//! The child Jobs: which are missing, and the content of each.
+//! The child Jobs: which of them are missing, and the content of each.
 
 use crate::{
     buckets::{Buckets, Foreign},
@@ -23,8 +23,8 @@ use std::{
     fmt::Write,
 };
 
-/// Creates every Job that should exist and does not. An existing Job occupies its name, whatever its attempt. With
-/// restart strategy BlockingRecreate, one Job of an earlier attempt blocks all.
+/// Creates every missing Job. An existing Job of any attempt occupies its name. With the restart strategy
+/// BlockingRecreate, one Job of an earlier attempt blocks all creations.
 pub(crate) fn create_missing(
     snapshot: &Snapshot<'_>,
     jobs: &Buckets<'_>,
@@ -34,7 +34,7 @@ pub(crate) fn create_missing(
     let jobset = snapshot.jobset;
     let existing: HashSet<&str> = snapshot.jobs.iter().map(|job| job.name.as_str()).collect();
     let blocked = restart::is_blocking(jobset) && !jobs.previous.is_empty();
-    explain_held_names(jobs, blocked, draft);
+    explain_occupied_names(jobs, blocked, draft);
     let mut places = Places::of(jobset);
     for replicated_job in &jobset.spec.replicated_jobs {
         let places = places.next(replicated_job);
@@ -60,23 +60,23 @@ pub(crate) fn create_missing(
 }
 
 /// Explains why Jobs with occupied names are not created.
-fn explain_held_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) {
+fn explain_occupied_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'_>) {
     let previous = jobs.previous.len();
     if blocked {
         draft.waiting.push(format!(
-            "restart strategy BlockingRecreate: nothing is created before the jobs of an earlier attempt are gone: \
+            "restart strategy BlockingRecreate: no Job is created until the Jobs of an earlier attempt are deleted: \
              {previous}"
         ));
     } else if previous > 0 {
-        draft
-            .waiting
-            .push(format!("jobs of an earlier attempt hold their names until they are gone: {previous}"));
+        draft.waiting.push(format!(
+            "Jobs of an earlier attempt occupy their names until they are deleted: {previous}"
+        ));
     }
     let deleting = jobs.active.iter().chain(&jobs.successful).filter(|job| job.deleting).count();
     if deleting > 0 {
         draft
             .waiting
-            .push(format!("jobs that a user deletes hold their names until they are gone: {deleting}"));
+            .push(format!("Jobs that a user deleted occupy their names until they are gone: {deleting}"));
     }
     draft.waiting.extend(jobs.foreign.iter().map(Foreign::note));
 }
@@ -86,7 +86,7 @@ pub(crate) fn job_name(jobset: &JobSet, replicated_job: &ReplicatedJob, index: i
     format!("{}-{}-{index}", jobset.metadata.name.as_deref().unwrap_or(""), replicated_job.name)
 }
 
-/// The place of a Job within its JobSet.
+/// The indices of a Job within its JobSet.
 struct Place {
     index: i32,
     global_index: i64,
@@ -95,7 +95,7 @@ struct Place {
     group_replicas: i64,
 }
 
-/// The places of the Jobs, one ReplicatedJob after the other in the order of the spec.
+/// The indices of the Jobs, one ReplicatedJob after another in the order of the spec.
 struct Places<'a> {
     global_replicas: i64,
     group_replicas: BTreeMap<&'a str, i64>,
@@ -114,7 +114,7 @@ impl<'a> Places<'a> {
         Self { global_replicas, group_replicas, global_index: 0, group_index: BTreeMap::new() }
     }
 
-    /// The places of the next ReplicatedJob.
+    /// The indices of the Jobs of the next ReplicatedJob.
     fn next(&mut self, replicated_job: &'a ReplicatedJob) -> impl Iterator<Item = Place> + use<> {
         let group = replicated_job.group_name.as_str();
         let (global_replicas, global_start) = (self.global_replicas, self.global_index);
@@ -179,7 +179,7 @@ fn construct(
     Job { metadata, spec: Some(spec), status: None }
 }
 
-/// The keys that identify the Job: labels and annotations of the Job and of its pods.
+/// The keys that identify the Job. They are labels and annotations of the Job and of its pods.
 fn identity(
     jobset: &JobSet,
     replicated_job: &ReplicatedJob,
@@ -213,7 +213,8 @@ fn identity(
     keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// The labels of the pods of the first and of the last Job of each ReplicatedJob that has Jobs, with its name.
+/// The pod labels of the first and the last Job of each ReplicatedJob that has Jobs, with the name of the
+/// ReplicatedJob.
 pub(crate) fn pod_labels<'a>(
     jobset: &'a JobSet,
     gates: &Gates,
@@ -239,10 +240,10 @@ pub(crate) fn pod_labels<'a>(
     })
 }
 
-/// Labels that the Job controller gives to pods, with the name of their Job (Kubernetes: batch/v1).
+/// Pod labels that the Job controller sets to the name of the Job (Kubernetes: batch/v1).
 const JOB_NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
-/// SHA-1, in hex, of `<namespace>/<job>`.
+/// SHA-1 of `<namespace>/<job>`, in hexadecimal.
 pub(crate) fn job_key(namespace: &str, job: &str) -> String {
     let digest = Sha1::digest(format!("{namespace}/{job}"));
     digest.iter().fold(String::with_capacity(40), |mut hex, byte| {

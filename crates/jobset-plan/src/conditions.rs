@@ -1,10 +1,11 @@
-//! How conditions change. The rules are those that clients of JobSet know, not those of generic libraries.
+//! How conditions change. The rules are those that clients of JobSet expect, and differ from those of generic
+//! libraries.
 
 use jiff::Timestamp;
 use jobset_api::conditions as types;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// When the JobSet finished, if it did: the transition of the first of its terminal conditions that is True.
+/// When the JobSet finished, if it did: the transition time of its first terminal condition that is True.
 pub(crate) fn finished(conditions: &[Condition]) -> Option<Timestamp> {
     let terminal =
         |condition: &&Condition| [types::COMPLETED, types::FAILED].contains(&condition.type_.as_str());
@@ -12,13 +13,13 @@ pub(crate) fn finished(conditions: &[Condition]) -> Option<Timestamp> {
     terminal.next().map(|condition| condition.last_transition_time.0)
 }
 
-/// Sets `new` among `conditions`. Returns whether anything changed.
+/// Sets `new` in `conditions`. Returns whether a condition changed.
 ///
-/// - An absent condition appears only when it is True.
-/// - Another status replaces the condition, with a new transition time.
-/// - Another reason or message replaces it too, but keeps the time of the transition.
-/// - Of the two conditions of the startup policy, one that becomes True sets the status of the other to False. Its
-///   reason, message and time stay.
+/// - An absent condition is added only if it is True.
+/// - A new status replaces the condition and sets a new transition time.
+/// - A new reason or message replaces the condition and keeps the transition time.
+/// - The two conditions of the startup policy exclude each other: when one becomes True, the status of the other
+///   becomes False. The reason, message and time of the other stay.
 pub(crate) fn set(conditions: &mut Vec<Condition>, new: Condition) -> bool {
     if new.status == "True"
         && let Some(other) = opposite(&new.type_)
@@ -48,7 +49,7 @@ pub(crate) fn set(conditions: &mut Vec<Condition>, new: Condition) -> bool {
     }
 }
 
-/// The condition that cannot be True at the same time.
+/// The condition that cannot be True at the same time as `type_`.
 fn opposite(type_: &str) -> Option<&'static str> {
     match type_ {
         types::STARTUP_POLICY_IN_PROGRESS => Some(types::STARTUP_POLICY_COMPLETED),

@@ -1,11 +1,11 @@
 //! Defaults of a JobSet that its schema cannot express.
 //!
-//! They are written as the smallest JSON patch: fields that the user set do not change, so that the schema's own
-//! errors speak of what the user wrote.
+//! They are a minimal JSON patch. Fields that the user set do not change, so that errors from the schema name the
+//! values that the user wrote.
 //!
-//! An update is defaulted, too, because clients such as `kubectl apply` and `kubectl replace` send lists and objects as
-//! they are in the file, without the defaults of the creation. What means the same before and after keeps the form in
-//! which it is stored, so that an unchanged file never changes a JobSet: see [`defaults_on_update`].
+//! Admission also defaults updates, because clients such as `kubectl apply` and `kubectl replace` send lists and
+//! objects from the file, without the defaults of the creation. A field whose meaning does not change keeps its stored
+//! form, so that an unchanged file never changes a JobSet: see [`defaults_on_update`].
 
 mod managed_fields;
 
@@ -15,22 +15,22 @@ use serde_json::{Map, Value, json};
 const COMPLETION_MODE: &str = "Indexed";
 const RESTART_POLICY: &str = "OnFailure";
 
-/// Fields of the spec that the CRD does not let change while they are there. Any difference counts, also one between a
-/// default that is written down and one that is not.
+/// Fields of the spec that the CRD makes immutable while they are present. Any difference counts as a change, including
+/// one between an explicit and an implicit default.
 const IMMUTABLE: [&str; 5] =
     ["network", "successPolicy", "failurePolicy", "startupPolicy", "volumeClaimPolicies"];
 
-/// One field to set, by JSON pointer. Applied in order.
+/// One field to set. Defaults apply in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Default {
-    /// Where (RFC 6901).
+    /// JSON pointer of the field (RFC 6901).
     pub path: String,
-    /// What.
+    /// New value of the field.
     pub value: Value,
 }
 
-/// The defaults that a new `jobset`, as the client sent it, lacks. An object of the wrong shape gets none where it is wrong:
-/// the API server's schema then says what is wrong with it.
+/// The missing defaults of a new `jobset`, as the client sent it. Parts with a wrong type get no defaults, and the API
+/// server's schema validation reports them.
 pub fn defaults(jobset: &Value) -> Vec<Default> {
     let mut result = Vec::new();
     let Some(jobset) = jobset.as_object() else { return result };
@@ -93,14 +93,14 @@ pub fn defaults(jobset: &Value) -> Vec<Default> {
     result
 }
 
-/// What defaulting sets in an update from `old`, as it is stored, to `new`, as the client sent it.
+/// The defaults to set in an update from `old`, as stored, to `new`, as the client sent it.
 ///
 /// | before | after | set |
 /// |---|---|---|
-/// | absent | absent | nothing: the JobSet was created while no webhook ran, and stays as it is |
-/// | the default, or means the same | absent, or means the same | the value before |
+/// | absent | absent | nothing: the JobSet was created while no webhook ran, and stays unchanged |
+/// | the default, or an equivalent | absent, or an equivalent | the value before |
 /// | absent | present | the defaults within it |
-/// | another value | absent | nothing if the CRD lets the field go, else the default, which validation refuses |
+/// | another value | absent | nothing if the CRD allows the removal, else the default, which validation rejects |
 pub fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
     let (lacking_before, lacking) = (defaults(old), defaults(new));
     let before = immutable_fields(old, &lacking_before);
@@ -130,7 +130,7 @@ pub fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
     restored
 }
 
-/// The fields of the spec that are immutable as a whole, with their defaults.
+/// The immutable fields of the spec, with their defaults.
 fn immutable_fields(jobset: &Value, lacking: &[Default]) -> Map<String, Value> {
     let spec = jobset.get("spec").and_then(Value::as_object);
     let present =
@@ -142,7 +142,7 @@ fn immutable_fields(jobset: &Value, lacking: &[Default]) -> Map<String, Value> {
     }
 }
 
-/// A JobSet with these fields set, where the object that holds them is there.
+/// The JobSet with these defaults set. Skips a default whose parent object does not exist.
 fn filled_in(mut jobset: Value, defaults: &[Default]) -> Value {
     for Default { path, value } in defaults {
         if let Some((parent, field)) = path.rsplit_once('/')
@@ -154,7 +154,7 @@ fn filled_in(mut jobset: Value, defaults: &[Default]) -> Value {
     jobset
 }
 
-/// Fills the same defaults into a decoded ReplicatedJob.
+/// Sets the same defaults in a decoded ReplicatedJob.
 pub fn fill_in(replicated_job: &mut ReplicatedJob) {
     let Some(job) = &mut replicated_job.template.spec else { return };
     job.completion_mode.get_or_insert_with(|| COMPLETION_MODE.to_owned());
@@ -202,7 +202,7 @@ mod tests {
                 ),
             ]
         );
-        assert_eq!(paths(&json!({})).len(), 1, "also where there is no spec");
+        assert_eq!(paths(&json!({})).len(), 1, "also without a spec");
     }
 
     #[test]
@@ -241,9 +241,9 @@ mod tests {
         );
     }
 
-    /// Null is as good as absent (Kubernetes), an empty object is not.
+    /// Kubernetes treats null as absent, but not an empty object.
     #[test]
-    fn what_is_there_and_empty() {
+    fn null_is_defaulted_and_an_empty_object_is_not() {
         let policies = |value: &Value| json!({"spec": {"successPolicy": value, "startupPolicy": value, "network": value}});
         assert_eq!(paths(&policies(&Value::Null)), paths(&json!({"spec": {}})));
         assert_eq!(paths(&json!({"spec": null})), paths(&json!({})));
@@ -257,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_shape_is_left_to_the_schema() {
+    fn values_of_a_wrong_type_get_no_defaults() {
         for jobset in [json!(null), json!(7), json!({"spec": 7}), json!({"spec": {"network": 7}})] {
-            let touched = defaults(&jobset);
-            assert!(jobset.is_object() || touched.is_empty(), "{jobset}: {touched:?}");
-            assert!(touched.iter().all(|default| default.path != "/spec/network"), "{jobset}: {touched:?}");
+            let set = defaults(&jobset);
+            assert!(jobset.is_object() || set.is_empty(), "{jobset}: {set:?}");
+            assert!(set.iter().all(|default| default.path != "/spec/network"), "{jobset}: {set:?}");
         }
     }
 
-    /// A patch, as admission sends it, applied.
+    /// The JobSet after the patch that admission sends.
     fn patched(jobset: &Value, patch: Vec<Default>) -> Value {
         let mut jobset = jobset.clone();
         for Default { path, value } in patch {
@@ -284,7 +284,7 @@ mod tests {
         patched(new, defaults_on_update(old, new))
     }
 
-    /// Everything that has a default, left out, and a rule whose name is empty.
+    /// A JobSet without any default, and with a rule whose name is empty.
     fn sparse() -> Value {
         let job = json!({"name": "worker", "template": {"spec": {"template": {"spec": {"containers": []}}}}});
         json!({"spec": {
@@ -304,7 +304,7 @@ mod tests {
             {
                 if created(sent) == created(&stored) {
                     let got = updated(&stored, sent);
-                    // A default may be written down where nothing was.
+                    // An implicit default may become explicit.
                     let kept = IMMUTABLE.map(|field| stored["spec"].get(field).or(sent["spec"].get(field)));
                     assert_eq!(IMMUTABLE.map(|field| got["spec"].get(field)), kept, "{stored} <- {sent}");
                     let typed = |jobset: &Value| -> Vec<ReplicatedJob> {
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_stay_changes() {
+    fn an_update_keeps_real_changes() {
         let with = |field: &str, value: &Value| json!({"spec": {field: value}});
         for (what, field, old, new, stored) in [
             ("removed", "successPolicy", json!({"operator": "Any"}), json!(null), json!(null)),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_completed_where_it_was_complete() {
+    fn an_update_defaults_a_job_that_was_defaulted_before() {
         let (stored, path) = (created(&sparse()), "/spec/replicatedJobs/0/template/spec/completionMode");
         assert_eq!(updated(&stored, &sparse()).pointer(path), Some(&json!("Indexed")));
         assert_eq!(updated(&sparse(), &sparse()).pointer(path), None, "created while no webhook ran");
@@ -380,12 +380,12 @@ mod tests {
         assert_eq!(
             updated(&other, &sparse()).pointer(path),
             Some(&json!("Indexed")),
-            "validation refuses it"
+            "validation rejects it"
         );
     }
 
     #[test]
-    fn an_update_of_a_wrong_shape_is_left_to_the_schema() {
+    fn updates_of_a_wrong_type_get_no_defaults() {
         for odd in
             [json!(null), json!(7), json!({"spec": 7}), json!({"spec": {"network": 7, "failurePolicy": []}})]
         {

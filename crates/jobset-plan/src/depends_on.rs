@@ -1,4 +1,5 @@
-//! `replicatedJobs[].dependsOn`: the state that other ReplicatedJobs must reach before Jobs are created or resumed.
+//! `replicatedJobs[].dependsOn`: the state that other ReplicatedJobs must reach before the controller creates or
+//! resumes Jobs.
 
 use crate::status_entries;
 use jobset_api::{
@@ -6,7 +7,7 @@ use jobset_api::{
     jobset::{DependsOnStatus, ReplicatedJob},
 };
 
-/// Whether every dependency of `replicated_job` is met. Otherwise the error says what is missing.
+/// Checks that every dependency of `replicated_job` is met. The error names the first unmet dependency.
 pub(crate) fn is_met(
     jobset: &JobSet,
     replicated_job: &ReplicatedJob,
@@ -15,12 +16,12 @@ pub(crate) fn is_met(
     for dependency in replicated_job.depends_on.iter().flatten() {
         let name = &dependency.name;
         let wait = |why: String| {
-            Err(format!("replicatedJob {} waits for replicatedJob {name} {why}", replicated_job.name))
+            Err(format!("replicatedJob {} waits for replicatedJob {name}{why}", replicated_job.name))
         };
         let before = jobset.spec.replicated_jobs.iter().find(|rj| rj.name == *name);
         let counts = status_entries::find(&status.replicated_jobs_status, name);
         let (Some(before), Some(counts)) = (before, counts) else {
-            return wait("which does not exist".to_owned());
+            return wait(", which does not exist".to_owned());
         };
         let replicas = before.replicas;
         let (known, reached) = match dependency.status {
@@ -29,7 +30,7 @@ pub(crate) fn is_met(
             DependsOnStatus::Unknown(_) => (false, 0),
         };
         if !known || reached != replicas {
-            return wait(format!("to be {}: {reached} of {replicas}", dependency.status));
+            return wait(format!(" to be {}: {reached} of {replicas}", dependency.status));
         }
     }
     Ok(())

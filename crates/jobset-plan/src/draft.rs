@@ -1,4 +1,4 @@
-//! The plan while it is being made.
+//! A plan under construction.
 
 use crate::{
     conditions,
@@ -11,7 +11,7 @@ use jobset_api::{JobSet, JobSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::time::Duration;
 
-/// A plan in the making.
+/// A plan under construction.
 pub(crate) struct Draft<'a> {
     pub(crate) now: Timestamp,
     pub(crate) status: JobSetStatus,
@@ -43,9 +43,9 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn delete_jobs(&mut self, jobs: &[&JobRecord]) {
-        let doomed = jobs.iter().filter(|job| !job.deleting);
+        let remaining = jobs.iter().filter(|job| !job.deleting);
         self.actions
-            .extend(doomed.map(|job| Action::DeleteJob { name: job.name.clone(), uid: job.uid.clone() }));
+            .extend(remaining.map(|job| Action::DeleteJob { name: job.name.clone(), uid: job.uid.clone() }));
     }
 
     /// Whether the plan suspends or resumes this Job.
@@ -57,7 +57,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Sets a condition by the rules of [`conditions::set`]; a change is also an event.
+    /// Sets a condition by the rules of [`conditions::set`]. A change also adds an event.
     pub(crate) fn set_condition(
         &mut self,
         kind: EventKind,
@@ -98,7 +98,7 @@ impl<'a> Draft<'a> {
         let stored = self.jobset.status.as_ref();
         // A missing status equals the empty status and needs no write.
         let changed = stored.map_or(self.status != JobSetStatus::default(), |stored| *stored != self.status);
-        // Every change other than counts comes with an event.
+        // Every change except for counts has an event.
         let status_is_urgent = changed
             && (!self.events.is_empty()
                 || status_timing::is_urgent(self.jobset, &self.status, self.unfinished));
@@ -115,7 +115,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The API server stores condition times in whole seconds. A finer time would never equal the stored one.
+/// The API server stores condition times in whole seconds. A more precise time would never equal the stored time.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -3,8 +3,8 @@
 use crate::{draft::Draft, feature_gates::Gates, job_size::JobSize, plan::Action, snapshot::JobRecord};
 use jobset_api::{JobSet, jobset::ReplicatedJob};
 
-/// Scales Jobs to the size of their template. A Job that the same plan resumes gets its size with the resume, and a Job
-/// that the same plan suspends gets it later: two requests at once would conflict.
+/// Scales Jobs to the size of their template. If the same plan resumes a Job, the resume sets the size. If the same
+/// plan suspends a Job, a later plan sets the size. Two concurrent requests would conflict.
 pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
     for job in active.iter().filter(|job| !job.deleting) {
         let template =
@@ -17,17 +17,17 @@ pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft
     }
 }
 
-/// The new size of a Job, if its template asks for another one. An absent number means what it means when a Job is
-/// created (Kubernetes, batch/v1 defaults): parallelism 1, and completions 1 if both are absent.
+/// The new size of a Job, if its template has another size. Absent numbers have the batch/v1 defaults of Kubernetes:
+/// parallelism 1, and completions 1 if both are absent.
 ///
-/// Not every size can be reached: the template must not give two different numbers, and the API server changes
+/// Some sizes cannot be reached: the template must not contain two different numbers, and the API server changes
 /// completions only to the value of parallelism.
 pub(crate) fn new_size(template: &ReplicatedJob, job: &JobRecord, gates: &Gates) -> Option<JobSize> {
     let spec = template.template.spec.as_ref().filter(|_| gates.elastic_jobset)?;
     let (parallelism, completions) = match (spec.parallelism, spec.completions) {
         (None, None) => (1, 1),
         (None, Some(completions)) => (1, completions),
-        // A Job without completions cannot become one with them, nor lose them.
+        // The API server neither adds completions to a Job nor removes them.
         (Some(_), None) => return None,
         (Some(parallelism), Some(completions)) if parallelism != completions => return None,
         (Some(parallelism), Some(completions)) => (parallelism, completions),

@@ -1,9 +1,9 @@
-//! How a plan is carried out: the order of its requests, and what follows from the responses.
+//! Executes a plan: the order of its requests, and what their results mean for status, events and requeue.
 //!
 //! ```text
 //! other actions ──► actions that start pods ──► the status ──► its events, and the requeue
 //!        │                       │
-//!        └── a request failed ───┴──► the counts alone ──► no event, and a retry
+//!        └── a request failed ───┴──► only the counts ──► no event, and a retry
 //! ```
 
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
 use jobset_api::JobSetStatus;
 use std::{collections::VecDeque, time::Duration};
 
-/// A plan that is being carried out. The caller takes each [`Execution::next`] step until [`Step::Finish`], and reports
-/// its result.
+/// A plan in execution. The caller performs each [`Execution::next`] step and reports its result, until
+/// [`Step::Finish`].
 #[derive(Debug)]
 pub struct Execution {
     actions: VecDeque<Vec<Action>>,
@@ -26,36 +26,38 @@ pub struct Execution {
     failed: bool,
 }
 
-/// What to do next.
+/// One step of an execution.
 #[derive(Debug, PartialEq)]
 pub enum Step {
-    /// Carry these out concurrently. Call [`Execution::failed`] if any fails.
+    /// Send these requests concurrently. Call [`Execution::failed`] if any of them fails.
     Execute(Vec<Action>),
-    /// Store this status with the resource version of the snapshot, then [`Execution::stored`] or [`Execution::failed`].
+    /// Store this status with the resource version of the snapshot, then call [`Execution::stored`] or
+    /// [`Execution::failed`].
     StoreStatus(Box<JobSetStatus>),
-    /// Send these events. The plan is carried out.
+    /// Send these events. The execution ends.
     Finish(Vec<Event>, Requeue),
 }
 
 /// When to reconcile the JobSet again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requeue {
-    /// At once: something was written. The index knows it already, so the watch brings no news.
+    /// Immediately, because the plan wrote an object. The index already contains the write, so the watch triggers no
+    /// reconcile.
     Now,
     /// After this time.
     After(Duration),
     /// On the next change.
     OnChange,
-    /// Something failed: after a backoff, and after this time at the latest.
+    /// After a backoff, and after this time at the latest, because a request failed.
     Retry(Duration),
 }
 
 impl Execution {
-    /// Starts a plan.
+    /// Starts the execution of a plan.
     pub fn new(plan: Plan) -> Self {
         let Plan { actions, status, status_is_urgent, events, requeue_after, .. } = plan;
-        let (then, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::needs_surroundings);
-        let actions = [first, then].into_iter().filter(|actions| !actions.is_empty()).collect();
+        let (second, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::starts_pods);
+        let actions = [first, second].into_iter().filter(|actions| !actions.is_empty()).collect();
         Self { actions, status, status_is_urgent, events, requeue_after, wrote: false, failed: false }
     }
 
@@ -82,7 +84,7 @@ impl Execution {
         Step::Finish(std::mem::take(&mut self.events), next)
     }
 
-    /// The actions failed. The counts hold all the same.
+    /// The step after a failed request. The counts are correct even then.
     fn after_failure(
         &mut self,
         stored: Option<&JobSetStatus>,
@@ -99,13 +101,13 @@ impl Execution {
         Step::Finish(Vec::new(), Requeue::Retry(within))
     }
 
-    /// The status of the last step is stored.
+    /// Reports that the status of the last step is stored.
     pub fn stored(&mut self, timing: &mut StatusTiming, now: Duration) {
         timing.stored(now);
         self.wrote = true;
     }
 
-    /// A request of the last step failed.
+    /// Reports that a request of the last step failed.
     pub fn failed(&mut self) {
         self.failed = true;
     }
@@ -141,7 +143,7 @@ mod tests {
         Event { kind: EventKind::Normal, reason: "Reason".into(), note: String::new() }
     }
 
-    /// All steps of a plan when those whose numbers are in `failing` fail. The snapshot has the status `(0, 0)`.
+    /// All steps of a plan, where the steps with the numbers in `failing` fail. The snapshot has the status `(0, 0)`.
     fn steps(plan: Plan, failing: &[usize]) -> Vec<Step> {
         let (mut execution, mut timing, stored) =
             (Execution::new(plan), StatusTiming::default(), status(0, 0));
@@ -179,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn steps_follow_one_another() {
-        let surroundings = || Step::Execute(vec![delete("a"), create_service()]);
+    fn steps_follow_in_order_and_depend_on_results() {
+        let first = || Step::Execute(vec![delete("a"), create_service()]);
         let pods = || Step::Execute(vec![Action::CreateJob(Box::<Job>::default())]);
         let retry = || Step::Finish(vec![], Requeue::Retry(Duration::MAX));
         let nine = Duration::from_secs(9);
@@ -191,24 +193,24 @@ mod tests {
             ("nothing to do", Plan::default(), &[], vec![Step::Finish(vec![], Requeue::OnChange)]),
             ("nothing to do yet", only_time(), &[], vec![Step::Finish(vec![], Requeue::After(nine))]),
             (
-                "pods come after what they need, the status after them, events at the end",
+                "pods start after the Service, then the status, then events",
                 full(),
                 &[],
-                vec![surroundings(), pods(), store(1, 2), Step::Finish(vec![event()], Requeue::Now)],
+                vec![first(), pods(), store(1, 2), Step::Finish(vec![event()], Requeue::Now)],
             ),
-            ("no pods without what they need", full(), &[0], vec![surroundings(), store(0, 2), retry()]),
+            ("no pod starts without the Service", full(), &[0], vec![first(), store(0, 2), retry()]),
             (
-                "only counts of what could not be done",
+                "only counts are stored if pods cannot be created",
                 full(),
                 &[1],
-                vec![surroundings(), pods(), store(0, 2), retry()],
+                vec![first(), pods(), store(0, 2), retry()],
             ),
-            ("no count is new", no_counts(), &[0], vec![surroundings(), retry()]),
-            ("counts refused, too", full(), &[0, 1], vec![surroundings(), store(0, 2), retry()]),
-            ("no event about a status that is refused", full(), &[2], {
-                vec![surroundings(), pods(), store(1, 2), retry()]
+            ("counts are unchanged", no_counts(), &[0], vec![first(), retry()]),
+            ("counts are refused, too", full(), &[0, 1], vec![first(), store(0, 2), retry()]),
+            ("no event if the status is refused", full(), &[2], {
+                vec![first(), pods(), store(1, 2), retry()]
             }),
-            ("a status alone", only_status(), &[], vec![store(1, 0), Step::Finish(vec![], Requeue::Now)]),
+            ("only a status", only_status(), &[], vec![store(1, 0), Step::Finish(vec![], Requeue::Now)]),
         ];
         for (name, plan, failing, expected) in cases {
             assert_eq!(steps(plan, failing), expected, "{name}");
@@ -216,11 +218,11 @@ mod tests {
     }
 
     #[test]
-    fn counts_wait_until_they_are_worth_a_write() {
-        let swarm = Duration::from_secs(1);
+    fn changed_counts_wait_before_they_are_stored() {
+        let window = Duration::from_secs(1);
         let counting = |requeue_after| Plan { status: Some(status(0, 2)), requeue_after, ..Plan::default() };
-        let half = swarm / 2;
-        for (requeue_after, again) in [(None, swarm), (Some(half), half), (Some(swarm * 2), swarm)] {
+        let half = window / 2;
+        for (requeue_after, again) in [(None, window), (Some(half), half), (Some(window * 2), window)] {
             let (mut execution, mut timing) =
                 (Execution::new(counting(requeue_after)), StatusTiming::default());
             let step = execution.next(None, &mut timing, NOW);
@@ -232,8 +234,8 @@ mod tests {
         let step = execution.next(None, &mut timing, NOW);
         assert_eq!(
             step,
-            Step::Finish(vec![], Requeue::Retry(swarm)),
-            "they are stored soon though requests fail"
+            Step::Finish(vec![], Requeue::Retry(window)),
+            "counts are stored even if requests fail"
         );
     }
 }

@@ -1,12 +1,12 @@
-//! `spec.failurePolicy`: what follows from a failed Job.
+//! `spec.failurePolicy`: the action after a Job failed.
 //!
-//! One Job decides at a time: of the first rule that matches any failed Job, the one that failed first. After a
-//! restart the other failed Jobs are of an earlier attempt and no longer count.
+//! One failed Job determines the action: the Job that failed first among those that the first matching rule matches.
+//! After a restart, the other failed Jobs belong to an earlier attempt and no longer count.
 
 use crate::{
     draft::Draft,
     feature_gates::Gates,
-    message_patterns::{MOST_PATTERNS, Patterns},
+    message_patterns::{MAX_PATTERNS, Patterns},
     plan::EventKind,
     restart,
     snapshot::{JobRecord, LabelValue},
@@ -17,7 +17,7 @@ use jobset_api::{
     jobset::{FailurePolicy, FailurePolicyAction, FailurePolicyRule},
 };
 
-/// Decides about the failed Jobs, of which there is at least one.
+/// Applies the failure policy. There is at least one failed Job.
 pub(crate) fn apply(jobset: &JobSet, failed: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
     let Some(first) = first_failed(failed.iter().copied()) else { return };
     let Some(policy) = &jobset.spec.failure_policy else {
@@ -30,27 +30,27 @@ pub(crate) fn apply(jobset: &JobSet, failed: &[&JobRecord], gates: &Gates, draft
     }
 }
 
-/// The first rule that matches a failed Job, with the Job that failed first of those it matches.
+/// The first rule that matches a failed Job, and the Job that failed first among those that it matches.
 fn decide<'a>(
     policy: &'a FailurePolicy,
     failed: &[&'a JobRecord],
     draft: &mut Draft<'_>,
 ) -> Option<(&'a FailurePolicyRule, &'a JobRecord)> {
-    let mut patterns_left = MOST_PATTERNS;
+    let mut patterns_left = MAX_PATTERNS;
     policy.rules.iter().find_map(|rule| {
         let patterns = &rule.on_job_failure_message_patterns;
-        let looked_at = patterns.len().min(patterns_left);
-        patterns_left -= looked_at;
+        let used = patterns.len().min(patterns_left);
+        patterns_left -= used;
         let mut matching = failed.iter().copied().filter(|job| matches(rule, job)).peekable();
         let some = *matching.peek()?;
         if patterns.is_empty() {
             return first_failed(matching).map(|job| (rule, job));
         }
-        let patterns = Patterns::of(patterns.iter().take(looked_at));
+        let patterns = Patterns::of(patterns.iter().take(used));
         if let Some(first) = patterns.too_large.first() {
             let note = format!(
-                "rule {:?} of the failure policy has message patterns that are too large and match nothing ({}, the \
-                 first is {first:?}); create the JobSet with others",
+                "rule {:?} of the failure policy has message patterns that are too large and never match (count {}, \
+                 first {first:?}); create the JobSet with smaller patterns",
                 rule.name,
                 patterns.too_large.len()
             );
@@ -63,14 +63,14 @@ fn decide<'a>(
     })
 }
 
-/// Whether a rule matches a failed Job by target and reason. The message is not considered.
+/// Whether a rule matches a failed Job by target and reason. This ignores the message.
 fn matches(rule: &FailurePolicyRule, job: &JobRecord) -> bool {
     let (Some(verdict), Some(replicated_job)) = (&job.verdict, &job.replicated_job) else { return false };
     let any = |list: &[String], value: &String| list.is_empty() || list.contains(value);
     any(&rule.target_replicated_jobs, replicated_job) && any(&rule.on_job_failure_reasons, &verdict.reason)
 }
 
-/// The Job that failed first; of several at the same time, the first in the list.
+/// The Job that failed first. If several failed at the same time, the first in the list.
 fn first_failed<'a>(failed: impl Iterator<Item = &'a JobRecord>) -> Option<&'a JobRecord> {
     failed.min_by_key(|job| job.verdict.as_ref().map(|verdict| verdict.at))
 }
@@ -87,7 +87,7 @@ fn act(
     let message = because(&format!("applying {action} failure policy action"), job);
     let counts = matches!(action, FailurePolicyAction::RestartJobSet | FailurePolicyAction::RestartJob);
     let used_up = counts && used_up(&draft.status, gates) >= i64::from(policy.max_restarts);
-    // No attempt comes after the last number: the failed Job could never become one of an earlier attempt.
+    // After the largest number there is no later attempt, so the failed Job would always belong to the current attempt.
     let restarts_all = matches!(
         action,
         FailurePolicyAction::RestartJobSet | FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts
@@ -113,35 +113,40 @@ fn act(
                      (failed job: {})",
                     job.name
                 );
-                return give_up(
+                return report_not_applied(
                     job,
                     why,
-                    "enable the gate, or delete the Job, which is then created anew",
+                    "enable the feature gate, or delete the Job so that the controller creates it again",
                     draft,
                 );
             }
             if let Err(why) = restart_job(jobset, job, counts, &mut draft.status) {
-                return give_up(job, why, "delete the Job", draft);
+                return report_not_applied(job, why, "delete the Job", draft);
             }
         }
         FailurePolicyAction::Unknown(name) => {
             let why = format!(
-                "failure policy action {name:?} is not known to this version (failed job: {})",
+                "failure policy action {name:?} is unknown to this version (failed job: {})",
                 job.name
             );
-            return give_up(job, why, "delete the Job, which is then created anew", draft);
+            return report_not_applied(
+                job,
+                why,
+                "delete the Job so that the controller creates it again",
+                draft,
+            );
         }
     }
     draft.event(EventKind::Warning, &format!("{action}FailurePolicyAction"), &message);
 }
 
-/// The failure policy cannot be applied: the JobSet waits for its user.
-fn give_up(job: &JobRecord, why: String, way_out: &str, draft: &mut Draft<'_>) {
-    draft.report_job(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {way_out}"));
+/// Reports that the failure policy cannot be applied. The JobSet waits until a user acts.
+fn report_not_applied(job: &JobRecord, why: String, remedy: &str, draft: &mut Draft<'_>) {
+    draft.report_job(job, reasons::FAILURE_POLICY_NOT_APPLIED, format!("{why}; {remedy}"));
     draft.waiting.push(why);
 }
 
-/// Whether the action may be carried out.
+/// Whether the feature gates allow the action.
 fn is_allowed(action: &FailurePolicyAction, gates: &Gates) -> bool {
     gates.restart_job
         || !matches!(
@@ -150,7 +155,7 @@ fn is_allowed(action: &FailurePolicyAction, gates: &Gates) -> bool {
         )
 }
 
-/// Restarts that count towards `maxRestarts`, of the JobSet and of single Jobs.
+/// The number of restarts that count towards `maxRestarts`, of the JobSet and of single Jobs.
 fn used_up(status: &JobSetStatus, gates: &Gates) -> i64 {
     let single =
         status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts_count_towards_max);
@@ -158,7 +163,8 @@ fn used_up(status: &JobSetStatus, gates: &Gates) -> i64 {
     i64::from(status.restarts_count_towards_max) + single
 }
 
-/// Only this Job restarts: its own attempt is raised, so that the next look finds it to be of an earlier one.
+/// Restarts only this Job: increases its own attempt, so that the next reconcile deletes it as a Job of an earlier
+/// attempt.
 fn restart_job(
     jobset: &JobSet,
     job: &JobRecord,
@@ -181,7 +187,7 @@ fn restart_job(
     let mut entries = status.replicated_jobs_status.iter_mut();
     let entry = entries.find(|entry| entry.name == name).ok_or_else(out_of_bounds)?;
     if entry.job_restarts.get(place) == Some(&i32::MAX) {
-        return Err(format!("failed job {} was restarted as often as can be counted", job.name));
+        return Err(format!("failed job {} has reached the largest number of restarts", job.name));
     }
     let raise = |counters: &mut Vec<i32>, from: i32| {
         counters.resize(length, 0);
@@ -189,8 +195,8 @@ fn restart_job(
             *count = from.max(*count).saturating_add(1);
         }
     };
-    // A Job may be ahead of the status, if the feature gate was off in between: then too it must become one of
-    // an earlier attempt, or this failure would count again.
+    // The attempt in the Job's label can be higher than in the status if the feature gate was off in between. Even
+    // then, the new attempt must be higher than that of the Job, or this failure would count again.
     raise(
         &mut entry.job_restarts,
         if let LabelValue::Number(own) = job.job_restart_attempt { own } else { 0 },

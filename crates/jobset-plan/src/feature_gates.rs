@@ -1,53 +1,53 @@
-//! Feature gates: what of JobSet can be switched on and off, by the names that the configuration uses.
+//! Feature gates: optional features of JobSet, by their names in the configuration.
 
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// Which features are on.
+/// The enabled features.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch")]
 pub struct Gates {
-    /// Single Jobs may be restarted.
+    /// The controller can restart single Jobs.
     pub restart_job: bool,
-    /// Containers may restart inside their pods.
+    /// Containers can restart inside their pods.
     pub in_place_restart: bool,
-    /// Parallelism and completions of Indexed Jobs may change.
+    /// Users can change parallelism and completions of Indexed Jobs.
     pub elastic_jobset: bool,
-    /// A Job counts as failed when the Job controller has decided that it will be, while its pods still stop.
+    /// A Job counts as failed as soon as the Job controller sets `FailureTarget`, while its pods are still stopping.
     pub restart_on_failure_target: bool,
 }
 
-/// How settled a feature is.
+/// The maturity of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// May change or go; off unless asked for.
+    /// Can change or be removed. Disabled by default.
     Alpha,
-    /// Will stay.
+    /// Will not be removed.
     Beta,
-    /// Cannot be switched off.
+    /// Cannot be disabled.
     Ga,
 }
 
-/// A feature that has a name.
+/// A named feature.
 #[derive(Clone, Copy, Debug)]
 pub struct FeatureGate {
     /// Its name, as in `featureGates` of the configuration.
     pub name: &'static str,
-    /// How settled it is.
+    /// Its maturity.
     pub stage: Stage,
-    /// Whether it is on when nobody says.
+    /// Whether it is enabled by default.
     pub default: bool,
     switch: Switch,
 }
 
-/// What a feature gate does when it is set.
+/// The effect of setting a feature gate.
 #[derive(Clone, Copy, Debug)]
 enum Switch {
-    /// It decides.
+    /// It enables or disables the feature.
     Works(fn(&mut Gates) -> &mut bool),
-    /// There is nothing to decide: it stays as it is.
+    /// None: the value cannot change.
     Locked,
-    /// This version lacks the feature.
+    /// None: this version does not have the feature.
     Missing,
 }
 
@@ -67,39 +67,40 @@ pub const FEATURE_GATES: [FeatureGate; 5] = {
     ]
 };
 
-/// Names that stand for all gates of a stage (Kubernetes: k8s.io/component-base/featuregate).
+/// Names that represent all gates of a stage (Kubernetes: k8s.io/component-base/featuregate).
 const ALL_OF: [(&str, Stage); 2] = [("AllAlpha", Stage::Alpha), ("AllBeta", Stage::Beta)];
 
-/// Why feature gates cannot be set so.
+/// Why the configured feature gates are invalid.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum FeatureGateError {
-    /// There is no such gate.
+    /// The gate does not exist.
     #[error("unrecognized feature gate: {0}")]
     Unrecognized(String),
-    /// The gate stays as it is.
+    /// The value of the gate cannot change.
     #[error("cannot set feature gate {name} to {wanted}, feature is locked to {locked}")]
     Locked {
         /// The gate.
         name: &'static str,
-        /// What it was to be.
+        /// The configured value.
         wanted: bool,
-        /// What it stays.
+        /// The fixed value.
         locked: bool,
     },
-    /// This version lacks the feature.
+    /// This version does not have the feature.
     #[error(
-        "feature gate {0} cannot be set to true, as this version does not have the feature; remove it or set it to false"
+        "feature gate {0} cannot be set to true: this version does not have the feature; remove the gate or set it to \
+         false"
     )]
     Missing(&'static str),
 }
 
 impl Gates {
-    /// The gates as configured: those that are named as they are set, of the others those of a stage by `AllAlpha`
-    /// and `AllBeta`, and what is left by default.
+    /// The gates of a configuration. A named gate has its configured value, other gates the value of `AllAlpha` or
+    /// `AllBeta` for their stage, and the remaining gates their default.
     pub fn configured(named: &BTreeMap<String, bool>) -> Result<Self, FeatureGateError> {
         let known = |name: &str| FEATURE_GATES.iter().any(|gate| gate.name == name);
-        let stands_for_many = |name: &str| ALL_OF.iter().any(|(all, _)| *all == name);
-        if let Some(name) = named.keys().find(|name| !known(name) && !stands_for_many(name)) {
+        let is_stage_name = |name: &str| ALL_OF.iter().any(|(all, _)| *all == name);
+        if let Some(name) = named.keys().find(|name| !known(name) && !is_stage_name(name)) {
             return Err(FeatureGateError::Unrecognized(name.clone()));
         }
         let mut gates = Self::default();
@@ -131,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_table() {
+    fn only_alpha_gates_are_off_by_default() {
         assert_eq!(configured(""), Ok(Gates::default()));
         assert!(FEATURE_GATES.iter().all(|gate| gate.default == (gate.stage != Stage::Alpha)));
         assert!(FEATURE_GATES.is_sorted_by_key(|gate| gate.name));
     }
 
     #[test]
-    fn gates_by_name() {
+    fn named_gates_have_their_configured_value() {
         let none = Gates::default;
         for (text, gates) in [
             ("RestartJob: true", Gates { restart_job: true, ..none() }),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn gates_of_a_stage() {
+    fn all_alpha_and_all_beta_set_the_gates_of_a_stage() {
         let all = Gates {
             restart_job: true,
             elastic_jobset: true,
@@ -171,15 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_set() {
+    fn invalid_gates_are_rejected() {
         for (text, error) in [
             ("Sideways: true", "unrecognized feature gate: Sideways"),
             ("restartJob: true", "unrecognized feature gate: restartJob"),
             ("TLSOptions: false", "cannot set feature gate TLSOptions to false, feature is locked to true"),
             (
                 "InPlaceRestart: true",
-                "feature gate InPlaceRestart cannot be set to true, as this version does not have the feature; remove it \
-                 or set it to false",
+                "feature gate InPlaceRestart cannot be set to true: this version does not have the feature; remove \
+                 the gate or set it to false",
             ),
         ] {
             assert_eq!(configured(text).map_err(|error| error.to_string()), Err(error.to_owned()), "{text}");

@@ -1,4 +1,4 @@
-//! How a suspended child Job is resumed.
+//! The resume of a suspended child Job.
 
 use crate::job_size::JobSize;
 use k8s_openapi::api::{
@@ -8,15 +8,16 @@ use k8s_openapi::api::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// How to resume a child Job: what its pod template takes over from the ReplicatedJob's template. Map entries are added
-/// or replaced, never removed; list entries are added where no equal entry exists.
+/// How to resume a child Job: the fields that its pod template takes from the ReplicatedJob's template. The patch adds
+/// or replaces map entries and never removes them. It adds list entries that have no equal entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobResume {
     /// Name of the Job.
     pub name: String,
-    /// UID of the Job: a Job of the same name and another UID is another Job.
+    /// UID of the Job. A Job with the same name and another UID is another Job.
     pub uid: String,
-    /// Whether `status.startTime` must be cleared first: the API server does not change the template of a started Job.
+    /// Whether `status.startTime` must be cleared first: the API server rejects changes to the template of a started
+    /// Job.
     pub clear_start_time: bool,
     /// Labels of the pod template.
     pub labels: BTreeMap<String, String>,
@@ -33,13 +34,13 @@ pub struct JobResume {
 }
 
 impl JobResume {
-    /// Whether [`Self::patch`] needs the current Job: a merge patch replaces lists, so it must repeat their entries.
+    /// Whether [`Self::patch`] needs the current Job. A merge patch replaces lists, so it must repeat their entries.
     pub fn needs_current(&self) -> bool {
         !self.tolerations.is_empty() || !self.scheduling_gates.is_empty()
     }
 
-    /// The merge patch (RFC 7386) that resumes this Job. Its UID protects a successor of the same name, and with `now`
-    /// its resource version protects changes made since.
+    /// The merge patch (RFC 7386) that resumes this Job. The UID in it protects a successor with the same name. With
+    /// `now`, the resource version in it protects later changes.
     pub fn patch(&self, now: Option<&Job>) -> Value {
         let mut pod = json!({"nodeSelector": self.node_selector});
         let mut patch = json!({"metadata": {"uid": self.uid}, "spec": {"suspend": false}});

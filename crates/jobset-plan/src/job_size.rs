@@ -1,6 +1,6 @@
-//! How many pods a Job runs.
+//! The size of a Job.
 
-/// How many pods a Job runs.
+/// The number of pods of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobSize {
     /// `spec.parallelism`.

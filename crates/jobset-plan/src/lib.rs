@@ -1,16 +1,16 @@
-//! The decisions about JobSets, all pure: no client, no clock, no await.
+//! The decisions about JobSets. All are pure: no client, no clock, no await.
 //!
 //! ```text
 //!   Snapshot ─────────► plan() ─────────► Plan
-//!   the JobSet and      reads like        actions, the whole new status,
-//!   the records of      the life of       events, when to plan again
-//!   its children        a JobSet
+//!   the JobSet and                        actions, the whole new status,
+//!   the records of                        events, the requeue time
+//!   its children
 //! ```
 //!
-//! The caller of [`plan()`] follows [`Execution`]: it carries out the actions, stores the status with the resource
-//! version of the snapshot, and sends the events. The plan of a settled JobSet is empty.
+//! The caller of [`plan()`] follows [`Execution`]: it sends the requests, stores the status with the resource version
+//! of the snapshot, and sends the events. The plan of a settled JobSet is empty.
 //!
-//! [`defaulting`] and [`validation`] hold the decisions of admission.
+//! [`defaulting`], [`validation`] and [`pod_admission`] contain the decisions of admission.
 
 mod buckets;
 mod child_job;
@@ -60,9 +60,9 @@ use draft::Draft;
 use jiff::Timestamp;
 use jobset_api::{JobSet, labels};
 
-/// What to do next for one JobSet at the time `now`. Defaults that admission did not fill in apply all the same.
+/// Plans the next actions for one JobSet at the time `now`. Defaults apply even if admission did not set them.
 pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
-    if snapshot.jobset.metadata.deletion_timestamp.is_some() || managed_elsewhere(snapshot.jobset) {
+    if snapshot.jobset.metadata.deletion_timestamp.is_some() || has_other_manager(snapshot.jobset) {
         return Plan::default();
     }
     let defaulted = spec_defaults::applied_to(snapshot.jobset);
@@ -81,14 +81,14 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         if !jobs.active.is_empty() {
             draft
                 .waiting
-                .push(format!("the JobSet has finished; jobs still being deleted: {}", jobs.active.len()));
+                .push(format!("the JobSet has finished; Jobs still being deleted: {}", jobs.active.len()));
         }
         ttl::apply(jobset, finished_at, &mut draft);
         return draft.finish();
     }
     service::report_conflict(snapshot, gates, &mut draft);
     draft.delete_jobs(&jobs.previous);
-    restart::note_end(jobset, &mut draft);
+    restart::end_when_ready(jobset, &mut draft);
     if !jobs.failed.is_empty() {
         failure_policy::apply(jobset, &jobs.failed, gates, &mut draft);
         return draft.finish();
@@ -109,8 +109,7 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     draft.finish()
 }
 
-/// Whether another controller manages this JobSet.
-fn managed_elsewhere(jobset: &JobSet) -> bool {
+fn has_other_manager(jobset: &JobSet) -> bool {
     jobset.spec.managed_by.as_deref().is_some_and(|by| by != labels::MANAGED_BY_JOBSET_CONTROLLER)
 }
 

@@ -1,32 +1,34 @@
-//! A status that was lost, and what the Jobs of the JobSet prove of it.
+//! Restores a lost status from the Jobs of the JobSet.
 //!
-//! `status` is lost when a backup restores an older JobSet, or a client overwrites it. `restarts` is then lower than the
-//! attempt of the Jobs that run. Without repair those Jobs count for nothing and the JobSet never ends.
+//! `status` is lost when a backup restores an older JobSet, or when a client overwrites it. Then `restarts` is lower
+//! than the attempt of the running Jobs. Without a repair, the controller ignores those Jobs, and the JobSet never
+//! finishes.
 //!
-//! # Which Jobs are believed
+//! # Which Jobs prove an attempt
 //!
 //! The controller stores an attempt in the status before it creates the first Job of that attempt. So a Job of a later
-//! attempt than `status.restarts` proves that the status is lost, unless its label was edited. The pod template tells the
-//! two apart: the controller writes the attempt into the labels of the Job and of its pod template, and the API server
-//! does not change the template of a Job. A Job is believed if both agree. One such Job is enough, so the rule holds for
-//! a JobSet of a single Job, and in the middle of a restart, when Jobs of two attempts exist. A Job with an edited label
-//! is not believed, whatever the other Jobs say: [`crate::buckets`] reports it as foreign.
+//! attempt than `status.restarts` proves that the status is lost, unless a user edited the label of the Job. The pod
+//! template shows an edit: the controller writes the attempt into the labels of the Job and of its pod template, and
+//! the API server rejects changes to that template. A Job proves its attempt if both labels agree. One such Job is
+//! enough, so the rule also works for a JobSet with a single Job, and during a restart, when Jobs of two attempts
+//! exist. A Job with an edited label proves nothing, regardless of other Jobs: [`crate::buckets`] reports it as
+//! foreign.
 //!
-//! # What is restored
+//! # What the controller restores
 //!
 //! * `restarts`: the highest attempt that a Job proves.
-//! * `restartsCountTowardsMax`: raised as much as `restarts`, if the failure policy has no rule that restarts the JobSet
-//!   without counting. With such a rule it cannot be known, and keeps its value.
-//! * `jobRestarts` and `jobRestartsCountTowardsMax` (gate RestartJob): the same for single Jobs. The Job must have the name
-//!   of its index, as the labels that tell the index can be edited too.
+//! * `restartsCountTowardsMax`: raised as much as `restarts`, if the failure policy has no rule that restarts the
+//!   JobSet without counting. With such a rule the correct value is unknown, and the stored value stays.
+//! * `jobRestarts` and `jobRestartsCountTowardsMax` (gate RestartJob): the same for single Jobs. The name of the Job
+//!   must match its index, because users can edit the index label, too.
 //!
-//! The conditions Completed, Failed, Suspended and those of the startup policy, and the counts, follow from the Jobs in the
-//! next plan. The last reason for a restart (condition `RestartingJobSet`) stays lost, and so does a restart that was stored
-//! without any Job of its attempt having been created: if its failed Job still exists, that failure restarts the JobSet
-//! again, and ends at the number that was lost.
+//! The next plan derives the counts and the conditions Completed, Failed, Suspended and those of the startup policy
+//! from the Jobs. Two things stay lost. The first is the reason of the last restart (condition `RestartingJobSet`). The
+//! second is a restart that was stored before any Job of its attempt was created: if the failed Job still exists, its
+//! failure restarts the JobSet again, and `restarts` reaches the lost number.
 //!
-//! The restored status is stored before anything else is done, so that no Job is created or deleted on the ground of the
-//! lost one. It only rises, so a status is restored once.
+//! The controller stores the restored status before it sends any other request, so it creates or deletes no Job because
+//! of the lost status. Restored counts only increase, so the controller restores a status once.
 
 use crate::{
     child_job::job_name,
@@ -40,7 +42,7 @@ use jobset_api::{
     JobSet, JobSetStatus, ReplicatedJobStatus, conditions::reasons, jobset::FailurePolicyAction,
 };
 
-/// Restores a lost status in the draft. Returns whether it was lost.
+/// Restores a lost status in the draft. Returns whether the status was lost.
 pub(crate) fn restore(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<'_>) -> bool {
     let whole = restore_restarts(snapshot, &mut draft.status);
     let jobs = snapshot.jobs.iter().filter(|_| gates.restart_job);
@@ -52,18 +54,18 @@ pub(crate) fn restore(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<
         more => format!(", and {more} more counts"),
     };
     draft.restores_status = true;
-    let note = format!("the status was lost or overwritten, and is restored from the jobs: {first}{more}");
+    let note = format!("the status was lost or overwritten and is restored from the Jobs: {first}{more}");
     draft.event(EventKind::Warning, reasons::STATUS_RESTORED, &note);
     true
 }
 
-/// Raises `restarts` to the highest attempt that a Job proves. Returns what changed.
+/// Raises `restarts` to the highest attempt that a Job proves. Returns a description of the change.
 fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Option<String> {
     let stored = status.restarts;
     let proofs = snapshot.jobs.iter().filter_map(|job| Some((attempt(job)?, job.name.as_str())));
     let (attempt, why) = match proofs.max_by_key(|(attempt, _)| *attempt) {
-        Some((attempt, job)) => (attempt, format!("job {job} is of attempt {attempt}")),
-        None => (0, "there are no attempts below 0".to_owned()),
+        Some((attempt, job)) => (attempt, format!("job {job} belongs to attempt {attempt}")),
+        None => (0, "the first attempt is 0".to_owned()),
     };
     if attempt <= stored {
         return None;
@@ -73,10 +75,10 @@ fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Optio
         let counted = &mut status.restarts_count_towards_max;
         *counted = counted.saturating_add(attempt - stored.max(0));
     }
-    Some(format!("restarts was {stored} and is {attempt} again, as {why}"))
+    Some(format!("restarts changes from {stored} to {attempt}, because {why}"))
 }
 
-/// Raises the restarts of a single Job to those that the Job proves. Returns what changed.
+/// Raises the restarts of a single Job to the number that the Job proves. Returns a description of the change.
 fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -> Option<String> {
     attempt(job)?;
     let attempt = agreed(&job.job_restart_attempt, &job.template_job_restart_attempt)?;
@@ -102,7 +104,7 @@ fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -
         raise(&mut entry.job_restarts_count_towards_max, attempt.saturating_sub(stored.max(0)));
     }
     let name = &job.name;
-    Some(format!("jobRestarts of job {name} was {stored} and is {attempt} again, as its label says"))
+    Some(format!("jobRestarts of job {name} changes from {stored} to {attempt}, the value of its label"))
 }
 
 /// The attempt that a Job proves.
@@ -118,14 +120,14 @@ fn agreed(label: &LabelValue, template: &LabelValue) -> Option<i32> {
     }
 }
 
-/// Whether every restart counts towards `maxRestarts`: no rule has `ignoring` as its action. Without a policy nothing is
-/// known of the policy that restarted the JobSet.
+/// Whether every restart counts towards `maxRestarts`: no rule has the action `ignoring`. Returns false without a
+/// policy, because the policy that restarted the JobSet is unknown.
 fn all_count(jobset: &JobSet, ignoring: &FailurePolicyAction) -> bool {
     let policy = jobset.spec.failure_policy.as_ref();
     policy.is_some_and(|policy| policy.rules.iter().all(|rule| rule.action != *ignoring))
 }
 
-/// The entry of a ReplicatedJob. A missing entry is added in its place, names descending.
+/// The entry of a ReplicatedJob. Adds a missing entry at its position, names descending.
 fn entry_of<'a>(
     name: &str,
     entries: &'a mut Vec<ReplicatedJobStatus>,

@@ -1,87 +1,88 @@
-//! `onJobFailureMessagePatterns`: regular expressions in the syntax of RE2, found anywhere in a message.
+//! `onJobFailureMessagePatterns`: regular expressions in RE2 syntax that match anywhere in a message.
 //!
-//! Users write for Go's engine. The `regex` crate reads nearly the same language, but for some points, so that a
-//! pattern is read as Go's package regexp does, and written for the crate:
+//! The JobSet API specifies Go's syntax. The syntax of the `regex` crate differs in some points, so this module parses
+//! a pattern like Go's package regexp and translates it for the crate:
 //!
-//! | RE2 | the crate |
+//! | RE2 | `regex` crate |
 //! |---|---|
-//! | `\d \w \s \b` and their opposites mean ASCII | Unicode, unless told otherwise |
-//! | a `{` that begins no repetition is a brace | an error |
+//! | `\d \w \s \b` and their negations match ASCII | match Unicode by default |
+//! | a `{` that starts no repetition is a literal | an error |
 //! | `\Q…\E` quotes | an error |
-//! | `\<` and `\>` are characters | ends of a word |
-//! | `\012` and `\0` are characters by their octal number | errors |
+//! | `\<` and `\>` are literals | word boundaries |
+//! | `\012` and `\0` are octal escapes | errors |
 //! | `\p{^Greek}` means `\P{Greek}` | an error |
-//! | within `[…]`, `[`, `&&`, `--` and `~~` are characters | set operations |
-//! | `a**`, `a{1001}`, `(?x)`, `\u0061` are errors | mean something |
+//! | within `[…]`, `[`, `&&`, `--` and `~~` are literals | set operations |
+//! | `a**`, `a{1001}`, `(?x)`, `\u0061` are errors | valid |
 //!
-//! Some differences stay. Refused here alone: a repetition right behind flags, as in `a(?i)*`; flags without a letter;
-//! two groups of one name. Refused there alone: repetitions within one another that make more than a thousand;
-//! classes such as `\p{Alphabetic}` that are no scripts.
+//! Some differences remain. Only this module rejects a repetition directly after flags, such as `a(?i)*`, flags without
+//! a letter, and two groups with the same name. Only Go rejects nested repetitions that multiply to more than 1000, and
+//! classes that are not scripts, such as `\p{Alphabetic}`.
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use std::fmt::Write;
 
-/// How many patterns of one JobSet are looked at. Compiling takes time, of which no JobSet has more than its share.
-pub(crate) const MOST_PATTERNS: usize = 1000;
-/// Bytes that a compiled pattern may take. `.{1000}` takes a third; what needs more, such as `\pL{1000}`, takes the
-/// longer to compile the more it is.
-const MOST_BYTES: usize = 1 << 20;
+/// The number of patterns of one JobSet that the controller uses. The limit bounds the compile time per JobSet.
+pub(crate) const MAX_PATTERNS: usize = 1000;
+/// The maximum size of a compiled pattern. `.{1000}` needs a third of it. Larger patterns, such as `\pL{1000}`, take
+/// too long to compile.
+const MAX_COMPILED_BYTES: usize = 1 << 20;
 
 /// The patterns of one rule, compiled once for all failed Jobs.
 pub(crate) struct Patterns<'a> {
     compiled: Vec<Regex>,
-    /// Patterns of RE2 that are not compiled. They match nothing, as does what is no pattern; of that, admission warned.
+    /// Valid patterns that are too large to compile. They never match. Invalid patterns never match either, but
+    /// admission warns about those.
     pub(crate) too_large: Vec<&'a str>,
 }
 
 impl<'a> Patterns<'a> {
-    /// Compiles them.
+    /// Compiles the patterns.
     pub(crate) fn of(patterns: impl IntoIterator<Item = &'a String>) -> Self {
         let (mut compiled, mut too_large) = (Vec::new(), Vec::new());
         for pattern in patterns {
             match compile(pattern) {
                 Some(regex) => compiled.push(regex),
-                None if is_one(pattern) => too_large.push(pattern.as_str()),
+                None if is_valid(pattern) => too_large.push(pattern.as_str()),
                 None => {}
             }
         }
         Self { compiled, too_large }
     }
 
-    /// Whether any of them is found in `message`.
+    /// Whether any of the patterns matches in `message`.
     pub(crate) fn found_in(&self, message: &str) -> bool {
         self.compiled.iter().any(|regex| regex.is_match(message.as_bytes()))
     }
 }
 
-/// Whether this is a pattern of RE2. That takes no time worth speaking of, whatever compiling it would take.
-pub(crate) fn is_one(pattern: &str) -> bool {
+/// Whether this is a valid RE2 pattern. This check is fast even for patterns that take long to compile.
+pub(crate) fn is_valid(pattern: &str) -> bool {
     translate(pattern)
         .is_some_and(|translation| ParserBuilder::new().utf8(false).build().parse(&translation).is_ok())
 }
 
-/// Compiles a pattern written for RE2, if it is one, and not too large.
+/// Compiles an RE2 pattern, unless it is invalid or too large.
 fn compile(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(&translate(pattern)?).size_limit(MOST_BYTES).build().ok()
+    RegexBuilder::new(&translate(pattern)?).size_limit(MAX_COMPILED_BYTES).build().ok()
 }
 
-/// Writes a pattern of RE2 as one of the crate that means the same.
+/// Translates an RE2 pattern into an equivalent pattern for the crate.
 fn translate(pattern: &str) -> Option<String> {
     let mut translation = Translation { rest: pattern, out: String::with_capacity(pattern.len() * 2) };
     translation.pattern()?;
     Some(translation.out)
 }
 
-/// Names of classes within classes, such as `[[:alpha:]]`.
+/// Names of POSIX classes, such as `[[:alpha:]]`.
 const NAMED_CLASSES: [&str; 14] = [
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
     "upper", "word", "xdigit",
 ];
-/// Most repetitions that RE2 counts.
-const MOST_REPETITIONS: u32 = 1000;
+/// The maximum repetition count in RE2.
+const MAX_REPETITIONS: u32 = 1000;
 
-/// A pattern on its way. Each part returns `None` where the pattern is wrong.
+/// A pattern during translation. Methods return `None` if the pattern is invalid.
 struct Translation<'a> {
     rest: &'a str,
     out: String,
@@ -94,21 +95,21 @@ impl<'a> Translation<'a> {
         Some(next)
     }
 
-    /// Goes past `prefix`, if it is next.
+    /// Consumes `prefix`, if the rest starts with it.
     fn skip(&mut self, prefix: &str) -> bool {
         let rest = self.rest.strip_prefix(prefix);
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
     }
 
-    /// Goes past `end`, and returns what is before it.
+    /// Consumes the rest up to and including `end`, and returns the text before `end`.
     fn until(&mut self, end: &str) -> Option<&'a str> {
         let (before, rest) = self.rest.split_once(end)?;
         self.rest = rest;
         Some(before)
     }
 
-    /// Writes a character that means itself.
+    /// Writes a literal character.
     fn literal(&mut self, character: char) {
         // Writing to a String cannot fail.
         let _ = write!(self.out, "\\x{{{:x}}}", u32::from(character));
@@ -147,7 +148,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// What follows the `{` of `{n}`, `{n,}` or `{n,m}`, if it is one of these; else the brace is a brace.
+    /// Translates the rest of `{n}`, `{n,}` or `{n,m}` after the `{`. Returns false if the brace is a literal.
     fn counted_repetition(&mut self) -> Option<bool> {
         let Some((inside, rest)) = self.rest.split_once('}') else { return Some(false) };
         let is_number = |text: &&str| {
@@ -159,13 +160,13 @@ impl<'a> Translation<'a> {
             return Some(false);
         }
         self.rest = rest;
-        let count = |text: &str| text.parse().ok().filter(|count: &u32| *count <= MOST_REPETITIONS);
-        let (least, most) = (count(from)?, if to.is_empty() { MOST_REPETITIONS } else { count(to)? });
+        let count = |text: &str| text.parse().ok().filter(|count: &u32| *count <= MAX_REPETITIONS);
+        let (least, most) = (count(from)?, if to.is_empty() { MAX_REPETITIONS } else { count(to)? });
         let _ = write!(self.out, "{{{inside}}}");
         (least <= most).then_some(true)
     }
 
-    /// What follows the `(` of a group.
+    /// Translates a group after its `(`, up to its flags.
     fn group(&mut self) -> Option<()> {
         self.out.push('(');
         if self.skip("?") {
@@ -183,7 +184,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// What follows a backslash outside of `[…]`.
+    /// Translates an escape outside of `[…]`, after the backslash.
     fn escape(&mut self) -> Option<()> {
         if self.class_escape()? {
             return Some(());
@@ -201,7 +202,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// A class that follows a backslash, such as `d` or `p{Greek}`, if one does.
+    /// Translates a class after a backslash, such as `d` or `p{Greek}`. Returns false if the escape is not a class.
     fn class_escape(&mut self) -> Option<bool> {
         const SHORT: [(&str, &str); 6] = [
             ("d", "[0-9]"),
@@ -233,7 +234,7 @@ impl<'a> Translation<'a> {
         Some(true)
     }
 
-    /// The character that follows a backslash.
+    /// Parses the character after a backslash.
     fn escaped_character(&mut self) -> Option<char> {
         if let Some(character) = self.octal_character() {
             return Some(character);
@@ -261,8 +262,8 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// A character by up to three octal digits. One digit alone is none, save for 0: it would be a reference to a
-    /// group, of which RE2 knows nothing.
+    /// Parses an octal escape of up to three digits. A single digit other than 0 is not an escape: it would be a
+    /// backreference, and RE2 has no backreferences.
     fn octal_character(&mut self) -> Option<char> {
         let digits: Vec<u32> = self.rest.chars().map_while(|next| next.to_digit(8)).take(3).collect();
         if digits.len() < 2 && digits != [0] {
@@ -272,7 +273,7 @@ impl<'a> Translation<'a> {
         char::from_u32(digits.iter().fold(0, |number, digit| number * 8 + digit))
     }
 
-    /// What follows the `[` of a class.
+    /// Translates a class after its `[`.
     fn class(&mut self) -> Option<()> {
         self.out.push('[');
         if self.skip("^") {
@@ -284,7 +285,7 @@ impl<'a> Translation<'a> {
             if !self.named_class()? && !self.class_escape_in_class()? {
                 let from = self.class_character()?;
                 self.literal(from);
-                // A dash at the end is one.
+                // A dash at the end of a class is a literal.
                 if self.rest.starts_with('-') && !self.rest.starts_with("-]") && self.rest.len() > 1 {
                     self.next();
                     let to = self.class_character()?;
@@ -297,7 +298,7 @@ impl<'a> Translation<'a> {
         Some(())
     }
 
-    /// A class such as `[:alpha:]` within a class, if one follows.
+    /// Translates a POSIX class such as `[:alpha:]` within a class. Returns false if none follows.
     fn named_class(&mut self) -> Option<bool> {
         let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else {
             return Some(false);
@@ -329,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_mean_what_they_mean_in_re2() {
+    fn patterns_match_as_in_re2() {
         for (pattern, message, found) in [
             ("exit code 1", "pod failed with exit code 1 on node", true),
             ("^exit", "pod exit", false),
@@ -380,14 +381,14 @@ mod tests {
             ("(?i:A)(?-s).", "a\n", false),
             ("^[^[:^alpha:]]$", "x", true),
         ] {
-            assert!(is_one(pattern), "{pattern}");
-            let regex = compile(pattern).unwrap_or_else(|| panic!("{pattern} is no pattern"));
+            assert!(is_valid(pattern), "{pattern}");
+            let regex = compile(pattern).unwrap_or_else(|| panic!("{pattern} does not compile"));
             assert_eq!(regex.is_match(message.as_bytes()), found, "{pattern:?} in {message:?}");
         }
     }
 
     #[test]
-    fn what_re2_refuses_is_no_pattern() {
+    fn patterns_that_re2_rejects_are_invalid() {
         for pattern in [
             "(",
             ")",
@@ -406,7 +407,7 @@ mod tests {
             r"\C",
             r"\Z",
             r"\é",
-            r"\p{Nobody}",
+            r"\p{NoSuchScript}",
             r"\p{Greek",
             r"\p{sc=Greek}",
             r"\x{110000}",
@@ -419,12 +420,12 @@ mod tests {
             "\\",
             r"(?=a)",
         ] {
-            assert!(!is_one(pattern) && compile(pattern).is_none(), "{pattern}");
+            assert!(!is_valid(pattern) && compile(pattern).is_none(), "{pattern}");
         }
     }
 
     #[test]
-    fn what_does_not_compile_matches_nothing() {
+    fn invalid_patterns_never_match() {
         let found = |patterns: &[&str], message| {
             let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
             Patterns::of(&patterns).found_in(message)
@@ -435,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_long_to_compile_is_given_up_early() {
+    fn large_patterns_do_not_compile() {
         assert!(compile(".{1000}").is_some());
         assert!(compile(r"(?:\pL{50}){49}").is_none());
         assert!(compile("((((a{1000}){1000}){1000}){1000}){1000}").is_none());

@@ -13,8 +13,7 @@ pub(crate) fn dns_hostnames_enabled(jobset: &JobSet) -> bool {
     jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames).unwrap_or(false)
 }
 
-/// Name of the headless Service, and the domain of the pods' host names: `network.subdomain`, or the
-/// JobSet's name.
+/// Name of the headless Service and domain of the pods' host names: `network.subdomain`, or the JobSet's name.
 pub fn subdomain(jobset: &JobSet) -> &str {
     let wanted = jobset.spec.network.as_ref().and_then(|network| network.subdomain.as_deref());
     wanted.filter(|name| !name.is_empty()).unwrap_or_else(|| jobset.metadata.name.as_deref().unwrap_or(""))
@@ -27,8 +26,8 @@ pub(crate) fn coordinator_endpoint(jobset: &JobSet, coordinator: &Coordinator) -
     format!("{name}-{replicated_job}-{job_index}-{pod_index}.{}", subdomain(jobset))
 }
 
-/// Creates the headless Service if pods have host names and no Service of its name exists. An existing Service is never
-/// changed, whoever created it; [`crate::service`] checks whether it serves this JobSet.
+/// Creates the headless Service if pods have host names and no Service with its name exists. The controller never
+/// changes an existing Service; [`crate::service`] checks whether that Service serves this JobSet.
 pub(crate) fn ensure_headless_service(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
     let jobset = snapshot.jobset;
     if snapshot.service.is_some() || !dns_hostnames_enabled(jobset) {

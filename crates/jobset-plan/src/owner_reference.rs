@@ -1,9 +1,9 @@
-//! The owner reference by which children belong to their JobSet.
+//! The owner reference from children to their JobSet.
 
 use jobset_api::{JobSet, jobset};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-/// The controller reference to `jobset` that every child carries.
+/// The controller owner reference to `jobset`.
 pub(crate) fn owner_reference(jobset: &JobSet) -> OwnerReference {
     OwnerReference {
         api_version: jobset::API_VERSION.to_owned(),

@@ -1,4 +1,4 @@
-//! Where pods may run: exclusive placement, as far as it is decided when a Job is made.
+//! Exclusive placement: the part that the controller decides when it creates a Job.
 
 use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 use k8s_openapi::api::core::v1::{PodSpec, Toleration};
@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 type Annotations = BTreeMap<String, String>;
 
-/// The annotations of exclusive placement that a Job and its pods carry: those of the JobSet, then those of the
-/// ReplicatedJob, which win. The strategy goes only with a topology given beside it.
+/// The exclusive placement annotations of a Job and its pods. Annotations of the ReplicatedJob override those of the
+/// JobSet. A strategy applies only if the same object also has a topology.
 pub(crate) fn annotations(jobset: &JobSet, replicated_job: &ReplicatedJob) -> Annotations {
     let of_job = replicated_job.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     let mut result = Annotations::new();
@@ -22,7 +22,7 @@ pub(crate) fn annotations(jobset: &JobSet, replicated_job: &ReplicatedJob) -> An
     result
 }
 
-/// Ties the pods of a Job to the nodes that an administrator prepared for it, where that is the strategy.
+/// Restricts the pods of a Job to the nodes that an administrator prepared for it, if the strategy asks for it.
 pub(crate) fn select_prepared_nodes(
     job_annotations: &Annotations,
     namespace: &str,

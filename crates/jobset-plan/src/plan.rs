@@ -1,4 +1,4 @@
-//! What a decision consists of: actions, the new status, events.
+//! The output of a decision: actions, the new status, events.
 
 use crate::{job_resume::JobResume, job_size::JobSize};
 use jobset_api::JobSetStatus;
@@ -8,28 +8,28 @@ use k8s_openapi::api::{
 };
 use std::time::Duration;
 
-/// What to do next for one JobSet. Empty for a settled one.
+/// The next steps for one JobSet. The plan of a settled JobSet is empty.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Requests to send. Their order does not matter, except for [`Action::needs_surroundings`].
+    /// Requests to send. Their order does not matter, except for [`Action::starts_pods`].
     pub actions: Vec<Action>,
     /// The whole new status, if it differs from the stored status. The caller stores it after the actions.
     pub status: Option<JobSetStatus>,
     /// Whether the new status must be stored now. Otherwise [`crate::StatusTiming`] decides when.
     pub status_is_urgent: bool,
-    /// Whether the new status only restores what a lost status said: its higher counts are no new restarts.
+    /// Whether the new status only restores a lost status. Its higher counts are then not new restarts.
     pub restores_status: bool,
     /// Events to send, in this order, after the status is stored.
     pub events: Vec<Event>,
-    /// When to plan again, if nothing changes before.
+    /// The delay until the next plan, if no object changes before.
     pub requeue_after: Option<Duration>,
-    /// What is wrong now. The caller sends the event of each problem once for as long as the problem lasts.
+    /// Problems that exist now. The caller sends the event of a problem once for as long as the problem persists.
     pub problems: Vec<Problem>,
-    /// Why nothing more happens now, for users. Empty if nothing is held up.
+    /// What the JobSet waits for, as text for users. Empty if nothing blocks it.
     pub waiting: Vec<String>,
 }
 
-/// A lasting problem with one object. There is at most one problem of a reason about an object.
+/// A problem with one object that persists until a user fixes it. An object has at most one problem per reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// The object.
@@ -38,7 +38,7 @@ pub struct Problem {
     pub event: Event,
 }
 
-/// The object that a problem is about, in the namespace of the JobSet.
+/// The object that has a problem, in the namespace of the JobSet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A child Job.
@@ -62,11 +62,11 @@ pub enum Subject {
 pub enum Action {
     /// Create a child Job.
     CreateJob(Box<Job>),
-    /// Delete a child Job, after its pods (propagation Foreground).
+    /// Delete a child Job after its pods (propagation policy Foreground).
     DeleteJob {
         /// Its name.
         name: String,
-        /// Its UID, which distinguishes it from a successor of the same name.
+        /// Its UID. A successor with the same name has another UID.
         uid: String,
     },
     /// Suspend a child Job.
@@ -76,7 +76,7 @@ pub enum Action {
         /// Its UID.
         uid: String,
     },
-    /// Resume a child Job, with the changes that its template saw in the meantime.
+    /// Resume a child Job, with the changes to its template since its creation.
     ResumeJob(Box<JobResume>),
     /// Change the number of pods of a child Job.
     ScaleJob {
@@ -89,16 +89,16 @@ pub enum Action {
     },
     /// Create a claim.
     CreateClaim(Box<PersistentVolumeClaim>),
-    /// Delete the JobSet, after its children (propagation Foreground).
+    /// Delete the JobSet after its children (propagation policy Foreground).
     DeleteJobSet,
     /// Create the headless Service.
     CreateService(Box<Service>),
 }
 
 impl Action {
-    /// Whether the action starts pods. Pods need the Service and the claims, so such an action waits until the plan's
-    /// other actions have succeeded.
-    pub fn needs_surroundings(&self) -> bool {
+    /// Whether the action starts pods. Pods need the Service and the claims, so the action waits until the other
+    /// actions of the plan have succeeded.
+    pub fn starts_pods(&self) -> bool {
         matches!(self, Self::CreateJob(_) | Self::ResumeJob(_))
     }
 }

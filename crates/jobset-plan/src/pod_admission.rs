@@ -1,73 +1,74 @@
-//! Exclusive placement, as far as it is decided when a pod is created: one Job gets one topology domain to itself.
+//! Exclusive placement: the part that admission decides when a pod is created. One Job has one topology domain
+//! exclusively.
 //!
 //! ```text
-//! leader    the pod of index 0     affinity to its own Job, anti-affinity to others of its priority
-//! follower  every other pod        the node selector of the leader's domain; refused until that is known
+//! leader    the pod of index 0     affinity to its own Job, anti-affinity to other Jobs of its priority
+//! follower  every other pod        node selector of the leader's domain; denied until the domain is known
 //! ```
 //!
-//! The Job controller creates a refused pod again, so a refusal is how followers wait for their leader.
+//! The Job controller creates a denied pod again. This is how followers wait for their leader.
 
 use jobset_api::labels;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde_json::{Value, json};
 
-/// What is known of the pod that others follow.
+/// The leader pod of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderPod {
     /// Its name.
     pub name: String,
     /// UID of the Job that controls it.
     pub owner_uid: Option<String>,
-    /// The node it was placed on; empty while it waits for one.
+    /// Its node. Empty until the pod is scheduled.
     pub node: String,
 }
 
-/// What is known of a node's place in the topology.
+/// The topology domain of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Domain {
-    /// There is no such node.
+    /// The node does not exist.
     NoNode,
-    /// The node has no label of the key.
+    /// The node has no label with the topology key.
     NoLabel,
-    /// The label's value.
+    /// The value of the label.
     Value(String),
 }
 
-/// What a decision about a pod looks at beside the pod.
+/// The cluster state that decisions about pods use.
 pub trait PlacementView {
-    /// The leaders that live (neither ended nor being deleted) and whose name, without its random ending, is `base`.
+    /// The leaders whose name without the random suffix is `base`, and that have neither ended nor are being deleted.
     fn leaders(&self, namespace: &str, base: &str) -> Vec<LeaderPod>;
     /// The domain of a node, by the label `topology_key`.
     fn domain(&self, node: &str, topology_key: &str) -> Domain;
 }
 
-/// Why a pod is refused.
+/// Why a pod is denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Not now, or not so.
+    /// The pod must not be created now, or not in this form.
     Forbidden(String),
-    /// The node of its leader is gone.
+    /// The node of its leader does not exist any more.
     NodeNotFound(String),
 }
 
-/// The changes that a new pod needs, as JSON patch operations (RFC 6902).
+/// The changes to a new pod, as JSON patch operations (RFC 6902).
 pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Vec<Value>, Refusal> {
     let mut patch = Vec::new();
     if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
         return Ok(patch);
     }
-    // Without a spec there is nothing to change: the API server refuses such a pod.
+    // The API server rejects a pod without a spec.
     let Some(spec) = &pod.spec else { return Ok(patch) };
     if let Some(priority) = spec.priority {
-        let there = pod.metadata.labels.is_some();
-        put_in_map(&mut patch, "/metadata/labels", there, labels::PRIORITY, &priority.to_string());
+        let exists = pod.metadata.labels.is_some();
+        put_in_map(&mut patch, "/metadata/labels", exists, labels::PRIORITY, &priority.to_string());
     }
     let Some(topology_key) = annotation(pod, labels::EXCLUSIVE_TOPOLOGY) else { return Ok(patch) };
     if is_leader(pod) {
         patch.extend(affinity(pod, topology_key));
         return Ok(patch);
     }
-    // Without a leader that has its place the pod stays as it is, and is then refused by `validate`.
+    // Without a scheduled leader the pod stays unchanged, and `validate` denies it.
     let Ok(leader) = leader_of(pod, namespace, view) else { return Ok(patch) };
     if leader.node.is_empty() {
         return Ok(patch);
@@ -78,14 +79,14 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
             Err(Refusal::Forbidden(format!("node does not have topology label: {topology_key}")))
         }
         Domain::Value(domain) => {
-            let there = spec.node_selector.is_some();
-            put_in_map(&mut patch, "/spec/nodeSelector", there, topology_key, &domain);
+            let exists = spec.node_selector.is_some();
+            put_in_map(&mut patch, "/spec/nodeSelector", exists, topology_key, &domain);
             Ok(patch)
         }
     }
 }
 
-/// Whether a new pod, after its changes, may be created.
+/// Checks whether a new pod, after its changes, may be created.
 pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<(), Refusal> {
     if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
         return Ok(());
@@ -95,16 +96,16 @@ pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<
         return Ok(());
     }
     let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
-    let refuse = |text: String| Err(Refusal::Forbidden(text));
-    let Some(selector) = selector else { return refuse("follower pod node selector not set".to_owned()) };
+    let deny = |text: String| Err(Refusal::Forbidden(text));
+    let Some(selector) = selector else { return deny("follower pod node selector not set".to_owned()) };
     if !selector.contains_key(topology_key) {
-        return refuse(format!(
+        return deny(format!(
             "follower pod node selector for topology domain not found. missing selector: {topology_key}"
         ));
     }
     match leader_of(pod, namespace, view) {
-        Err(why) => refuse(why),
-        Ok(leader) if leader.node.is_empty() => refuse(
+        Err(why) => deny(why),
+        Ok(leader) if leader.node.is_empty() => deny(
             "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error"
                 .to_owned(),
         ),
@@ -120,7 +121,7 @@ fn has(pod: &Pod, key: &str) -> bool {
     annotation(pod, key).is_some()
 }
 
-/// Pods of a Job that is not Indexed have no index, and so no leader among them.
+/// Pods of a Job that is not Indexed have no index, so none of them is a leader.
 fn is_leader(pod: &Pod) -> bool {
     annotation(pod, labels::JOB_COMPLETION_INDEX) == Some("0")
 }
@@ -160,7 +161,7 @@ fn leader_of(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Lea
     }
 }
 
-/// Adds the terms that keep the leader with its own Job and away from others of its priority.
+/// Adds the terms that place the leader with its own Job and apart from other Jobs of its priority.
 fn affinity(pod: &Pod, topology_key: &str) -> Vec<Value> {
     let labels_of = pod.metadata.labels.as_ref();
     let label = |key: &str| labels_of.and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
@@ -187,7 +188,7 @@ fn affinity(pod: &Pod, topology_key: &str) -> Vec<Value> {
     }
     let to_pods = now.and_then(|affinity| affinity.pod_affinity.as_ref());
     let apart = now.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-    for (field, is_there, has_terms, term) in [
+    for (field, exists, has_terms, term) in [
         (
             "podAffinity",
             to_pods.is_some(),
@@ -203,7 +204,7 @@ fn affinity(pod: &Pod, topology_key: &str) -> Vec<Value> {
     ] {
         let parent = format!("/spec/affinity/{field}");
         let terms = format!("{parent}/requiredDuringSchedulingIgnoredDuringExecution");
-        patch.push(match (is_there, has_terms) {
+        patch.push(match (exists, has_terms) {
             (false, _) => json!({"op": "add", "path": parent,
                 "value": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}),
             (true, false) => json!({"op": "add", "path": terms, "value": [term]}),
@@ -213,9 +214,9 @@ fn affinity(pod: &Pod, topology_key: &str) -> Vec<Value> {
     patch
 }
 
-/// Sets one entry of a map of strings, which may not be there yet.
-fn put_in_map(patch: &mut Vec<Value>, map: &str, is_there: bool, key: &str, value: &str) {
-    patch.push(if is_there {
+/// Sets one entry of a map of strings, and creates the map if it does not exist.
+fn put_in_map(patch: &mut Vec<Value>, map: &str, exists: bool, key: &str, value: &str) {
+    patch.push(if exists {
         let key = key.replace('~', "~0").replace('/', "~1");
         json!({"op": "add", "path": format!("{map}/{key}"), "value": value})
     } else {
@@ -281,7 +282,7 @@ mod tests {
     const PRIORITY_LABEL: &str = "/metadata/labels/jobset.sigs.k8s.io~1priority";
 
     #[test]
-    fn pods_that_are_none_of_our_business() {
+    fn pods_without_exclusive_placement_get_no_placement() {
         let mut plain = pod("1");
         plain["metadata"]["annotations"].as_object_mut().unwrap().remove("jobset.sigs.k8s.io/jobset-name");
         let mut prepared = pod("1");
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_stays_with_its_job_and_away_from_others() {
+    fn a_leader_has_affinity_to_its_job_and_anti_affinity_to_others() {
         let own = json!({
             "labelSelector": {"matchExpressions": [{"key": "jobset.sigs.k8s.io/job-key", "operator": "In", "values": ["key-of-job"]}]},
             "topologyKey": "rack", "namespaceSelector": {},
@@ -327,10 +328,10 @@ mod tests {
         );
         assert_eq!(validate(&typed(&pod("0")), "team", &view(&[])), Ok(()));
 
-        let mut wilful = pod("0");
-        wilful["spec"]["affinity"] =
+        let mut with_affinity = pod("0");
+        with_affinity["spec"]["affinity"] =
             json!({"podAffinity": required(&json!({"topologyKey": "zone"})), "podAntiAffinity": {}});
-        let patch = mutate(&typed(&wilful), "team", &view(&[])).unwrap();
+        let patch = mutate(&typed(&with_affinity), "team", &view(&[])).unwrap();
         let terms = "requiredDuringSchedulingIgnoredDuringExecution";
         assert_eq!(
             patch[1..],
@@ -338,16 +339,16 @@ mod tests {
                 json!({"op": "add", "path": format!("/spec/affinity/podAffinity/{terms}/-"), "value": own}),
                 json!({"op": "add", "path": format!("/spec/affinity/podAntiAffinity/{terms}"), "value": [others]}),
             ],
-            "what was there stays"
+            "existing terms stay"
         );
 
-        let mut unranked = pod("0");
-        unranked["spec"].as_object_mut().unwrap().remove("priority");
+        let mut without_priority = pod("0");
+        without_priority["spec"].as_object_mut().unwrap().remove("priority");
         for labelled in ["", "7"] {
             if !labelled.is_empty() {
-                unranked["metadata"]["labels"]["jobset.sigs.k8s.io/priority"] = labelled.into();
+                without_priority["metadata"]["labels"]["jobset.sigs.k8s.io/priority"] = labelled.into();
             }
-            let patch = mutate(&typed(&unranked), "team", &view(&[])).unwrap();
+            let patch = mutate(&typed(&without_priority), "team", &view(&[])).unwrap();
             let [_, _, apart] = &patch[..] else { panic!("no label without a priority: {patch:?}") };
             let level = &apart["value"][terms][0]["labelSelector"]["matchExpressions"][2]["values"];
             assert_eq!(*level, json!([labelled]));
@@ -355,17 +356,17 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_goes_where_its_leader_is() {
+    fn a_follower_gets_the_domain_of_its_leader() {
         let placed = view(&[("job-uid", "labelled")]);
         let selector = |patch: Vec<Value>| patch.last().cloned().unwrap();
         assert_eq!(
             selector(mutate(&typed(&pod("3")), "team", &placed).unwrap()),
             json!({"op": "add", "path": "/spec/nodeSelector", "value": {"rack": "r7"}})
         );
-        let mut picky = pod("3");
-        picky["spec"]["nodeSelector"] = json!({"disk": "fast"});
+        let mut with_selector = pod("3");
+        with_selector["spec"]["nodeSelector"] = json!({"disk": "fast"});
         assert_eq!(
-            selector(mutate(&typed(&picky), "team", &placed).unwrap()),
+            selector(mutate(&typed(&with_selector), "team", &placed).unwrap()),
             json!({"op": "add", "path": "/spec/nodeSelector/rack", "value": "r7"})
         );
     }
@@ -405,16 +406,15 @@ mod tests {
         }
     }
 
-    /// A follower belongs to its controller, whoever else owns it.
     #[test]
-    fn owners_of_a_follower() {
+    fn only_the_controller_among_the_owners_of_a_follower_counts() {
         let owner = |uid: &str, controller: bool| json!({"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": uid, "controller": controller});
-        let nobody = Err(Refusal::Forbidden("follower pod has no owner reference".to_owned()));
+        let no_owner = Err(Refusal::Forbidden("follower pod has no owner reference".to_owned()));
         for (owners, expected) in [
             (json!([owner("job-uid", true)]), Ok(())),
             (json!([owner("other", false), owner("job-uid", true)]), Ok(())),
-            (json!([owner("job-uid", false)]), nobody.clone()),
-            (json!([]), nobody),
+            (json!([owner("job-uid", false)]), no_owner.clone()),
+            (json!([]), no_owner),
         ] {
             let mut pod = pod("2");
             pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
@@ -428,14 +428,14 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_on_a_node_without_a_place() {
+    fn a_follower_is_denied_if_its_leaders_node_has_no_domain() {
         let mutated = |node| mutate(&typed(&pod("2")), "team", &view(&[("job-uid", node)])).unwrap_err();
         assert_eq!(mutated("bare"), Refusal::Forbidden("node does not have topology label: rack".into()));
         assert_eq!(mutated("gone"), Refusal::NodeNotFound("gone".into()));
     }
 
     #[test]
-    fn labels_that_are_missing_are_named() {
+    fn the_error_names_a_missing_label() {
         let mut pod = pod("2");
         pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
         pod["metadata"]["labels"].as_object_mut().unwrap().remove("jobset.sigs.k8s.io/job-index");

@@ -4,8 +4,8 @@ use crate::{buckets::Buckets, feature_gates::Gates, snapshot::JobRecord, status_
 use jobset_api::{JobSet, ReplicatedJobStatus};
 use std::collections::BTreeMap;
 
-/// Counts the Jobs of the current attempt, one entry per ReplicatedJob, names descending.
-/// With gate RestartJob, the restarts of single Jobs are carried over.
+/// Counts the Jobs of the current attempt, one entry per ReplicatedJob, names descending. With the feature gate
+/// RestartJob, the entries keep the restarts of single Jobs.
 pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<ReplicatedJobStatus> {
     let stored = jobset.status.as_ref().filter(|_| gates.restart_job);
     let fresh = |name: &str| {
@@ -39,7 +39,8 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<R
     counts.into_values().rev().collect()
 }
 
-/// A Job is ready when as many of its pods are ready or succeeded as it runs at once.
+/// A Job is ready when the number of its ready and succeeded pods reaches its parallelism, or its completions if they
+/// are lower.
 fn is_ready(job: &JobRecord) -> bool {
     let wanted = job.completions.map_or(job.parallelism, |completions| completions.min(job.parallelism));
     job.succeeded.saturating_add(job.ready) >= wanted

@@ -1,5 +1,5 @@
-//! Restarts of the whole JobSet: a higher attempt in the status. The next reconcile finds all Jobs to be of an earlier
-//! attempt, deletes them, and creates their successors when their names become free.
+//! Restarts of the whole JobSet. A restart increases the attempt in the status. The next reconcile deletes all Jobs of
+//! the earlier attempt, and creates their successors when the names become free.
 
 use crate::{draft::Draft, plan::EventKind};
 use jobset_api::{
@@ -8,14 +8,14 @@ use jobset_api::{
     jobset::RestartStrategy,
 };
 
-/// Whether no Job is created before every Job of the earlier attempt is gone.
+/// Whether every Job of the earlier attempt must be deleted before the controller creates a Job.
 pub(crate) fn is_blocking(jobset: &JobSet) -> bool {
     let policy = jobset.spec.failure_policy.as_ref();
     policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::BlockingRecreate)
 }
 
-/// A restart ends when every Job is ready or has succeeded.
-pub(crate) fn note_end(jobset: &JobSet, draft: &mut Draft<'_>) {
+/// Ends a restart when every Job is ready or has succeeded.
+pub(crate) fn end_when_ready(jobset: &JobSet, draft: &mut Draft<'_>) {
     if jobset.spec.is_suspended() {
         return;
     }
@@ -34,7 +34,7 @@ pub(crate) fn note_end(jobset: &JobSet, draft: &mut Draft<'_>) {
     }
 }
 
-/// All Jobs restart, because of `reason`.
+/// Restarts all Jobs because of `reason`.
 pub(crate) fn restart(draft: &mut Draft<'_>, counts: bool, reason: &str, message: &str) {
     draft.status.restarts = draft.status.restarts.saturating_add(1);
     if counts {

@@ -1,9 +1,9 @@
-//! The Service of the pods' subdomain: whether it serves the host names of this JobSet.
+//! Checks whether the Service of the pods' subdomain serves the host names of this JobSet.
 //!
-//! The controller never changes an existing Service, whoever created it. A Service that several JobSets share, and that
-//! selects the pods of all of them, is a valid setup. The Service that the first of two JobSets with the same
-//! `network.subdomain` creates selects the pods of the first only, so the host names of the second do not resolve. The
-//! pods run all the same; the controller reports the conflict.
+//! The controller never changes an existing Service. Several JobSets can share a Service that selects the pods of all
+//! of them. But if two JobSets have the same `network.subdomain`, the Service that the first JobSet creates selects
+//! only the pods of the first, so the host names of the second do not resolve. The pods run even then, and the
+//! controller reports the conflict.
 
 use crate::{
     child_job,
@@ -22,16 +22,16 @@ pub(crate) fn report_conflict(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mu
     let Some(service) = snapshot.service.filter(|_| dns_hostnames_enabled(jobset)) else { return };
     let name = subdomain(jobset);
     if let Some(fault) = fault(jobset, service, gates) {
-        let (whose, way_out) = whose(jobset, service);
+        let (owner, remedy) = owner_and_remedy(jobset, service);
         let note = format!(
-            "Service {name}, {whose}, {fault}, so the host names of this JobSet's pods do not resolve; {way_out}"
+            "Service {name}, {owner}, {fault}, so the host names of this JobSet's pods do not resolve; {remedy}"
         );
         draft.waiting.push(note.clone());
         let subject = Subject::Service { name: name.to_owned(), uid: service.uid.clone() };
         draft.report(subject, reasons::SERVICE_CONFLICT, note);
     } else if publishes_early(jobset) && !service.publish_not_ready_addresses {
         draft.waiting.push(format!(
-            "host names resolve only when their pods are ready, as Service {name} has publishNotReadyAddresses: false"
+            "host names resolve only when their pods are ready: Service {name} has publishNotReadyAddresses: false"
         ));
     }
 }
@@ -41,7 +41,7 @@ fn publishes_early(jobset: &JobSet) -> bool {
     network.and_then(|network| network.publish_not_ready_addresses).unwrap_or(true)
 }
 
-/// What is wrong with the Service, if anything.
+/// Why the Service does not serve the pods, if it does not.
 fn fault(jobset: &JobSet, service: &ServiceRecord, gates: &Gates) -> Option<String> {
     if !service.headless {
         return Some("is not headless".to_owned());
@@ -72,12 +72,12 @@ fn is_own_selector(jobset: &JobSet, selector: &BTreeMap<String, String>) -> bool
     selector.len() == 1 && selector.get(labels::JOBSET_NAME) == jobset.metadata.name.as_ref()
 }
 
-/// Whose the Service is, and what to do.
-fn whose(jobset: &JobSet, service: &ServiceRecord) -> (String, &'static str) {
+/// The owner of the Service, and the remedy for the user.
+fn owner_and_remedy(jobset: &JobSet, service: &ServiceRecord) -> (String, &'static str) {
     match &service.controller {
         Some(controller) if Some(&controller.uid) == jobset.metadata.uid.as_ref() => (
             "which belongs to this JobSet and was changed".to_owned(),
-            "delete the Service, and the controller creates it again",
+            "delete the Service so that the controller creates it again",
         ),
         Some(controller) => (
             format!("which belongs to {} {}", controller.kind, controller.name),

@@ -1,4 +1,4 @@
-//! The input of a plan: the JobSet, and a short record of each of its children.
+//! The input of a plan: the JobSet and a short record of each of its children.
 
 use jiff::Timestamp;
 use jobset_api::JobSet;
@@ -7,20 +7,20 @@ use std::{
     sync::Arc,
 };
 
-/// One JobSet and its children, as known at one moment.
+/// One JobSet and its children, as the index holds them.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
     /// The JobSet, with its stored status.
     pub jobset: &'a JobSet,
-    /// The Jobs that it controls (by owner UID), in the order of their names.
+    /// The Jobs that it controls (by owner UID), sorted by name.
     pub jobs: &'a [Arc<JobRecord>],
-    /// The Service of the name [`crate::subdomain`], whoever created it.
+    /// The Service named [`crate::subdomain`], with any owner.
     pub service: Option<&'a ServiceRecord>,
-    /// Names of the claims of the JobSet ([`crate::claim_names`]) that exist, whoever created them.
+    /// Names of the JobSet's claims ([`crate::claim_names`]) that exist, with any owner.
     pub claims: &'a BTreeSet<String>,
 }
 
-/// What the decisions need to know of a Service.
+/// The fields of a Service that plans use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceRecord {
     /// Its UID.
@@ -46,20 +46,20 @@ pub struct Controller {
     pub uid: String,
 }
 
-/// What the decisions need to know of a child Job.
+/// The fields of a child Job that plans use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobRecord {
     /// Its name.
     pub name: String,
-    /// Its UID, which distinguishes it from a successor of the same name.
+    /// Its UID. A successor with the same name has another UID.
     pub uid: String,
     /// Label: its ReplicatedJob.
     pub replicated_job: Option<String>,
-    /// Label: the attempt of the JobSet that it belongs to.
+    /// Label: the attempt that it belongs to.
     pub restart_attempt: LabelValue,
-    /// The same label of its pod template, which does not change after creation.
+    /// The same label of its pod template. The pod template does not change after creation.
     pub template_restart_attempt: LabelValue,
-    /// Label: how often this single Job had been restarted when it was created.
+    /// Label: the number of restarts of this single Job at its creation.
     pub job_restart_attempt: LabelValue,
     /// The same label of its pod template.
     pub template_job_restart_attempt: LabelValue,
@@ -71,7 +71,7 @@ pub struct JobRecord {
     pub completions: Option<i32>,
     /// `spec.suspend`.
     pub suspended: bool,
-    /// Whether `status.startTime` is set. The API server then refuses changes of the pod template.
+    /// Whether `status.startTime` is set. If it is, the API server rejects changes to the pod template.
     pub started: bool,
     /// `status.active`: pods that are pending or running.
     pub active: i32,
@@ -79,25 +79,25 @@ pub struct JobRecord {
     pub ready: i32,
     /// `status.succeeded`: pods that succeeded.
     pub succeeded: i32,
-    /// How it ended or will end, if that is decided.
+    /// How the Job ended or will end, once the Job controller has decided.
     pub verdict: Option<Verdict>,
     /// Whether its deletion has begun.
     pub deleting: bool,
 }
 
-/// A label that should hold a number of at least 0.
+/// The value of a label that must be a non-negative integer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelValue {
     /// The label is missing.
     Missing,
-    /// It holds something else.
+    /// The value is not a non-negative integer.
     Malformed(String),
-    /// It holds this number.
+    /// The value is this number.
     Number(i32),
 }
 
 impl LabelValue {
-    /// Reads a label.
+    /// Parses the value of a label.
     pub fn read(label: Option<&str>) -> Self {
         match label {
             None => Self::Missing,
@@ -129,6 +129,6 @@ pub enum Outcome {
     Complete,
     /// Condition Failed.
     Failed,
-    /// Condition `FailureTarget`: it will be Failed, with the same reason, when its pods have stopped.
+    /// Condition `FailureTarget`: the Job becomes Failed, with the same reason, when its pods have stopped.
     Failing,
 }

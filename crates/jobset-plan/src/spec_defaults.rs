@@ -1,8 +1,8 @@
-//! The defaults of admission, once more in memory: [`crate::plan()`] sees every JobSet as if admission had defaulted it.
+//! Applies the defaults of admission in memory. [`crate::plan()`] reads every JobSet as if admission had defaulted it.
 //!
-//! A JobSet that is created while no webhook is registered, such as between an uninstallation and the next
-//! installation, is stored without these defaults. The rules are those of [`crate::defaulting`]; a test compares the
-//! two. The stored spec is never written.
+//! If a user creates a JobSet while no webhook is registered, for example between an uninstallation and the next
+//! installation, the API server stores it without these defaults. The rules are those of [`crate::defaulting`]; a test
+//! compares the two. The controller never writes the stored spec.
 
 use jobset_api::{
     JobSet, JobSetSpec,
@@ -17,7 +17,7 @@ use std::borrow::Cow;
 const COMPLETION_MODE: &str = "Indexed";
 const RESTART_POLICY: &str = "OnFailure";
 
-/// The JobSet with its defaults. A JobSet that lacks none is not copied.
+/// The JobSet with its defaults. A JobSet that has all of them is not copied.
 pub(crate) fn applied_to(jobset: &JobSet) -> Cow<'_, JobSet> {
     if is_complete(&jobset.spec) {
         return Cow::Borrowed(jobset);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn planner_and_admission_default_alike() {
+    fn planner_and_admission_apply_the_same_defaults() {
         let pod = json!({"spec": {"containers": []}});
         let never = json!({"spec": {"containers": [], "restartPolicy": "Never"}});
         let empty = json!({"spec": {"containers": [], "restartPolicy": ""}});

@@ -1,4 +1,4 @@
-//! `spec.startupPolicy`: with order InOrder, a ReplicatedJob starts when the one before it has started.
+//! `spec.startupPolicy`: with order InOrder, a ReplicatedJob starts when the previous ReplicatedJob has started.
 
 use crate::{draft::Draft, plan::EventKind, status_entries};
 use jobset_api::{
@@ -7,7 +7,7 @@ use jobset_api::{
     jobset::{ReplicatedJob, StartupPolicyOrder},
 };
 
-/// Whether the order matters now. It does not while the JobSet is suspended.
+/// Whether the order applies. It does not while the JobSet is suspended.
 fn is_in_order(jobset: &JobSet) -> bool {
     let policy = jobset.spec.startup_policy.as_ref();
     policy.is_some_and(|policy| policy.startup_policy_order == StartupPolicyOrder::InOrder)
@@ -21,7 +21,7 @@ pub(crate) fn has_started(jobset: &JobSet, replicated_job: &ReplicatedJob, statu
             .is_some_and(|counts| status_entries::started(counts) == replicated_job.replicas)
 }
 
-/// Whether the ReplicatedJobs after `replicated_job`, which has not started, must wait.
+/// Whether the ReplicatedJobs after `replicated_job` must wait. `replicated_job` has not started.
 pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, draft: &mut Draft<'_>) -> bool {
     if !is_in_order(jobset) {
         return false;
@@ -30,7 +30,7 @@ pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, dra
     let counts = status_entries::find(&draft.status.replicated_jobs_status, name);
     let started = counts.map_or(0, status_entries::started);
     let why =
-        format!("the start-up policy waits for replicatedJob {name} to be ready: {started} of {replicas}");
+        format!("the startup policy waits for replicatedJob {name} to be ready: {started} of {replicas}");
     if !draft.waiting.contains(&why) {
         draft.waiting.push(why);
     }
@@ -44,7 +44,7 @@ pub(crate) fn must_wait_for(jobset: &JobSet, replicated_job: &ReplicatedJob, dra
     true
 }
 
-/// Every ReplicatedJob has started.
+/// Completes the startup policy, after every ReplicatedJob has started.
 pub(crate) fn complete(jobset: &JobSet, draft: &mut Draft<'_>) {
     if is_in_order(jobset) {
         draft.set_condition(

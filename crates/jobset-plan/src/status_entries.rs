@@ -1,4 +1,4 @@
-//! Reading the entries of `status.replicatedJobsStatus`.
+//! Access to the entries of `status.replicatedJobsStatus`.
 
 use jobset_api::{JobSet, ReplicatedJobStatus};
 
@@ -7,12 +7,12 @@ pub(crate) fn find<'a>(entries: &'a [ReplicatedJobStatus], name: &str) -> Option
     entries.iter().find(|entry| entry.name == name)
 }
 
-/// Jobs that are ready or have ended.
+/// The number of Jobs that are ready or have ended.
 pub(crate) fn started(entry: &ReplicatedJobStatus) -> i32 {
     entry.failed + entry.ready + entry.succeeded
 }
 
-/// How often a single Job was restarted.
+/// The number of restarts of a single Job.
 pub(crate) fn restarts_of(jobset: &JobSet, replicated_job: &str, index: i32) -> i32 {
     let entries = jobset.status.as_ref().map_or(&[][..], |status| &status.replicated_jobs_status);
     let restarts = find(entries, replicated_job).map(|entry| &entry.job_restarts);

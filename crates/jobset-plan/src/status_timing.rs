@@ -1,19 +1,19 @@
-//! When a new status is worth a write.
+//! When the controller stores a new status.
 //!
-//! Counts change with every pod that starts or ends; a thousand Jobs would cause thousands of writes, and each wakes every
-//! watcher of the JobSet. So changes that clients act on are stored at once, and other counts every few seconds. The
-//! controller does not decide by stored counts.
+//! Counts change with every pod that starts or ends. A thousand Jobs would cause thousands of writes, and every watcher
+//! of the JobSet receives each write. So the controller stores changes that clients act on immediately, and other
+//! counts every few seconds. The controller makes no decision from stored counts.
 
 use jobset_api::{JobSet, JobSetStatus, ReplicatedJobStatus};
 use std::time::Duration;
 
-/// How long counts may change before they are stored: changes come in swarms.
-const SWARM: Duration = Duration::from_secs(1);
-/// How far apart two writes of the status of one JobSet are, if the second only counts.
-const BETWEEN: Duration = Duration::from_secs(5);
+/// How long counts may differ before they are stored. Changes arrive in bursts.
+const BATCH_WINDOW: Duration = Duration::from_secs(1);
+/// The minimum interval between two writes of one JobSet's status, if the second changes only counts.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process remembers of a JobSet to store counts rarely. A new process stores them sooner. Times are those of a
-/// monotonic clock.
+/// When the status of one JobSet was stored and when it changed. This state is a cache: without it, a process stores
+/// counts sooner. Times are from a monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusTiming {
     stored_at: Option<Duration>,
@@ -21,22 +21,23 @@ pub struct StatusTiming {
 }
 
 impl StatusTiming {
-    /// How long a status that differs from the stored one can wait to be stored. Zero means now.
+    /// How long the write of a changed status can wait. Zero means now.
     pub fn wait(&mut self, is_urgent: bool, now: Duration) -> Duration {
         let differs_since = *self.differs_since.get_or_insert(now);
         if is_urgent {
             return Duration::ZERO;
         }
-        let due = self.stored_at.map_or(Duration::ZERO, |at| at + BETWEEN).max(differs_since + SWARM);
+        let due =
+            self.stored_at.map_or(Duration::ZERO, |at| at + MIN_INTERVAL).max(differs_since + BATCH_WINDOW);
         due.saturating_sub(now)
     }
 
-    /// The status was stored.
+    /// Reports that the status was stored.
     pub fn stored(&mut self, now: Duration) {
         *self = Self { stored_at: Some(now), differs_since: None };
     }
 
-    /// The stored status is the right one again.
+    /// Reports that the stored status is correct again.
     pub fn settled(&mut self) {
         self.differs_since = None;
     }
@@ -44,10 +45,10 @@ impl StatusTiming {
 
 /// Whether clients wait for the counts of `new`. They do when
 ///
-/// - a Job failed, or the failures were left behind by a restart: what else is counted then is of another attempt,
-/// - all Jobs have become ready, or have succeeded (Kueue: the workload runs),
+/// - a Job failed, or a restart reset the failures: the other counts are then those of another attempt,
+/// - all Jobs have become ready or have succeeded (Kueue: the workload runs),
 /// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free),
-/// - no Job is suspended any more: the condition of the resume was stored before.
+/// - no Job is suspended any more: the condition of the resume was stored earlier.
 pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {
     let nothing = JobSetStatus::default();
     let old = jobset.status.as_ref().unwrap_or(&nothing);
@@ -58,15 +59,15 @@ pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) 
 
     let suspended = total(new, |entry| entry.suspended);
     let all_suspended = unfinished > 0 && usize::try_from(suspended) == Ok(unfinished);
-    let turned = suspended == 0 || all_suspended;
+    let is_all_or_none = suspended == 0 || all_suspended;
     let stopped = total(new, |entry| entry.active) == 0;
     changed(|entry| entry.failed)
         || (all_ready(jobset, new) && !all_ready(jobset, old))
-        || (turned && changed(|entry| entry.suspended))
+        || (is_all_or_none && changed(|entry| entry.suspended))
         || (all_suspended && stopped && changed(|entry| entry.active))
 }
 
-/// Whether as many Jobs as there should be are ready or have succeeded, of every ReplicatedJob.
+/// Whether all replicas of every ReplicatedJob are ready or have succeeded.
 fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
     jobset.spec.replicated_jobs.iter().all(|replicated_job| {
         let entry = status.replicated_jobs_status.iter().find(|entry| entry.name == replicated_job.name);
@@ -75,7 +76,7 @@ fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
     })
 }
 
-/// The stored status with the counts of `new`, if these differ: the part of `new` that holds although actions failed.
+/// The stored status with the counts of `new`, if these differ. The counts are correct even if actions failed.
 pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Option<JobSetStatus> {
     let mut status = stored.cloned().unwrap_or_default();
     let before = std::mem::take(&mut status.replicated_jobs_status);

@@ -1,4 +1,4 @@
-//! `spec.successPolicy`: when a JobSet is completed.
+//! `spec.successPolicy`: when a JobSet is complete.
 
 use crate::{draft::Draft, plan::EventKind, snapshot::JobRecord};
 use jobset_api::{

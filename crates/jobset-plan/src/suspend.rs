@@ -1,4 +1,4 @@
-//! `spec.suspend`: suspends Jobs, and resumes them with what Kueue changed in the meantime.
+//! `spec.suspend`: suspends Jobs, and resumes them with the changes that Kueue made while they were suspended.
 
 use crate::{
     depends_on,
@@ -19,7 +19,7 @@ use jobset_api::{
 };
 use std::collections::BTreeMap;
 
-/// Suspends every Job that runs.
+/// Suspends every running Job.
 pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
     const MESSAGE: &str = "jobset is suspended";
     let running = active.iter().filter(|job| !job.suspended && !job.deleting);
@@ -30,16 +30,16 @@ pub(crate) fn suspend(active: &[&JobRecord], draft: &mut Draft<'_>) {
     draft.waiting.push(MESSAGE.to_owned());
     let stopping = active.iter().filter(|job| job.suspended && job.active > 0).count();
     if stopping > 0 {
-        draft.waiting.push(format!("suspended jobs whose pods are still stopping: {stopping}"));
+        draft.waiting.push(format!("suspended Jobs whose pods are still stopping: {stopping}"));
     }
 }
 
-/// Resumes every suspended Job, in the order that dependencies and start-up policy ask for. The JobSet counts as
-/// resumed when no Job waits for its pods to stop.
+/// Resumes every suspended Job, in the order of dependencies and startup policy. The JobSet is resumed when no Job
+/// waits for its pods to stop.
 pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
     let mut resumed = true;
     for replicated_job in &jobset.spec.replicated_jobs {
-        // child_job::create_missing explains why these wait.
+        // child_job::create_missing adds the reason to `waiting`.
         if depends_on::is_met(jobset, replicated_job, &draft.status).is_err()
             || startup_policy::has_started(jobset, replicated_job, &draft.status)
         {
@@ -48,13 +48,13 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draf
         let own = |job: &&&JobRecord| job.replicated_job.as_deref() == Some(&replicated_job.name);
         for job in active.iter().filter(own).filter(|job| job.suspended && !job.deleting) {
             if job.active > 0 {
-                // The API server refuses changes of the template until the pods are gone.
+                // The API server rejects changes to the template until the pods are gone.
                 resumed = false;
                 draft
                     .waiting
                     .push(format!("job {} resumes when its {} pods have stopped", job.name, job.active));
             } else {
-                let resume = of_job(jobset, job, replicated_job, gates);
+                let resume = job_resume(jobset, job, replicated_job, gates);
                 draft.actions.push(Action::ResumeJob(Box::new(resume)));
             }
         }
@@ -68,23 +68,23 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draf
     }
 }
 
-fn of_job(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, gates: &Gates) -> JobResume {
+fn job_resume(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, gates: &Gates) -> JobResume {
     let template = replicated_job.template.spec.as_ref().map(|spec| &spec.template);
     let metadata = template.and_then(|template| template.metadata.as_ref());
     let pod = template.and_then(|template| template.spec.as_ref());
-    // The keys that identify the Job, and those of its placement, stay as they are.
+    // A resume does not change the keys that identify the Job, and those of its placement.
     let placement = placement::annotations(jobset, replicated_job);
-    let ours = |key: &str| labels::RESERVED.contains(&key) || placement.contains_key(key);
-    let without = |ours: &dyn Fn(&str) -> bool, map: Option<&BTreeMap<String, String>>| {
-        let entries = map.into_iter().flatten().filter(|(key, _)| !ours(key));
+    let is_fixed = |key: &str| labels::RESERVED.contains(&key) || placement.contains_key(key);
+    let without = |is_fixed: &dyn Fn(&str) -> bool, map: Option<&BTreeMap<String, String>>| {
+        let entries = map.into_iter().flatten().filter(|(key, _)| !is_fixed(key));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     JobResume {
         name: job.name.clone(),
         uid: job.uid.clone(),
         clear_start_time: job.started,
-        labels: without(&ours, metadata.and_then(|metadata| metadata.labels.as_ref())),
-        annotations: without(&ours, metadata.and_then(|metadata| metadata.annotations.as_ref())),
+        labels: without(&is_fixed, metadata.and_then(|metadata| metadata.labels.as_ref())),
+        annotations: without(&is_fixed, metadata.and_then(|metadata| metadata.annotations.as_ref())),
         node_selector: without(
             &|key| key == labels::NAMESPACED_JOB,
             pod.and_then(|pod| pod.node_selector.as_ref()),

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use jobset_api::JobSet;
 use std::time::Duration;
 
-/// Deletes the JobSet when its time has passed, or requeues it until then.
+/// Deletes the JobSet when the time has passed. Requeues it before.
 pub(crate) fn apply(jobset: &JobSet, finished_at: Timestamp, draft: &mut Draft<'_>) {
     let Some(ttl) = jobset.spec.ttl_seconds_after_finished else { return };
     let left = finished_at.duration_since(draft.now) + SignedDuration::from_secs(ttl.into());

@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-/// Name of the claim of a template: `<template>-<jobset>`.
+/// Name of the claim that a template creates: `<template>-<jobset>`.
 fn claim_name(jobset: &JobSet, template: &str) -> String {
     format!("{template}-{}", jobset.metadata.name.as_deref().unwrap_or(""))
 }
@@ -22,12 +22,12 @@ fn templates(jobset: &JobSet) -> impl Iterator<Item = &str> {
     templates.map(|template| template.metadata.name.as_deref().unwrap_or(""))
 }
 
-/// Creates the claims that do not exist. An existing claim is used as it is, whoever created it.
+/// Creates the missing claims. An existing claim is used unchanged, with any owner.
 pub(crate) fn ensure(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
     let jobset = snapshot.jobset;
     for policy in &jobset.spec.volume_claim_policies {
         let retention = policy.retention_policy.as_ref().map(|policy| &policy.when_deleted);
-        let goes_with_jobset = retention == Some(&RetentionPolicyType::Delete);
+        let deleted_with_jobset = retention == Some(&RetentionPolicyType::Delete);
         for template in &policy.templates {
             let name = claim_name(jobset, template.metadata.name.as_deref().unwrap_or(""));
             if snapshot.claims.contains(&name) {
@@ -42,7 +42,7 @@ pub(crate) fn ensure(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
                     namespace: jobset.metadata.namespace.clone(),
                     labels: Some(own_labels),
                     annotations: template.metadata.annotations.clone(),
-                    owner_references: goes_with_jobset.then(|| vec![owner_reference(jobset)]),
+                    owner_references: deleted_with_jobset.then(|| vec![owner_reference(jobset)]),
                     ..Default::default()
                 },
                 spec: template.spec.clone(),
@@ -52,7 +52,7 @@ pub(crate) fn ensure(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
     }
 }
 
-/// Adds a volume for each claim that a container of the pod mounts by the name of its template.
+/// Adds a volume for each claim that a container of the pod mounts by template name.
 pub(crate) fn add_volumes(jobset: &JobSet, pod: &mut PodSpec) {
     let mounted = |name: &str, pod: &PodSpec| {
         let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());

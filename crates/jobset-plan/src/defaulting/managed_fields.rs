@@ -1,15 +1,16 @@
-//! `metadata.managedFields` of an update that defaulting undoes as a whole.
+//! `metadata.managedFields` of an update that defaulting reverts completely.
 //!
-//! The API server updates them before admission: where `kubectl apply` leaves a default out, it gives them a new time,
-//! and then stores the object because of the time alone. The old ones make the update what it is: no change.
+//! The API server updates `managedFields` before admission. If `kubectl apply` omits a default, the API server sets a
+//! new time in them, and stores the object only because of this time. With the old `managedFields`, the update is no
+//! change.
 
 use super::{Default, filled_in, set};
 use serde_json::Value;
 
 const PATH: &str = "/metadata/managedFields";
 
-/// What the API server sets, whatever the client sent: a replacement may leave it out.
-const OF_THE_SERVER: [&str; 7] = [
+/// Metadata that the API server sets. A client that replaces the object may omit it.
+const SET_BY_SERVER: [&str; 7] = [
     "creationTimestamp",
     "deletionTimestamp",
     "generation",
@@ -19,25 +20,25 @@ const OF_THE_SERVER: [&str; 7] = [
     "uid",
 ];
 
-/// The old `managedFields`, if `new` with `defaults` equals `old` in all but their times.
+/// The old `managedFields`, if `new` with `defaults` differs from `old` only in their times.
 pub(super) fn restored(old: &Value, new: &Value, defaults: &[Default]) -> Option<Default> {
     let (before, after) = (old.pointer(PATH)?, new.pointer(PATH)?);
     if before == after || without_times(before)? != without_times(after)? {
         return None;
     }
     let result = filled_in(new.clone(), defaults);
-    (of_the_client(result)? == of_the_client(old.clone())?).then(|| set(PATH, before.clone()))
+    (set_by_client(result)? == set_by_client(old.clone())?).then(|| set(PATH, before.clone()))
 }
 
-/// What a client can change through the JobSet itself.
-fn of_the_client(mut jobset: Value) -> Option<Value> {
+/// The part of a JobSet that clients can change, without subresources.
+fn set_by_client(mut jobset: Value) -> Option<Value> {
     jobset.as_object_mut()?.remove("status");
     let metadata = jobset.get_mut("metadata")?.as_object_mut()?;
-    metadata.retain(|field, _| !OF_THE_SERVER.contains(&field.as_str()));
+    metadata.retain(|field, _| !SET_BY_SERVER.contains(&field.as_str()));
     Some(jobset)
 }
 
-/// The entries in an order that does not depend on time, without their times.
+/// The entries without their times, in an order that does not depend on them.
 fn without_times(managed_fields: &Value) -> Option<Vec<Value>> {
     let mut entries = managed_fields.as_array()?.clone();
     for entry in &mut entries {
@@ -73,10 +74,10 @@ mod tests {
         let other = json!([entry("jobset", "t2"), entry("argocd", "t3")]);
         for (what, managed_fields, spec, is_restored) in [
             ("only the time", &later, &json!({}), true),
-            ("not even the time", &before, &json!({}), false),
-            ("the spec, too", &later, &suspended, false),
+            ("nothing", &before, &json!({}), false),
+            ("the time and the spec", &later, &suspended, false),
             ("another manager", &other, &json!({}), false),
-            ("only the time, nothing is defaulted", &later, &defaulted, true),
+            ("only the time, without defaults", &later, &defaulted, true),
         ] {
             let (old, new) = (jobset(&before, &defaulted), jobset(managed_fields, spec));
             let defaults = defaults_on_update(&old, &new);
@@ -88,7 +89,7 @@ mod tests {
         old["status"] = json!({"restarts": 1});
         let mut new = jobset(&later, &json!({}));
         let has = |defaults: Vec<super::Default>| defaults.iter().any(|default| default.path == super::PATH);
-        assert!(has(defaults_on_update(&old, &new)), "a replacement sends neither uid nor status");
+        assert!(has(defaults_on_update(&old, &new)), "a replacement omits uid and status");
         new["metadata"]["labels"] = json!({"team": "red"});
         assert!(!has(defaults_on_update(&old, &new)), "a label changed");
     }

@@ -1,10 +1,10 @@
-//! Which child Jobs are missing, and what each looks like.
+//! Which child Jobs are missing, and the content of each.
 
 use super::*;
 
-/// Appendix A of the specification, to the letter: `rj` once, `w` twice.
+/// Appendix A of the specification: one Job of `rj`, two Jobs of `w`.
 #[test]
-fn the_golden_job() {
+fn jobs_match_appendix_a() {
     let golden: JobSet = serde_yaml::from_str(
         "
 metadata: {name: js, namespace: default, uid: U}
@@ -56,13 +56,13 @@ spec:
 }
 
 #[test]
-fn the_key_of_the_specification() {
+fn the_job_key_matches_the_specification() {
     assert_eq!(crate::child_job::job_key("default", "js-rjob-0"), "594cb5c93756409379daf5f78db3fa5c78663cd1");
 }
 
-/// A JobSet that came past admission runs with the same Jobs as a defaulted one.
+/// A JobSet that bypassed admission has the same Jobs as a defaulted JobSet.
 #[test]
-fn jobs_of_a_jobset_without_defaults() {
+fn jobs_of_a_jobset_without_defaults_are_defaulted() {
     let template = "spec: {template: {spec: {containers: [{name: c}]}}}";
     let scene = jobset(&format!("replicatedJobs: [{{name: solo, template: {{{template}}}}}]"));
     let plan = scene.plan();
@@ -75,40 +75,40 @@ fn jobs_of_a_jobset_without_defaults() {
     assert_eq!(unnamed.plan().events[0].reason, "FailurePolicy_failurePolicyRule0");
 }
 
-/// A Job is created where none holds its name, whatever the other is.
+/// A plan creates a Job only if no other Job has its name.
 #[test]
-fn what_is_missing() {
+fn missing_jobs_are_created() {
     for (jobs, expected) in [
         ("", vec!["create train-driver-0", "create train-worker-0", "create train-worker-1"]),
         ("driver-0, worker-1", vec!["create train-worker-0"]),
         ("driver-0, worker-0 deleting, worker-1 complete", vec![]),
         ("driver-0, worker-0 attempt=two, worker-1", vec![]),
         ("driver-0, worker-0 attempt=none, worker-1", vec![]),
-        // One beyond the replicas holds nothing that is wanted.
+        // A Job with an index beyond the replicas occupies no name that the JobSet needs.
         ("driver-0, worker-0, worker-1, worker-2", vec![]),
         ("driver-0 complete, worker-0 complete", vec!["create train-worker-1"]),
     ] {
         assert_eq!(actions(&jobset("").jobs(jobs).plan()), expected, "{jobs}");
     }
     assert_eq!(actions(&jobset("replicatedJobs: [{name: none, replicas: 0}]").plan()), Vec::<String>::new());
-    assert_eq!(jobset("replicatedJobs: []").plan(), Plan::default(), "and it never completes");
+    assert_eq!(jobset("replicatedJobs: []").plan(), Plan::default(), "the JobSet never completes");
 }
 
-/// A Job that goes holds its name until it is gone, and that is said, whatever became of it.
+/// A deleted Job of any outcome occupies its name until it is gone. The plan explains the delay.
 #[test]
-fn names_that_are_still_held() {
-    let held = |count: u8| {
-        format!("waiting: jobs that a user deletes hold their names until they are gone: {count}")
+fn deleted_jobs_occupy_their_names() {
+    let occupied = |count: u8| {
+        format!("waiting: Jobs that a user deleted occupy their names until they are gone: {count}")
     };
     for (jobs, expected) in [
-        ("driver-0 deleting, worker-0, worker-1", held(1)),
-        ("driver-0, worker-0 complete deleting, worker-1 ready deleting", held(2)),
+        ("driver-0 deleting, worker-0, worker-1", occupied(1)),
+        ("driver-0, worker-0 complete deleting, worker-1 ready deleting", occupied(2)),
     ] {
         jobset("").jobs(jobs).expect(&[&expected]);
     }
 }
 
-/// Labels of a Job that the plan creates.
+/// Asserts labels and annotations of a Job that the plan creates.
 #[track_caller]
 fn expect_labels(scene: &Scene, job: usize, expected: &[(&str, Option<&str>)]) {
     let plan = scene.plan();
@@ -124,7 +124,7 @@ fn expect_labels(scene: &Scene, job: usize, expected: &[(&str, Option<&str>)]) {
 }
 
 #[test]
-fn groups_are_counted_apart() {
+fn each_group_has_its_own_indices() {
     let scene = jobset(
         "replicatedJobs: [{name: a, groupName: front}, {name: b, groupName: back, replicas: 3}, {name: c, groupName: front, replicas: 2}]",
     );
@@ -152,7 +152,7 @@ fn groups_are_counted_apart() {
 }
 
 #[test]
-fn attempts() {
+fn jobs_have_the_current_attempt() {
     let scene = jobset("").restarted(3, 1);
     expect_labels(&scene, 0, &[(labels::RESTART_ATTEMPT, Some("3")), (labels::JOB_RESTART_ATTEMPT, None)]);
     let scene = scene.gates("RestartJob").jobs_restarted("worker", &[0, 7], &[0, 2]);
@@ -166,7 +166,7 @@ fn attempts() {
 }
 
 #[test]
-fn coordinator_and_subdomain() {
+fn jobs_name_the_coordinator_and_pods_the_subdomain() {
     let coordinator = "coordinator: {replicatedJob: worker, jobIndex: 1, podIndex: 4}";
     for (network, endpoint, subdomain) in [
         ("", "train-worker-1-4.train", Some("train")),
@@ -184,10 +184,10 @@ fn coordinator_and_subdomain() {
     expect_labels(&jobset(""), 0, &[(labels::COORDINATOR, None)]);
 }
 
-/// What the user wrote on the templates stays where it was written, but for the keys that say which Job it is,
-/// its name, and whether it is suspended.
+/// Jobs keep the labels, annotations and spec of their templates, except for the keys that identify the Job, its name,
+/// and `suspend`.
 #[test]
-fn templates() {
+fn jobs_keep_the_content_of_their_templates() {
     let scene = jobset(
         r#"
 network: {enableDNSHostnames: false}
@@ -217,9 +217,9 @@ replicatedJobs:
     assert_eq!(created(&suspended)[0].spec.as_ref().unwrap().suspend, Some(true));
 }
 
-/// Annotations of JobSet and ReplicatedJob, and what the Job gets of them.
+/// Annotations of the JobSet and of the ReplicatedJob, and the resulting topology and strategy of the Job.
 #[test]
-fn exclusive_placement() {
+fn jobs_inherit_exclusive_placement() {
     const TOPOLOGY: &str = "alpha.jobset.sigs.k8s.io/exclusive-topology";
     const STRATEGY: &str = "alpha.jobset.sigs.k8s.io/node-selector";
     for (of_jobset, of_template, topology, strategy) in [
@@ -261,9 +261,10 @@ fn exclusive_placement() {
     }
 }
 
-/// Jobs of other attempts: only those of earlier ones go; names are held by all; none is a failure of this one.
+/// Only Jobs of earlier attempts are deleted. Jobs of any attempt occupy their names. No failure of another attempt
+/// counts.
 #[test]
-fn jobs_of_other_attempts() {
+fn only_jobs_of_earlier_attempts_are_deleted() {
     for (gates, jobs, expected) in [
         ("", "driver-0 attempt=1, worker-0 attempt=2, worker-1 attempt=2", vec!["delete train-driver-0"]),
         (
@@ -277,7 +278,7 @@ fn jobs_of_other_attempts() {
         ("", "driver-0 attempt=two failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
         ("", "driver-0 attempt=-1 failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
         ("", "driver-0 attempt=none failed@7, worker-0 attempt=2, worker-1 attempt=2", vec![]),
-        // Single Jobs: worker-1 was restarted four times.
+        // Single Jobs: the controller restarted worker-1 four times.
         ("RestartJob", "driver-0 attempt=2, worker-0 attempt=2, worker-1 attempt=2 restart=4", vec![]),
         (
             "RestartJob",
@@ -323,17 +324,17 @@ fn jobs_of_other_attempts() {
     }
 }
 
-/// A Job whose labels make no sense stops nothing but its own place, and that is said.
+/// A Job with invalid labels blocks only its own name, and the plan reports it.
 #[test]
-fn foreign_jobs() {
+fn foreign_jobs_are_ignored_and_reported() {
     let restart_attempt = labels::RESTART_ATTEMPT;
     let driver = format!(
-        "job train-driver-0 counts for nothing, as its label {restart_attempt} is \"two\", which is no number from 0; \
-         correct the label, or delete the Job"
+        "job train-driver-0 is ignored because its label {restart_attempt} is \"two\", which is not a non-negative \
+         integer; correct the label or delete the Job"
     );
     let worker = format!(
-        "job train-worker-1 counts for nothing, as its label {restart_attempt} is 7, while its pod template says 0; \
-         correct the label, or delete the Job"
+        "job train-worker-1 is ignored because its label {restart_attempt} is 7, but the value in the pod template is \
+         0; correct the label or delete the Job"
     );
     let scene = jobset("").jobs("driver-0 attempt=two failed@9, worker-1 edited-attempt=7");
     scene.expect(&[
@@ -344,32 +345,32 @@ fn foreign_jobs() {
         &format!("waiting: {worker}"),
     ]);
     for Problem { subject, event } in scene.plan().problems {
-        let Subject::Job { name, uid } = subject else { panic!("{subject:?} is no Job") };
+        let Subject::Job { name, uid } = subject else { panic!("{subject:?} is not a Job") };
         assert_eq!((name, event.kind), (uid.replace("uid-of-", "train-"), EventKind::Warning));
     }
 }
 
-/// Whatever else happens to the JobSet, a Job that counts for nothing is reported, and left alone.
+/// The plan reports a foreign Job in every state of the JobSet, and never changes the Job.
 #[test]
-fn foreign_jobs_are_reported_always() {
+fn foreign_jobs_are_reported_in_every_state() {
     for (gates, job, label) in [
         ("", "worker-0 attempt=none", format!("{} is missing", labels::RESTART_ATTEMPT)),
         (
             "",
             "worker-0 attempt=-1",
-            format!("{} is \"-1\", which is no number from 0", labels::RESTART_ATTEMPT),
+            format!("{} is \"-1\", which is not a non-negative integer", labels::RESTART_ATTEMPT),
         ),
         ("RestartJob", "worker-0 of=none", format!("{} is missing", labels::REPLICATED_JOB_NAME)),
         ("RestartJob", "worker-0 index=none", format!("{} is missing", labels::JOB_INDEX)),
         (
             "RestartJob",
             "worker-0 index=x",
-            format!("{} is \"x\", which is no number from 0", labels::JOB_INDEX),
+            format!("{} is \"x\", which is not a non-negative integer", labels::JOB_INDEX),
         ),
         (
             "RestartJob",
             "worker-0 restart=x",
-            format!("{} is \"x\", which is no number from 0", labels::JOB_RESTART_ATTEMPT),
+            format!("{} is \"x\", which is not a non-negative integer", labels::JOB_RESTART_ATTEMPT),
         ),
     ] {
         for scene in
@@ -379,7 +380,7 @@ fn foreign_jobs_are_reported_always() {
                 let plan = scene.clone().gates(gates).jobs(&format!("{job}{others}")).plan();
                 let notes: Vec<_> = plan.problems.iter().map(|problem| problem.event.note.as_str()).collect();
                 let expected = format!(
-                    "job train-worker-0 counts for nothing, as its label {label}; correct the label, or delete the Job"
+                    "job train-worker-0 is ignored because its label {label}; correct the label or delete the Job"
                 );
                 assert_eq!(notes, [expected], "{job}{others}");
                 assert!(!actions(&plan).iter().any(|action| action.ends_with("worker-0")), "{plan:?}");
@@ -387,22 +388,22 @@ fn foreign_jobs_are_reported_always() {
         }
     }
     for (of, why) in
-        [("none", "is missing"), ("other", "is \"other\", which is no replicatedJob of this JobSet")]
+        [("none", "is missing"), ("other", "is \"other\", which is not a replicatedJob of this JobSet")]
     {
         for state in ["", "complete", "failed@9"] {
             let plan = jobset("").jobs(&format!("driver-0, worker-0 of={of} {state}, worker-1")).plan();
             let notes: Vec<_> = plan.problems.iter().map(|problem| problem.event.note.as_str()).collect();
             let label = labels::REPLICATED_JOB_NAME;
             let expected = format!(
-                "job train-worker-0 is not counted in replicatedJobsStatus, as its label {label} {why}; correct the \
-                 label, or delete the Job"
+                "job train-worker-0 is not counted in replicatedJobsStatus because its label {label} {why}; correct \
+                 the label or delete the Job"
             );
             assert_eq!(notes, [expected], "{state}");
         }
     }
-    let mut elsewhere = jobset("managedBy: example.com/other").jobs("worker-0 attempt=none");
-    assert_eq!(elsewhere.plan().problems, []);
-    elsewhere = jobset("").jobs("worker-0 attempt=none");
-    elsewhere.jobset.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(NOW).unwrap()));
-    assert_eq!(elsewhere.plan().problems, []);
+    let mut unmanaged = jobset("managedBy: example.com/other").jobs("worker-0 attempt=none");
+    assert_eq!(unmanaged.plan().problems, []);
+    unmanaged = jobset("").jobs("worker-0 attempt=none");
+    unmanaged.jobset.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(NOW).unwrap()));
+    assert_eq!(unmanaged.plan().problems, []);
 }

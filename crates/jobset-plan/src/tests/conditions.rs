@@ -1,16 +1,16 @@
-//! How conditions change, and the whole catalogue of them: section 4.17 of the specification.
+//! How conditions change, and all conditions of section 4.17 of the specification.
 
 use super::*;
 use crate::conditions::set;
 
-/// Every condition there is, from a situation that brings it about, and its event.
+/// Every condition with its event, and a scene that causes it.
 #[test]
-fn the_catalogue() {
+fn each_condition_has_its_cause_and_event() {
     let policy = "failurePolicy: {maxRestarts: 1, rules: [{name: stop, action: FailJobSet, targetReplicatedJobs: [driver]}, \
                   {name: free, action: RestartJobSetAndIgnoreMaxRestarts, onJobFailureReasons: [PodFailurePolicy]}, \
                   {name: retry, action: RestartJobSet, onJobFailureReasons: [DeadlineExceeded]}]}";
     let in_order = "startupPolicy: {startupPolicyOrder: InOrder}";
-    let restarting = "RestartingJobSet=True DefaultFailurePolicy: of old";
+    let restarting = "RestartingJobSet=True DefaultFailurePolicy: old";
     let all_ready = "driver-0 ready, worker-0 ready, worker-1 ready";
     let all_complete = "driver-0 complete, worker-0 complete, worker-1 complete";
     let first = "(first failed job: train-worker-0)";
@@ -96,7 +96,7 @@ fn the_catalogue() {
         let event = format!("{kind} {event}");
         assert!(lines.contains(&expected), "{expected} is not in {lines:#?}");
         assert_eq!(lines.iter().filter(|line| **line == event).count(), 1, "{event}: {lines:#?}");
-        // Once it is stored there is nothing more to say about it.
+        // A stored condition causes no further change or event.
         let again = scene.stored().outcome_lines();
         assert!(!again.contains(&expected) && !again.contains(&event), "{again:#?}");
     }
@@ -113,9 +113,9 @@ fn condition(type_: &str, status: &str, reason: &str, message: &str, second: i64
     }
 }
 
-/// What is there, what is set, what is there then, and whether that is a change.
+/// Rows: the condition before, the new condition, the condition after, and whether it changed.
 #[test]
-fn the_rules() {
+fn a_condition_changes_by_the_rules_of_jobset() {
     let (on, off) = ("True", "False");
     for (what, before, new, after, changed) in [
         ("a False one is not made", None, (off, "A", "m"), None, false),
@@ -135,9 +135,9 @@ fn the_rules() {
     }
 }
 
-/// Conditions keep their places; a new one comes last.
+/// Conditions keep their order. A new condition is added at the end.
 #[test]
-fn order() {
+fn conditions_keep_their_order() {
     let mut all = vec![condition("A", "True", "a", "", 1), condition("B", "True", "b", "", 1)];
     set(&mut all, condition("C", "True", "c", "", 9));
     set(&mut all, condition("A", "False", "a", "", 9));
@@ -145,9 +145,9 @@ fn order() {
     assert_eq!(types, ["A", "B", "C"]);
 }
 
-/// Of the two conditions of the startup policy, one that becomes True sets only the status of the other.
+/// When one condition of the startup policy becomes True, only the status of the other changes.
 #[test]
-fn only_one_of_the_start_up_policy() {
+fn only_one_condition_of_the_startup_policy_is_true() {
     for (one, other) in [
         ("StartupPolicyInProgress", "StartupPolicyCompleted"),
         ("StartupPolicyCompleted", "StartupPolicyInProgress"),
@@ -160,16 +160,15 @@ fn only_one_of_the_start_up_policy() {
             condition(one, "True", "r", "n", 9),
         ];
         assert_eq!(all, expected);
-        // One that is False changes nothing.
+        // A condition that is False does not change the other.
         assert!(set(&mut all, condition(other, "True", "o", "m", 12)));
         assert!(!set(&mut all, condition(one, "False", "r", "n", 15)));
         assert_eq!(all[0], condition(other, "True", "o", "m", 12));
     }
 }
 
-/// Conditions are stored in whole seconds.
 #[test]
-fn times() {
+fn condition_times_are_whole_seconds() {
     let scene = jobset("suspend: true");
     let at = scene.plan().status.unwrap().conditions[0].last_transition_time.0;
     assert_eq!((at.as_second(), at.subsec_nanosecond()), (NOW, 0));

@@ -9,7 +9,7 @@ fn dependent(status: &str) -> String {
 }
 
 #[test]
-fn each_status() {
+fn each_status_of_a_dependency() {
     for (status, jobs, reached) in [
         ("Ready", "driver-0, driver-1", Err("to be Ready: 0 of 2")),
         ("Ready", "driver-0 ready, driver-1", Err("to be Ready: 1 of 2")),
@@ -31,15 +31,15 @@ fn each_status() {
 }
 
 #[test]
-fn several_of_several() {
+fn several_replicated_jobs_depend_on_several() {
     let scene = jobset(
         "replicatedJobs: [{name: a}, {name: b, dependsOn: [{name: a, status: Ready}]}, \
          {name: c, dependsOn: [{name: a, status: Complete}, {name: b, status: Ready}]}, {name: d}]",
     );
-    let waits = |who: &str, whom: &str, why: &str| {
-        format!("waiting: replicatedJob {who} waits for replicatedJob {whom} to be {why}")
+    let waits = |dependent: &str, dependency: &str, why: &str| {
+        format!("waiting: replicatedJob {dependent} waits for replicatedJob {dependency} to be {why}")
     };
-    // Only what depends waits; what stands behind it does not.
+    // Only dependent ReplicatedJobs wait. Later ReplicatedJobs without dependencies do not.
     scene.expect(&[
         "create train-a-0",
         "create train-d-0",
@@ -55,7 +55,7 @@ fn several_of_several() {
 }
 
 #[test]
-fn of_no_replicas_and_of_an_absent_one() {
+fn a_dependency_without_replicas_is_met_and_an_absent_one_is_not() {
     for status in ["Ready", "Complete"] {
         let scene = jobset(&format!(
             "replicatedJobs: [{{name: none, replicas: 0}}, {{name: worker, dependsOn: [{{name: none, status: {status}}}]}}]"
@@ -65,12 +65,12 @@ fn of_no_replicas_and_of_an_absent_one() {
     jobset("replicatedJobs: [{name: none, replicas: 0}, {name: worker, dependsOn: [{name: none, status: Sideways}]}]")
         .expect(&["waiting: replicatedJob worker waits for replicatedJob none to be Sideways: 0 of 0"]);
     jobset("replicatedJobs: [{name: worker, dependsOn: [{name: ghost, status: Ready}]}]")
-        .expect(&["waiting: replicatedJob worker waits for replicatedJob ghost which does not exist"]);
+        .expect(&["waiting: replicatedJob worker waits for replicatedJob ghost, which does not exist"]);
 }
 
-/// After a restart the dependency has to be reached anew, by Jobs of the new attempt.
+/// After a restart, Jobs of the new attempt must reach the status again.
 #[test]
-fn replayed_after_a_restart() {
+fn dependencies_apply_again_after_a_restart() {
     let spec = format!("{}\nfailurePolicy: {{maxRestarts: 1}}", dependent("Complete"));
     let restarted = jobset(&spec).jobs("driver-0 complete, driver-1 complete, worker-0 failed@9").stored();
     let waiting = |count| {
@@ -88,9 +88,9 @@ fn replayed_after_a_restart() {
     next.jobs("driver-0 attempt=1 complete, driver-1 attempt=1 complete").expect(&["create train-worker-0"]);
 }
 
-/// Suspended, what depends is not created; and it is resumed only when its time has come.
+/// While suspended, dependent Jobs are not created. They are resumed only when the dependency is met.
 #[test]
-fn suspended_and_resumed() {
+fn dependencies_apply_while_suspended_and_on_resume() {
     let ready = dependent("Ready");
     let waiting = "waiting: replicatedJob worker waits for replicatedJob driver to be Ready: 0 of 2";
     let suspended = jobset(&ready).suspend(true);
@@ -100,9 +100,9 @@ fn suspended_and_resumed() {
         "Suspended=True SuspendedJobs: jobset is suspended",
         "Normal SuspendedJobs: jobset is suspended",
         waiting,
-        HELD,
+        WAITS_SUSPENDED,
     ]);
-    // It was suspended when all ran.
+    // The JobSet was suspended while all Jobs ran.
     let all = "driver-0 suspended, driver-1 suspended, worker-0 suspended";
     let resumed = suspended.stored().jobs(all).suspend(false);
     resumed.expect(&[

@@ -12,20 +12,20 @@ fn jobs_follow_their_template() {
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/4", vec!["scale train-solo-0 to 4/4"]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=4/", vec!["scale train-solo-0 to 4/4"]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=4/4", vec![]),
-        // Not if they differ: the API server changes completions only to the value of parallelism.
+        // Not if the numbers differ: the API server changes completions only to the value of parallelism.
         ("{parallelism: 4, completions: 5}", "solo-0 pods=2/2", vec![]),
         ("{parallelism: 4, completions: 5}", "solo-0 pods=2/5", vec![]),
-        // An absent number means what it means when a Job is created.
+        // Absent numbers have the defaults of a new Job.
         ("{}", "solo-0 pods=2/2", vec!["scale train-solo-0 to 1/1"]),
         ("{}", "solo-0 pods=1/1", vec![]),
         ("{completions: 4}", "solo-0 pods=4/4", vec!["scale train-solo-0 to 1/4"]),
         ("{completions: 4}", "solo-0 pods=1/4", vec![]),
         ("{completions: 1}", "solo-0 pods=4/4", vec!["scale train-solo-0 to 1/1"]),
         ("{completions: 4}", "solo-0 pods=2/2", vec![]),
-        // Completions cannot be taken away from a Job.
+        // The API server does not remove completions from a Job.
         ("{parallelism: 4}", "solo-0 pods=2/2", vec![]),
         ("{parallelism: 4}", "solo-0 pods=4/", vec![]),
-        // Only Jobs that are not being deleted, of a known ReplicatedJob.
+        // Only Jobs of a known ReplicatedJob that are not being deleted.
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 deleting", vec![]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 of=other", vec![]),
         ("{parallelism: 4, completions: 4}", "solo-0 pods=2/2 attempt=none", vec![]),
@@ -38,15 +38,15 @@ fn jobs_follow_their_template() {
 }
 
 #[test]
-fn also_while_suspended() {
+fn suspended_jobs_are_scaled_too() {
     let scene = jobset("replicatedJobs: [{name: solo, template: {spec: {parallelism: 4, completions: 4}}}]");
     let scene = scene.gates("ElasticJobSet").suspend(true).jobs("solo-0 suspended pods=2/2");
     assert_eq!(actions(&scene.plan()), ["scale train-solo-0 to 4/4"]);
 }
 
-/// Two requests about one Job would conflict.
+/// Two concurrent requests for one Job would conflict.
 #[test]
-fn a_job_is_changed_by_one_request() {
+fn a_plan_changes_a_job_with_one_request() {
     let scene = jobset("replicatedJobs: [{name: solo, template: {spec: {parallelism: 4, completions: 4}}}]");
     let scene = scene.gates("ElasticJobSet");
     let resumed = scene.clone().jobs("solo-0 suspended pods=2/2").plan();
@@ -58,7 +58,7 @@ fn a_job_is_changed_by_one_request() {
 
     let suspended = scene.clone().suspend(true).jobs("solo-0 pods=2/2");
     assert_eq!(actions(&suspended.plan()), ["suspend train-solo-0"]);
-    // A Job that waits for its resume is scaled at once.
+    // A Job that waits for its resume is scaled immediately.
     let waits = scene.jobs("solo-0 suspended active=1 pods=2/2").plan();
     assert_eq!(actions(&waits), ["scale train-solo-0 to 4/4"]);
 }

@@ -2,17 +2,16 @@
 
 use super::*;
 
-/// What a Job that failed leads to.
 #[test]
-fn without_a_policy_the_first_failure_ends_it() {
+fn without_a_policy_the_first_failure_fails_the_jobset() {
     for (jobs, first) in [
         ("driver-0, worker-0 failed@9, worker-1", "train-worker-0"),
         ("driver-0, worker-0 failed@9, worker-1 failed@8", "train-worker-1"),
-        // At the same time: the first by name.
+        // If several failed at the same time: the first by name.
         ("driver-0 failed@9, worker-0 failed@8, worker-1 failed@8", "train-worker-0"),
-        // A success does not save it.
+        // Successful Jobs do not prevent it.
         ("driver-0 complete, worker-0 complete, worker-1 failed@9", "train-worker-1"),
-        // Nor does it matter that the Job goes, or is of no known ReplicatedJob.
+        // Failed Jobs count even if they are being deleted or belong to no known ReplicatedJob.
         ("driver-0, worker-0, worker-1 failed@9 deleting", "train-worker-1"),
         ("driver-0, worker-0, worker-1 failed@9 of=none", "train-worker-1"),
     ] {
@@ -26,13 +25,13 @@ fn without_a_policy_the_first_failure_ends_it() {
     }
 }
 
-/// A failure policy of these rules, three restarts allowed.
+/// A JobSet with these failure policy rules and three allowed restarts.
 fn rules(rules: &str) -> Scene {
     jobset(&format!("failurePolicy: {{maxRestarts: 3, rules: [{rules}]}}"))
 }
 
 #[test]
-fn each_action() {
+fn each_action_has_its_effect() {
     let fail = "driver-0, worker-0, worker-1 failed@9";
     rules("{name: stop, action: FailJobSet}").jobs(fail).expect(&[
         "Failed=True FailJobSetFailurePolicyAction: applying FailJobSet failure policy action (first failed job: train-worker-1)",
@@ -73,48 +72,48 @@ fn each_action() {
     }
 }
 
-/// What is said of a failure of driver-0 from which nothing follows.
-fn given_up(why: &str, way_out: &str) -> [String; 2] {
-    [format!("of uid-of-driver-0: FailurePolicyNotApplied {why}; {way_out}"), format!("waiting: {why}")]
+/// The lines of a failure of driver-0 to which the failure policy cannot be applied.
+fn not_applied(why: &str, remedy: &str) -> [String; 2] {
+    [format!("of uid-of-driver-0: FailurePolicyNotApplied {why}; {remedy}"), format!("waiting: {why}")]
 }
 
-/// Without their feature gate the actions for single Jobs do nothing, and say so.
+/// Without their feature gate, the actions for single Jobs do nothing, and the plan reports it.
 #[test]
 fn single_jobs_restart_only_with_the_gate() {
     for action in ["RestartJob", "RestartJobAndIgnoreMaxRestarts"] {
-        // Whether restarts are left does not matter.
+        // The number of remaining restarts does not matter.
         for restarts in [0, 3] {
             rules(&format!("{{name: one, action: {action}}}"))
                 .restarted(restarts, restarts)
                 .jobs(&format!("driver-0 attempt={restarts} failed@9"))
-                .expect(&given_up(
+                .expect(&not_applied(
                     &format!(
                         "{action} failure policy action cannot be used when the feature gate RestartJob is disabled \
                          (failed job: train-driver-0)"
                     ),
-                    "enable the gate, or delete the Job, which is then created anew",
+                    "enable the feature gate, or delete the Job so that the controller creates it again",
                 ).each_ref().map(String::as_str));
         }
     }
     rules("{name: one, action: Sideways}").jobs("driver-0 failed@9").expect(
-        &given_up(
-            "failure policy action \"Sideways\" is not known to this version (failed job: train-driver-0)",
-            "delete the Job, which is then created anew",
+        &not_applied(
+            "failure policy action \"Sideways\" is unknown to this version (failed job: train-driver-0)",
+            "delete the Job so that the controller creates it again",
         )
         .each_ref()
         .map(String::as_str),
     );
 }
 
-/// Which rule decides, and by which Job. Every rule fails the JobSet or restarts it, so that it shows.
+/// Rows: rules, the action of the rule that applies, and the Job that it names.
 #[test]
-fn rules_in_order_and_their_first_job() {
+fn the_first_matching_rule_names_the_job_that_failed_first() {
     let (stop, free) = ("action: FailJobSet", "action: RestartJobSetAndIgnoreMaxRestarts");
     let jobs = "driver-0 failed@9 reason=PodFailurePolicy message=exit-3-on-node-a, \
                 worker-0 failed@8 reason=BackoffLimitExceeded message=too-many, \
                 worker-1 failed@7 reason=DeadlineExceeded message=too-late";
     for (of, action, job) in [
-        // The first rule that matches, not the one whose Job failed first.
+        // The first matching rule applies, not the rule whose Job failed first.
         (
             format!("{{name: a, {stop}, targetReplicatedJobs: [driver]}}, {{name: b, {free}}}"),
             stop,
@@ -130,10 +129,10 @@ fn rules_in_order_and_their_first_job() {
             free,
             "worker-1",
         ),
-        // Of the Jobs that a rule matches, the one that failed first.
+        // The rule names the Job that failed first among those that it matches.
         (format!("{{name: a, {stop}, targetReplicatedJobs: [worker]}}"), stop, "worker-1"),
         (format!("{{name: a, {stop}, targetReplicatedJobs: [driver, worker]}}"), stop, "worker-1"),
-        // Reasons: any of them; none means every.
+        // Any of the reasons matches. No reason matches all.
         (format!("{{name: a, {stop}, onJobFailureReasons: [PodFailurePolicy]}}"), stop, "driver-0"),
         (
             format!("{{name: a, {stop}, onJobFailureReasons: [PodFailurePolicy, BackoffLimitExceeded]}}"),
@@ -145,7 +144,7 @@ fn rules_in_order_and_their_first_job() {
             free,
             "worker-1",
         ),
-        // Patterns: any of them, anywhere in the message; one that does not compile is passed over.
+        // Any of the patterns matches, anywhere in the message. Invalid patterns are ignored.
         (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['exit-\\d']}}"), stop, "driver-0"),
         (
             format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['^on-node']}}, {{name: b, {free}}}"),
@@ -164,7 +163,7 @@ fn rules_in_order_and_their_first_job() {
         ),
         (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['(', many]}}"), stop, "worker-0"),
         (format!("{{name: a, {stop}, onJobFailureMessagePatterns: ['^too-']}}"), stop, "worker-1"),
-        // All three at once.
+        // All three criteria.
         (
             format!(
                 "{{name: a, {stop}, targetReplicatedJobs: [worker], onJobFailureReasons: [DeadlineExceeded], \
@@ -189,14 +188,15 @@ fn rules_in_order_and_their_first_job() {
         let rule = if action == "FailJobSet" { "FailJobSetFailurePolicyAction" } else { "FailurePolicy_b" };
         assert_eq!(plan.events[0].reason, rule, "{of}");
     }
-    // No rule can match a Job that does not say of which ReplicatedJob it is; the default can.
+    // No rule matches a Job without the label of its ReplicatedJob, but the default policy does.
     let plan = rules(&format!("{{name: a, {stop}}}")).jobs("driver-0 failed@9 of=none").plan();
     assert_eq!(plan.events[0].reason, "DefaultFailurePolicy");
 }
 
-/// Restarts allowed, of the JobSet and of single Jobs so far that count, and whether one more is allowed.
+/// Rows: `maxRestarts`, counted restarts of the JobSet and of single Jobs, gates, and whether another restart is
+/// allowed.
 #[test]
-fn max_restarts() {
+fn max_restarts_limits_counted_restarts() {
     for (max, of_jobset, of_jobs, gates, allowed) in [
         (0, 0, [0, 0], "", false),
         (1, 0, [0, 0], "", true),
@@ -209,7 +209,7 @@ fn max_restarts() {
         (3, 1, [1, 0], "RestartJob", true),
         (3, 1, [1, 1], "RestartJob", false),
         (3, 0, [0, 3], "RestartJob", false),
-        // Without the gate there is no restart of a single Job.
+        // Without the gate, restarts of single Jobs do not count.
         (3, 2, [1, 1], "", true),
     ] {
         let actions: &[&str] =
@@ -250,9 +250,9 @@ fn max_restarts() {
     }
 }
 
-/// Actions that do not count go on when nothing is left, and use nothing up.
+/// Actions that ignore `maxRestarts` restart even if no restarts remain, and do not count.
 #[test]
-fn ignoring_max_restarts() {
+fn actions_that_ignore_max_restarts_do_not_count() {
     let used_up = rules("{name: free, action: RestartJobSetAndIgnoreMaxRestarts}").restarted(9, 3);
     let status = used_up.jobs("driver-0 attempt=9 failed@9").plan().status.unwrap();
     assert_eq!((status.restarts, status.restarts_count_towards_max), (10, 3));
@@ -265,9 +265,9 @@ fn ignoring_max_restarts() {
     assert_eq!(entry.job_restarts_count_towards_max, [1, 0]);
 }
 
-/// Behind the last number there is no attempt, so that the failed Job would fail the JobSet again and again.
+/// After the largest number there is no later attempt, so the failure of the Job would count on every reconcile.
 #[test]
-fn attempts_that_cannot_be_counted() {
+fn the_largest_attempt_never_restarts() {
     for action in ["RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"] {
         let scene = rules(&format!("{{name: again, action: {action}}}")).restarted(i32::MAX, 0);
         let lines = scene.jobs(&format!("driver-0 attempt={} failed@9", i32::MAX)).outcome_lines();
@@ -276,15 +276,15 @@ fn attempts_that_cannot_be_counted() {
     let scene = rules("{name: free, action: RestartJobAndIgnoreMaxRestarts}").gates("RestartJob");
     let scene = scene.jobs_restarted("driver", &[i32::MAX], &[0]);
     let failed = scene.jobs(&format!("driver-0 restart={} failed@9", i32::MAX));
-    let why = "failed job train-driver-0 was restarted as often as can be counted";
-    assert_eq!(failed.outcome_lines(), given_up(why, "delete the Job"));
+    let why = "failed job train-driver-0 has reached the largest number of restarts";
+    assert_eq!(failed.outcome_lines(), not_applied(why, "delete the Job"));
 }
 
-/// What compiling the patterns of one JobSet may take is bounded, whichever rules they stand in.
+/// The limit bounds the compile time of all patterns of a JobSet, in any of its rules.
 #[test]
-fn patterns_beyond_the_last_that_is_looked_at() {
-    // Patterns of the rule before, and of the rule itself before the one that would match.
-    for (in_other, in_own, is_looked_at) in
+fn only_the_first_thousand_patterns_are_used() {
+    // Rows: patterns of the previous rule, patterns before the matching pattern in its own rule.
+    for (in_other, in_own, is_used) in
         [(0, 3, true), (0, 999, true), (0, 1000, false), (998, 1, true), (999, 1, false), (1000, 0, false)]
     {
         let rule = |name: &str, others: usize, last: &str| {
@@ -294,14 +294,14 @@ fn patterns_beyond_the_last_that_is_looked_at() {
         let other = if in_other > 0 { rule("other", in_other, "") + ", " } else { String::new() };
         let scene = rules(&(other + &rule("stop", in_own, "failed")));
         let lines = scene.jobs("driver-0 failed@9 message=failed").outcome_lines();
-        let expected = if is_looked_at { "Failed=True FailJobSet" } else { "restarts: 1" };
+        let expected = if is_used { "Failed=True FailJobSet" } else { "restarts: 1" };
         assert!(lines[0].starts_with(expected), "{in_other} and {in_own}: {}", lines[0]);
     }
 }
 
-/// A pattern that is too large is reported. An invalid pattern is not: admission warns of it.
+/// The plan reports patterns that are too large, but not invalid patterns: admission warns about those.
 #[test]
-fn patterns_that_are_too_large() {
+fn patterns_that_are_too_large_are_reported() {
     let rule = |pattern: &str| {
         format!("{{name: stop, action: FailJobSet, onJobFailureMessagePatterns: ['{pattern}', failed]}}")
     };
@@ -310,12 +310,12 @@ fn patterns_that_are_too_large() {
     assert_eq!(problems("("), []);
     let lines = problems(r"\pL{1000}");
     assert_eq!(lines[0].event.reason, "MessagePatternTooLarge");
-    assert!(lines[0].event.note.contains(r#"(1, the first is "\\pL{1000}")"#), "{}", lines[0].event.note);
+    assert!(lines[0].event.note.contains(r#"(count 1, first "\\pL{1000}")"#), "{}", lines[0].event.note);
 }
 
-/// The arrays appear with the first restart, as long as the ReplicatedJob, and only for it.
+/// The first restart of a single Job creates the arrays, with the length of its ReplicatedJob and only for it.
 #[test]
-fn arrays_of_single_restarts() {
+fn the_first_restart_of_a_single_job_creates_the_arrays() {
     let scene = rules("{name: one, action: RestartJob}").gates("RestartJob").restarted(1, 1);
     let once = scene.jobs("driver-0 attempt=1, worker-0 attempt=1 failed@9, worker-1 attempt=1 failed@8");
     let names = |scene: &Scene| {
@@ -323,7 +323,7 @@ fn arrays_of_single_restarts() {
         entries.into_iter().map(|entry| (entry.name, entry.job_restarts)).collect::<Vec<_>>()
     };
     assert_eq!(names(&once), [("worker".to_owned(), vec![0, 1]), ("driver".to_owned(), vec![])]);
-    // One Job a pass: the next takes the other.
+    // Each reconcile restarts one Job. The next one restarts the other.
     let twice = once.stored();
     twice.expect(&[
         "delete train-worker-1",
@@ -331,7 +331,7 @@ fn arrays_of_single_restarts() {
         "jobRestartsCountTowardsMax of worker: [1, 1]",
         "Warning RestartJobFailurePolicyAction: applying RestartJob failure policy action (first failed job: train-worker-0)",
     ]);
-    // Then both are of an earlier attempt, and their successors come when they are gone.
+    // Now both Jobs belong to an earlier attempt, and their successors are created when they are gone.
     let after = twice.stored();
     assert_eq!(actions(&after.plan()), ["delete train-worker-0", "delete train-worker-1"]);
     let gone = after.jobs("driver-0 attempt=1");
@@ -341,9 +341,9 @@ fn arrays_of_single_restarts() {
     assert_eq!((&*labels[labels::RESTART_ATTEMPT], &*labels[labels::JOB_RESTART_ATTEMPT]), ("1", "1"));
 }
 
-/// Each further restart of the same Job counts once more. The counts of other Jobs stay.
+/// The counts of other Jobs stay unchanged.
 #[test]
-fn the_same_single_job_again() {
+fn each_restart_of_the_same_job_counts() {
     for (action, counted) in [("RestartJob", "[3, 5]"), ("RestartJobAndIgnoreMaxRestarts", "[2, 5]")] {
         let scene =
             jobset(&format!("failurePolicy: {{maxRestarts: 99, rules: [{{name: r, action: {action}}}]}}"))
@@ -356,9 +356,9 @@ fn the_same_single_job_again() {
     }
 }
 
-/// Single Jobs without a valid place are not restarted, and the reason is reported.
+/// Single Jobs with an index out of bounds are not restarted, and the plan reports the reason.
 #[test]
-fn single_jobs_out_of_bounds() {
+fn single_jobs_out_of_bounds_are_not_restarted() {
     for (job, why) in [
         (
             "worker-2 failed@9",
@@ -377,9 +377,9 @@ fn single_jobs_out_of_bounds() {
     }
 }
 
-/// A restart while one is under way: the same condition again is no event, another is.
+/// A restart during a restart: an unchanged condition causes no event, a changed condition does.
 #[test]
-fn restarts_follow_one_another() {
+fn a_jobset_restarts_during_a_restart() {
     let message = "applying RestartJobSet failure policy action (first failed job: train-driver-0)";
     let scene = rules("").restarted(1, 1).jobs("driver-0 attempt=1 failed@9");
     let same = scene.clone().condition(&format!("RestartingJobSet=True DefaultFailurePolicy: {message}"));
@@ -398,12 +398,12 @@ fn restarts_follow_one_another() {
     ]);
 }
 
-/// Failing ends a restart, and deletes what still runs once it is stored. Nothing else happens beside it.
+/// A failure ends a restart. After it is stored, running Jobs are deleted. Nothing else happens in the same plan.
 #[test]
-fn what_follows_a_failure() {
+fn a_failure_ends_a_restart_and_deletes_running_jobs() {
     let mut scene = jobset("network: {enableDNSHostnames: true}\nsuspend: true\nttlSecondsAfterFinished: 5")
         .restarted(2, 0)
-        .condition("RestartingJobSet=True FailurePolicy_x: of old")
+        .condition("RestartingJobSet=True FailurePolicy_x: old")
         .jobs("driver-0 attempt=1, worker-0 attempt=2 failed@9, worker-1 attempt=2");
     scene.service = None;
     let message = "jobset failed due to one or more job failures (first failed job: train-worker-0)";
@@ -423,9 +423,10 @@ fn what_follows_a_failure() {
     ]);
 }
 
-/// A Job whose own attempt is ahead of the status, without proof in its pod template: its failure counts once.
+/// The failure of a Job counts once, even if its own attempt is higher than the status and its pod template proves
+/// nothing.
 #[test]
-fn a_single_job_ahead_of_the_status() {
+fn the_failure_of_a_job_ahead_of_the_status_counts_once() {
     let scene = rules("{name: one, action: RestartJob}")
         .gates("RestartJob")
         .jobs("worker-0 edited-restart=2 failed@9");

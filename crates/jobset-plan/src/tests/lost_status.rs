@@ -12,7 +12,7 @@ fn restored(scene: &Scene) -> Option<(i32, i32)> {
     if !plan.restores_status {
         return None;
     }
-    assert_eq!(plan.actions, [], "nothing else happens");
+    assert_eq!(plan.actions, [], "the plan contains no action");
     assert!(plan.status_is_urgent);
     assert_eq!(plan.problems, []);
     let reasons: Vec<_> = plan.events.iter().map(|event| event.reason.as_str()).collect();
@@ -27,13 +27,13 @@ fn restarts_rise_to_the_attempt_that_jobs_prove() {
         (0, "driver-0 attempt=1, worker-0 attempt=1, worker-1 attempt=1", Some(1)),
         (0, "worker-1 attempt=3", Some(3)),
         (1, "driver-0 attempt=3, worker-0 attempt=3", Some(3)),
-        // In the middle of a restart.
+        // During a restart.
         (0, "driver-0 attempt=1 deleting, worker-0 attempt=2, worker-1 attempt=1 deleting", Some(2)),
         (0, "driver-0 attempt=1 deleting, worker-0 attempt=1 failed@9 deleting", Some(1)),
-        // Whatever became of the Jobs.
+        // Jobs of any outcome.
         (0, "driver-0 attempt=1 failed@9", Some(1)),
         (0, "driver-0 attempt=1 complete, worker-0 attempt=1 complete, worker-1 attempt=1 complete", Some(1)),
-        // A number that is no attempt.
+        // An invalid attempt.
         (-3, "driver-0", Some(0)),
         (-3, "", Some(0)),
         // Nothing is lost.
@@ -56,13 +56,13 @@ fn restarts_rise_to_the_attempt_that_jobs_prove() {
     }
 }
 
-/// A Job that lost the label of its pod template, or never had it, proves nothing, and is foreign as before.
+/// A Job without the label in its pod template proves nothing, and remains foreign.
 #[test]
 fn a_job_without_proof_is_foreign() {
     let mut scene = jobset("").jobs("driver-0 attempt=7, worker-0, worker-1");
     std::sync::Arc::make_mut(&mut scene.jobs[0]).template_restart_attempt = LabelValue::Missing;
     let note = format!(
-        "job train-driver-0 counts for nothing, as its label {} is 7, while status.restarts is 0; correct the label, or \
+        "job train-driver-0 is ignored because its label {} is 7, but status.restarts is 0; correct the label or \
          delete the Job",
         labels::RESTART_ATTEMPT
     );
@@ -74,7 +74,7 @@ fn restarts_that_count_rise_if_every_restart_counts() {
     for (spec, (restarts, counted), expected) in [
         (COUNTING, (0, 0), (3, 3)),
         (COUNTING, (2, 2), (3, 3)),
-        // The policy was another one before.
+        // Another policy restarted the JobSet before.
         (COUNTING, (2, 1), (3, 2)),
         (COUNTING, (-2, 0), (3, 3)),
         (IGNORING, (0, 0), (3, 0)),
@@ -92,33 +92,33 @@ fn the_event_names_the_numbers_and_the_job() {
     scene.expect(&[
         "restarts: 2",
         "restartsCountTowardsMax: 2",
-        "Warning StatusRestored: the status was lost or overwritten, and is restored from the jobs: restarts was 0 and is 2 \
-         again, as job train-worker-1 is of attempt 2",
+        "Warning StatusRestored: the status was lost or overwritten and is restored from the Jobs: restarts changes \
+         from 0 to 2, because job train-worker-1 belongs to attempt 2",
     ]);
 }
 
-/// A lost status neither restarts what runs nor counts a failure twice: afterwards everything goes on.
+/// A lost status neither restarts running Jobs nor counts a failure twice. The JobSet continues after the restore.
 #[test]
-fn nothing_restarts_because_of_it() {
+fn a_lost_status_causes_no_restart() {
     let running = jobset(COUNTING).jobs("driver-0 attempt=1, worker-0 attempt=1 ready, worker-1 attempt=1");
     running.stored().expect(&[]);
 
-    // The restart from attempt 0 is counted already; the old Jobs go, and the missing one is created.
+    // The restart from attempt 0 is already counted. The old Jobs are deleted, and the missing Job is created.
     let restarting = jobset(COUNTING).jobs("driver-0 failed@9, worker-0 attempt=1");
     let restored = restarting.stored();
     restored.expect(&["delete train-driver-0", "create train-worker-1", &deleting(1)]);
     assert_eq!(created(&restored.plan())[0].metadata.labels.as_ref().unwrap()[labels::RESTART_ATTEMPT], "1");
 
-    // A restart of which no Job was created yet is decided again, once.
+    // A restart without any created Job happens again, once.
     let lost = jobset(COUNTING).jobs("driver-0 attempt=1 failed@9, worker-0 attempt=1 deleting").stored();
     assert_eq!(lost.jobset.status.as_ref().unwrap().restarts, 1);
     let again = lost.stored().jobset.status.unwrap();
     assert_eq!((again.restarts, again.restarts_count_towards_max), (2, 2));
 }
 
-/// What follows from the Jobs comes back with the next plan.
+/// The next plan restores the conditions that follow from the Jobs.
 #[test]
-fn conditions_come_back() {
+fn the_next_plan_restores_conditions() {
     for (spec, jobs, expected) in [
         (
             "",
@@ -143,7 +143,7 @@ fn conditions_come_back() {
 }
 
 #[test]
-fn restarts_of_single_jobs() {
+fn restarts_of_single_jobs_rise_to_the_number_that_jobs_prove() {
     let all = "failurePolicy: {maxRestarts: 9, rules: [{name: a, action: RestartJob}]}";
     let some = "failurePolicy: {maxRestarts: 9, rules: [{name: a, action: RestartJobAndIgnoreMaxRestarts}]}";
     let line = |restarts: &str, counted: &str| {
@@ -162,7 +162,7 @@ fn restarts_of_single_jobs() {
         (all, "worker-1 edited-restart=2", nothing.clone()),
         (all, "worker-1 restart=1 edited-restart=2", nothing.clone()),
         (all, "worker-1 restart=2 edited-attempt=4", nothing.clone()),
-        // Other labels can be edited too: the name says which Job it is.
+        // Users can edit other labels, too. The name identifies the Job.
         (all, "worker-0 restart=2 index=1", nothing.clone()),
         (all, "worker-0 restart=2 of=driver", nothing.clone()),
         (all, "worker-2 restart=2", nothing.clone()),
@@ -176,7 +176,7 @@ fn restarts_of_single_jobs() {
         assert_eq!(lines, expected, "{spec} {jobs}");
         assert!(!scene.gates("RestartJob").stored().plan().restores_status, "once: {jobs}");
     }
-    // A status of which only a part is lost.
+    // Only a part of the status is lost.
     let part = jobset(all)
         .gates("RestartJob")
         .jobs_restarted("worker", &[1, 1], &[0, 1])

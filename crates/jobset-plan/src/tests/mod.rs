@@ -1,8 +1,8 @@
-//! Tables of situations and their outcome, one file per policy.
+//! Tables of scenes and their plans, one file per policy.
 //!
-//! A [`Scene`] is a JobSet `train` (one Job of `driver`, two of `worker`) with its Jobs in short form. Tests compare the
-//! whole plan as text: what a row does not name must not happen. Only the counts of `replicatedJobsStatus` are left out;
-//! `replicated_jobs_status.rs` tests them.
+//! A [`Scene`] is a JobSet `train` (one Job of `driver`, two of `worker`) with its Jobs in short form. Tests compare
+//! the whole plan as text, so a plan must contain nothing that the row does not name. The text omits the counts of
+//! `replicatedJobsStatus`; `replicated_jobs_status.rs` tests them.
 
 mod child_job;
 mod conditions;
@@ -33,7 +33,7 @@ use std::{collections::BTreeSet, sync::Arc};
 /// The second at which plans are made.
 const NOW: i64 = 1_000_000;
 
-/// A JobSet and its surroundings.
+/// A JobSet, its children and the feature gates.
 #[derive(Clone)]
 struct Scene {
     jobset: JobSet,
@@ -45,7 +45,7 @@ struct Scene {
     late: i64,
 }
 
-/// The fields of a JobSet's spec, beside its ReplicatedJobs `driver` and `worker` unless they are named.
+/// A scene with these fields in the spec of the JobSet. Without `replicatedJobs`, it has `driver` and `worker`.
 fn jobset(spec: &str) -> Scene {
     let replicated_jobs = "replicatedJobs: [{name: driver}, {name: worker, replicas: 2}]\n";
     let default = if spec.contains("replicatedJobs:") { "" } else { replicated_jobs };
@@ -73,7 +73,7 @@ impl Scene {
         self.jobset.status.get_or_insert_default()
     }
 
-    /// Puts these Jobs in place of those there were, by [`job`].
+    /// Replaces the Jobs. See [`job`] for the format.
     fn jobs(mut self, jobs: &str) -> Self {
         self.jobs = jobs
             .split(',')
@@ -91,20 +91,20 @@ impl Scene {
                 "RestartJob" => self.gates.restart_job = true,
                 "ElasticJobSet" => self.gates.elastic_jobset = true,
                 "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
-                _ => panic!("no such gate: {name}"),
+                _ => panic!("unknown feature gate: {name}"),
             }
         }
         self
     }
 
-    /// How often the JobSet was restarted, and how many of these count.
+    /// Sets the number of restarts, and how many of them count.
     fn restarted(mut self, restarts: i32, counted: i32) -> Self {
         self.status().restarts = restarts;
         self.status().restarts_count_towards_max = counted;
         self
     }
 
-    /// How often single Jobs were restarted, and how many of these count.
+    /// Sets the restarts of single Jobs, and how many of them count.
     fn jobs_restarted(mut self, replicated_job: &str, restarts: &[i32], counted: &[i32]) -> Self {
         let entry = ReplicatedJobStatus {
             name: replicated_job.into(),
@@ -116,7 +116,7 @@ impl Scene {
         self
     }
 
-    /// A condition that was stored at second 5, as `<type>=<status> <reason>: <message>`.
+    /// Adds a condition from second 5, as `<type>=<status> <reason>: <message>`.
     fn condition(mut self, condition: &str) -> Self {
         let (type_, rest) = condition.split_once('=').unwrap();
         let (status, rest) = rest.split_once(' ').unwrap();
@@ -148,7 +148,7 @@ impl Scene {
         outcome_lines(self.jobset.status.as_ref(), &self.plan())
     }
 
-    /// The same JobSet with the plan's status stored, and the same Jobs.
+    /// The same scene after the plan's status is stored.
     fn stored(mut self) -> Self {
         if let Some(status) = self.plan().status {
             self.jobset.status = Some(status);
@@ -156,7 +156,7 @@ impl Scene {
         self
     }
 
-    /// The same without the problems of foreign Jobs.
+    /// The outcome lines without the problems of foreign Jobs.
     fn outcome_lines_without_foreign(&self) -> Vec<String> {
         let mut lines = self.outcome_lines();
         lines.retain(|line| !line.contains(": ForeignJob "));
@@ -169,12 +169,13 @@ impl Scene {
     }
 }
 
-/// A Job as words: its ReplicatedJob and index, then its particulars.
+/// Parses a Job from words: its ReplicatedJob and index, then its properties. Without properties, its pod runs.
 ///
-/// Without any, its pod is running. `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`,
-/// `failing@<second>` (its pods still stop),
-/// `deleting`, `started=false`, `attempt=<label>`, `restart=<label of this Job's own attempt>` (each of the Job and of its
-/// pod template), `edited-attempt=<label>`, `edited-restart=<label>` (of the Job alone), `index=<label>`, `reason=<reason>`, `message=<message without blanks>`, `pods=<parallelism>/<completions>`.
+/// States: `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`, `failing@<second>` (its pods
+/// are still stopping), `deleting`, `started=false`. Labels of the Job and of its pod template: `attempt=<label>`,
+/// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
+/// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
+/// `pods=<parallelism>/<completions>`.
 fn job(words: &str) -> JobRecord {
     let mut words = words.split_whitespace();
     let short = words.next().unwrap();
@@ -231,7 +232,7 @@ fn job(words: &str) -> JobRecord {
                 job.parallelism = parallelism.parse().unwrap();
                 job.completions = completions.parse().ok();
             }
-            _ => panic!("no such word: {word}"),
+            _ => panic!("unknown word: {word}"),
         }
     }
     if let Some((outcome, second)) = ended {
@@ -242,7 +243,7 @@ fn job(words: &str) -> JobRecord {
     job
 }
 
-/// A plan as lines: actions, changes of the status, events, requeue, problems, what it waits for.
+/// A plan as lines: actions, changes of the status, events, requeue, problems, reasons to wait.
 fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     let mut lines = actions(plan);
     if let Some(now) = &plan.status {
@@ -303,11 +304,11 @@ fn actions(plan: &Plan) -> Vec<String> {
             format!("create {}{suspended}", name(&job.metadata.name))
         }
         Action::DeleteJob { name, uid } => {
-            assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID is that of the Job");
+            assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID belongs to the Job");
             format!("delete {name}")
         }
         Action::SuspendJob { name, uid } => {
-            assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID is that of the Job");
+            assert_eq!(*uid, name.replace("train-", "uid-of-"), "the UID belongs to the Job");
             format!("suspend {name}")
         }
         Action::ResumeJob(resume) => {
@@ -331,32 +332,32 @@ fn created(plan: &Plan) -> Vec<&Job> {
     jobs.collect()
 }
 
-/// The line of a plan that waits for Jobs of an earlier attempt.
+/// The line of a plan that waits until Jobs of an earlier attempt are deleted.
 fn deleting(count: u8) -> String {
-    format!("waiting: jobs of an earlier attempt hold their names until they are gone: {count}")
+    format!("waiting: Jobs of an earlier attempt occupy their names until they are deleted: {count}")
 }
 
-/// The same with strategy BlockingRecreate.
+/// The same with the restart strategy BlockingRecreate.
 fn blocked(count: u8) -> String {
     format!(
-        "waiting: restart strategy BlockingRecreate: nothing is created before the jobs of an earlier attempt are gone: \
-         {count}"
+        "waiting: restart strategy BlockingRecreate: no Job is created until the Jobs of an earlier attempt are \
+         deleted: {count}"
     )
 }
 
 /// The line of a plan that deletes Jobs of a finished JobSet.
 fn stopping(count: u8) -> String {
-    format!("waiting: the JobSet has finished; jobs still being deleted: {count}")
+    format!("waiting: the JobSet has finished; Jobs still being deleted: {count}")
 }
 
 /// The line of a plan of a suspended JobSet.
-const HELD: &str = "waiting: jobset is suspended";
+const WAITS_SUSPENDED: &str = "waiting: jobset is suspended";
 
-/// Three Jobs that run.
+/// Three running Jobs.
 const RUNNING: &str = "driver-0, worker-0, worker-1";
 
 #[test]
-fn a_settled_jobset_causes_nothing() {
+fn the_plan_of_a_settled_jobset_is_empty() {
     for jobs in [
         RUNNING,
         "driver-0 ready, worker-0 ready, worker-1",
@@ -369,7 +370,7 @@ fn a_settled_jobset_causes_nothing() {
 }
 
 #[test]
-fn hands_off() {
+fn jobsets_of_other_managers_and_deleted_jobsets_have_no_plan() {
     let managed_by = |by: &str| jobset(&format!("managedBy: {by}"));
     assert_eq!(managed_by("kueue.x-k8s.io/multikueue").jobs("driver-0 failed@7").plan(), Plan::default());
     managed_by("jobset.sigs.k8s.io/jobset-controller").expect(&[
@@ -385,7 +386,7 @@ fn hands_off() {
 
 /// Actions that start pods wait for the Service and the claims. No other action waits.
 #[test]
-fn only_actions_that_start_pods_need_surroundings() {
+fn only_creating_and_resuming_jobs_starts_pods() {
     let resumed =
         jobset("").jobs("driver-0 suspended, worker-0 suspended, worker-1 suspended").suspend(false);
     for (scene, starts_pods) in [
@@ -400,7 +401,7 @@ fn only_actions_that_start_pods_need_surroundings() {
         let actions = scene.plan().actions;
         let of_jobs: Vec<_> = actions.iter().filter(|it| !matches!(it, Action::CreateService(_))).collect();
         assert!(!of_jobs.is_empty());
-        assert!(of_jobs.iter().all(|it| it.needs_surroundings() == starts_pods), "{of_jobs:?}");
-        assert!(actions.iter().all(|it| !matches!(it, Action::CreateService(_)) || !it.needs_surroundings()));
+        assert!(of_jobs.iter().all(|it| it.starts_pods() == starts_pods), "{of_jobs:?}");
+        assert!(actions.iter().all(|it| !matches!(it, Action::CreateService(_)) || !it.starts_pods()));
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use k8s_openapi::api::core::v1::Service;
 
 #[test]
-fn the_service() {
+fn a_headless_service_is_created_if_pods_have_host_names() {
     for (network, expected) in [
         ("", Some(("train", true))),
         ("network: {}", Some(("train", true))),

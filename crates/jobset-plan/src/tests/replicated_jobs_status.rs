@@ -12,21 +12,21 @@ fn counts(plan: &Plan) -> Vec<String> {
 }
 
 #[test]
-fn what_counts_where() {
+fn jobs_are_counted_by_state() {
     for (jobs, driver, worker) in [
         ("", "0 0 0 0 0", "0 0 0 0 0"),
         ("driver-0, worker-0 pending, worker-1", "0 0 0 1 0", "0 0 0 1 0"),
         ("driver-0 ready, worker-0 ready, worker-1", "1 0 0 1 0", "1 0 0 2 0"),
         ("driver-0 suspended, worker-0 suspended, worker-1", "0 0 0 0 1", "0 0 0 1 1"),
-        // A Job that was suspended, and whose pods still end.
+        // A suspended Job whose pods are still stopping.
         ("driver-0 suspended active=1", "0 0 0 1 1", "0 0 0 0 0"),
         ("driver-0 complete, worker-0 complete, worker-1 failed@7", "0 1 0 0 0", "0 1 1 0 0"),
-        // Ready: as many pods as run at once, or as are wanted at all, are ready or have succeeded.
+        // Ready: the ready and succeeded pods reach parallelism, or completions if they are lower.
         ("driver-0 pods=4/8 ready=3, worker-0 pods=4/8 ready=4", "0 0 0 1 0", "1 0 0 1 0"),
         ("driver-0 pods=4/3 ready=3, worker-0 pods=4/ ready=3", "1 0 0 1 0", "0 0 0 1 0"),
         ("driver-0 pods=4/8 ready=1 succeeded=3, worker-0 pods=2/2 succeeded=1", "1 0 0 1 0", "0 0 0 1 0"),
         ("driver-0 pods=0/0 pending, worker-0 pods=0/0 suspended", "1 0 0 0 0", "1 0 0 0 1"),
-        // Of another attempt, of no readable attempt, of no known ReplicatedJob.
+        // Of another attempt, without a valid attempt, or of an unknown ReplicatedJob.
         (
             "driver-0 edited-attempt=1, worker-0 attempt=x ready, worker-1 attempt=none ready",
             "0 0 0 0 0",
@@ -41,20 +41,20 @@ fn what_counts_where() {
 }
 
 #[test]
-fn jobs_of_an_earlier_attempt_count_nowhere() {
+fn jobs_of_an_earlier_attempt_are_not_counted() {
     let scene =
         jobset("").restarted(1, 1).jobs("driver-0 ready, worker-0 attempt=1 ready, worker-1 complete");
     assert_eq!(counts(&scene.plan()), ["worker 1 0 0 1 0", "driver 0 0 0 0 0"]);
 }
 
 #[test]
-fn names_descend_whatever_the_order_of_the_spec() {
+fn entries_are_sorted_by_name_descending() {
     let scene = jobset("replicatedJobs: [{name: b}, {name: c}, {name: a, replicas: 0}]");
     assert_eq!(counts(&scene.plan()), ["c 0 0 0 0 0", "b 0 0 0 0 0", "a 0 0 0 0 0"]);
 }
 
 #[test]
-fn counts_go_on_after_the_end() {
+fn counts_are_updated_after_the_jobset_finished() {
     let ended = jobset("").jobs("driver-0 failed@7, worker-0, worker-1 complete").stored();
     let after = ended.jobs("driver-0 failed@7");
     assert_eq!(counts(&after.plan()), ["worker 0 0 0 0 0", "driver 0 0 1 0 0"]);

@@ -1,12 +1,11 @@
-//! Restarts of the whole JobSet, step by step, by both strategies.
+//! Restarts of the whole JobSet, step by step, with each strategy.
 
 use super::*;
 
 const MESSAGE: &str = "applying RestartJobSet failure policy action (first failed job: train-worker-0)";
 
-/// Each Job is created as soon as its predecessor is gone.
 #[test]
-fn recreate() {
+fn recreate_creates_each_job_when_its_predecessor_is_gone() {
     let scene = jobset("failurePolicy: {maxRestarts: 1}").jobs("driver-0, worker-0 failed@9, worker-1");
     let restarted = scene.stored();
     assert_eq!(restarted.jobset.status.as_ref().unwrap().restarts, 1);
@@ -16,7 +15,7 @@ fn recreate() {
         "delete train-worker-1",
         &deleting(3),
     ]);
-    // The name is held until the Job is really gone.
+    // A Job occupies its name until it is gone.
     let one_gone = restarted.stored().jobs("driver-0 deleting, worker-1 deleting");
     one_gone.expect(&["create train-worker-0", &deleting(2)]);
     let next =
@@ -32,9 +31,9 @@ fn recreate() {
     assert_eq!(ready.stored().plan(), Plan::default());
 }
 
-/// Nothing is created before every predecessor is gone; also after the restart of a single Job.
+/// The same applies after the restart of a single Job.
 #[test]
-fn blocking_recreate() {
+fn blocking_recreate_creates_no_job_until_all_predecessors_are_gone() {
     let policy = "failurePolicy: {maxRestarts: 1, restartStrategy: BlockingRecreate}";
     let restarted = jobset(policy).jobs("driver-0, worker-0 failed@9, worker-1").stored();
     restarted.expect(&[
@@ -51,9 +50,8 @@ fn blocking_recreate() {
     single.jobs("driver-0 restart=1, worker-0").expect(&["create train-worker-1"]);
 }
 
-/// Of failed Jobs, in-place restart is Recreate.
 #[test]
-fn in_place_restart_of_failed_jobs() {
+fn in_place_restart_recreates_failed_jobs() {
     let policy = "failurePolicy: {maxRestarts: 1, restartStrategy: InPlaceRestart}";
     let restarted = jobset(policy).jobs("driver-0, worker-0 failed@9, worker-1").stored();
     restarted.clone().jobs("worker-1 deleting").expect(&[
@@ -63,9 +61,8 @@ fn in_place_restart_of_failed_jobs() {
     ]);
 }
 
-/// When a restart is over.
 #[test]
-fn the_end_of_a_restart() {
+fn a_restart_ends_when_all_jobs_are_ready_or_complete() {
     let restarting = |spec: &str| {
         jobset(spec)
             .restarted(1, 1)
@@ -84,20 +81,19 @@ fn the_end_of_a_restart() {
         let reasons: Vec<_> = plan.events.iter().map(|event| event.reason.as_str()).collect();
         assert_eq!(reasons, if over { vec!["JobsReady"] } else { vec![] }, "{spec} {jobs}");
     }
-    // A Job that failed is none of those that are ready.
+    // A failed Job is not ready.
     let failed = "driver-0 attempt=1 ready, worker-0 attempt=1 ready, worker-1 attempt=1 failed@9";
     let lines = restarting("failurePolicy: {maxRestarts: 9}").jobs(failed).outcome_lines();
     assert!(!lines.iter().any(|line| line.contains("JobsReady")), "{lines:?}");
-    // The condition is not made by an end alone, and not while suspended.
+    // The condition is not created when there was no restart, and does not change while the JobSet is suspended.
     let ready = "driver-0 ready, worker-0 ready, worker-1 ready";
     jobset("").jobs(ready).expect(&[]);
     let suspended = restarting("suspend: true").jobs("driver-0 attempt=1 pods=0/0 suspended");
     assert!(!suspended.plan().events.iter().any(|event| event.reason == "JobsReady"));
 }
 
-/// An earlier attempt goes before anything is decided about this one.
 #[test]
-fn what_is_left_of_an_earlier_attempt_goes_also_when_this_one_fails() {
+fn jobs_of_an_earlier_attempt_are_deleted_even_if_the_current_attempt_fails() {
     let scene = jobset("failurePolicy: {maxRestarts: 2}").restarted(1, 1);
     let scene = scene.jobs("driver-0, worker-0 attempt=1 failed@9, worker-1 failed@3");
     let plan = scene.plan();
@@ -107,9 +103,9 @@ fn what_is_left_of_an_earlier_attempt_goes_also_when_this_one_fails() {
     assert_eq!(status.conditions[0].message, MESSAGE);
 }
 
-/// A restart adds to what was counted before: of the restarts, of those that count; of single Jobs nothing changes.
+/// A restart of the JobSet does not change the counts of single Jobs.
 #[test]
-fn counts_so_far_stay() {
+fn a_restart_adds_to_earlier_counts() {
     let scene = jobset("failurePolicy: {maxRestarts: 9}").gates("RestartJob").restarted(5, 2);
     let failed = scene
         .jobs_restarted("worker", &[1, 4], &[0, 3])
@@ -123,9 +119,8 @@ fn counts_so_far_stay() {
     );
 }
 
-/// Every failure is counted once, however often the same Jobs are looked at.
 #[test]
-fn one_failure_counts_once() {
+fn a_failure_counts_once_over_several_reconciles() {
     let mut scene = jobset("failurePolicy: {maxRestarts: 9}").jobs("driver-0 failed@9, worker-0 failed@8");
     for _ in 0..5 {
         scene = scene.stored();

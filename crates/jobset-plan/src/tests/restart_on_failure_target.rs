@@ -1,11 +1,11 @@
-//! Feature gate `RestartOnFailureTarget`: a Job counts as failed while its pods still stop.
+//! Feature gate `RestartOnFailureTarget`: a Job counts as failed while its pods are still stopping.
 
 use super::*;
 
 const FAILS: &str = "driver-0, worker-0, worker-1 failing@9 reason=PodFailurePolicy message=exit-3";
 const FAILED: &str = "driver-0, worker-0, worker-1 failed@11 reason=PodFailurePolicy message=exit-3";
 
-/// Specs with what a failed Job does to them.
+/// JobSets with different reactions to a failed Job.
 fn policies() -> Vec<Scene> {
     let rules = |rules: &str| jobset(&format!("failurePolicy: {{maxRestarts: 3, rules: [{rules}]}}"));
     vec![
@@ -21,7 +21,7 @@ fn policies() -> Vec<Scene> {
 }
 
 #[test]
-fn it_counts_as_failed_at_once() {
+fn a_failing_job_counts_as_failed() {
     for scene in policies() {
         let failed = scene.clone().jobs(FAILED);
         let fails = scene.clone().jobs(FAILS).gates("RestartOnFailureTarget");
@@ -31,13 +31,13 @@ fn it_counts_as_failed_at_once() {
 }
 
 #[test]
-fn without_the_gate_it_runs() {
+fn without_the_gate_a_failing_job_counts_as_running() {
     for scene in policies() {
         assert_eq!(scene.clone().jobs(FAILS).plan(), scene.jobs("driver-0, worker-0, worker-1").plan());
     }
 }
 
-/// The failure that was counted is of an earlier attempt when the Job has failed, and when it is gone.
+/// The counted failure belongs to an earlier attempt when the Job has failed, and when it is gone.
 #[test]
 fn one_failure_is_one_restart() {
     let gates = "RestartOnFailureTarget RestartJob";
@@ -49,7 +49,7 @@ fn one_failure_is_one_restart() {
         "delete train-worker-1",
         &deleting(3),
     ]);
-    // The others are gone; the pods of this one still stop, then no more, then it is gone, too.
+    // The other Jobs are gone. The pods of this Job stop, then it is failed, then it is gone, too.
     let created = "driver-0 attempt=1, worker-0 attempt=1";
     for state in ["failing@9 deleting", "failed@11 deleting", "failed@11"] {
         let scene = whole.clone().jobs(&format!("{created}, worker-1 {state}"));
@@ -70,9 +70,9 @@ fn one_failure_is_one_restart() {
     }
 }
 
-/// What fails by itself is left to do so: it stays as evidence.
+/// The failed Job stays for diagnosis.
 #[test]
-fn a_failed_jobset_lets_it_end() {
+fn a_failed_jobset_does_not_delete_the_failing_job() {
     let failed = jobset("").gates("RestartOnFailureTarget").jobs(FAILS).stored();
     assert_eq!(failed.jobset.status.as_ref().unwrap().terminal_state, "Failed");
     assert_eq!(actions(&failed.plan()), ["delete train-driver-0", "delete train-worker-0"]);
@@ -82,7 +82,7 @@ fn a_failed_jobset_lets_it_end() {
 }
 
 #[test]
-fn the_first_is_the_one_that_was_known_to_fail_first() {
+fn the_first_failed_job_is_the_first_with_failure_target() {
     let scene =
         jobset("").gates("RestartOnFailureTarget").jobs("driver-0 failed@9, worker-0 failing@8, worker-1");
     let plan = scene.plan();

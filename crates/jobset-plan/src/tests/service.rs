@@ -1,11 +1,11 @@
-//! The Service of the pods' subdomain, where it exists already.
+//! An existing Service of the pods' subdomain.
 
 use super::*;
 
 const JOBS: &str = "driver-0, worker-0, worker-1";
 
-/// The scene of `train` with pod labels, in front of this Service.
-fn behind(controller: Option<&str>, headless: bool, selector: &str) -> Scene {
+/// The scene of `train` with pod labels and this Service.
+fn with_service(controller: Option<&str>, headless: bool, selector: &str) -> Scene {
     let template = |tier: &str| {
         format!("template: {{spec: {{template: {{metadata: {{labels: {{app: mpi, tier: {tier}}}}}}}}}}}")
     };
@@ -23,10 +23,10 @@ fn behind(controller: Option<&str>, headless: bool, selector: &str) -> Scene {
 
 fn conflicts(scene: &Scene) -> Vec<String> {
     let plan = scene.plan();
-    assert_eq!(plan.actions, [], "pods run all the same");
+    assert_eq!(plan.actions, [], "the conflict blocks no action");
     let notes: Vec<String> = plan.problems.into_iter().map(|problem| problem.event.note).collect();
     let waiting: Vec<String> = plan.waiting;
-    assert_eq!(notes, waiting, "the event and the explanation say the same");
+    assert_eq!(notes, waiting, "the event and the reason to wait have the same text");
     notes
 }
 
@@ -42,7 +42,11 @@ fn a_service_that_selects_the_pods_is_no_conflict() {
         (None, "jobset.sigs.k8s.io/global-replicas: '3'"),
         (Some("other"), "app: mpi"),
     ] {
-        assert_eq!(conflicts(&behind(controller, true, selector)), [""; 0], "{controller:?} {selector}");
+        assert_eq!(
+            conflicts(&with_service(controller, true, selector)),
+            [""; 0],
+            "{controller:?} {selector}"
+        );
     }
 }
 
@@ -93,24 +97,24 @@ fn a_service_that_misses_pods_is_a_conflict() {
             true,
             "app: web",
             "Service net, which belongs to this JobSet and was changed, has selector app=web, which misses pods of \
-             replicatedJobs driver, worker, so the host names of this JobSet's pods do not resolve; delete the Service, and \
-             the controller creates it again"
+             replicatedJobs driver, worker, so the host names of this JobSet's pods do not resolve; delete the Service so \
+             that the controller creates it again"
                 .to_owned(),
         ),
     ] {
-        assert_eq!(conflicts(&behind(controller, headless, selector)), [expected], "{controller:?} {selector}");
+        assert_eq!(conflicts(&with_service(controller, headless, selector)), [expected], "{controller:?} {selector}");
     }
-    // One Job of two is not enough.
+    // The Service must select the pods of all Jobs.
     for selector in ["jobset.sigs.k8s.io/job-global-index: '2'", "job-name: train-worker-1"] {
-        let notes = conflicts(&behind(None, true, selector));
+        let notes = conflicts(&with_service(None, true, selector));
         assert!(notes[0].contains("misses pods of replicatedJobs driver, worker,"), "{notes:?}");
     }
 }
 
-/// The problem lasts as long as the JobSet runs, whatever happens to it.
+/// The problem persists in every state of an unfinished JobSet.
 #[test]
 fn a_conflict_is_reported_until_the_jobset_finishes() {
-    let scene = behind(Some("other"), true, "app: web");
+    let scene = with_service(Some("other"), true, "app: web");
     let reported = |scene: &Scene| {
         let problems = scene.plan().problems;
         let about: Vec<_> =
@@ -128,12 +132,12 @@ fn a_conflict_is_reported_until_the_jobset_finishes() {
     assert!(!reported(&nameless));
 }
 
-/// A user's Service may publish pods later than the JobSet asks for: that is explained, and no problem.
+/// A user's Service can publish pods later than the JobSet requests. The plan explains it, but this is not a problem.
 #[test]
-fn addresses_of_pods_that_are_not_ready() {
-    let note = "waiting: host names resolve only when their pods are ready, as Service net has publishNotReadyAddresses: false";
+fn a_service_that_publishes_only_ready_pods_is_explained() {
+    let note = "waiting: host names resolve only when their pods are ready: Service net has publishNotReadyAddresses: false";
     for (wanted, expected) in [(None, vec![note]), (Some(true), vec![note]), (Some(false), vec![])] {
-        let mut scene = behind(None, true, "app: mpi");
+        let mut scene = with_service(None, true, "app: mpi");
         scene.service.as_mut().unwrap().publish_not_ready_addresses = false;
         scene.jobset.spec.network.as_mut().unwrap().publish_not_ready_addresses = wanted;
         scene.expect(&expected);

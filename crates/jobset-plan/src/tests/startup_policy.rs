@@ -12,14 +12,14 @@ const COMPLETED: [&str; 2] = [
     "Normal InOrderStartupPolicyCompleted: in order startup policy has completed",
 ];
 const WAITING_FOR_DRIVER: &str =
-    "waiting: the start-up policy waits for replicatedJob driver to be ready: 0 of 1";
+    "waiting: the startup policy waits for replicatedJob driver to be ready: 0 of 1";
 
 fn waiting_for_worker(ready: u8) -> String {
-    format!("waiting: the start-up policy waits for replicatedJob worker to be ready: {ready} of 2")
+    format!("waiting: the startup policy waits for replicatedJob worker to be ready: {ready} of 2")
 }
 
 #[test]
-fn one_after_another() {
+fn replicated_jobs_start_one_after_another() {
     let scene = jobset(IN_ORDER);
     scene.expect(&["create train-driver-0", IN_PROGRESS[0], IN_PROGRESS[1], WAITING_FOR_DRIVER]);
     let scene = scene.stored().jobs("driver-0");
@@ -38,9 +38,9 @@ fn one_after_another() {
     assert_eq!(scene.stored().plan(), Plan::default());
 }
 
-/// What counts as started: ready, completed or failed, all of them; also none of none.
+/// A ReplicatedJob without replicas counts as started.
 #[test]
-fn started() {
+fn a_replicated_job_has_started_when_all_its_jobs_are_ready_or_ended() {
     for (jobs, next) in [
         ("driver-0", false),
         ("driver-0 pending", false),
@@ -58,15 +58,15 @@ fn started() {
 }
 
 #[test]
-fn in_any_order_there_is_no_condition() {
+fn with_any_order_there_is_no_condition() {
     let scene = jobset("startupPolicy: {startupPolicyOrder: AnyOrder}");
     scene.expect(&["create train-driver-0", "create train-worker-0", "create train-worker-1"]);
     scene.jobs("driver-0 ready, worker-0 ready, worker-1 ready").expect(&[]);
 }
 
-/// After a restart the order holds anew; also when one that had started is not ready any more.
+/// The order also applies again when a started ReplicatedJob is no longer ready.
 #[test]
-fn replayed_after_a_restart() {
+fn the_order_applies_again_after_a_restart() {
     let policy = format!("{IN_ORDER}\nfailurePolicy: {{maxRestarts: 2}}");
     let done =
         "StartupPolicyCompleted=True InOrderStartupPolicyCompleted: in order startup policy has completed";
@@ -93,9 +93,9 @@ fn replayed_after_a_restart() {
     ]);
 }
 
-/// Suspended, everything is created at once; on resume one after another goes.
+/// While suspended, all Jobs are created at once. On resume, they start one after another.
 #[test]
-fn suspended_and_resumed() {
+fn the_order_applies_on_resume_and_not_while_suspended() {
     let suspended = jobset(IN_ORDER).suspend(true);
     suspended.expect(&[
         "create train-driver-0 suspended",
@@ -103,7 +103,7 @@ fn suspended_and_resumed() {
         "create train-worker-1 suspended",
         "Suspended=True SuspendedJobs: jobset is suspended",
         "Normal SuspendedJobs: jobset is suspended",
-        HELD,
+        WAITS_SUSPENDED,
     ]);
     let resumed =
         suspended.stored().jobs("driver-0 suspended, worker-0 suspended, worker-1 suspended").suspend(false);
@@ -112,7 +112,7 @@ fn suspended_and_resumed() {
     waiting.expect(&[WAITING_FOR_DRIVER]);
     let next = waiting.stored().jobs("driver-0 ready, worker-0 suspended, worker-1 suspended");
     next.expect(&["resume train-worker-0", "resume train-worker-1", &waiting_for_worker(0)]);
-    // Resumed is what the JobSet is called once the last has started.
+    // The JobSet is resumed when the last ReplicatedJob has started.
     let last = next.stored().jobs("driver-0 ready, worker-0 ready, worker-1 ready");
     last.expect(&[
         "Suspended=False ResumeJobs: jobset is resumed",

@@ -2,10 +2,10 @@ use super::*;
 use crate::status_timing::only_counts;
 use std::time::Duration;
 
-/// When the status of `jobs` is stored, where that of `before` stands.
+/// Whether the status of `jobs` is urgent while the status of `before` is stored.
 fn is_urgent(scene: &Scene, before: &str, jobs: &str) -> bool {
     let mut stored = scene.clone().jobs(before).stored();
-    // What is stored of conditions is as it will be; only the counts matter here.
+    // The stored conditions are up to date, so only the counts differ.
     let conditions = stored.clone().jobs(jobs).plan().status.map(|status| status.conditions);
     stored.status().conditions = conditions.unwrap_or_default();
     let plan = stored.jobs(jobs).plan();
@@ -25,12 +25,12 @@ fn counts_that_no_client_waits_for_can_wait() {
             "driver-0 ready, worker-0 ready, worker-1 ready",
             "driver-0 complete, worker-0 ready, worker-1 ready",
         ),
-        // The pods of the last Job have succeeded; the Job controller has not said so yet.
+        // The pods of the last Job have succeeded, but the Job has no condition yet.
         (
             "driver-0 complete, worker-0 complete, worker-1",
             "driver-0 complete, worker-0 complete, worker-1 active=0",
         ),
-        // A user deleted the remaining Jobs: none is not all.
+        // A user deleted the remaining Jobs. No Job does not mean all Jobs.
         (RUNNING, ""),
     ] {
         assert!(!is_urgent(&scene, before, after), "{before} -> {after}");
@@ -38,13 +38,13 @@ fn counts_that_no_client_waits_for_can_wait() {
 }
 
 #[test]
-fn a_jobset_that_is_new_can_wait() {
+fn the_status_of_a_new_jobset_can_wait() {
     let plan = jobset("").plan();
     assert!(plan.status.is_some() && !plan.status_is_urgent);
 }
 
 #[test]
-fn counts_that_clients_wait_for() {
+fn counts_that_clients_wait_for_are_urgent() {
     let scene = jobset("");
     for (before, after) in [
         (RUNNING, "driver-0 ready, worker-0 ready, worker-1 ready"),
@@ -89,7 +89,7 @@ fn counts_that_clients_wait_for() {
 }
 
 #[test]
-fn whatever_is_more_than_a_count_is_urgent() {
+fn every_change_except_for_counts_is_urgent() {
     let policy = "failurePolicy: {maxRestarts: 3}";
     for (scene, jobs) in [
         (jobset(""), "driver-0 failed@7, worker-0, worker-1"),
@@ -105,7 +105,7 @@ fn whatever_is_more_than_a_count_is_urgent() {
     ] {
         assert!(scene.clone().jobs(jobs).plan().status_is_urgent, "{jobs}");
     }
-    // Behind a restart the counts are those of another attempt.
+    // After a restart, the counts are those of another attempt.
     let restarted = jobset(policy).jobs("driver-0 failed@7, worker-0 ready, worker-1 ready").stored();
     assert_eq!(restarted.clone().jobset.status.unwrap().replicated_jobs_status[0].ready, 2);
     let plan = restarted.plan();
@@ -113,9 +113,8 @@ fn whatever_is_more_than_a_count_is_urgent() {
     assert!(plan.status_is_urgent);
 }
 
-/// The status of a failed plan is not stored, except for its counts.
 #[test]
-fn only_counts_of_a_plan_that_failed() {
+fn only_the_counts_of_a_failed_plan_are_stored() {
     let policy = "failurePolicy: {maxRestarts: 3, rules: [{name: alone, action: RestartJob}]}";
     let stored =
         jobset(policy).gates("RestartJob").jobs_restarted("worker", &[0, 2], &[0, 1]).restarted(1, 1);
@@ -130,7 +129,7 @@ fn only_counts_of_a_plan_that_failed() {
         (&worker.job_restarts[..], &worker.job_restarts_count_towards_max[..]),
         (&[0, 2][..], &[0, 1][..])
     );
-    assert_eq!(only_counts(Some(&counts), &new), None, "it is stored already");
+    assert_eq!(only_counts(Some(&counts), &new), None, "the counts are already stored");
 
     let suspended = jobset("").jobs(RUNNING).suspend(true).plan().status.unwrap();
     let counts = only_counts(None, &suspended).unwrap();
@@ -145,21 +144,21 @@ fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
     assert_eq!(timing.wait(false, at(100)), at(1000), "new");
-    assert_eq!(timing.wait(false, at(700)), at(400), "it differs for a while");
+    assert_eq!(timing.wait(false, at(700)), at(400), "the status differs for a while");
     assert_eq!(timing.wait(false, at(1100)), Duration::ZERO);
     timing.stored(at(1100));
 
-    assert_eq!(timing.wait(false, at(1200)), at(4900), "it was stored just now");
+    assert_eq!(timing.wait(false, at(1200)), at(4900), "the status was just stored");
     timing.settled();
-    assert_eq!(timing.wait(false, at(6000)), at(1000), "it did not differ in between");
+    assert_eq!(timing.wait(false, at(6000)), at(1000), "the status was unchanged in between");
     assert_eq!(timing.wait(false, at(6999)), at(1));
-    assert_eq!(timing.wait(false, at(9000)), Duration::ZERO, "it is late");
+    assert_eq!(timing.wait(false, at(9000)), Duration::ZERO, "the write is overdue");
     timing.stored(at(9000));
-    assert_eq!(timing.wait(false, at(13_800)), at(1000), "what differs now does not for long");
+    assert_eq!(timing.wait(false, at(13_800)), at(1000), "the status differs only for a short time");
 }
 
 #[test]
-fn what_is_urgent_is_stored_at_once() {
+fn an_urgent_status_is_stored_immediately() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
     timing.stored(at(1000));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn when_it_is_met() {
+fn a_jobset_completes_when_its_policy_is_met() {
     let all = "successPolicy: {operator: All}";
     let any = "successPolicy: {operator: Any}";
     let all_workers = "successPolicy: {operator: All, targetReplicatedJobs: [worker]}";
@@ -15,7 +15,7 @@ fn when_it_is_met() {
         (all, "driver-0 complete, worker-0 complete, worker-1", false),
         (all, "driver-0 complete, worker-0 complete", false),
         (all, "driver-0 complete, worker-0 complete, worker-1 complete", true),
-        // Without a policy (an update removed it), or with an unknown operator, as with All.
+        // A missing policy (removed by an update) and an unknown operator mean All.
         ("", "driver-0 complete, worker-0 complete, worker-1", false),
         ("", "driver-0 complete, worker-0 complete, worker-1 complete", true),
         ("successPolicy: {operator: Most}", "driver-0 complete, worker-0 complete, worker-1", false),
@@ -26,14 +26,14 @@ fn when_it_is_met() {
         (all_workers, "driver-0, worker-0 complete, worker-1 complete", true),
         (any_worker, "driver-0 complete, worker-0, worker-1", false),
         (any_worker, "driver-0, worker-0 complete, worker-1", true),
-        // Of an earlier attempt, and suspended: the first does not count, the second makes no difference.
+        // Jobs of an earlier attempt do not count. Suspended Jobs do not matter.
         (any, "driver-0, worker-0, worker-1 complete attempt=none", false),
         (
             "successPolicy: {operator: Any}\nsuspend: true",
             "driver-0 suspended, worker-0 complete, worker-1 suspended",
             true,
         ),
-        // None of none have to complete, but one of any: a JobSet completes by a Job.
+        // Without target Jobs, at least one Job must complete.
         (all_of_none, "driver-0", false),
         (all_of_none, "driver-0 complete", true),
     ] {
@@ -46,18 +46,18 @@ fn when_it_is_met() {
 }
 
 #[test]
-fn what_follows() {
+fn a_completed_jobset_deletes_running_jobs_and_changes_nothing_else() {
     jobset("").jobs("driver-0 complete, worker-0 complete, worker-1 complete").expect(&[
         "Completed=True AllJobsCompleted: jobset completed successfully",
         "terminalState: Completed",
         "Normal AllJobsCompleted: jobset completed successfully",
     ]);
-    // Nothing else happens in this pass: no Job is created, no Service, no other condition changes.
+    // The same plan creates no Job and no Service, and changes no other condition.
     let mut scene = jobset(
         "successPolicy: {operator: Any}\nnetwork: {enableDNSHostnames: true}\nstartupPolicy: {startupPolicyOrder: InOrder}",
     )
     .jobs("worker-0 complete, worker-1 pending")
-    .condition("RestartingJobSet=True FailurePolicy_retry: of old");
+    .condition("RestartingJobSet=True FailurePolicy_retry: old");
     scene.service = None;
     scene.expect(&[
         "RestartingJobSet=False JobSetCompleted: jobset completed successfully",
@@ -66,7 +66,7 @@ fn what_follows() {
         "Normal AllJobsCompleted: jobset completed successfully",
         "Normal JobSetCompleted: jobset completed successfully",
     ]);
-    // What still runs is deleted once the end is stored; the rest stays, the finished Jobs too.
+    // Running Jobs are deleted after the condition is stored. Finished Jobs and other children stay.
     let completed = scene.stored();
     completed.expect(&["delete train-worker-1", &stopping(1)]);
     completed.jobs("worker-0 complete, worker-1 deleting").expect(&[&stopping(1)]);
@@ -74,7 +74,7 @@ fn what_follows() {
 
 /// A finished JobSet never fails, restarts, starts or suspends again.
 #[test]
-fn the_end_is_final() {
+fn a_finished_jobset_stays_finished() {
     let jobs = "driver-0 complete, worker-0 complete, worker-1 complete";
     let completed = jobset("failurePolicy: {maxRestarts: 4}").jobs(jobs).stored();
     for jobs in ["", "driver-0 failed@7", "worker-0 attempt=none", "driver-0 complete, worker-0 failed@7"] {

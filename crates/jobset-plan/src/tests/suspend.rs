@@ -9,7 +9,7 @@ const RESUMED: [&str; 2] =
     ["Suspended=False ResumeJobs: jobset is resumed", "Normal ResumeJobs: jobset is resumed"];
 
 #[test]
-fn a_jobset_born_suspended() {
+fn a_jobset_created_suspended_creates_suspended_jobs() {
     let mut scene = jobset(
         "network: {enableDNSHostnames: true}\nvolumeClaimPolicies: [{templates: [{metadata: {name: data}}]}]",
     )
@@ -23,13 +23,13 @@ fn a_jobset_born_suspended() {
         "create train-worker-1 suspended",
         SUSPENDED[0],
         SUSPENDED[1],
-        HELD,
+        WAITS_SUSPENDED,
     ]);
 }
 
 #[test]
-fn suspending() {
-    let restarting = "RestartingJobSet=True DefaultFailurePolicy: of old";
+fn suspending_suspends_running_jobs() {
+    let restarting = "RestartingJobSet=True DefaultFailurePolicy: old";
     let running = "driver-0 ready, worker-0 suspended, worker-1 complete";
     let scene = jobset("").jobs(running).condition(restarting).suspend(true);
     scene.expect(&[
@@ -38,34 +38,35 @@ fn suspending() {
         SUSPENDED[0],
         SUSPENDED[1],
         "Normal JobSetSuspended: jobset is suspended",
-        HELD,
+        WAITS_SUSPENDED,
     ]);
     let suspended = scene.stored().jobs("driver-0 suspended active=1, worker-0 suspended, worker-1 complete");
-    suspended.expect(&[HELD, "waiting: suspended jobs whose pods are still stopping: 1"]);
+    suspended.expect(&[WAITS_SUSPENDED, "waiting: suspended Jobs whose pods are still stopping: 1"]);
     // A Job that is being deleted is not suspended.
-    suspended
-        .jobs("driver-0 deleting, worker-0 suspended, worker-1 complete")
-        .expect(&["waiting: jobs that a user deletes hold their names until they are gone: 1", HELD]);
+    suspended.jobs("driver-0 deleting, worker-0 suspended, worker-1 complete").expect(&[
+        "waiting: Jobs that a user deleted occupy their names until they are gone: 1",
+        WAITS_SUSPENDED,
+    ]);
 }
 
 #[test]
-fn resuming() {
+fn resuming_resumes_suspended_jobs() {
     let was = "Suspended=True SuspendedJobs: jobset is suspended";
     let resumed = jobset("").condition(was).jobs("driver-0 suspended, worker-0, worker-1 suspended deleting");
     resumed.expect(&[
         "resume train-driver-0",
         RESUMED[0],
         RESUMED[1],
-        "waiting: jobs that a user deletes hold their names until they are gone: 1",
+        "waiting: Jobs that a user deleted occupy their names until they are gone: 1",
     ]);
     assert_eq!(resumed.stored().jobs(RUNNING).outcome_lines(), Vec::<String>::new());
-    // Without the condition there is nothing to say.
+    // Without the condition there is no event.
     jobset("").jobs("driver-0 suspended, worker-0, worker-1").expect(&["resume train-driver-0"]);
 }
 
-/// The server takes no change of a template while the Job has pods.
+/// The API server rejects changes to the template while the Job has pods.
 #[test]
-fn a_job_whose_pods_still_stop_is_resumed_after_them() {
+fn a_job_is_resumed_after_its_pods_have_stopped() {
     let was = "Suspended=True SuspendedJobs: jobset is suspended";
     let scene = jobset("").condition(was).jobs("driver-0 suspended active=3, worker-0 suspended, worker-1");
     scene.expect(&[
@@ -76,9 +77,9 @@ fn a_job_whose_pods_still_stop_is_resumed_after_them() {
     stopped.expect(&["resume train-driver-0", RESUMED[0], RESUMED[1]]);
 }
 
-/// A failed Job has its consequences also while the JobSet is suspended; the next attempt is born suspended.
+/// The failure policy also applies while the JobSet is suspended. The Jobs of the next attempt are created suspended.
 #[test]
-fn failing_while_suspended() {
+fn a_suspended_jobset_restarts_and_fails() {
     let suspended = jobset("failurePolicy: {maxRestarts: 1}").suspend(true).condition(SUSPENDED[0]);
     let failed = suspended.jobs("driver-0 failed@9, worker-0, worker-1 suspended");
     let message = "applying RestartJobSet failure policy action (first failed job: train-driver-0)";
@@ -96,7 +97,7 @@ fn failing_while_suspended() {
         "RestartingJobSet=False JobSetSuspended: jobset is suspended",
         "Normal JobSetSuspended: jobset is suspended",
         &deleting(2),
-        HELD,
+        WAITS_SUSPENDED,
     ]);
     let again = restarted.stored().jobs("driver-0 attempt=1 failed@9");
     let message = "jobset failed due to reaching max number of restarts (first failed job: train-driver-0)";
@@ -113,11 +114,11 @@ fn failing_while_suspended() {
     assert_eq!(
         again.stored().jobset.status.unwrap().conditions[0].type_,
         "Suspended",
-        "which stays as it was"
+        "the condition stays unchanged"
     );
 }
 
-/// The patch that resumes the only Job of `solo`, whose pod template is now `template`, as a merge patch.
+/// The resume and its merge patch of the only Job of `solo`, whose pod template is now `template`.
 fn resume_patch(annotations: &str, template: &str, job_now: Option<Value>) -> (JobResume, Value) {
     let mut scene =
         jobset(&format!("replicatedJobs: [{{name: solo, template: {{spec: {{template: {template}}}}}}}]"));
@@ -129,9 +130,9 @@ fn resume_patch(annotations: &str, template: &str, job_now: Option<Value>) -> (J
     (*resume.clone(), patch)
 }
 
-/// What Kueue changed of a template while it was suspended reaches the Job, all in the patch that resumes it.
+/// The patch that resumes a Job contains the changes that Kueue made to the template while the Job was suspended.
 #[test]
-fn what_changed_meanwhile_comes_along() {
+fn a_resume_applies_changes_to_the_template() {
     let template = "{metadata: {labels: {queue: fast}, annotations: {flavor: gpu}}, spec: {containers: [], nodeSelector: {pool: a100}}}";
     let (resume, patch) = resume_patch("{}", template, None);
     assert!(resume.clear_start_time && !resume.needs_current());
@@ -142,9 +143,9 @@ fn what_changed_meanwhile_comes_along() {
     assert_eq!(patch, expected);
 }
 
-/// Lists keep what they hold, gain what they lack, and are replaced only in the state that was seen.
+/// Lists keep their entries and get the missing entries. The resource version protects other changes.
 #[test]
-fn tolerations_and_scheduling_gates_are_joined_by_value() {
+fn a_resume_merges_tolerations_and_scheduling_gates_by_value() {
     let template = "{spec: {containers: [], schedulingGates: [{name: b}, {name: a}], tolerations: \
                     [{key: gpu, operator: Exists, tolerationSeconds: 30}, {key: spot, operator: Exists}]}}";
     let now = json!({
@@ -173,7 +174,7 @@ fn tolerations_and_scheduling_gates_are_joined_by_value() {
 
 /// A merge patch replaces lists, so the resume repeats their current entries.
 #[test]
-fn one_list_is_enough_to_need_the_job_as_it_is() {
+fn a_resume_with_a_list_needs_the_current_job() {
     let (gate, toleration) = ("schedulingGates: [{name: b}]", "tolerations: [{key: spot}]");
     for (lists, needs_current) in [
         (String::new(), false),
@@ -186,7 +187,7 @@ fn one_list_is_enough_to_need_the_job_as_it_is() {
     }
 }
 
-/// What says which Job this is, and where it may run, stays as it was made.
+/// A resume does not change the keys that identify a Job, and those of its placement.
 #[test]
 fn reserved_keys_stay() {
     let template = "{metadata: {labels: {jobset.sigs.k8s.io/job-index: '9', tier: low}, \

@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// TTL, seconds since the end, and what follows. Plans are made 900 ms after a whole second.
+/// Rows: TTL, time of the end in seconds, milliseconds of the plan, and the result.
 #[test]
-fn boundaries() {
+fn a_jobset_is_deleted_when_its_ttl_has_passed() {
     for (ttl, finished, late, expected) in [
         ("ttlSecondsAfterFinished: 0", NOW, 0, "delete JobSet"),
         ("ttlSecondsAfterFinished: 0", NOW, 900, "delete JobSet"),
@@ -13,7 +13,7 @@ fn boundaries() {
         ("ttlSecondsAfterFinished: 10", NOW - 9, 999, "again in 1ms"),
         ("ttlSecondsAfterFinished: 10", NOW - 10, 0, "delete JobSet"),
         ("ttlSecondsAfterFinished: 10", NOW - 10, 1, "delete JobSet"),
-        // A clock that went back.
+        // The clock was set back.
         ("ttlSecondsAfterFinished: 10", NOW + 5, 0, "again in 15s"),
         ("ttlSecondsAfterFinished: 2147483647", 0, 0, "again in 2146483647s"),
         ("", NOW - 10, 0, ""),
@@ -30,9 +30,10 @@ fn boundaries() {
     }
 }
 
-/// The time counts from the first condition of the end that is True, and only from the pass after it was stored.
+/// The TTL starts at the transition of the first terminal condition that is True. The first plan after it is stored
+/// applies it.
 #[test]
-fn from_when() {
+fn the_ttl_starts_at_the_first_terminal_condition() {
     let spec = "ttlSecondsAfterFinished: 1000000";
     let mut scene = jobset(spec)
         .condition("Failed=False FailedJobs: x")
@@ -44,19 +45,18 @@ fn from_when() {
     scene.late = 0;
     scene.expect(&["again in 5s", "waiting: ttlSecondsAfterFinished: the JobSet is deleted in 5s"]);
     scene.late = 1;
-    // Whole seconds, and never one too few.
+    // The text has whole seconds, rounded up.
     scene.expect(&["again in 4.999s", "waiting: ttlSecondsAfterFinished: the JobSet is deleted in 5s"]);
     let jobs = "driver-0 complete, worker-0 complete, worker-1 complete";
     let ends = jobset("ttlSecondsAfterFinished: 0").jobs(jobs);
     assert_eq!(actions(&ends.plan()), Vec::<String>::new());
     ends.stored().expect(&["delete JobSet"]);
-    // While it has not finished there is no such time.
+    // An unfinished JobSet has no TTL.
     jobset("ttlSecondsAfterFinished: 0").jobs(RUNNING).expect(&[]);
 }
 
-/// What still runs is deleted with it, and before.
 #[test]
-fn beside_the_jobs_that_still_run() {
+fn running_jobs_are_deleted_together_with_the_jobset() {
     let scene = jobset("ttlSecondsAfterFinished: 60").condition("Failed=True FailedJobs: x").jobs(RUNNING);
     scene.expect(&[
         "delete train-driver-0",

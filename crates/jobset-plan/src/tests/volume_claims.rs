@@ -32,7 +32,7 @@ fn claims(plan: &Plan) -> Vec<&PersistentVolumeClaim> {
 
 /// One claim for each template. A claim with whenDeleted Delete, the default, belongs to the JobSet.
 #[test]
-fn the_claims() {
+fn each_template_creates_a_claim() {
     let plan = jobset(CLAIMS).plan();
     let expected: Vec<PersistentVolumeClaim> = serde_yaml::from_str(
         "
@@ -60,7 +60,7 @@ fn the_claims() {
 
 /// A Job has a volume for each claim that one of its containers mounts.
 #[test]
-fn the_volumes() {
+fn jobs_have_volumes_for_mounted_claims() {
     let plan = jobset(CLAIMS).plan();
     let volumes = |job: &Job| {
         let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
@@ -77,9 +77,9 @@ fn the_volumes() {
     );
 }
 
-/// An existing claim is used as it is, whoever created it. A JobSet that finishes gets no claim.
+/// An existing claim with any owner is used unchanged. A JobSet that finishes creates no claim.
 #[test]
-fn only_what_is_missing() {
+fn only_missing_claims_are_created() {
     let mut scene = jobset(CLAIMS);
     scene.claims = ["data-train", "scratch-train", "stranger"].map(str::to_owned).into();
     let names = |scene: &Scene| -> Vec<String> {

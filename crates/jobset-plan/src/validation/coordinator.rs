@@ -1,9 +1,9 @@
-//! Validation of `spec.coordinator`: at creation an error, after an update a warning.
+//! Validation of `spec.coordinator`. A problem is an error at creation and a warning after an update.
 
 use super::{field_error::quote, names, replicated_job::is_indexed};
 use jobset_api::{JobSet, jobset::Coordinator, labels};
 
-/// The first thing that keeps the coordinator from naming a pod that will exist.
+/// The first reason why the coordinator does not name a pod of the JobSet.
 pub(super) fn fault(coordinator: &Coordinator, jobset: &JobSet) -> Option<String> {
     let Coordinator { replicated_job: name, job_index, pod_index } = coordinator;
     let Some(replicated_job) = jobset.spec.replicated_jobs.iter().find(|job| job.name == *name) else {
@@ -27,7 +27,7 @@ pub(super) fn fault(coordinator: &Coordinator, jobset: &JobSet) -> Option<String
     None
 }
 
-/// What keeps the coordinator's host name from being a label's value. Every Job and pod carries it as one.
+/// Why the coordinator's host name is not a valid label value. Every Job and pod has it as a label.
 pub(super) fn label_fault(coordinator: &Coordinator, jobset: &JobSet, jobset_name: &str) -> Option<String> {
     let subdomain = jobset.spec.network.as_ref().and_then(|network| network.subdomain.as_deref());
     let subdomain = subdomain.filter(|name| !name.is_empty()).unwrap_or(jobset_name);

@@ -12,11 +12,11 @@ use jobset_api::{
 };
 use std::collections::BTreeSet;
 
-/// Longest `spec.managedBy`, in bytes.
+/// Maximum length of `spec.managedBy`, in bytes.
 const MANAGED_BY_MAX: usize = 63;
 
-/// Every error of a new JobSet. `claims` holds what was found of the claims that
-/// [`claims_to_read`](super::claims_to_read) names.
+/// Returns all errors of a new JobSet. `claims` contains the claims that [`claims_to_read`](super::claims_to_read)
+/// returns, as the caller read them.
 pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) -> Vec<FieldError> {
     let spec = &jobset.spec;
     let name = jobset_name(jobset);
@@ -48,7 +48,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
         let path = format!("spec.replicatedJobs[{index}]");
         validate_size(replicated_job, &mut errors);
         validate_names(replicated_job, &path, &name, &mut errors);
-        // The ReplicatedJob itself counts as seen: the API accepts that it waits for itself, with a warning.
+        // The ReplicatedJob itself counts as seen: the API accepts a dependency on itself, with a warning.
         seen.insert(replicated_job.name.as_str());
         for dependency in replicated_job.depends_on.iter().flatten() {
             if !seen.contains(dependency.name.as_str()) {
@@ -62,7 +62,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
             validate_in_place_restart(replicated_job, &path, &mut errors);
         }
     }
-    // Without a success policy all ReplicatedJobs count: no name to check.
+    // Without a success policy all ReplicatedJobs count, so there is no name to check.
     for target in spec.success_policy.iter().flat_map(|policy| &policy.target_replicated_jobs) {
         if !all.contains(target.as_str()) {
             errors.push(FieldError::plain(format!(
@@ -85,7 +85,7 @@ fn restarts_in_place(policy: &FailurePolicy) -> bool {
     policy.restart_strategy == RestartStrategy::InPlaceRestart
 }
 
-/// The subdomain names a Service, so it must be a label of RFC 1035 beside being a subdomain.
+/// The subdomain is the name of a Service, so it must be an RFC 1035 label in addition to an RFC 1123 subdomain.
 fn validate_subdomain(subdomain: &str, errors: &mut Vec<FieldError>) {
     let too_long = ".spec.network.subdomain is too long, must be less than 63 characters";
     let messages = names::dns_1123_subdomain(subdomain).into_iter();
@@ -94,7 +94,7 @@ fn validate_subdomain(subdomain: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Labels and counters of the JobSet are 32 bits wide.
+/// Labels and counters of the JobSet have 32 bits.
 fn validate_size(replicated_job: &ReplicatedJob, errors: &mut Vec<FieldError>) {
     let parallelism = replicated_job.template.spec.as_ref().and_then(|job| job.parallelism).unwrap_or(1);
     if i64::from(parallelism) * i64::from(replicated_job.replicas) > i64::from(i32::MAX) {
@@ -106,7 +106,7 @@ fn validate_size(replicated_job: &ReplicatedJob, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// The group name is a label, and the names that Jobs and pods will have must fit into host names.
+/// The group name must be a label, and the names of Jobs and pods must be valid as host names.
 fn validate_names(
     replicated_job: &ReplicatedJob,
     path: &str,
@@ -127,13 +127,13 @@ fn validate_names(
         let too_long =
             "JobSet name is too long, pod names generated for this JobSet will exceed 63 characters";
         for message in names::dns_1035_label(&pod_name, too_long) {
-            // The value shown is the Job's name: clients know it so.
+            // The error shows the Job's name, because clients match it.
             errors.push(FieldError::invalid_text(format!("{path}.name"), &job_name, message));
         }
     }
 }
 
-/// A pod that restarts in place must never be replaced or given up by its Job.
+/// A Job must never replace a pod that restarts in place, and never fail because of its restarts.
 fn validate_in_place_restart(replicated_job: &ReplicatedJob, path: &str, errors: &mut Vec<FieldError>) {
     let name = &replicated_job.name;
     let job = replicated_job.template.spec.clone().unwrap_or_default();

@@ -5,11 +5,11 @@ use crate::Gates;
 use jobset_api::jobset::{FailurePolicy, FailurePolicyAction, FailurePolicyRule, ReplicatedJob};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longest name of a rule, in bytes.
+/// Maximum length of a rule name, in bytes.
 const RULE_NAME_MAX: usize = 128;
-/// `status.replicatedJobsStatus[].jobRestarts` holds one counter per Job, and this many at most.
+/// Maximum number of counters in `status.replicatedJobsStatus[].jobRestarts`, which has one counter per Job.
 const RESTART_JOB_REPLICAS_MAX: i32 = 1024;
-/// Reasons that the Job controller gives for a failed Job (Kubernetes: batch/v1).
+/// Reasons of the Job controller for a failed Job (Kubernetes: batch/v1).
 const JOB_FAILURE_REASONS: [&str; 5] = [
     "BackoffLimitExceeded",
     "DeadlineExceeded",
@@ -18,7 +18,7 @@ const JOB_FAILURE_REASONS: [&str; 5] = [
     "PodFailurePolicy",
 ];
 
-/// Adds the errors of a failure policy. `names` are those of the ReplicatedJobs.
+/// Adds the errors of a failure policy. `names` contains the names of the ReplicatedJobs.
 pub(super) fn validate(
     policy: &FailurePolicy,
     replicated_jobs: &[ReplicatedJob],
@@ -92,7 +92,7 @@ fn is_rule_name(name: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_,:".contains(byte))
 }
 
-/// One error for each name that several rules have, in the order of the names.
+/// Adds one error for each name that several rules share, sorted by name.
 fn validate_unique_names(rules: &[FailurePolicyRule], errors: &mut Vec<FieldError>) {
     let mut indices: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Errors about a field, worded as Kubernetes words them: clients and their tests match on these texts.
+//! Field errors with the texts of Kubernetes. Clients and their tests match these texts.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
 use regex::Regex;
@@ -10,21 +10,21 @@ use std::{
     sync::LazyLock,
 };
 
-/// Longest value that is shown whole as JSON, in bytes.
+/// Maximum length of a value in an error, as JSON, in bytes. Longer values are truncated.
 const VALUE_MAX: usize = 16 * 1024;
 
-/// What is wrong with a field (Kubernetes: the type of a field error).
+/// The type of a field error (Kubernetes: `field.ErrorType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorType {
     /// The value breaks a rule.
     Invalid,
-    /// The value would be fine at another time, or in another object.
+    /// The value is valid at another time or in another object.
     Forbidden,
     /// The value is missing.
     Required,
-    /// The value is too long; it is not repeated in the text.
+    /// The value is too long. The text does not contain the value.
     TooLong,
-    /// The value is not at fault, or no single field is.
+    /// The cause is not the value, or not a single field.
     Internal,
 }
 
@@ -61,12 +61,12 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// A text that breaks a rule; it is shown quoted.
+    /// A string that breaks a rule. The error shows it in quotes.
     pub fn invalid_text(field: impl Into<String>, value: &str, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::Invalid, field, Some(quote(value)), detail)
     }
 
-    /// Anything else that breaks a rule; it is shown as JSON.
+    /// Another value that breaks a rule. The error shows it as JSON.
     pub fn invalid<T: Serialize + ?Sized>(
         field: impl Into<String>,
         value: &T,
@@ -80,22 +80,22 @@ impl FieldError {
         Self::new(ErrorType::Forbidden, field, None, detail)
     }
 
-    /// A value that is missing.
+    /// A missing value.
     pub fn required(field: impl Into<String>) -> Self {
         Self::new(ErrorType::Required, field, None, "")
     }
 
-    /// A text of more than `max` bytes.
+    /// A string of more than `max` bytes.
     pub fn too_long(field: impl Into<String>, max: usize) -> Self {
         Self::new(ErrorType::TooLong, field, None, format!("may not be more than {max} bytes"))
     }
 
-    /// A fault that is not the field's.
+    /// An error that the field does not cause.
     pub fn internal(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::Internal, field, None, detail)
     }
 
-    /// An error that names no field. JobSet clients know these as internal errors with the path `<nil>`.
+    /// An error without a field. For JobSet clients, these are internal errors with the path `<nil>`.
     pub fn plain(detail: impl Into<String>) -> Self {
         Self::internal("<nil>", detail)
     }
@@ -109,7 +109,7 @@ impl FieldError {
         Self { error_type, field: field.into(), value, detail: detail.into() }
     }
 
-    /// What is wrong.
+    /// Type of the error.
     pub fn error_type(&self) -> ErrorType {
         self.error_type
     }
@@ -149,7 +149,7 @@ impl fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// The text of several errors: the one, or `[a, b]`; a text that repeats is shown once.
+/// The text of several errors: the text of a single error, or `[a, b]`. Repeated texts occur once.
 pub fn aggregate(errors: &[FieldError]) -> String {
     let mut seen = BTreeSet::new();
     let texts: Vec<String> =
@@ -160,13 +160,13 @@ pub fn aggregate(errors: &[FieldError]) -> String {
     }
 }
 
-/// A list as the value of an error: `null` if it is empty. Go's clients leave an empty list of a JobSet out, and a list
-/// that is left out reads as `null` in Go.
+/// A list as the value of an error: `null` if it is empty. Go clients omit an empty list of a JobSet, and Go shows an
+/// omitted list as `null`.
 pub(super) fn shown_list<T>(list: &[T]) -> Option<&[T]> {
     (!list.is_empty()).then_some(list)
 }
 
-/// A text in double quotes, escaped as Go's `%q` does it.
+/// A string in double quotes, with the escapes of Go's `%q`.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -197,7 +197,7 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Go: a letter, mark, number, punctuation or symbol.
+/// Whether Go's `%q` keeps the character: a letter, mark, number, punctuation or symbol.
 fn is_graphic(c: char) -> bool {
     static GRAPHIC: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^[\p{L}\p{M}\p{N}\p{P}\p{S}]$").ok());
@@ -207,9 +207,9 @@ fn is_graphic(c: char) -> bool {
     GRAPHIC.as_ref().is_some_and(|graphic| graphic.is_match(c.encode_utf8(&mut [0; 4])))
 }
 
-/// A value as Go's encoding/json writes it: `<`, `>`, `&` and the two line separators escaped. They stand only
-/// inside strings, so that replacing them in the whole text is right. A text of more than [`VALUE_MAX`] bytes
-/// is cut: many errors may show the same large value.
+/// A value in the format of Go's encoding/json, which escapes `<`, `>`, `&` and the two line separators. These occur
+/// only inside strings, so it is safe to replace them in the whole text. A text of more than [`VALUE_MAX`] bytes is
+/// truncated, because many errors can contain the same large value.
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     let mut head = Head(Vec::new());
     let complete = serde_json::to_writer(&mut head, value).is_ok();
@@ -225,14 +225,14 @@ fn json<T: Serialize + ?Sized>(value: &T) -> String {
     text
 }
 
-/// Keeps the first [`VALUE_MAX`] bytes and refuses the rest.
+/// Keeps the first [`VALUE_MAX`] bytes and rejects the rest.
 struct Head(Vec<u8>);
 
 impl io::Write for Head {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let kept = bytes.len().min(VALUE_MAX - self.0.len());
         self.0.extend(bytes.iter().take(kept));
-        Ok(kept) // zero makes the writer's caller stop
+        Ok(kept) // On zero, `write_all` returns an error.
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_reads_as_kubernetes_words_it() {
+    fn each_type_has_the_text_of_kubernetes() {
         for (error, text, reason) in [
             (
                 FieldError::invalid_text("spec.managedBy", "a\"b", "no"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn several_errors_are_listed_and_a_repeated_text_once() {
+    fn an_aggregate_lists_each_text_once() {
         let (a, b) = (FieldError::plain("a"), FieldError::plain("b"));
         for (errors, text) in [
             (vec![a.clone()], "<nil>: Internal error: a"),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_quoted_as_go_quotes_them() {
+    fn quotes_have_the_escapes_of_go() {
         for (text, quoted) in [
             ("", r#""""#),
             ("it's \\", r#""it's \\""#),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_value_is_cut() {
+    fn a_large_value_is_truncated() {
         let small = vec!["x"; 100];
         assert!(FieldError::invalid("a", &small, "no").to_string().ends_with(r#""x","x"]: no"#));
         let large = vec!["\u{fc}"; 100_000];

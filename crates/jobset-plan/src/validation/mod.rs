@@ -1,14 +1,14 @@
-//! Which JobSets are accepted: decided at admission, in the words of the JobSet API.
+//! Validates JobSets at admission, with the messages of the JobSet API.
 //!
 //! | | |
 //! |---|---|
-//! | [`validate_create`] | every rule on a new JobSet that the CRD's schema cannot state |
-//! | [`validate_update`] | what may not change, and what may while the JobSet is suspended |
-//! | [`warnings`], [`shared_subdomain`] | what is accepted and causes trouble |
+//! | [`validate_create`] | rules for a new JobSet that the CRD's schema cannot express |
+//! | [`validate_update`] | immutable fields, and fields that can change while the JobSet is suspended |
+//! | [`warnings`], [`shared_subdomain`] | valid specs that cause problems |
 //!
-//! All errors are reported at once, in a fixed order. An empty list means: accepted. Nothing here reads from the
-//! cluster: the caller reads the claims that [`claims_to_read`] names, and finds the JobSets with which the new one
-//! shares the name of [`headless_service`].
+//! Validation returns all errors at once, in a fixed order. An empty list accepts the JobSet. This module does not read
+//! from the cluster: the caller reads the claims that [`claims_to_read`] returns, and finds the JobSets that share the
+//! [`headless_service`] of the new JobSet.
 
 mod coordinator;
 mod create;

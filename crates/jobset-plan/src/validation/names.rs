@@ -1,14 +1,14 @@
-//! What Kubernetes accepts as a name, with the messages of its libraries. Lengths are in bytes.
+//! The rules of Kubernetes for names, with the messages of its libraries. Lengths are in bytes.
 
 use super::FieldError;
 
-/// Longest DNS label, and longest label value (Kubernetes).
+/// Maximum length of a DNS label and of a label value (Kubernetes).
 pub(crate) const LABEL_MAX: usize = 63;
-/// Longest DNS subdomain (Kubernetes).
+/// Maximum length of a DNS subdomain (Kubernetes).
 const SUBDOMAIN_MAX: usize = 253;
-/// Part of a generated name that a random suffix follows (Kubernetes: 63 less the suffix).
+/// Maximum length of a generated name before its random suffix (Kubernetes: 63 minus the suffix).
 const GENERATE_NAME_MAX: usize = 58;
-/// Stands for the random suffix; only its length matters.
+/// Placeholder for the random suffix. Only its length matters.
 const GENERATED_SUFFIX: &str = "xxxxx";
 
 const DNS_1035_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start \
@@ -23,8 +23,8 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const DOMAIN_PREFIXED_PATH: &str = "must be a domain-prefixed path (such as \"acme.io/foo\")";
 const HTTP_PATH: &str = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
 
-/// The name that an object has or will have, for checks of length. With `generateName`, the random part is a
-/// placeholder of the right length.
+/// The name of an object, or a name with the length that the API server will generate. With `generateName`, the random
+/// suffix is a placeholder.
 pub(crate) fn name_or_generated(name: Option<&str>, generate_name: Option<&str>) -> String {
     match (name.unwrap_or(""), generate_name.unwrap_or("")) {
         ("", "") => String::new(),
@@ -36,8 +36,8 @@ pub(crate) fn name_or_generated(name: Option<&str>, generate_name: Option<&str>)
     }
 }
 
-/// What keeps a text from being a DNS label of RFC 1035, the rule for names of Services, Jobs and host names.
-/// `too_long` is what to say of more than 63 bytes: JobSet has its own words for it everywhere.
+/// Checks that a text is an RFC 1035 DNS label, the rule for names of Services, Jobs and host names. `too_long` is the
+/// message for more than 63 bytes, because JobSet has its own messages.
 pub fn dns_1035_label<'a>(text: &str, too_long: &'a str) -> Vec<&'a str> {
     let bytes = text.as_bytes();
     let well_formed = bytes.first().is_some_and(u8::is_ascii_lowercase)
@@ -53,7 +53,7 @@ pub fn dns_1035_label<'a>(text: &str, too_long: &'a str) -> Vec<&'a str> {
     messages
 }
 
-/// What keeps a text from being a DNS subdomain of RFC 1123, the rule for most names in Kubernetes.
+/// Checks that a text is an RFC 1123 DNS subdomain, the rule for most names in Kubernetes.
 pub fn dns_1123_subdomain(text: &str) -> Vec<&'static str> {
     let well_formed = text.split('.').all(|label| {
         let bytes = label.as_bytes();
@@ -71,7 +71,7 @@ pub fn dns_1123_subdomain(text: &str) -> Vec<&'static str> {
     messages
 }
 
-/// What keeps a text from being the value of a label.
+/// Checks that a text is a valid label value.
 pub(crate) fn label_value(text: &str) -> Vec<&'static str> {
     let bytes = text.as_bytes();
     let well_formed = bytes.first().is_none_or(u8::is_ascii_alphanumeric)
@@ -87,7 +87,7 @@ pub(crate) fn label_value(text: &str) -> Vec<&'static str> {
     messages
 }
 
-/// What keeps a text from being a path after a domain, such as `acme.io/foo`.
+/// Checks that a text is a path with a domain prefix, such as `acme.io/foo`.
 pub(crate) fn domain_prefixed_path(field: &str, text: &str) -> Vec<FieldError> {
     if text.is_empty() {
         return vec![FieldError::required(field)];
@@ -114,7 +114,7 @@ fn is_lower_alphanumeric(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    const LABEL_TOO_LONG: &str = "that is too long";
+    const LABEL_TOO_LONG: &str = "the label is too long";
 
     #[test]
     fn dns_1035_labels() {
@@ -125,7 +125,7 @@ mod tests {
             assert_eq!(dns_1035_label(bad, LABEL_TOO_LONG), [DNS_1035_LABEL], "{bad}");
         }
         assert_eq!(dns_1035_label(&"a".repeat(64), LABEL_TOO_LONG), [LABEL_TOO_LONG]);
-        assert_eq!(dns_1035_label(&"A".repeat(64), "own words"), ["own words", DNS_1035_LABEL]);
+        assert_eq!(dns_1035_label(&"A".repeat(64), "custom message"), ["custom message", DNS_1035_LABEL]);
         assert!(DNS_1035_LABEL.ends_with(
             "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is \
              '[a-z]([-a-z0-9]*[a-z0-9])?')"
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_name_has_the_length_it_will_have() {
+    fn a_generated_name_includes_a_suffix_of_five_characters() {
         assert_eq!(name_or_generated(Some("js"), Some("other-")), "js");
         assert_eq!(name_or_generated(Some(""), Some("js-")).len(), 8);
         assert_eq!(name_or_generated(None, Some(&"a".repeat(70))).len(), 63);

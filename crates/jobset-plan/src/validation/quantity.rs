@@ -1,10 +1,10 @@
-//! Quantities (`500m`, `1Gi`, `1e3`) as numbers, for comparison. The crates that parse them bring a version of
-//! k8s-openapi of their own; the little that equality needs stands here.
+//! Quantities (`500m`, `1Gi`, `1e3`) as numbers, for comparison. Crates that parse quantities depend on another version
+//! of k8s-openapi, so this module implements the small part that equality needs.
 
 use serde_json::Value;
 
-/// A quantity, as the number of its billionths: Kubernetes keeps no more digits, and rounds up, away from zero.
-/// `None` for a text that is none, or too large for comparing by number to matter.
+/// A quantity in billionths. Kubernetes keeps no more digits and rounds away from zero. Returns `None` for an invalid
+/// quantity, and for one that is too large to compare as a number.
 fn billionths(text: &str) -> Option<i128> {
     let (negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -28,13 +28,13 @@ fn billionths(text: &str) -> Option<i128> {
         _ if value == 0 => 0,
         Some(power) if shift >= 0 => value.checked_mul(power)?,
         Some(power) => value / power + i128::from(value % power != 0),
-        None if shift < 0 => 1, // less than a billionth, and not zero
+        None if shift < 0 => 1, // Less than a billionth, but not zero.
         None => return None,
     };
     Some(if negative { -value } else { value })
 }
 
-/// The powers of ten and of two that a suffix stands for.
+/// The powers of ten and of two that a suffix represents.
 fn exponents(suffix: &str) -> Option<(i32, u32)> {
     Some(match suffix {
         "" => (0, 0),
@@ -57,7 +57,7 @@ fn exponents(suffix: &str) -> Option<(i32, u32)> {
     })
 }
 
-/// A form in which equal quantities are equal. What is no quantity stays as it is.
+/// The normal form of a quantity: equal quantities have the same normal form. Other values stay unchanged.
 pub(super) fn normal_form(value: Value) -> Value {
     match value.as_str().and_then(billionths) {
         Some(number) => Value::String(number.to_string()),
@@ -65,7 +65,7 @@ pub(super) fn normal_form(value: Value) -> Value {
     }
 }
 
-/// Whether a normal form is that of zero.
+/// Whether a normal form is zero.
 pub(super) fn is_zero(normal_form: &str) -> bool {
     normal_form == "0"
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_quantities_have_one_number() {
+    fn equal_quantities_have_the_same_number() {
         for (a, b) in [
             ("1", "1000m"),
             ("1", "1.0"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_quantity_has_none() {
+    fn invalid_quantities_have_no_number() {
         for text in
             ["", "-", ".", "x", "1x", "1 ", "1..2", "1.2.3", "1Kii", "1e", "1e1.5", "ä", "1ä", "--1", "+-1"]
         {

@@ -1,25 +1,25 @@
-//! Equality as Go's typed clients see it.
+//! Semantic equality, as typed Go clients require it.
 //!
-//! A client written in Go reads an object into structs and writes it back. On the way an explicit zero may go
-//! (`hostNetwork: false`), an empty struct may come (`resources: {}`), a quantity may be spelled anew. None of
-//! that is a change, or Kueue could not update a JobSet. But where the Go field is a pointer, zero and absent
-//! are two things: `backoffLimit: 0` is not the default, `namespaceSelector: {}` is every namespace.
+//! A Go client decodes an object into structs and writes it back. This can remove an explicit zero such as
+//! `hostNetwork: false`, add an empty struct such as `resources: {}`, and change the notation of a quantity. None of
+//! these counts as a change, otherwise Kueue could not update a JobSet. But if the Go field is a pointer, zero and absent
+//! differ: `backoffLimit: 0` is not the default, and `namespaceSelector: {}` selects every namespace.
 //!
-//! So both sides are brought into one form as JSON, and compared, lists in order:
+//! So this module converts both sides to a normal form in JSON and compares them. The order of lists matters:
 //!
-//! | what | form |
+//! | value | normal form |
 //! |---|---|
 //! | null, empty list, empty map | absent |
 //! | zero of a field that is a plain value in Go | absent |
 //! | empty object of a field that is a plain struct in Go | absent |
 //! | quantity | its number |
 //!
-//! Which fields are pointers is not to be seen from Kubernetes' OpenAPI document. The tables below come from
-//! the Go types of `k8s.io/api` 0.36, from `JobTemplateSpec` and `PersistentVolumeClaimSpec` down, by
-//! reflection; for each field of a Job template, absent against zero was compared here and in Go. A few names
-//! are a pointer in one struct and a value in another: the field that holds the struct tells them apart. Only
-//! for `resources` it does not, and there an empty object is absent everywhere. A field of a later Kubernetes
-//! counts as a pointer if it is a number, a boolean or an object: then a difference is a difference.
+//! Kubernetes' OpenAPI document does not show which fields are pointers. The tables below come from the Go types of
+//! `k8s.io/api` 0.36, from `JobTemplateSpec` and `PersistentVolumeClaimSpec` down, by reflection. For each field of a
+//! Job template, absent and zero were compared here and in Go. A few names are a pointer in one struct and a value in
+//! another. The field that contains the struct distinguishes them. The only exception is `resources`, where an empty
+//! object is absent everywhere. A field of a later Kubernetes version counts as a pointer if it is a number, a boolean
+//! or an object, so that any difference is a change.
 
 use super::quantity;
 use jobset_api::jobset::ReplicatedJob;
@@ -43,15 +43,15 @@ fn is_same<T: serde::Serialize>(a: &T, b: &T, key: &str) -> bool {
     }
 }
 
-/// Structs held by value: when empty, they are absent.
+/// Structs that are values. If empty, they are absent.
 const PLAIN_STRUCTS: [&str; 6] =
     ["metadata", "podAffinityTerm", "preference", "resources", "spec", "template"];
-/// Maps from texts to texts of the user's: their keys are no field names, and an empty text is a text.
+/// Maps from strings to strings. Their keys are not field names, and an empty string is a value.
 const TEXT_MAPS: [&str; 6] =
     ["annotations", "labels", "matchLabels", "nodeSelector", "userAnnotations", "volumeAttributes"];
-/// Maps from texts to quantities.
+/// Maps from strings to quantities.
 const QUANTITY_MAPS: [&str; 3] = ["limits", "overhead", "requests"];
-/// Booleans held by value.
+/// Booleans that are values.
 const PLAIN_BOOLEANS: [&str; 10] = [
     "chapAuthDiscovery",
     "chapAuthSession",
@@ -64,7 +64,7 @@ const PLAIN_BOOLEANS: [&str; 10] = [
     "stdinOnce",
     "tty",
 ];
-/// Numbers held by value.
+/// Numbers that are values.
 const PLAIN_NUMBERS: [&str; 14] = [
     "containerPort",
     "failureThreshold",
@@ -81,7 +81,7 @@ const PLAIN_NUMBERS: [&str; 14] = [
     "timeoutSeconds",
     "weight",
 ];
-/// Texts held by pointer, whatever holds them. Most texts are values.
+/// Strings that are pointers in every struct. Most strings are values.
 const POINTER_TEXTS: [&str; 30] = [
     "apiGroup",
     "cachingMode",
@@ -114,7 +114,7 @@ const POINTER_TEXTS: [&str; 30] = [
     "volumeAttributesClassName",
     "volumeMode",
 ];
-/// Scalars held by pointer where their name is elsewhere a value's, as (holder, field).
+/// Scalars that are pointers, although fields with the same name are values elsewhere, as (holder, field).
 const POINTERS_BY_HOLDER: [(&str, &str); 15] = [
     ("azureDisk", "fsType"),
     ("azureDisk", "kind"),
@@ -133,8 +133,8 @@ const POINTERS_BY_HOLDER: [(&str, &str); 15] = [
     ("options", "value"),
 ];
 
-/// The form in which two values that mean the same are the same. `key` is the field that holds the value; the
-/// elements of a list have the list's.
+/// The normal form of a value: equivalent values have the same normal form. `key` is the field that contains the value.
+/// The elements of a list have the key of the list.
 fn normal_form(value: Value, key: &str) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| normal_form(item, key)).collect()),
@@ -166,7 +166,7 @@ fn normal_fields(fields: Map<String, Value>, holder: &str) -> Map<String, Value>
     normal
 }
 
-/// Whether a field with this value, in its normal form, is as good as none.
+/// Whether a field with this value, in normal form, is equivalent to an absent field.
 fn is_absent(value: &Value, key: &str, holder: &str) -> bool {
     let pointer = || POINTERS_BY_HOLDER.contains(&(holder, key));
     match value {

@@ -1,11 +1,11 @@
-//! Two JobSets whose pods have host names of one headless Service: it selects the pods of only one of them.
+//! Two JobSets whose pods use host names of the same headless Service, which selects the pods of only one of them.
 
 use super::warnings::{as_header, shown};
 use crate::subdomain;
 use jobset_api::JobSet;
 
-/// Name of the headless Service that gives the pods of this JobSet their host names; none if they have none, or while
-/// the JobSet has no name yet. Also for a JobSet that was not defaulted.
+/// Name of the headless Service that provides the host names of this JobSet's pods. `None` if the pods have no host
+/// names or if the JobSet has no name yet. Works without defaulting.
 pub fn headless_service(jobset: &JobSet) -> Option<&str> {
     let enabled = jobset.spec.network.as_ref().and_then(|network| network.enable_dns_hostnames);
     Some(subdomain(jobset)).filter(|name| enabled != Some(false) && !name.is_empty())

@@ -1,8 +1,8 @@
-//! Validation of a change. What a JobSet runs is fixed once it exists, except for what a queueing system must
-//! set before pods start, and for the size of Jobs that can grow and shrink.
+//! Validation of an update. The Jobs of a JobSet are immutable, except for the fields that a queueing system must set
+//! before pods start, and for the size of elastic Jobs.
 //!
-//! Old and new are compared with their defaults: a JobSet that was created while no webhook ran lacks them, and a
-//! default that is written down is no change.
+//! Validation compares old and new with their defaults. A JobSet that was created while no webhook ran lacks them, and
+//! an explicit default is no change.
 
 use super::{FieldError, field_error::shown_list, replicated_job::is_indexed, semantic_equality};
 use crate::{Gates, conditions, defaulting};
@@ -10,12 +10,12 @@ use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 use k8s_openapi::api::batch::v1::JobSpec;
 use std::collections::BTreeMap;
 
-/// Every error of a change from `old` to `new`. The other rules of immutability are transition rules of the
-/// CRD, which the API server holds.
+/// Returns all errors of an update from `old` to `new`. The other immutability rules are transition rules of the CRD,
+/// which the API server enforces.
 pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let before = Before::of(old);
-    // What may change is set back to what it was; whatever differs then may not.
+    // Mutable fields get their old value. Any remaining difference is an error.
     let mut masked = defaulted(&new.spec.replicated_jobs);
 
     if gates.elastic_jobset {
@@ -51,12 +51,12 @@ fn defaulted(replicated_jobs: &[ReplicatedJob]) -> Vec<ReplicatedJob> {
     replicated_jobs
 }
 
-/// The controller that manages the JobSet. To name the built-in one means the same as to name none.
+/// The controller that manages the JobSet. An absent value means the built-in controller.
 fn manager(jobset: &JobSet) -> &str {
     jobset.spec.managed_by.as_deref().unwrap_or(labels::MANAGED_BY_JOBSET_CONTROLLER)
 }
 
-/// The ReplicatedJobs before the change.
+/// The ReplicatedJobs before the update.
 struct Before<'a> {
     list: &'a [ReplicatedJob],
     by_name: BTreeMap<&'a str, &'a ReplicatedJob>,
@@ -68,11 +68,11 @@ impl<'a> Before<'a> {
         Self { list, by_name: list.iter().map(|job| (job.name.as_str(), job)).collect() }
     }
 
-    /// What a ReplicatedJob was. Names are unique where the CRD's schema holds; where one repeats all the same,
-    /// the place in the list decides, so that an object never conflicts with itself.
+    /// A ReplicatedJob before the update. The CRD's schema makes names unique. If a name repeats anyway, the index in
+    /// the list decides, so that an object never conflicts with itself.
     fn get(&self, index: usize, name: &str) -> Option<&'a ReplicatedJob> {
-        let in_place = self.list.get(index).filter(|job| job.name == name);
-        in_place.or_else(|| self.by_name.get(name).copied())
+        let same_index = self.list.get(index).filter(|job| job.name == name);
+        same_index.or_else(|| self.by_name.get(name).copied())
     }
 }
 
@@ -89,7 +89,7 @@ fn size(job: &ReplicatedJob) -> (Option<i32>, Option<i32>) {
     job.template.spec.as_ref().map_or((None, None), |job| (job.parallelism, job.completions))
 }
 
-/// A Job may change its size while the JobSet runs; parallelism and completions go together.
+/// The size of a Job can change while the JobSet runs. Parallelism and completions must be equal.
 fn validate_size(
     before: &ReplicatedJob,
     job: &ReplicatedJob,
@@ -132,8 +132,8 @@ fn mask_size(job: &mut ReplicatedJob, before: &ReplicatedJob) {
     job.completions = completions;
 }
 
-/// What decides where the pods of a suspended JobSet will run: Kueue sets it when it admits the JobSet, and
-/// sets it back when it evicts it.
+/// Masks the fields that determine where the pods of a suspended JobSet run. Kueue sets them when it admits the JobSet,
+/// and resets them when it evicts the JobSet.
 fn mask_scheduling(job: &mut ReplicatedJob, before: &ReplicatedJob) {
     let none = JobSpec::default();
     let before = &before.template.spec.as_ref().unwrap_or(&none).template;

@@ -8,23 +8,22 @@ use jobset_api::{
 use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was found of a claim that the JobSet would make.
+/// The result of reading a claim that the JobSet would create.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExistingClaim {
-    /// No claim of that name.
+    /// No claim with this name exists.
     Absent,
     /// A claim with this spec.
     Present(Box<PersistentVolumeClaimSpec>),
-    /// It could not be read, and why.
+    /// Why the claim could not be read.
     ReadError(String),
 }
 
-/// Claims by name, in the JobSet's namespace. A name that is not there counts as absent.
+/// Claims by name, in the JobSet's namespace. A missing name counts as absent.
 pub type ExistingClaims = BTreeMap<String, ExistingClaim>;
 
-/// Names of the claims to look up, in the JobSet's namespace, before
-/// [`validate_create`](super::validate_create). None for a JobSet whose name the server has yet to generate,
-/// and none that no claim can have.
+/// Names of the claims to read, in the JobSet's namespace, before [`validate_create`](super::validate_create). Empty if
+/// the API server still has to generate the JobSet's name. Invalid claim names are omitted.
 pub fn claims_to_read(jobset: &JobSet) -> Vec<String> {
     let Some(jobset_name) = jobset.metadata.name.as_deref().filter(|name| !name.is_empty()) else {
         return Vec::new();
@@ -46,7 +45,7 @@ pub(super) fn validate(
     for (index, policy) in jobset.spec.volume_claim_policies.iter().enumerate() {
         let policy_path = format!("spec.volumeClaimPolicies[{index}]");
         for (index, template) in policy.templates.iter().enumerate() {
-            // The field is `templates`; clients know the path with `template`.
+            // The field is `templates`, but clients match `template`.
             let path = format!("{policy_path}.template[{index}]");
             let name = template_name(template);
             let claim = claim_name(name, jobset_name);
@@ -57,7 +56,7 @@ pub(super) fn validate(
                 invalid_name("names must be unique for VolumeClaimPolicies template");
             }
             names::dns_1123_subdomain(name).into_iter().for_each(&mut invalid_name);
-            // The claim's name becomes a label's value (Kubernetes: at most 63 bytes).
+            // The claim's name becomes a label value (Kubernetes: at most 63 bytes).
             if claim.len() > names::LABEL_MAX {
                 invalid_name("VolumeClaimPolicies template name is too long");
             }
@@ -78,15 +77,15 @@ pub(super) fn validate(
     }
 }
 
-/// A claim that was there before the JobSet.
+/// A claim that existed before the JobSet.
 struct Found<'a> {
     existing: &'a PersistentVolumeClaimSpec,
     claim: &'a str,
     namespace: &'a str,
 }
 
-/// The claim becomes a volume of the template's name in every pod that mounts one of that name: the name must
-/// be free, and a container must mount it.
+/// The claim becomes a volume with the template's name in every pod that mounts it. So no volume may have this name,
+/// and a container must mount it.
 fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut Vec<FieldError>) {
     let mut mounted = false;
     for (index, replicated_job) in replicated_jobs.iter().enumerate() {
@@ -116,7 +115,7 @@ fn validate_mounts(replicated_jobs: &[ReplicatedJob], name: &str, errors: &mut V
     }
 }
 
-/// A claim that exists may be used if it is what the template asks for, and if the JobSet does not delete it.
+/// A JobSet can use an existing claim if the claim matches the template and the JobSet retains it.
 fn validate_existing(
     policy: &VolumeClaimPolicy,
     template: &PersistentVolumeClaim,
@@ -126,7 +125,7 @@ fn validate_existing(
     errors: &mut Vec<FieldError>,
 ) {
     let wanted = template.spec.clone().unwrap_or_default();
-    // Upstream compares to the letter (its issue #1307), and so refuses every claim that was in use before.
+    // Upstream compares exactly (its issue #1307), and so rejects every claim that was bound before.
     if !semantic_equality::claim_specs_are_equal(found.existing, &filled_in(&wanted, found.existing)) {
         errors.push(FieldError::invalid(
             format!("{path}.spec"),
@@ -145,7 +144,7 @@ fn validate_existing(
     }
 }
 
-/// `wanted` with what the API server and the binder have filled in of `existing` where the template is silent.
+/// `wanted` with the fields that the API server and the binder set in `existing`, if the template does not set them.
 fn filled_in(
     wanted: &PersistentVolumeClaimSpec,
     existing: &PersistentVolumeClaimSpec,

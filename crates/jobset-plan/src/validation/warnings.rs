@@ -1,42 +1,41 @@
-//! What is accepted and causes trouble. Kubernetes clients print warnings; no request fails because of them.
+//! Warnings about valid specs that cause problems. Clients print the warnings, and no request fails because of them.
 
 use super::{coordinator, field_error::quote, names, replicated_job};
 use crate::{
-    message_patterns::{self, MOST_PATTERNS},
+    message_patterns::{self, MAX_PATTERNS},
     placement,
 };
 use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
 
-/// Label by which a user hands a JobSet to a queue of Kueue.
+/// Label that assigns a JobSet to a queue of Kueue.
 const KUEUE_QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
-/// Kueue: a Workload has at most this many pod sets, and each ReplicatedJob becomes one.
+/// The maximum number of pod sets in a Workload of Kueue. Each ReplicatedJob becomes one pod set.
 const KUEUE_POD_SETS_MAX: usize = 8;
-/// Characters that names should leave free: a JobSet that grows gets longer indices, and copies of it longer
-/// names.
-const ROOM_FOR_GROWTH: usize = 10;
-/// How many patterns are checked: the client waits for the answer.
-const PATTERNS_READ: usize = 200;
-/// The API server may cut a warning that is longer, in characters.
+/// The number of characters that names should leave free. Indices get longer if a JobSet grows, and names get longer in
+/// copies of it.
+const MIN_FREE_CHARACTERS: usize = 10;
+/// The number of patterns that admission checks. The limit bounds the time that the client waits.
+const MAX_CHECKED_PATTERNS: usize = 200;
+/// Maximum length of a warning, in characters. The API server can truncate longer warnings.
 const WARNING_MAX: usize = 256;
 
-/// Warnings about a JobSet that was accepted, new or changed, after defaulting. Each names the field and the
-/// way out.
+/// Warnings about a valid new or changed JobSet, after defaulting. Each names the field and a remedy.
 pub fn warnings(jobset: &JobSet) -> Vec<String> {
     let mut warnings = Vec::new();
     let name = replicated_job::jobset_name(jobset);
     for (index, replicated_job) in jobset.spec.replicated_jobs.iter().enumerate() {
         let path = format!("spec.replicatedJobs[{index}]");
-        warnings.extend(hanging_placement(jobset, replicated_job, &path));
+        warnings.extend(unschedulable_placement(jobset, replicated_job, &path));
         warnings.extend(self_dependency(replicated_job, &path));
-        warnings.extend(little_room(&name, replicated_job, &path));
+        warnings.extend(names_near_the_limit(&name, replicated_job, &path));
     }
     warnings.extend(too_many_pod_sets(jobset));
-    warnings.extend(broken_patterns(jobset));
+    warnings.extend(invalid_patterns(jobset));
     warnings.extend(invalid_coordinator(jobset, &name));
     warnings.into_iter().map(as_header).collect()
 }
 
-/// A warning becomes an HTTP header.
+/// Makes a warning valid as an HTTP header.
 pub(super) fn as_header(mut warning: String) -> String {
     warning.retain(|c| !c.is_control());
     if let Some((end, _)) = warning.char_indices().nth(WARNING_MAX) {
@@ -45,8 +44,8 @@ pub(super) fn as_header(mut warning: String) -> String {
     warning
 }
 
-/// Pods of a Job with exclusive placement follow the pod of index 0; without indices none is that pod.
-fn hanging_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
+/// With exclusive placement, pods follow the pod of index 0. Without indices, there is no such pod.
+fn unschedulable_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
     let placement = placement::annotations(jobset, replicated_job);
     let followers = placement.contains_key(labels::EXCLUSIVE_TOPOLOGY)
         && !placement.contains_key(labels::NODE_SELECTOR_STRATEGY);
@@ -70,16 +69,16 @@ fn self_dependency(replicated_job: &ReplicatedJob, path: &str) -> Option<String>
     ))
 }
 
-/// Names of pods and Jobs are host names of at most 63 characters, and cannot be changed later.
-fn little_room(jobset_name: &str, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
+/// Names of pods and Jobs are host names of at most 63 characters. They cannot change later.
+fn names_near_the_limit(jobset_name: &str, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
     let (what, name) = match replicated_job::longest_pod_name(jobset_name, replicated_job) {
         Some(name) => ("pods", name),
         None => ("Jobs", replicated_job::longest_job_name(jobset_name, replicated_job)),
     };
-    let room = names::LABEL_MAX.checked_sub(name.len()).filter(|room| *room < ROOM_FOR_GROWTH)?;
+    let free = names::LABEL_MAX.checked_sub(name.len()).filter(|free| *free < MIN_FREE_CHARACTERS)?;
     Some(format!(
-        "{path}.name: names of its {what} leave {room} of {} characters for growth; shorten metadata.name or \
-         {path}.name to leave {ROOM_FOR_GROWTH}",
+        "{path}.name: names of its {what} leave {free} of {} characters for growth; shorten metadata.name or \
+         {path}.name to leave {MIN_FREE_CHARACTERS}",
         names::LABEL_MAX
     ))
 }
@@ -95,7 +94,7 @@ fn too_many_pod_sets(jobset: &JobSet) -> Option<String> {
     })
 }
 
-fn broken_patterns(jobset: &JobSet) -> Vec<String> {
+fn invalid_patterns(jobset: &JobSet) -> Vec<String> {
     let rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules).enumerate();
     let all = rules.flat_map(|(rule, spec)| {
         spec.on_job_failure_message_patterns
@@ -105,8 +104,9 @@ fn broken_patterns(jobset: &JobSet) -> Vec<String> {
     });
     let field =
         |rule, index| format!("spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]");
-    let broken = all.clone().take(PATTERNS_READ).filter(|(.., pattern)| !message_patterns::is_one(pattern));
-    let broken = broken.map(|(rule, index, pattern)| {
+    let invalid =
+        all.clone().take(MAX_CHECKED_PATTERNS).filter(|(.., pattern)| !message_patterns::is_valid(pattern));
+    let invalid = invalid.map(|(rule, index, pattern)| {
         format!(
             "{}: {} is not a regular expression and will never match; correct it (RE2 syntax) or remove \
              it",
@@ -114,17 +114,17 @@ fn broken_patterns(jobset: &JobSet) -> Vec<String> {
             shown(pattern)
         )
     });
-    let beyond = all.clone().nth(MOST_PATTERNS).map(|(rule, index, _)| {
+    let beyond = all.clone().nth(MAX_PATTERNS).map(|(rule, index, _)| {
         format!(
-            "{}: only the first {MOST_PATTERNS} patterns of a JobSet are used; this one and those after it \
+            "{}: only the first {MAX_PATTERNS} patterns of a JobSet are used; this one and those after it \
              never match; merge some with |",
             field(rule, index)
         )
     });
-    broken.chain(beyond).collect()
+    invalid.chain(beyond).collect()
 }
 
-/// An update may take away what the coordinator names; creation refuses such a JobSet.
+/// An update can remove the pod that the coordinator names. Creation rejects such a JobSet.
 fn invalid_coordinator(jobset: &JobSet, name: &str) -> Option<String> {
     let coordinator = jobset.spec.coordinator.as_ref()?;
     let fault = coordinator::fault(coordinator, jobset)
@@ -132,7 +132,7 @@ fn invalid_coordinator(jobset: &JobSet, name: &str) -> Option<String> {
     Some(format!("spec.coordinator: name a pod that exists, or remove it: {fault}"))
 }
 
-/// A value, quoted, and cut if it is long.
+/// A value in quotes, truncated if it is long.
 pub(super) fn shown(text: &str) -> String {
     let end = text.char_indices().nth(40).map_or(text.len(), |(end, _)| end);
     let quoted = quote(text.get(..end).unwrap_or(text));

@@ -16,7 +16,7 @@ fn in_place() -> Gates {
 fn a_valid_jobset_has_no_errors() {
     assert!(created(&[]).is_empty());
     assert!(created(&[("/spec/replicatedJobs", json!([]))]).is_empty(), "no replicatedJobs");
-    assert!(created(&[("/spec/successPolicy", Value::Null)]).is_empty(), "no success policy reads as All");
+    assert!(created(&[("/spec/successPolicy", Value::Null)]).is_empty(), "no success policy means All");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn rows_1_and_2() {
                 &[],
             ),
             (
-                "2: the first ReplicatedJob has nobody to wait for; its name counts as seen",
+                "2: the first ReplicatedJob has no earlier ReplicatedJob; its name counts as seen",
                 &[("/spec/replicatedJobs/0/dependsOn", json!([{"name": "driver", "status": "Ready"}]))],
                 &["<nil>: Internal error: DependsOn can't be set for the first ReplicatedJob"],
             ),
@@ -111,9 +111,9 @@ fn row_7_size() {
     let error = "<nil>: Internal error: the product of replicas and parallelism must not exceed 2147483647 for \
                  replicatedJob 'driver'";
     for (what, parallelism_value, replicas, expected) in [
-        ("the most", json!(2_147_483_647), 1, vec![]),
+        ("the maximum", json!(2_147_483_647), 1, vec![]),
         ("one more than 32 bits hold", json!(1_073_741_824), 2, vec![error]),
-        ("the largest numbers there are", json!(i32::MAX), i32::MAX, vec![error]),
+        ("the largest numbers", json!(i32::MAX), i32::MAX, vec![error]),
         ("parallelism defaults to 1", Value::Null, i32::MAX, vec![]),
     ] {
         let errors = created(&[
@@ -172,15 +172,15 @@ fn rows_9_and_10_names_of_jobs_and_pods() {
     assert_eq!(with_name(&[], 47), [error(1, &job, pod_too_long)], "10: the value shown is the Job's name");
     let pods =
         |number: i32| with_name(&[("/spec/replicatedJobs/1/template/spec/completions", json!(number))], 46);
-    assert!(pods(10).is_empty(), "10: numbers begin at 0");
-    assert_eq!(pods(11).len(), 1, "10: the last is 10");
+    assert!(pods(10).is_empty(), "10: indices start at 0");
+    assert_eq!(pods(11).len(), 1, "10: the last index is 10");
     assert_eq!(
         with_name(&[], 55)[1..], // the first is of `d`
         [error(1, &jobs[1], job_too_long), error(1, &jobs[1], pod_too_long)],
         "9 and 10"
     );
     let non_indexed = [("/spec/replicatedJobs/1/template/spec/completionMode", json!("NonIndexed"))];
-    assert!(with_name(&non_indexed, 47).is_empty(), "10: pods without index have other names");
+    assert!(with_name(&non_indexed, 47).is_empty(), "10: pods without an index have other names");
 
     for (what, edits, expected) in [
         ("9: no replicas, `js-worker--1` is legal", ("/spec/replicatedJobs/1/replicas", json!(0)), vec![]),
@@ -215,7 +215,7 @@ fn rows_9_and_10_names_of_jobs_and_pods() {
 }
 
 #[test]
-fn a_generated_name_counts_with_its_random_part() {
+fn the_length_of_a_generated_name_includes_its_suffix() {
     let with = |base: usize| {
         created(&[
             ("/metadata/name", Value::Null),
@@ -225,8 +225,8 @@ fn a_generated_name_counts_with_its_random_part() {
         ])
     };
     assert!(with(46).is_empty(), "46 + 5 + `-v-1-2-abcde` is 63");
-    assert_eq!(with(47).len(), 2, "one more is too long, for both");
-    assert_eq!(with(200), with(58), "the base is cut to 58");
+    assert_eq!(with(47).len(), 2, "one more character is too long for both");
+    assert_eq!(with(200), with(58), "the base is truncated to 58 characters");
 }
 
 #[test]
@@ -239,9 +239,9 @@ fn row_11_depends_on() {
     let error = |name: &str| {
         format!("<nil>: Internal error: replicatedJob: worker cannot depend on replicatedJob: {name}")
     };
-    assert!(depends_on(&["driver"]).is_empty(), "an earlier one");
-    assert!(depends_on(&["worker"]).is_empty(), "itself is accepted, with a warning");
-    assert_eq!(depends_on(&["nobody", "driver", ""]), [error("nobody"), error("")]);
+    assert!(depends_on(&["driver"]).is_empty(), "an earlier ReplicatedJob");
+    assert!(depends_on(&["worker"]).is_empty(), "a dependency on itself is valid, with a warning");
+    assert_eq!(depends_on(&["absent", "driver", ""]), [error("absent"), error("")]);
     assert_eq!(
         created(&[
             ("/spec/replicatedJobs/2", valid()["spec"]["replicatedJobs"][1].clone()),
@@ -249,7 +249,7 @@ fn row_11_depends_on() {
             ("/spec/replicatedJobs/1/dependsOn", json!([{"name": "last", "status": "Ready"}])),
         ]),
         [error("last")],
-        "a later one"
+        "a later ReplicatedJob"
     );
 }
 
@@ -313,7 +313,7 @@ fn row_15_success_policy() {
 }
 
 #[test]
-fn all_errors_come_at_once_in_the_order_of_the_rows() {
+fn all_errors_are_returned_in_the_order_of_the_rows() {
     let jobset = edited(&[
         ("/spec/replicatedJobs/0/dependsOn", json!([{"name": "worker", "status": "Ready"}])),
         ("/spec/replicatedJobs/0/groupName", json!("")),

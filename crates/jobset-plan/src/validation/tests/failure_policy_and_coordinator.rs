@@ -25,7 +25,7 @@ fn actions_on_single_jobs() {
                 "RestartJob and RestartJobAndIgnoreMaxRestarts failure policy actions are not allowed when RestartJob \
                  feature gate is disabled"
             )],
-            "without the gate, and nothing else of the policy is looked at"
+            "without the gate, the rest of the policy is not validated"
         );
         assert!(rules(&on, &json!([{"name": "a", "action": action}])).is_empty());
         let with_replicas = |replicas: i32| {
@@ -43,7 +43,7 @@ fn actions_on_single_jobs() {
                 "JobSet cannot have a failure policy rule with RestartJob or RestartJobAndIgnoreMaxRestarts action \
                  and a replicated job with replicas > 1024"
             )],
-            "once, though both are too many"
+            "one error for both ReplicatedJobs"
         );
     }
 }
@@ -100,10 +100,10 @@ fn targets_and_reasons_of_rules() {
     };
     assert!(with(&known, &["driver", "worker"]).is_empty());
     assert_eq!(
-        with(&["Bored", ""], &["nobody"]),
+        with(&["Bored", ""], &["absent"]),
         [
             plain(
-                "invalid replicatedJob name 'nobody' in failure policy does not appear in .spec.ReplicatedJobs"
+                "invalid replicatedJob name 'absent' in failure policy does not appear in .spec.ReplicatedJobs"
             ),
             plain(
                 "invalid job failure reason 'Bored' in failure policy is not a recognized job failure reason"
@@ -114,7 +114,7 @@ fn targets_and_reasons_of_rules() {
 }
 
 #[test]
-fn the_first_fault_of_a_coordinator() {
+fn the_first_problem_of_a_coordinator_is_an_error() {
     let with = |replicated_job: &str, job_index: i64, pod_index: i64| {
         created(&[(
             "/spec/coordinator",
@@ -123,7 +123,7 @@ fn the_first_fault_of_a_coordinator() {
     };
     assert!(with("worker", 1, 2).is_empty());
     for (what, errors, expected) in [
-        ("1", with("nobody", -1, -1), "coordinator replicatedJob nobody does not exist"),
+        ("1", with("absent", -1, -1), "coordinator replicatedJob absent does not exist"),
         ("2: too high", with("worker", 2, 9), "coordinator job index 2 is invalid for replicatedJob worker"),
         (
             "4: too high",
@@ -133,7 +133,7 @@ fn the_first_fault_of_a_coordinator() {
     ] {
         assert_eq!(errors, [plain(expected)], "{what}");
     }
-    // Their label values are as bad.
+    // Their label values are invalid, too.
     for (what, errors, expected) in [
         (
             "2: negative",
@@ -162,7 +162,7 @@ fn the_first_fault_of_a_coordinator() {
 }
 
 #[test]
-fn the_label_of_a_coordinator() {
+fn the_host_name_of_a_coordinator_must_be_a_label_value() {
     let coordinator = ("/spec/coordinator", json!({"replicatedJob": "driver"}));
     let fault = |value: &str, details: &str| {
         plain(&format!(
@@ -188,7 +188,7 @@ fn the_label_of_a_coordinator() {
         ("/metadata/generateName", json!("n".repeat(22))),
     ]);
     assert_eq!(generated.len(), 1, "22 + 5 + 1 + 11 + 22 + 5 is 66: {generated:?}");
-    let missing = created(&[("/spec/coordinator", json!({"replicatedJob": "no body"}))]);
-    assert_eq!(missing[0], plain("coordinator replicatedJob no body does not exist"));
-    assert!(missing[1].contains("\"js-no body-0-0.js\""), "both errors: {missing:?}");
+    let missing = created(&[("/spec/coordinator", json!({"replicatedJob": "no job"}))]);
+    assert_eq!(missing[0], plain("coordinator replicatedJob no job does not exist"));
+    assert!(missing[1].contains("\"js-no job-0-0.js\""), "both errors: {missing:?}");
 }

@@ -1,4 +1,4 @@
-//! The rules, row by row, as the specification of the JobSet API lists them.
+//! The rules, row by row, in the order of the JobSet API specification.
 
 use super::{ExistingClaims, FieldError, validate_create, validate_update};
 use crate::Gates;
@@ -12,7 +12,7 @@ mod update;
 mod volume_claims;
 mod warnings;
 
-/// A valid, defaulted JobSet: `driver` once and `worker` twice, three pods each.
+/// A valid, defaulted JobSet with one Job of `driver` and two Jobs of `worker`, three pods each.
 fn valid() -> Value {
     let replicated_job = |name: &str, replicas: i32| {
         json!({
@@ -50,7 +50,7 @@ fn edited(edits: &[(&str, Value)]) -> JobSet {
     serde_json::from_value(jobset).unwrap()
 }
 
-/// Sets a value at a JSON pointer. Missing objects on the way are made; null is as good as absent.
+/// Sets a value at a JSON pointer. Creates missing parent objects, and treats null as absent.
 fn set(json: &mut Value, pointer: &str, value: Value) {
     let mut place = json;
     for key in pointer.split('/').skip(1) {
@@ -73,12 +73,12 @@ fn texts(errors: &[FieldError]) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
-/// The errors of creating [`valid`] with edits, no claims, and the gates off.
+/// The errors of creating [`valid`] with edits, without claims and with all gates off.
 fn created(edits: &[(&str, Value)]) -> Vec<String> {
     texts(&validate_create(&edited(edits), &ExistingClaims::new(), &Gates::default()))
 }
 
-/// Checks a table of creations: what it is about, edits to [`valid`], expected errors.
+/// Checks a table of creations: description, edits to [`valid`], expected errors.
 fn check_created(gates: &Gates, rows: &[Row<'_>]) {
     for (what, edits, expected) in rows {
         let errors = texts(&validate_create(&edited(edits), &ExistingClaims::new(), gates));

@@ -1,4 +1,4 @@
-//! What holds for every JobSet.
+//! Properties that every JobSet has.
 
 use super::set;
 use crate::{
@@ -11,7 +11,7 @@ use jobset_api::JobSet;
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-/// Names, good and bad; few, so that they meet.
+/// Valid and invalid names. There are few, so that they collide.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => select(vec!["a", "b", "driver", "worker-1"]).prop_map(str::to_owned),
@@ -21,7 +21,7 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Numbers as they are, and the extremes.
+/// Typical numbers and the extremes.
 fn number() -> impl Strategy<Value = Value> {
     prop_oneof![
         3 => (0..5_i32).prop_map(Value::from),
@@ -133,7 +133,7 @@ fn replicated_job() -> BoxedStrategy<Value> {
     ])
 }
 
-/// JSON that mostly decodes into a JobSet, mostly a wrong one.
+/// JSON that usually decodes into a JobSet, which is usually invalid.
 fn json_of_jobset() -> BoxedStrategy<Value> {
     let rule = some_of(vec![
         ("name", name().prop_map(Value::from).boxed()),
@@ -196,7 +196,7 @@ fn gates() -> impl Strategy<Value = Gates> {
     )
 }
 
-/// Replaces one field somewhere with something of any kind.
+/// Values of any type, as replacements for a field.
 fn wild() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
@@ -228,7 +228,7 @@ fn replace(value: &mut Value, path: &[prop::sample::Index], with: Value) {
     }
 }
 
-/// JSON of a JobSet that lacks nothing but what defaulting adds.
+/// JSON of a JobSet that is valid after defaulting.
 fn json_of_valid_jobset() -> impl Strategy<Value = Value> {
     let size =
         prop_oneof![Just(json!({})), (1..100_i32).prop_map(|n| json!({"completions": n, "parallelism": n}))];
@@ -270,7 +270,7 @@ fn json_of_valid_jobset() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What the mutating webhook makes of it.
+/// The JobSet after the mutating webhook.
 fn defaulted(mut json: Value) -> Value {
     for default in defaulting::defaults(&json) {
         set(&mut json, &default.path, default.value);
@@ -282,7 +282,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_valid_jobset_is_accepted_once_it_is_defaulted(json in json_of_valid_jobset()) {
+    fn a_valid_jobset_is_accepted_after_defaulting(json in json_of_valid_jobset()) {
         let jobset: JobSet = serde_json::from_value(defaulted(json)).unwrap();
         let errors = validate_create(&jobset, &ExistingClaims::new(), &Gates::default());
         prop_assert!(errors.is_empty(), "{}", aggregate(&errors));
@@ -299,13 +299,13 @@ proptest! {
     }
 
     #[test]
-    fn what_may_change_may_change_back(
+    fn an_allowed_change_can_be_reverted(
         old in json_of_jobset(),
         path in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         wild in wild(),
         gates in gates(),
     ) {
-        // The size of elastic Jobs may not: it has a lower bound.
+        // Except for the size of elastic Jobs, which has a lower bound.
         let gates = Gates { elastic_jobset: false, ..gates };
         let mut new = old.clone();
         replace(&mut new, &path, wild);
@@ -317,7 +317,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics_on_what_decodes(
+    fn validation_never_panics(
         mut json in json_of_jobset(),
         path in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         wild in wild(),

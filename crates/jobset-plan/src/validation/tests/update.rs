@@ -3,7 +3,7 @@ use super::*;
 const WORKER: &str = "/spec/replicatedJobs/1/template/spec";
 const POD: &str = "/spec/replicatedJobs/1/template/spec/template";
 
-/// The errors of changing [`valid`] with `old` edits into [`valid`] with `new` edits.
+/// The errors of an update from [`valid`] with `old` edits to [`valid`] with `new` edits.
 fn updated(gates: &Gates, old: &[(&str, Value)], new: &[(&str, Value)]) -> Vec<String> {
     texts(&validate_update(&edited(old), &edited(new), gates))
 }
@@ -14,12 +14,12 @@ fn is_immutable(errors: &[String]) -> bool {
 }
 
 #[test]
-fn what_may_change_freely() {
+fn mutable_fields_can_change() {
     for (what, pointer, value) in [
         ("labels", "/metadata/labels", json!({"a": "b"})),
         ("suspend", "/spec/suspend", json!(true)),
         ("ttl", "/spec/ttlSecondsAfterFinished", json!(5)),
-        ("coordinator, even a wrong one", "/spec/coordinator", json!({"replicatedJob": "nobody"})),
+        ("coordinator, even an invalid one", "/spec/coordinator", json!({"replicatedJob": "absent"})),
         ("network, removed", "/spec/network", Value::Null),
         ("success policy, removed", "/spec/successPolicy", Value::Null),
         (
@@ -31,7 +31,7 @@ fn what_may_change_freely() {
         ("claims, added", "/spec/volumeClaimPolicies", json!([{"templates": [{}]}])),
     ] {
         assert!(updated(&Gates::default(), &[], &[(pointer, value.clone())]).is_empty(), "{what}");
-        assert!(updated(&Gates::default(), &[(pointer, value)], &[]).is_empty(), "{what}, the other way");
+        assert!(updated(&Gates::default(), &[(pointer, value)], &[]).is_empty(), "{what}, reverted");
     }
 }
 
@@ -50,7 +50,7 @@ fn managed_by_is_immutable() {
 }
 
 #[test]
-fn the_built_in_manager_need_not_be_named() {
+fn an_absent_manager_means_the_built_in_controller() {
     let built_in = ("/spec/managedBy", json!("jobset.sigs.k8s.io/jobset-controller"));
     assert!(updated(&Gates::default(), &[], std::slice::from_ref(&built_in)).is_empty());
     assert!(updated(&Gates::default(), std::slice::from_ref(&built_in), &[]).is_empty());
@@ -58,7 +58,7 @@ fn the_built_in_manager_need_not_be_named() {
     assert_eq!(updated(&Gates::default(), &[built_in], &[other]).len(), 1);
 }
 
-/// A JobSet that was created while no webhook ran has no defaults. Both may be without them, or one of the two.
+/// A JobSet that was created while no webhook ran has no defaults. Old, new or both can lack them.
 #[test]
 fn defaults_are_no_change() {
     let lacking = [
@@ -74,7 +74,7 @@ fn defaults_are_no_change() {
         assert!(updated(&gates, &lacking, &suspended).is_empty());
         assert!(updated(&gates, &lacking, &[]).is_empty());
         assert!(updated(&gates, &[], &lacking).is_empty());
-        assert_eq!(updated(&gates, &lacking, &grown).len(), 1, "a change beside them counts");
+        assert_eq!(updated(&gates, &lacking, &grown).len(), 1, "another change counts");
     }
     for (field, other) in
         [("completionMode", json!("NonIndexed")), ("template/spec/restartPolicy", json!("Never"))]
@@ -86,7 +86,7 @@ fn defaults_are_no_change() {
     }
 }
 
-/// As Go shows a list that is left out.
+/// Go shows an omitted list as null.
 #[test]
 fn removing_all_replicated_jobs_shows_null() {
     assert_eq!(
@@ -120,7 +120,7 @@ fn replicated_jobs_are_immutable() {
         ("labels of Jobs", "/spec/replicatedJobs/1/template/metadata/labels".to_owned(), json!({"a": "b"})),
         ("affinity", format!("{POD}/spec/affinity"), json!({"podAffinity": {}})),
         ("resources", format!("{POD}/spec/containers/0/resources/limits/cpu"), json!("1")),
-        // Free only while suspended:
+        // Mutable only while suspended:
         ("labels of pods", format!("{POD}/metadata/labels"), json!({"a": "b"})),
         ("node selector", format!("{POD}/spec/nodeSelector"), json!({"a": "b"})),
     ] {
@@ -136,7 +136,7 @@ fn replicated_jobs_are_immutable() {
 }
 
 #[test]
-fn while_suspended_scheduling_may_change() {
+fn scheduling_fields_can_change_while_suspended() {
     let fields = [
         ("metadata/annotations", json!({"a": "b"})),
         ("metadata/labels", json!({"a": "b"})),
@@ -151,7 +151,7 @@ fn while_suspended_scheduling_may_change() {
         let change = (pointer.as_str(), value);
         for (what, old, new, allowed) in [
             ("while suspended", vec![yes.clone()], vec![yes.clone(), change.clone()], true),
-            ("while suspended, taken away", vec![yes.clone(), change.clone()], vec![yes.clone()], true),
+            ("while suspended, removed", vec![yes.clone(), change.clone()], vec![yes.clone()], true),
             ("with the resuming update", vec![yes.clone()], vec![no.clone(), change.clone()], true),
             ("with the suspending update", vec![no.clone(), change.clone()], vec![yes.clone()], true),
             ("while running", vec![no.clone()], vec![no.clone(), change.clone()], false),
@@ -169,11 +169,11 @@ fn while_suspended_scheduling_may_change() {
         ("/spec/replicatedJobs/1/template/spec/template/spec/nodeSelector", json!({"a": "b"})),
         ("/spec/replicatedJobs/1/replicas", json!(9)),
     ];
-    assert!(is_immutable(&updated(&Gates::default(), &[yes], &both)), "nothing else rides along");
+    assert!(is_immutable(&updated(&Gates::default(), &[yes], &both)), "other fields stay immutable");
 }
 
 #[test]
-fn elastic_jobs_may_change_their_size() {
+fn the_size_of_elastic_jobs_can_change() {
     let on = Gates { elastic_jobset: true, ..Gates::default() };
     let parallelism = format!("{WORKER}/parallelism");
     let completions = format!("{WORKER}/completions");
@@ -223,7 +223,7 @@ fn elastic_jobs_may_change_their_size() {
 
     let mut more = grown.clone();
     more.push(("/spec/replicatedJobs/1/replicas", json!(7)));
-    assert!(is_immutable(&updated(&on, &[], &more)), "nothing else rides along");
+    assert!(is_immutable(&updated(&on, &[], &more)), "other fields stay immutable");
 
     for condition in ["Completed", "Failed"] {
         let status = |status: &str| {
@@ -249,7 +249,7 @@ fn elastic_jobs_may_change_their_size() {
 }
 
 #[test]
-fn what_typed_clients_rewrite_is_no_change() {
+fn rewrites_by_typed_clients_are_no_change() {
     for (what, pointer, one, other) in [
         ("empty struct", "spec/containers/0/resources", Value::Null, json!({})),
         ("empty struct", "metadata", Value::Null, json!({})),
@@ -290,7 +290,7 @@ fn what_typed_clients_rewrite_is_no_change() {
 }
 
 #[test]
-fn what_only_looks_alike_is_a_change() {
+fn similar_values_with_another_meaning_are_a_change() {
     for (what, pointer, one, other) in [
         ("pointer to an empty struct", "spec/securityContext", Value::Null, json!({})),
         ("a volume's source", "spec/volumes", json!([{"name": "v"}]), json!([{"name": "v", "emptyDir": {}}])),
@@ -303,7 +303,7 @@ fn what_only_looks_alike_is_a_change() {
         ("pointer to false", "spec/automountServiceAccountToken", Value::Null, json!(false)),
         ("pointer to zero", "spec/terminationGracePeriodSeconds", Value::Null, json!(0)),
         ("pointer to an empty text", "spec/runtimeClassName", Value::Null, json!("")),
-        ("an item with nothing in it", "spec/tolerations", Value::Null, json!([{}])),
+        ("an empty item", "spec/tolerations", Value::Null, json!([{}])),
         ("a map's empty text", "metadata/labels", Value::Null, json!({"a": ""})),
         (
             "a label named like a quantity",
@@ -315,7 +315,7 @@ fn what_only_looks_alike_is_a_change() {
         ("quantities", "spec/containers/0/resources/limits", json!({"cpu": "1"}), json!({"cpu": "1m"})),
         ("order", "spec/containers/0/args", json!(["a", "b"]), json!(["b", "a"])),
         (
-            "the same name, held by another field",
+            "the same name in another field",
             "spec/volumes",
             json!([{"name": "v", "hostPath": {"path": "/"}}]),
             json!([{"name": "v", "hostPath": {"path": "/", "type": ""}}]),

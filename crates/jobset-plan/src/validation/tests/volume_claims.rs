@@ -111,11 +111,11 @@ fn claims_that_exist() {
     assert!(errors(retain.clone(), present(claim_spec())).is_empty(), "the same spec, retained");
     assert!(errors(retain.clone(), ExistingClaim::Absent).is_empty());
     assert!(errors(json!({"whenDeleted": "Delete"}), ExistingClaim::Absent).is_empty());
-    assert!(errors(Value::Null, present(claim_spec())).is_empty(), "no retention policy says nothing");
+    assert!(errors(Value::Null, present(claim_spec())).is_empty(), "no retention policy");
 
     let mut same = claim_spec();
     same["resources"]["requests"]["storage"] = json!("1024Mi");
-    assert!(errors(retain.clone(), present(same)).is_empty(), "another spelling of the same size");
+    assert!(errors(retain.clone(), present(same)).is_empty(), "another notation of the same size");
 
     let mut other = claim_spec();
     other["accessModes"] = json!(["ReadWriteMany"]);
@@ -146,9 +146,9 @@ fn claims_that_exist() {
     );
 }
 
-/// What the server and the binder fill in is no difference, where the template is silent about it.
+/// Fields that the API server and the binder set are no difference, if the template does not set them.
 #[test]
-fn claims_in_which_more_was_filled_in() {
+fn fields_that_the_cluster_sets_are_no_difference() {
     let snapshot =
         |name: &str| json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name});
     for (field, is, silent, is_not) in [
@@ -178,12 +178,15 @@ fn claims_in_which_more_was_filled_in() {
 }
 
 #[test]
-fn which_claims_to_read() {
+fn claims_to_read_are_valid_and_unique() {
     let jobset =
         edited(&with_templates(&[template("data"), template("a"), template("data"), template("B A D")]));
-    assert_eq!(claims_to_read(&jobset), ["a-js", "data-js"], "once each, and none that cannot exist");
+    assert_eq!(claims_to_read(&jobset), ["a-js", "data-js"], "each name once, without invalid names");
     let mut generated = with_templates(&[template("data")]);
     generated.push(("/metadata/name", Value::Null));
     generated.push(("/metadata/generateName", json!("js-")));
-    assert!(claims_to_read(&edited(&generated)).is_empty(), "the name is not known yet");
+    assert!(
+        claims_to_read(&edited(&generated)).is_empty(),
+        "the name is unknown until the API server generates it"
+    );
 }

@@ -2,7 +2,7 @@ use super::edited;
 use crate::validation::{headless_service, shared_subdomain, warnings};
 use serde_json::{Value, json};
 
-/// The warnings of the valid JobSet with edits.
+/// The warnings about [`valid`] with edits.
 fn warned(edits: &[(&str, Value)]) -> Vec<String> {
     warnings(&edited(edits))
 }
@@ -35,12 +35,12 @@ fn exclusive_placement_without_indices() {
         ("mode not set", vec![(WORKER_MODE, Value::Null), (JOB_SET_TOPOLOGY, zone.clone())], vec![hangs]),
         ("on the replicatedJob", vec![non_indexed.clone(), (OWN_ANNOTATIONS, own.clone())], vec![hangs]),
         (
-            "nodes are prepared: no pod follows another",
+            "with prepared nodes no pod follows another",
             vec![non_indexed.clone(), (JOB_SET_TOPOLOGY, zone), (OWN_ANNOTATIONS, prepared.clone())],
             vec![],
         ),
         (
-            "they stay prepared with another topology",
+            "prepared nodes with another topology",
             vec![non_indexed, ("/metadata/annotations", prepared), (OWN_ANNOTATIONS, own)],
             vec![],
         ),
@@ -50,7 +50,7 @@ fn exclusive_placement_without_indices() {
 }
 
 #[test]
-fn patterns_that_do_not_compile() {
+fn invalid_patterns() {
     let rules = json!([
         {"name": "a", "action": "FailJobSet", "onJobFailureMessagePatterns": ["^fine$"]},
         {"name": "b", "action": "FailJobSet", "onJobFailureMessagePatterns": ["fine", "(broken"]},
@@ -64,9 +64,9 @@ fn patterns_that_do_not_compile() {
     );
 }
 
-/// Of all rules together: the first two hundred are read, the first thousand are looked at when a Job fails.
+/// Limits over all rules: admission checks the first 200 patterns, and the controller uses the first 1000.
 #[test]
-fn many_patterns() {
+fn patterns_beyond_the_limits() {
     let broken = |rule: usize, index: usize| {
         format!(
             "spec.failurePolicy.rules[{rule}].onJobFailureMessagePatterns[{index}]: \"(\" is not a regular expression and \
@@ -79,7 +79,7 @@ fn many_patterns() {
              JobSet are used; this one and those after it never match; merge some with |"
         )
     };
-    // The number of good patterns in each of two rules, each with a broken one behind them.
+    // The number of valid patterns in each of two rules. An invalid pattern follows in each rule.
     for (first, second, expected) in [
         (199, 0, vec![broken(0, 199)]),
         (200, 0, vec![]),
@@ -100,7 +100,7 @@ fn many_patterns() {
 }
 
 #[test]
-fn waiting_for_itself() {
+fn a_dependency_on_itself() {
     let depends_on = json!([{"name": "driver", "status": "Ready"}, {"name": "worker", "status": "Ready"}]);
     assert_eq!(
         warned(&[("/spec/replicatedJobs/1/dependsOn", depends_on)]),
@@ -115,18 +115,18 @@ fn waiting_for_itself() {
         ("/spec/replicatedJobs/1/dependsOn", json!([{"name": long, "status": "Ready"}])),
     ]);
     let shown = format!(".name: \"{}\"... waits for itself", "w".repeat(40));
-    assert!(found[0].contains(&shown), "a long name is cut: {found:?}");
+    assert!(found[0].contains(&shown), "a long name is truncated: {found:?}");
 }
 
 #[test]
-fn more_replicated_jobs_than_kueue_takes() {
+fn more_replicated_jobs_than_kueue_accepts() {
     let queue = ("/metadata/labels/kueue.x-k8s.io~1queue-name", json!("lq"));
     let many = |count: usize| {
         let jobs: Vec<Value> = (0..count).map(|index| json!({"name": format!("r{index}")})).collect();
         ("/spec/replicatedJobs", json!(jobs))
     };
     assert!(warned(&[queue.clone(), many(8)]).is_empty());
-    assert!(warned(&[many(9)]).is_empty(), "not under Kueue");
+    assert!(warned(&[many(9)]).is_empty(), "without Kueue");
     assert_eq!(
         warned(&[queue, many(9)]),
         [
@@ -137,7 +137,7 @@ fn more_replicated_jobs_than_kueue_takes() {
 }
 
 #[test]
-fn a_coordinator_that_is_gone() {
+fn a_coordinator_pod_that_does_not_exist() {
     assert_eq!(
         warned(&[("/spec/coordinator", json!({"replicatedJob": "worker", "jobIndex": 2}))]),
         ["spec.coordinator: name a pod that exists, or remove it: coordinator job index 2 is invalid for \
@@ -156,10 +156,10 @@ fn a_coordinator_that_is_gone() {
 }
 
 #[test]
-fn names_without_room() {
+fn names_near_the_limit() {
     // `<name>-worker-1-2-abcde` is 17 characters longer than the name.
     let with = |length: usize| warned(&[("/metadata/name", json!("n".repeat(length)))]);
-    assert!(with(36).is_empty(), "10 are left");
+    assert!(with(36).is_empty(), "10 characters are free");
     assert_eq!(
         with(37),
         [
@@ -172,11 +172,11 @@ fn names_without_room() {
     let no_completions = "/spec/replicatedJobs/1/template/spec/completions";
     let jobs = warned(&[("/metadata/name", json!("n".repeat(46))), (no_completions, Value::Null)]);
     assert!(jobs[1].contains("names of its Jobs leave 8 of 63"), "{jobs:?}");
-    assert!(with(80).is_empty(), "already an error");
+    assert!(with(80).is_empty(), "this is an error");
 }
 
 #[test]
-fn no_warning_is_longer_than_the_api_server_takes() {
+fn no_warning_is_longer_than_the_limit_of_the_api_server() {
     let long = "\u{1}(".repeat(300);
     let rules = json!([{"name": "a", "action": "FailJobSet", "onJobFailureMessagePatterns": [long]}]);
     for warning in warned(&[
