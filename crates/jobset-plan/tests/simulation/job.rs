@@ -20,7 +20,7 @@ pub(crate) struct Job {
     pub(crate) replicated_job: String,
     pub(crate) restart_attempt: LabelValue,
     pub(crate) job_restart_attempt: LabelValue,
-    /// The attempts in the labels of its pod template, which is immutable.
+    /// The attempts in the labels of its pod template, which no user changes.
     pub(crate) created_for: (LabelValue, LabelValue),
     pub(crate) job_index: LabelValue,
     pub(crate) template: Arc<PodTemplateSpec>,

@@ -1,7 +1,7 @@
 //! Rules for a status that a user clears, or restores from a backup.
 //!
 //! Jobs prove attempts that the lost status does not contain. Every Job that was ever stored proves the attempt in its
-//! pod template, which is immutable. The restored counts rise to that attempt and no further.
+//! pod template, which no user changes. The restored counts rise to that attempt and no further.
 
 use crate::{
     invariants::{Ledger, Slot},
