@@ -2,8 +2,8 @@
 //!
 //! A Go client decodes an object into structs and writes it back. This can remove an explicit zero such as
 //! `hostNetwork: false`, add an empty struct such as `resources: {}`, and change the notation of a quantity. None of
-//! these counts as a change, otherwise Kueue could not update a JobSet. But if the Go field is a pointer, zero and absent
-//! differ: `backoffLimit: 0` is not the default, and `namespaceSelector: {}` selects every namespace.
+//! these counts as a change, otherwise Kueue could not update a JobSet. But if the Go field is a pointer, zero and
+//! absent differ: `backoffLimit: 0` is not the default, and `namespaceSelector: {}` selects every namespace.
 //!
 //! So this module converts both sides to a normal form in JSON and compares them. The order of lists matters:
 //!
