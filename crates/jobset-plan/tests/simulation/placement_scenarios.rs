@@ -15,8 +15,8 @@ const TOPOLOGY: &str = "cloud.provider.com/rack";
 /// The state of a leader.
 #[derive(Clone, Copy, PartialEq)]
 enum LeaderState {
-    Lives,
-    IsDeleted,
+    Running,
+    Deleting,
     Failed,
 }
 
