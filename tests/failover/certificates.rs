@@ -387,8 +387,8 @@ async fn served_by(replica: &Replica, bundle: &str) -> Result<CertificateDer<'st
     let server = ServerName::try_from(format!("jobset-webhook-service.{NAMESPACE}.svc"))?;
     let stream = TcpStream::connect(replica.webhook).await?;
     let stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await?;
-    let served = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    Ok(served.context("no certificate")?.clone().into_owned())
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    Ok(certificate.context("no certificate")?.clone().into_owned())
 }
 
 // --- load -----------------------------------------------------------------------------------------------------

@@ -285,7 +285,7 @@ fn built_in(namespace: &str) -> [DesiredSecret; 2] {
     .map(|(secret, service, authority)| desired_secret(namespace, secret, service, authority))
 }
 
-/// The certificate of the operator's own metrics server, if the cluster has ServiceMonitors.
+/// The certificate of the operator's own metrics server, if the cluster has `ServiceMonitors`.
 fn operator_metrics(settings: &Settings, observed: &Observed) -> Option<DesiredSecret> {
     let (secret, service) = (names::OPERATOR_METRICS_SECRET, names::OPERATOR_METRICS_SERVICE);
     observed
