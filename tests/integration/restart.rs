@@ -72,7 +72,7 @@ pub(crate) async fn deleted_job_is_recreated(suite: Arc<Integration>) -> Result<
     Ok(())
 }
 
-/// Job `w-0` has condition FailureTarget: one of its two pods has failed, and the other terminates slowly. Returns the
+/// Job `w-0` has condition `FailureTarget`: one of its two pods has failed, and the other terminates slowly. Returns the
 /// name of the slow pod.
 async fn failing_job(suite: &Arc<Integration>) -> Result<(LiveJobSet, String)> {
     let spec = "
