@@ -44,6 +44,7 @@ pub(crate) async fn jobsets_finish_correctly_despite_faults(suite: Arc<Failover>
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let finished = run.await??;
+    ensure!(ended == 0, "the controller ended {ended} times: see {}", replica.log.display());
     let (requests, failed) = proxy.counts();
     println!("{requests} requests, {failed} of them with a fault; the controller ended {ended} times");
     ensure!(requests >= 300 && failed > requests / 10, "{failed} faults in {requests} requests");

@@ -33,7 +33,7 @@ impl ActError {
         match self {
             Self::CreateJob { .. } | Self::ForeignJob { .. } | Self::NameHeld { .. } => "CreateJob",
             Self::CreateService(_) => "CreateService",
-            Self::CreateClaim(_) => "CreateClaim",
+            Self::CreateClaim { .. } => "CreateClaim",
             Self::DeleteJob { .. } => "DeleteJob",
             Self::ChangeJob { .. } => "ChangeJob",
             Self::VerifyJob { .. } => "VerifyJob",
@@ -62,8 +62,9 @@ impl ActError {
             | Self::NameHeld { name }
             | Self::DeleteJob { name, .. }
             | Self::ChangeJob { name, .. }
-            | Self::VerifyJob { name, .. } => Some(name.clone()),
-            Self::CreateService(_) | Self::CreateClaim(_) | Self::DeleteJobSet(_) | Self::Status(_) => None,
+            | Self::VerifyJob { name, .. }
+            | Self::CreateClaim { name, .. } => Some(name.clone()),
+            Self::CreateService(_) | Self::DeleteJobSet(_) | Self::Status(_) => None,
         };
         Failure { action: self.action(), object, text: self.to_string() }
     }

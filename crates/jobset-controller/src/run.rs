@@ -129,7 +129,7 @@ async fn control(
     let queue = WorkQueue::measured(&metrics, "jobset");
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot create the metrics")?;
     let requeue = Requeue::new(queue.clone());
-    let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone());
+    let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone(), measured.clone());
     let verify = move |job| drop(tokio::spawn(verifier.clone().verify(job)));
     let watched = observe::start(&client, &index, &placement, &requeue, verify);
     tokio::select! {

@@ -74,9 +74,9 @@ fn explain_occupied_names(jobs: &Buckets<'_>, blocked: bool, draft: &mut Draft<'
     }
     let deleting = jobs.active.iter().chain(&jobs.successful).filter(|job| job.deleting).count();
     if deleting > 0 {
-        draft
-            .waiting
-            .push(format!("Jobs that a user deleted occupy their names until they are gone: {deleting}"));
+        draft.waiting.push(format!(
+            "Jobs that a user deleted keep their names until the deletion completes: {deleting}"
+        ));
     }
     draft.waiting.extend(jobs.foreign.iter().map(Foreign::note));
 }

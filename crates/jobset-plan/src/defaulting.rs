@@ -9,7 +9,8 @@
 
 mod managed_fields;
 
-use jobset_api::jobset::ReplicatedJob;
+use crate::validation::semantic_equality::replicated_jobs_are_equal;
+use jobset_api::{JobSetSpec, jobset::ReplicatedJob};
 use serde_json::{Map, Value, json};
 
 const COMPLETION_MODE: &str = "Indexed";
@@ -19,6 +20,8 @@ const RESTART_POLICY: &str = "OnFailure";
 /// one between an explicit and an implicit default.
 const IMMUTABLE: [&str; 5] =
     ["network", "successPolicy", "failurePolicy", "startupPolicy", "volumeClaimPolicies"];
+
+const REPLICATED_JOBS: &str = "replicatedJobs";
 
 /// One field to set. Defaults apply in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,10 +116,19 @@ pub fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
     let stored = |field: &str| old.pointer(&format!("/spec/{field}")).filter(|value| !value.is_null());
     let (mut restored, mut kept) = (Vec::new(), Vec::new());
     for field in IMMUTABLE {
-        let Some(stored) = stored(field).filter(|_| before.get(field) == after.get(field)) else { continue };
+        let same = || means_the_same(field, before.get(field), after.get(field));
+        let Some(stored) = stored(field).filter(|_| same()) else { continue };
         kept.push(format!("/spec/{field}"));
         if new.pointer(&format!("/spec/{field}")) != Some(stored) {
             restored.push(set(format!("/spec/{field}"), stored.clone()));
+        }
+    }
+    if let (Some(stored), Some(sent)) = (stored(REPLICATED_JOBS), new.pointer("/spec/replicatedJobs"))
+        && is_same_list(stored, sent)
+    {
+        kept.push("/spec/replicatedJobs".to_owned());
+        if stored != sent {
+            restored.push(set("/spec/replicatedJobs", stored.clone()));
         }
     }
     let is_needed = |default: &Default| {
@@ -128,6 +140,26 @@ pub fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
     restored.extend(lacking.into_iter().filter(is_needed));
     restored.extend(managed_fields::restored(old, new, &restored));
     restored
+}
+
+/// Whether two values of a field decode to the same: clients with Go's types omit a zero that a manifest contains.
+fn means_the_same(field: &str, before: Option<&Value>, after: Option<&Value>) -> bool {
+    let decoded = |value: &Value| serde_json::from_value::<JobSetSpec>(json!({ field: value })).ok();
+    before == after
+        || before.zip(after).is_some_and(|(before, after)| {
+            decoded(before).is_some_and(|before| Some(before) == decoded(after))
+        })
+}
+
+/// Whether two lists of ReplicatedJobs differ only in defaults and in empty objects and lists.
+fn is_same_list(before: &Value, after: &Value) -> bool {
+    let decoded = |list: &Value| {
+        let mut list: Vec<ReplicatedJob> = serde_json::from_value(list.clone()).ok()?;
+        list.iter_mut().for_each(fill_in);
+        Some(list)
+    };
+    before == after
+        || decoded(before).zip(decoded(after)).is_some_and(|(a, b)| replicated_jobs_are_equal(&a, &b))
 }
 
 /// The immutable fields of the spec, with their defaults.
@@ -382,6 +414,30 @@ mod tests {
             Some(&json!("Indexed")),
             "validation rejects it"
         );
+    }
+
+    /// The Go controller and clients with Go's types write empty objects that a manifest omits, and omit its zeros.
+    #[test]
+    fn the_stored_form_of_an_equal_value_is_kept() {
+        let manifest = json!({"spec": {
+            "replicatedJobs": [{"name": "w", "template": {"spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}}}],
+            "failurePolicy": {"maxRestarts": 0},
+            "successPolicy": {"operator": "All", "targetReplicatedJobs": []},
+        }});
+        let typed = json!({"spec": {
+            "replicatedJobs": [{"name": "w", "template": {"metadata": {}, "spec": {"template": {
+                "metadata": {}, "spec": {"containers": [{"name": "c", "resources": {}}]}}}}}],
+            "failurePolicy": {},
+            "successPolicy": {"operator": "All"},
+        }});
+        let [manifest, typed] = [created(&manifest), created(&typed)];
+        assert_ne!(manifest, typed);
+        assert_eq!(updated(&manifest, &typed), manifest);
+        assert_eq!(updated(&typed, &manifest), typed);
+        let mut changed = typed.clone();
+        changed["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["image"] =
+            json!("b");
+        assert_eq!(updated(&manifest, &changed)["spec"]["replicatedJobs"], changed["spec"]["replicatedJobs"]);
     }
 
     #[test]

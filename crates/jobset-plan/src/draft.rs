@@ -9,7 +9,7 @@ use crate::{
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 /// A plan under construction.
 pub(crate) struct Draft<'a> {
@@ -48,13 +48,14 @@ impl<'a> Draft<'a> {
             .extend(remaining.map(|job| Action::DeleteJob { name: job.name.clone(), uid: job.uid.clone() }));
     }
 
-    /// Whether the plan suspends or resumes this Job.
-    pub(crate) fn changes(&self, job: &JobRecord) -> bool {
-        self.actions.iter().any(|action| match action {
-            Action::SuspendJob { uid, .. } => *uid == job.uid,
-            Action::ResumeJob(resume) => resume.uid == job.uid,
-            _ => false,
-        })
+    /// UIDs of the Jobs that the plan suspends or resumes.
+    pub(crate) fn changed_jobs(&self) -> HashSet<String> {
+        let changed = self.actions.iter().filter_map(|action| match action {
+            Action::SuspendJob { uid, .. } => Some(uid),
+            Action::ResumeJob(resume) => Some(&resume.uid),
+            _ => None,
+        });
+        changed.cloned().collect()
     }
 
     /// Sets a condition by the rules of [`conditions::set`]. A change also adds an event.

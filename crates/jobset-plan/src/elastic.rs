@@ -6,12 +6,14 @@ use jobset_api::{JobSet, jobset::ReplicatedJob};
 /// Scales Jobs to the size of their template. If the same plan resumes a Job, the resume sets the size. If the same
 /// plan suspends a Job, a later plan sets the size. Two concurrent requests would conflict.
 pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft: &mut Draft<'_>) {
-    for job in active.iter().filter(|job| !job.deleting) {
+    if !gates.elastic_jobset {
+        return;
+    }
+    let changed = draft.changed_jobs();
+    for job in active.iter().filter(|job| !job.deleting && !changed.contains(&job.uid)) {
         let template =
             jobset.spec.replicated_jobs.iter().find(|rj| Some(&rj.name) == job.replicated_job.as_ref());
-        if let Some(size) = template.and_then(|template| new_size(template, job, gates))
-            && !draft.changes(job)
-        {
+        if let Some(size) = template.and_then(|template| new_size(template, job, gates)) {
             draft.actions.push(Action::ScaleJob { name: job.name.clone(), uid: job.uid.clone(), size });
         }
     }

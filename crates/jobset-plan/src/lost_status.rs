@@ -12,13 +12,16 @@
 //! the API server rejects changes to that template. A Job proves its attempt if both labels agree. One such Job is
 //! enough, so the rule also works for a JobSet with a single Job, and during a restart, when Jobs of two attempts
 //! exist. A Job with an edited label proves nothing, regardless of other Jobs: [`crate::buckets`] reports it as
-//! foreign.
+//! foreign. While a Job is suspended, the API server permits changes to the labels of its pod template, too. A suspended
+//! Job therefore proves nothing while another Job proves a lower attempt.
 //!
 //! # What the controller restores
 //!
 //! * `restarts`: the highest attempt that a Job proves.
-//! * `restartsCountTowardsMax`: raised as much as `restarts`, if the failure policy has no rule that restarts the
-//!   JobSet without counting. With such a rule the correct value is unknown, and the stored value stays.
+//! * `restartsCountTowardsMax`: raised as much as `restarts`, and not above it, if the failure policy has no rule that
+//!   restarts the JobSet without counting. With such a rule the correct value is unknown, and the stored value stays.
+//!   But if a Job of the proven attempt has failed, the JobSet may have failed, too. Then all restarts count: to fail
+//!   again changes nothing, and a restart would.
 //! * `jobRestarts` and `jobRestartsCountTowardsMax` (gate RestartJob): the same for single Jobs. The name of the Job
 //!   must match its index, because users can edit the index label, too.
 //!
@@ -35,7 +38,7 @@ use crate::{
     draft::Draft,
     feature_gates::Gates,
     plan::EventKind,
-    snapshot::{JobRecord, LabelValue, Snapshot},
+    snapshot::{JobRecord, LabelValue, Outcome, Snapshot},
     status_entries::restarts_of,
 };
 use jobset_api::{
@@ -62,7 +65,8 @@ pub(crate) fn restore(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<
 /// Raises `restarts` to the highest attempt that a Job proves. Returns a description of the change.
 fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Option<String> {
     let stored = status.restarts;
-    let proofs = snapshot.jobs.iter().filter_map(|job| Some((attempt(job)?, job.name.as_str())));
+    let proofs =
+        snapshot.jobs.iter().filter_map(|job| Some((proven_attempt(snapshot, job)?, job.name.as_str())));
     let (attempt, why) = match proofs.max_by_key(|(attempt, _)| *attempt) {
         Some((attempt, job)) => (attempt, format!("job {job} belongs to attempt {attempt}")),
         None => (0, "the first attempt is 0".to_owned()),
@@ -71,9 +75,9 @@ fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Optio
         return None;
     }
     status.restarts = attempt;
-    if all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts) {
-        let counted = &mut status.restarts_count_towards_max;
-        *counted = counted.saturating_add(attempt - stored.max(0));
+    let failed = snapshot.jobs.iter().any(|job| self::attempt(job) == Some(attempt) && has_failed(job));
+    if failed || all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts) {
+        raise_counted(&mut status.restarts_count_towards_max, attempt - stored.max(0), attempt);
     }
     Some(format!("restarts changes from {stored} to {attempt}, because {why}"))
 }
@@ -93,21 +97,38 @@ fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -
     let length = usize::try_from(replicated_job.replicas).ok()?;
     let index = usize::try_from(index).ok()?;
     let entry = entry_of(&replicated_job.name, &mut status.replicated_jobs_status)?;
-    let raise = |counters: &mut Vec<i32>, by: i32| {
-        counters.resize(length, 0);
-        if let Some(counter) = counters.get_mut(index) {
-            *counter = counter.saturating_add(by);
-        }
-    };
-    raise(&mut entry.job_restarts, attempt - stored);
-    if all_count(jobset, &FailurePolicyAction::RestartJobAndIgnoreMaxRestarts) {
-        raise(&mut entry.job_restarts_count_towards_max, attempt.saturating_sub(stored.max(0)));
+    entry.job_restarts.resize(length, 0);
+    *entry.job_restarts.get_mut(index)? = attempt;
+    if has_failed(job) || all_count(jobset, &FailurePolicyAction::RestartJobAndIgnoreMaxRestarts) {
+        entry.job_restarts_count_towards_max.resize(length, 0);
+        let counted = entry.job_restarts_count_towards_max.get_mut(index)?;
+        raise_counted(counted, attempt - stored.max(0), attempt);
     }
     let name = &job.name;
     Some(format!("jobRestarts of job {name} changes from {stored} to {attempt}, the value of its label"))
 }
 
-/// The attempt that a Job proves.
+/// The attempt that a Job proves. The API server permits changes to the pod template of a suspended Job. So a suspended
+/// Job proves nothing while another Job proves a lower attempt, unless that one is being deleted, as in a restart.
+fn proven_attempt(snapshot: &Snapshot<'_>, job: &JobRecord) -> Option<i32> {
+    let proven = attempt(job)?;
+    let is_contradicted = || {
+        let others = snapshot.jobs.iter().filter(|other| !other.deleting);
+        others.filter_map(|other| attempt(other)).any(|other| other < proven)
+    };
+    (!job.suspended || !is_contradicted()).then_some(proven)
+}
+
+fn has_failed(job: &JobRecord) -> bool {
+    job.verdict.as_ref().is_some_and(|verdict| verdict.outcome != Outcome::Complete)
+}
+
+/// Raises a count of restarts that count towards `maxRestarts`, to at most the number of all restarts.
+fn raise_counted(counted: &mut i32, by: i32, restarts: i32) {
+    *counted = (*counted).max(counted.saturating_add(by).min(restarts));
+}
+
+/// The attempt on which the labels of a Job and of its pod template agree.
 fn attempt(job: &JobRecord) -> Option<i32> {
     agreed(&job.restart_attempt, &job.template_restart_attempt)
 }

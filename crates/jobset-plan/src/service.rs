@@ -22,6 +22,13 @@ pub(crate) fn report_conflict(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mu
     let Some(service) = snapshot.service.filter(|_| dns_hostnames_enabled(jobset)) else { return };
     let name = subdomain(jobset);
     if let Some(fault) = fault(jobset, service, gates) {
+        if service.will_be_deleted {
+            draft.waiting.push(format!(
+                "Service {name} {fault}; it belongs to a deleted JobSet, and the controller creates another one when it \
+                 is gone"
+            ));
+            return;
+        }
         let (owner, remedy) = owner_and_remedy(jobset, service);
         let note = format!(
             "Service {name}, {owner}, {fault}, so the host names of this JobSet's pods do not resolve; {remedy}"
@@ -46,10 +53,8 @@ fn fault(jobset: &JobSet, service: &ServiceRecord, gates: &Gates) -> Option<Stri
     if !service.headless {
         return Some("is not headless".to_owned());
     }
-    if service.selector.is_empty() {
-        return Some("has no selector".to_owned());
-    }
-    if is_own_selector(jobset, &service.selector) {
+    // Without a selector, the user manages the EndpointSlices.
+    if service.selector.is_empty() || is_own_selector(jobset, &service.selector) {
         return None;
     }
     let selects = |pod: &BTreeMap<String, String>| {

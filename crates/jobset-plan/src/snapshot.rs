@@ -33,6 +33,8 @@ pub struct ServiceRecord {
     pub selector: BTreeMap<String, String>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready_addresses: bool,
+    /// Whether it is being deleted, or belongs to a JobSet that is deleted or being deleted.
+    pub will_be_deleted: bool,
 }
 
 /// The controller of an object, from its owner references.

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
-use devcluster::binaries::{self, Component};
 use devcluster::cluster::{self, Status};
 use devcluster::node::{self, LoadImage};
 use devcluster::progress::Progress;
@@ -57,10 +56,10 @@ With --node kwok:N, annotations of a pod decide what happens to it:
     /// Build the programs of a cluster without starting it
     Build {
         #[command(flatten)]
-        programs: Box<ClusterSpec>,
-        /// Build every program that any cluster or test needs
-        #[arg(long, conflicts_with_all = ["node", "addons"])]
-        all: bool,
+        spec: Box<ClusterSpec>,
+        /// Report progress in lines, also on a terminal
+        #[arg(long)]
+        plain: bool,
     },
     /// Remove a cluster: its processes, mounts, namespace, interface and folder
     Down {
@@ -173,11 +172,11 @@ fn run(command: Command) -> Result<()> {
             eprintln!("export KUBECONFIG={}", cluster.kubeconfig().display());
             Ok(())
         }
-        Command::Build { all: true, .. } => binaries::ensure(&Component::ALL, &Progress::new()).map(drop),
-        Command::Build { programs, all: false } => {
-            let ClusterSpec { node, addons, binaries } = *programs;
+        Command::Build { spec, plain } => {
+            let ClusterSpec { node, addons, binaries } = *spec;
             let settings = Settings { node, addons, limits: Limits::default(), binaries };
-            cluster::build(&settings, &Progress::new())
+            let progress = if plain { Progress::lines() } else { Progress::new() };
+            cluster::build(&settings, &progress)
         }
         Command::Down { which, all } => {
             let progress = Progress::new();

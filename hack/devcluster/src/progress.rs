@@ -32,6 +32,11 @@ impl Progress {
         Self { mode }
     }
 
+    /// Uses lines, also on a terminal: for a command that runs beside another one.
+    pub fn lines() -> Self {
+        Self { mode: Mode::Lines }
+    }
+
     /// Reports nothing, for tests that start many clusters.
     pub fn quiet() -> Self {
         Self { mode: Mode::Quiet }

@@ -140,8 +140,8 @@ pub(crate) enum ActError<E: RequestError> {
     #[error("verifying that job {name:?} exists: {}", error.message())]
     VerifyJob { name: String, error: E },
     /// A claim could not be created.
-    #[error("{}", .0.message())]
-    CreateClaim(E),
+    #[error("{}", error.message())]
+    CreateClaim { name: String, error: E },
     /// The JobSet could not be deleted.
     #[error("deleting the JobSet, whose ttlSecondsAfterFinished has passed: {}", .0.message())]
     DeleteJobSet(E),
@@ -159,7 +159,7 @@ impl<E: RequestError> ActError<E> {
         match self {
             Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
             Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
-            Self::CreateClaim(_) => Some(reasons::PVC_CREATION_FAILED),
+            Self::CreateClaim { .. } => Some(reasons::PVC_CREATION_FAILED),
             Self::NameHeld { .. }
             | Self::DeleteJob { .. }
             | Self::ChangeJob { .. }
@@ -237,7 +237,10 @@ enum Purpose<E> {
         name: String,
     },
     /// Any Service or claim with the name is accepted: the planner reports a Service that selects other pods.
-    FindNamed(Kind),
+    FindNamed {
+        kind: Kind,
+        name: String,
+    },
     DeleteJobSet {
         uid: Option<String>,
     },
@@ -400,16 +403,19 @@ impl<E: RequestError> Operation<E> {
             }
             (Purpose::ChangeJob { name }, Err(error)) => Outcome::failed(ActError::ChangeJob { name, error }),
             (Purpose::CreateNamed { kind, name }, Err(error)) => match (error.refusal(), kind) {
-                (Some(Refusal::AlreadyExists), Kind::Services) => {
-                    send(None, (Request::GetService { name }, Purpose::FindNamed(kind)))
-                }
+                (Some(Refusal::AlreadyExists), Kind::Services) => send(
+                    None,
+                    (Request::GetService { name: name.clone() }, Purpose::FindNamed { kind, name }),
+                ),
                 (Some(Refusal::AlreadyExists), _) => {
-                    send(None, (Request::GetClaim { name }, Purpose::FindNamed(kind)))
+                    send(None, (Request::GetClaim { name: name.clone() }, Purpose::FindNamed { kind, name }))
                 }
-                (_, kind) => Outcome::failed(create_named_failed(kind, error)),
+                (_, kind) => Outcome::failed(create_named_failed(kind, name, error)),
             },
-            (Purpose::FindNamed(kind), Err(error)) => Outcome::failed(create_named_failed(kind, error)),
-            (Purpose::CreateNamed { .. } | Purpose::FindNamed(_), Ok(answer)) => {
+            (Purpose::FindNamed { kind, name }, Err(error)) => {
+                Outcome::failed(create_named_failed(kind, name, error))
+            }
+            (Purpose::CreateNamed { .. } | Purpose::FindNamed { .. }, Ok(answer)) => {
                 Outcome::done(answer.observation())
             }
             (Purpose::DeleteJobSet { uid }, Ok(Answer::Gone)) => {
@@ -475,8 +481,12 @@ fn patch_to_resume<E>(resume: &JobResume, current: Option<&Job>) -> (Request, Pu
     (Request::PatchJob { name: name.clone(), patch: resume.patch(current) }, Purpose::ChangeJob { name })
 }
 
-fn create_named_failed<E: RequestError>(kind: Kind, error: E) -> ActError<E> {
-    if kind == Kind::Services { ActError::CreateService(error) } else { ActError::CreateClaim(error) }
+fn create_named_failed<E: RequestError>(kind: Kind, name: String, error: E) -> ActError<E> {
+    if kind == Kind::Services {
+        ActError::CreateService(error)
+    } else {
+        ActError::CreateClaim { name, error }
+    }
 }
 
 #[cfg(test)]

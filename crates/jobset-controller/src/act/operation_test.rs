@@ -278,7 +278,11 @@ fn errors_without_a_watch_event_limit_the_delay() {
         (ActError::ForeignJob { name: name() }, FOREIGN_JOB_RETRY, Some("JobCreationFailed")),
         (ActError::Status(Failed(None)), Duration::MAX, None),
         (ActError::CreateService(Failed(None)), Duration::MAX, Some("HeadlessServiceCreationFailed")),
-        (ActError::CreateClaim(Failed(None)), Duration::MAX, Some("PVCCreationFailed")),
+        (
+            ActError::CreateClaim { name: "data".to_owned(), error: Failed(None) },
+            Duration::MAX,
+            Some("PVCCreationFailed"),
+        ),
     ] {
         assert_eq!((error.longest_wait(), error.event_reason()), (longest, reason), "{error}");
     }

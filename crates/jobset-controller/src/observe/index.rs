@@ -15,7 +15,9 @@ use super::{
     versioned::{Source, Versioned},
 };
 use jobset_api::JobSet;
-use jobset_plan::{JobRecord, ServiceRecord, claim_names, subdomain};
+use jobset_plan::{
+    Controller, JobRecord, ServiceRecord, claim_names, subdomain, validation::headless_service,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -98,7 +100,7 @@ impl Index {
         let jobs = state.jobs_of.get(uid).cloned().unwrap_or_default();
         let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
         let service = (namespace.clone(), subdomain(&jobset).to_owned());
-        let service = state.services.get(&service).cloned();
+        let service = state.services.get(&service).map(|service| state.with_owner(service));
         let claims = claim_names(&jobset).map(|name| (namespace.clone(), name));
         let existing = claims.filter(|key| state.claims.get(key).is_some());
         let claims = existing.map(|(_, name)| name).collect();
@@ -161,7 +163,14 @@ impl Index {
     /// The name of another JobSet whose pods get their host names from the same headless Service.
     pub(crate) fn shares_subdomain(&self, jobset: &JobSet) -> Option<String> {
         let state = self.state();
-        let others = state.subdomains.users(jobset).filter_map(|uid| state.jobsets.get(uid));
+        let service = headless_service(jobset)?.to_owned();
+        let key = (jobset.metadata.namespace.clone().unwrap_or_default(), service);
+        // A user's own Service can select the pods of both.
+        if state.services.get(&key).is_some_and(|service| service.controller.is_none()) {
+            return None;
+        }
+        let others = state.subdomains.users(&key).filter_map(|uid| state.jobsets.get(uid));
+        let others = others.filter(|other| other.metadata.deletion_timestamp.is_none());
         let mut names = others.filter_map(|other| other.metadata.name.as_deref());
         names.find(|name| jobset.metadata.name.as_deref() != Some(name)).map(str::to_owned)
     }
@@ -314,14 +323,29 @@ impl Index {
 
 impl State {
     /// The JobSets that use the Service or the claim with this name.
-    fn users_of(&self, kind: Kind, (namespace, name): &Key) -> Vec<String> {
-        let wants = |jobset: &JobSet| match kind {
-            Kind::Claims => claim_names(jobset).any(|wanted| wanted == *name),
-            _ => subdomain(jobset) == name,
-        };
+    fn users_of(&self, kind: Kind, key: &Key) -> Vec<String> {
+        // The controller watches every Service of the cluster: a scan of all JobSets for each would be expensive.
+        if kind == Kind::Services {
+            return self.subdomains.users(key).map(str::to_owned).collect();
+        }
+        let (namespace, name) = key;
         let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(namespace);
-        let users = self.jobsets.values().filter(of_namespace).filter(|jobset| wants(jobset));
+        let wants = |jobset: &&Arc<JobSet>| claim_names(jobset).any(|wanted| wanted == *name);
+        let users = self.jobsets.values().filter(of_namespace).filter(wants);
         users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+    }
+
+    /// The record of a Service, with the state of the JobSet that controls it.
+    fn with_owner(&self, service: &ServiceRecord) -> ServiceRecord {
+        let is_gone = |owner: &Controller| {
+            owner.kind == jobset_api::jobset::KIND
+                && self
+                    .jobsets
+                    .get(&owner.uid)
+                    .is_none_or(|jobset| jobset.metadata.deletion_timestamp.is_some())
+        };
+        let will_be_deleted = service.will_be_deleted || service.controller.as_ref().is_some_and(is_gone);
+        ServiceRecord { will_be_deleted, ..service.clone() }
     }
 
     /// Adds the record of a Job to the list of its owner. It replaces an older record with the same name.

@@ -2,7 +2,7 @@ use super::{
     Source::{Answer, Watch},
     *,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn jobset(uid: &str, version: u32) -> JobSet {
     let meta =
@@ -163,6 +163,34 @@ fn a_changed_service_requeues_the_jobsets_that_use_it() {
 }
 
 #[test]
+fn the_service_of_a_deleted_jobset_will_be_deleted() {
+    let index = Index::default();
+    index.apply_jobset(jobset("set", 1), Watch);
+    let apply = |version: u32, owner: Option<Value>, deleted: Option<&str>| {
+        let service = json!({"spec": {"clusterIP": "None"}, "metadata": {
+            "name": "net", "namespace": "team", "uid": "svc", "resourceVersion": version.to_string(),
+            "ownerReferences": owner.into_iter().collect::<Vec<_>>(), "deletionTimestamp": deleted}});
+        index.apply_service(&serde_json::from_value(service).unwrap(), Watch);
+        index.observe("set").unwrap().service.unwrap().will_be_deleted
+    };
+    let owned_by = |kind: &str, uid: &str| {
+        Some(json!({"apiVersion": "x/v1", "kind": kind, "name": "o", "uid": uid, "controller": true}))
+    };
+    assert!(!apply(1, None, None), "a user's own");
+    assert!(apply(2, None, Some("2026-11-27T00:00:00Z")));
+    assert!(!apply(3, owned_by("JobSet", "set"), None));
+    assert!(apply(4, owned_by("JobSet", "gone"), None));
+    assert!(!apply(5, owned_by("StatefulSet", "unknown"), None));
+    let mut other = jobset("other", 6);
+    index.apply_jobset(other.clone(), Watch);
+    assert!(!apply(7, owned_by("JobSet", "other"), None));
+    other.metadata.resource_version = Some("8".to_owned());
+    other.metadata.deletion_timestamp = serde_json::from_value(json!("2026-11-27T00:00:00Z")).unwrap();
+    index.apply_jobset(other, Watch);
+    assert!(apply(9, owned_by("JobSet", "other"), None));
+}
+
+#[test]
 fn a_service_that_is_newer_than_the_list_is_found_again() {
     let index = Index::default();
     index.apply_jobset(jobset("set", 1), Watch);
@@ -254,6 +282,9 @@ fn jobsets_that_share_a_subdomain_are_found() {
     index.apply_jobset(at("elsewhere", "third", "3", 1, "far"), Watch);
     assert_eq!(shares("second", "net"), Some("first".into()));
     assert_eq!(shares("first", "net"), None, "recreated");
+    apply_service(&index, "svc", 1, "app", Watch);
+    assert_eq!(shares("second", "net"), None, "a user's Service can serve both");
+    index.end_named(Kind::Services, "svc");
     assert_eq!(shares("net", ""), Some("first".into()), "by its name");
     assert_eq!((shares("second", ""), shares("second", "far")), (None, None));
 

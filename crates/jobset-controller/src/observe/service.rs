@@ -41,6 +41,7 @@ impl ObservedService {
             headless,
             selector: self.spec.selector.clone().filter(|_| headless).unwrap_or_default(),
             publish_not_ready_addresses: self.spec.publish_not_ready_addresses.unwrap_or(false),
+            will_be_deleted: self.metadata.deletion_timestamp.is_some(),
         }
     }
 }
@@ -81,6 +82,7 @@ spec:
                 headless: true,
                 selector: [("app".to_owned(), "mpi".to_owned())].into(),
                 publish_not_ready_addresses: true,
+                will_be_deleted: false,
             }
         );
     }

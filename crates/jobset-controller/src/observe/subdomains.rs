@@ -25,9 +25,9 @@ impl Subdomains {
         }
     }
 
-    /// The JobSets that use the same Service as this one.
-    pub(super) fn users(&self, jobset: &JobSet) -> impl Iterator<Item = &str> {
-        key(jobset).and_then(|key| self.0.get(&key)).into_iter().flatten().map(String::as_str)
+    /// The JobSets that use the Service with this namespace and name.
+    pub(super) fn users(&self, service: &(String, String)) -> impl Iterator<Item = &str> {
+        self.0.get(service).into_iter().flatten().map(String::as_str)
     }
 }
 

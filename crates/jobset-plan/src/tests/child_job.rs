@@ -98,7 +98,7 @@ fn missing_jobs_are_created() {
 #[test]
 fn deleted_jobs_occupy_their_names() {
     let occupied = |count: u8| {
-        format!("waiting: Jobs that a user deleted occupy their names until they are gone: {count}")
+        format!("waiting: Jobs that a user deleted keep their names until the deletion completes: {count}")
     };
     for (jobs, expected) in [
         ("driver-0 deleting, worker-0, worker-1", occupied(1)),

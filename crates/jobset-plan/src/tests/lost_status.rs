@@ -48,6 +48,10 @@ fn restarts_rise_to_the_attempt_that_jobs_prove() {
         (0, "driver-0 attempt=2 edited-attempt=x", None),
         (0, "driver-0 attempt=2 edited-attempt=none", None),
         (0, "driver-0 edited-attempt=7, worker-0 attempt=1, worker-1 attempt=1", Some(1)),
+        // The pod template of a suspended Job can be edited, too.
+        (0, "driver-0 attempt=7 suspended, worker-0 suspended, worker-1 suspended", None),
+        (0, "driver-0 attempt=1 suspended, worker-0 attempt=1 suspended", Some(1)),
+        (0, "driver-0 deleting, worker-0 attempt=1 suspended", Some(1)),
     ] {
         let scene = jobset(COUNTING).restarted(stored, 0).jobs(jobs);
         assert_eq!(restored(&scene).map(|(restarts, _)| restarts), expected, "{stored}: {jobs}");
@@ -80,9 +84,25 @@ fn restarts_that_count_rise_if_every_restart_counts() {
         (IGNORING, (0, 0), (3, 0)),
         (IGNORING, (2, 1), (3, 1)),
         ("", (0, 0), (3, 0)),
+        // Only a part of the status was overwritten: no restart counts twice.
+        (COUNTING, (0, 3), (3, 3)),
+        (COUNTING, (1, 3), (3, 3)),
+        (COUNTING, (0, 9), (3, 9)),
     ] {
         let scene = jobset(spec).restarted(restarts, counted).jobs("driver-0 attempt=3, worker-0 attempt=2");
         assert_eq!(restored(&scene), Some(expected), "{spec} {restarts} {counted}");
+    }
+}
+
+/// Nothing shows whether a JobSet with a failed Job had failed itself. Restarts of unknown kind count, because a JobSet
+/// that failed must not restart.
+#[test]
+fn restarts_before_a_failure_count() {
+    for spec in [COUNTING, IGNORING] {
+        let scene = jobset(spec).jobs("driver-0 attempt=3 failed@9, worker-0 attempt=3");
+        assert_eq!(restored(&scene), Some((3, 3)), "{spec}");
+        let earlier = jobset(IGNORING).jobs("driver-0 attempt=2 failed@9 deleting, worker-0 attempt=3");
+        assert_eq!(restored(&earlier), Some((3, 0)), "a failure of an earlier attempt");
     }
 }
 

@@ -65,6 +65,7 @@ fn service_of(jobset: &str) -> ServiceRecord {
         headless: true,
         selector: [(labels::JOBSET_NAME.to_owned(), jobset.to_owned())].into(),
         publish_not_ready_addresses: true,
+        will_be_deleted: false,
     }
 }
 

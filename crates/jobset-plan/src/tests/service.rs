@@ -38,6 +38,8 @@ fn a_service_that_selects_the_pods_is_no_conflict() {
         // A Service that a user created.
         (None, own),
         (None, "app: mpi"),
+        // The user manages its EndpointSlices.
+        (None, ""),
         (None, "app: mpi, jobset.sigs.k8s.io/jobset-name: train"),
         (None, "jobset.sigs.k8s.io/global-replicas: '3'"),
         (Some("other"), "app: mpi"),
@@ -84,15 +86,6 @@ fn a_service_that_misses_pods_is_a_conflict() {
             ),
         ),
         (
-            None,
-            true,
-            "",
-            format!(
-                "Service net, which no controller owns, has no selector, so the host names of this JobSet's pods do not \
-                 resolve; {recreate}make the Service a headless one that selects its pods"
-            ),
-        ),
-        (
             Some("train"),
             true,
             "app: web",
@@ -109,6 +102,18 @@ fn a_service_that_misses_pods_is_a_conflict() {
         let notes = conflicts(&with_service(None, true, selector));
         assert!(notes[0].contains("misses pods of replicatedJobs driver, worker,"), "{notes:?}");
     }
+}
+
+/// The garbage collector deletes the Service of a JobSet that is gone, and the controller then creates its own.
+#[test]
+fn the_service_of_a_deleted_jobset_is_no_conflict() {
+    let mut scene = with_service(Some("other"), true, "jobset.sigs.k8s.io/jobset-name: other");
+    scene.service.as_mut().unwrap().will_be_deleted = true;
+    let plan = scene.plan();
+    assert_eq!((plan.actions, plan.problems), (vec![], vec![]));
+    assert_eq!(plan.waiting.len(), 1);
+    assert!(plan.waiting[0].starts_with("Service net has selector"), "{:?}", plan.waiting);
+    assert!(plan.waiting[0].contains("belongs to a deleted JobSet"), "{:?}", plan.waiting);
 }
 
 /// The problem persists in every state of an unfinished JobSet.

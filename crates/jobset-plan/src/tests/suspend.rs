@@ -44,7 +44,7 @@ fn suspending_suspends_running_jobs() {
     suspended.expect(&[WAITS_SUSPENDED, "waiting: suspended Jobs whose pods are still stopping: 1"]);
     // A Job that is being deleted is not suspended.
     suspended.jobs("driver-0 deleting, worker-0 suspended, worker-1 complete").expect(&[
-        "waiting: Jobs that a user deleted occupy their names until they are gone: 1",
+        "waiting: Jobs that a user deleted keep their names until the deletion completes: 1",
         WAITS_SUSPENDED,
     ]);
 }
@@ -57,7 +57,7 @@ fn resuming_resumes_suspended_jobs() {
         "resume train-driver-0",
         RESUMED[0],
         RESUMED[1],
-        "waiting: Jobs that a user deleted occupy their names until they are gone: 1",
+        "waiting: Jobs that a user deleted keep their names until the deletion completes: 1",
     ]);
     assert_eq!(resumed.stored().jobs(RUNNING).outcome_lines(), Vec::<String>::new());
     // Without the condition there is no event.

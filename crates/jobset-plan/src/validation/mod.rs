@@ -17,7 +17,7 @@ mod field_error;
 mod names;
 mod quantity;
 mod replicated_job;
-mod semantic_equality;
+pub(crate) mod semantic_equality;
 mod shared_subdomain;
 mod update;
 mod volume_claims;

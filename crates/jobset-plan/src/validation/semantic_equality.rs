@@ -27,7 +27,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaimSpec;
 use serde_json::{Map, Value};
 
 /// Whether two lists of ReplicatedJobs mean the same.
-pub(super) fn replicated_jobs_are_equal(a: &[ReplicatedJob], b: &[ReplicatedJob]) -> bool {
+pub(crate) fn replicated_jobs_are_equal(a: &[ReplicatedJob], b: &[ReplicatedJob]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || is_same(a, b, "replicatedJobs"))
 }
 

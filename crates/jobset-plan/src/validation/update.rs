@@ -6,7 +6,7 @@
 
 use super::{FieldError, field_error::shown_list, replicated_job::is_indexed, semantic_equality};
 use crate::{Gates, conditions, defaulting};
-use jobset_api::{JobSet, jobset::ReplicatedJob, labels};
+use jobset_api::{JobSet, jobset::ReplicatedJob};
 use k8s_openapi::api::batch::v1::JobSpec;
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
     if !semantic_equality::replicated_jobs_are_equal(&masked, &defaulted(&old.spec.replicated_jobs)) {
         errors.push(immutable("spec.replicatedJobs", &shown_list(&masked)));
     }
-    if manager(new) != manager(old) {
+    if new.spec.managed_by != old.spec.managed_by {
         errors.push(immutable("spec.managedBy", &new.spec.managed_by));
     }
     errors
@@ -49,11 +49,6 @@ fn defaulted(replicated_jobs: &[ReplicatedJob]) -> Vec<ReplicatedJob> {
     let mut replicated_jobs = replicated_jobs.to_vec();
     replicated_jobs.iter_mut().for_each(defaulting::fill_in);
     replicated_jobs
-}
-
-/// The controller that manages the JobSet. An absent value means the built-in controller.
-fn manager(jobset: &JobSet) -> &str {
-    jobset.spec.managed_by.as_deref().unwrap_or(labels::MANAGED_BY_JOBSET_CONTROLLER)
 }
 
 /// The ReplicatedJobs before the update.

@@ -100,7 +100,7 @@ pub(super) fn build(packages: &[&str], ldflags: &str, target: &Path, step: &Step
             sizes.insert(package, size);
         }
     })
-    .context("cannot download the Go modules")?;
+    .context("cannot list or download the Go packages")?;
     step.total(sizes.values().sum());
     let mut command = command();
     command.args(["build", "-v", "-trimpath", "-ldflags", ldflags, "-o"]).arg(target).args(packages);

@@ -49,13 +49,16 @@ fn managed_by_is_immutable() {
     }
 }
 
+/// Defaulting does not set `managedBy`, so an explicit value for the built-in controller is a change.
 #[test]
-fn an_absent_manager_means_the_built_in_controller() {
+fn managed_by_can_be_neither_added_nor_removed() {
     let built_in = ("/spec/managedBy", json!("jobset.sigs.k8s.io/jobset-controller"));
-    assert!(updated(&Gates::default(), &[], std::slice::from_ref(&built_in)).is_empty());
-    assert!(updated(&Gates::default(), std::slice::from_ref(&built_in), &[]).is_empty());
-    let other = ("/spec/managedBy", json!("a.io/me"));
-    assert_eq!(updated(&Gates::default(), &[built_in], &[other]).len(), 1);
+    assert_eq!(updated(&Gates::default(), &[], std::slice::from_ref(&built_in)).len(), 1);
+    assert_eq!(updated(&Gates::default(), std::slice::from_ref(&built_in), &[]).len(), 1);
+    assert_eq!(
+        updated(&Gates::default(), std::slice::from_ref(&built_in), std::slice::from_ref(&built_in)).len(),
+        0
+    );
 }
 
 /// A JobSet that was created while no webhook ran has no defaults. Old, new or both can lack them.
