@@ -1,7 +1,7 @@
 //! The task that watches, acquires, renews and releases the Lease.
 
 use super::{
-    LeaseSettings,
+    LeaseSettings, RELEASE_TIMEOUT,
     decide::{ObservedLease, Step, decide, released},
     fence::Gate,
     renewal::{Answer, Kind, Next, Renewal, Request},
@@ -23,9 +23,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+/// How often the holder tries to release the Lease: once over each connection, and once more after a conflict.
+const RELEASE_ATTEMPTS: usize = 3;
+
 pub(super) struct Candidate {
     /// One API for each connection.
     apis: [Api<Lease>; 2],
+    /// The connection that answered last. After a failure, the other one.
+    connection: usize,
+    /// The timeout of one request.
+    request_timeout: Duration,
     settings: LeaseSettings,
     gate: Gate,
     observed: ObservedLease,
@@ -51,6 +58,9 @@ impl Candidate {
         let apis = clients.map(|client| Api::namespaced(client, &settings.namespace));
         Self {
             apis,
+            connection: 0,
+            // Half of the time for a renewal.
+            request_timeout: settings.timings.renew_deadline / 2,
             settings,
             gate,
             observed: ObservedLease::default(),
@@ -87,7 +97,7 @@ impl Candidate {
             wake = match decide(&self.observed, &self.settings, sent, Timestamp::now()) {
                 Step::Read => self.read_again().await,
                 Step::Wait(end) => end,
-                Step::Write(lease) => match self.request(0, Some(*lease)).await {
+                Step::Write(lease) => match self.request(self.connection, Some(*lease)).await {
                     Outcome::Stored(lease) => {
                         self.observed.update(*lease, Instant::now());
                         self.gate.open_until(sent + self.settings.timings.renew_deadline);
@@ -102,7 +112,7 @@ impl Candidate {
 
     /// Reads the Lease. Returns when to decide again.
     async fn read_again(&mut self) -> Instant {
-        match self.request(0, None).await {
+        match self.request(self.connection, None).await {
             Outcome::Stored(lease) => {
                 self.observed.update(*lease, Instant::now());
                 Instant::now()
@@ -114,7 +124,7 @@ impl Candidate {
 
     /// Renews the Lease until the deadline passes without a renewal, or another replica holds it.
     async fn hold(&mut self, acquired: Instant) {
-        let mut renewal = Renewal::new(self.settings.timings, acquired);
+        let mut renewal = Renewal::new(self.settings.timings, acquired, self.connection);
         let mut requests = FuturesUnordered::<BoxFuture<'static, (Request, Outcome)>>::new();
         loop {
             match renewal.next(Instant::now()) {
@@ -158,6 +168,9 @@ impl Candidate {
 
     /// Converts an outcome for the renewal.
     fn answer(&mut self, request: &Request, outcome: Outcome, renewal: &Renewal) -> Answer {
+        if !matches!(outcome, Outcome::Unknown(_)) {
+            self.connection = request.connection;
+        }
         match outcome {
             Outcome::Stored(lease) => {
                 self.observed.update(*lease, Instant::now());
@@ -184,32 +197,42 @@ impl Candidate {
         }
     }
 
-    /// Releases the Lease.
+    /// Releases the Lease. After a failure, retries over the other connection.
     async fn release(&mut self) {
-        // A write that was cancelled may have succeeded.
-        match self.request(0, None).await {
-            Outcome::Stored(lease) => self.observed.update(*lease, Instant::now()),
-            Outcome::Conflict => {}
-            Outcome::Unknown(error) => {
-                return warn!(error, "cannot release the lease: other replicas wait until it expires");
+        // One connection that hangs leaves time for the other one.
+        self.request_timeout = self.request_timeout.min(RELEASE_TIMEOUT / 2);
+        let (mut sent, mut error) = (false, String::new());
+        for _ in 0..RELEASE_ATTEMPTS {
+            // A write that was cancelled may have succeeded, and may still change the Lease after this read.
+            let mut outcome = self.request(self.connection, None).await;
+            if let Outcome::Stored(lease) = outcome {
+                self.observed.update(*lease, Instant::now());
+                let Some(free) = released(&self.observed, &self.settings.identity, Timestamp::now()) else {
+                    if sent {
+                        info!("released the lease");
+                    }
+                    return;
+                };
+                sent = true;
+                outcome = self.request(self.connection, Some(free)).await;
+            }
+            match outcome {
+                Outcome::Stored(_) => return info!("released the lease"),
+                Outcome::Conflict => "the lease changes at the same time".clone_into(&mut error),
+                Outcome::Unknown(failure) => {
+                    error = failure;
+                    self.connection = 1 - self.connection;
+                }
             }
         }
-        let Some(free) = released(&self.observed, &self.settings.identity, Timestamp::now()) else { return };
-        let [api, _] = &self.apis;
-        match api.replace(&self.settings.name, &PostParams::default(), &free).await {
-            Ok(_) => info!("released the lease"),
-            Err(error) => {
-                let error = api_message(&error);
-                warn!(error, "cannot release the lease: other replicas wait until it expires");
-            }
-        }
+        warn!(error, "cannot release the lease: other replicas wait until it expires");
     }
 
     /// Writes `lease`, or reads the Lease if `lease` is None.
     fn request(&self, connection: usize, lease: Option<Lease>) -> BoxFuture<'static, Outcome> {
         let [first, second] = &self.apis;
         let api = if connection == 0 { first } else { second }.clone();
-        let (name, limit) = (self.settings.name.clone(), self.request_timeout());
+        let (name, limit) = (self.settings.name.clone(), self.request_timeout);
         async move {
             let params = PostParams::default();
             let is_replace = lease.as_ref().is_some_and(|lease| lease.metadata.resource_version.is_some());
@@ -235,9 +258,10 @@ impl Candidate {
         .boxed()
     }
 
-    /// Logs a failure. Returns when to retry.
+    /// Logs a failure and changes to the other connection. Returns when to retry.
     fn retry_after(&mut self, error: &str) -> Instant {
         self.report(error, true);
+        self.connection = 1 - self.connection;
         Instant::now() + self.settings.timings.retry_period
     }
 
@@ -251,11 +275,6 @@ impl Candidate {
         } else {
             debug!(lease, error, "leader election: request failed, retrying");
         }
-    }
-
-    /// The timeout of one request: half of the time for a renewal.
-    fn request_timeout(&self) -> Duration {
-        self.settings.timings.renew_deadline / 2
     }
 
     fn watch(&self) -> BoxStream<'static, Option<Lease>> {
@@ -275,71 +294,5 @@ fn renew_time(lease: &Lease) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::leader::{Leadership, Timings};
-    use axum::http::{Method, Request, Response};
-    use kube::client::Body;
-    use serde_json::{Value, json};
-    use std::sync::{Arc, Mutex, OnceLock};
-    use tower::service_fn;
-
-    /// An API server with one Lease. It is unavailable during `outage`, which counts from the first write.
-    fn api_server(outage: std::ops::Range<Duration>) -> Client {
-        let (begun, stored) = (Arc::new(OnceLock::<Instant>::new()), Arc::new(Mutex::new(Value::Null)));
-        let service = service_fn(move |request: Request<Body>| {
-            let (begun, stored) = (Arc::clone(&begun), Arc::clone(&stored));
-            let is_down = begun.get().is_some_and(|begun| outage.contains(&begun.elapsed()));
-            async move {
-                // Lists and watches fail, so the candidate must read the Lease.
-                let is_write = [Method::POST, Method::PUT].contains(request.method());
-                let is_list = !is_write && request.uri().path().ends_with("/leases");
-                let body = request.into_body().collect_bytes().await?;
-                let mut stored = stored.lock().unwrap();
-                if is_write && !is_down {
-                    begun.get_or_init(Instant::now);
-                    *stored = serde_json::from_slice(&body).unwrap();
-                    stored["metadata"]["resourceVersion"] = json!("1");
-                }
-                let (code, answer) = match stored.clone() {
-                    _ if is_down || is_list => (500, json!({"code": 500})),
-                    Value::Null => (404, json!({"code": 404, "reason": "NotFound"})),
-                    lease => (200, lease),
-                };
-                let answer = Body::from(serde_json::to_vec(&answer).unwrap());
-                Ok::<_, kube::Error>(Response::builder().status(code).body(answer).unwrap())
-            }
-        });
-        Client::new(service, "default")
-    }
-
-    fn settings() -> LeaseSettings {
-        let [lease_duration, renew_deadline, retry_period] =
-            [16_000, 12_000, 4_800].map(Duration::from_millis);
-        LeaseSettings {
-            name: "lock".to_owned(),
-            namespace: "home".to_owned(),
-            identity: "me".to_owned(),
-            timings: Timings { lease_duration, renew_deadline, retry_period },
-        }
-    }
-
-    /// Whether the candidate still holds the Lease some seconds after the first deadline.
-    async fn outlives(outage: std::ops::Range<u64>) -> bool {
-        let outage = Duration::from_secs(outage.start)..Duration::from_secs(outage.end);
-        let mut leadership = {
-            let client = api_server(outage);
-            Leadership::run_for([client.clone(), client], settings())
-        }
-        .unwrap();
-        timeout(Duration::from_secs(20), leadership.elected()).await.expect("elected");
-        timeout(Duration::from_secs(16), leadership.lost()).await.is_err()
-    }
-
-    /// The candidate retries more often shortly before the deadline after 12 seconds.
-    #[tokio::test]
-    async fn a_candidate_renews_if_the_api_server_is_back_before_the_deadline() {
-        let (short, long) = tokio::join!(outlives(2..10), outlives(2..36));
-        assert!(short && !long, "{short} {long}");
-    }
-}
+#[path = "candidate_test.rs"]
+mod tests;

@@ -33,7 +33,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 /// The timeout for the release of the Lease at the end of the process.
@@ -156,7 +156,11 @@ impl Leadership {
     /// Releases the Lease, so that another replica does not wait until it expires.
     pub async fn release(mut self) {
         self.release.cancel();
-        let _ = tokio::time::timeout(RELEASE_TIMEOUT, &mut self.task).await;
+        if tokio::time::timeout(RELEASE_TIMEOUT, &mut self.task).await.is_err() {
+            warn!(
+                "cannot release the lease within {RELEASE_TIMEOUT:?}: other replicas wait until it expires"
+            );
+        }
     }
 }
 

@@ -90,8 +90,8 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// The renewals after an acquiring write that was sent at `sent`.
-    pub(super) fn new(timings: Timings, sent: Instant) -> Self {
+    /// The renewals after an acquiring write that was sent at `sent` over `connection`.
+    pub(super) fn new(timings: Timings, sent: Instant, connection: usize) -> Self {
         Self {
             timings,
             renewed: sent,
@@ -99,7 +99,7 @@ impl Renewal {
             stale: false,
             taken: false,
             has_failed: false,
-            connection: 0,
+            connection,
             in_flight: Vec::new(),
             generation: 0,
         }

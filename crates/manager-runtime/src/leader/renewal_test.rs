@@ -64,7 +64,7 @@ struct Run {
 /// the stored write was sent, and the responses in flight.
 fn renew(limit: Duration, mut fault: impl FnMut(&Request) -> Fault) -> Run {
     let begin = Instant::now();
-    let mut renewal = Renewal::new(timings(), begin);
+    let mut renewal = Renewal::new(timings(), begin, 0);
     let (mut now, mut stored, mut known) = (begin, (1_u64, begin), 1_u64);
     let mut answers = BTreeMap::<(Instant, u32), (Request, Answer, u64)>::new();
     let (mut renewals, mut requests, mut requests_at_the_end) = (0, 0, 0);
@@ -201,7 +201,7 @@ fn a_stuck_connection_is_hedged_by_the_other_one() {
 fn a_conflict_with_its_own_write_does_not_lose_the_lease() {
     let begin = Instant::now();
     let at = |seconds: u64| begin + Duration::from_secs(seconds);
-    let mut renewal = Renewal::new(timings(), begin);
+    let mut renewal = Renewal::new(timings(), begin, 0);
     assert_eq!(renewal.next(begin), Next::Wait(at(2)));
     let send = |renewal: &mut Renewal, seconds: u64| match renewal.next(at(seconds)) {
         Next::Send(request) => request,
