@@ -20,7 +20,7 @@
 //! * `restarts`: the highest attempt that a Job proves.
 //! * `restartsCountTowardsMax`: raised as much as `restarts`, and not above it, if the failure policy has no rule that
 //!   restarts the JobSet without counting. With such a rule the correct value is unknown, and the stored value stays.
-//!   But if a Job of the proven attempt has failed, the JobSet may have failed, too. Then all restarts count: to fail
+//!   But if a Job of the proven attempt has failed, the JobSet may have failed, too. Then all restarts count, up to `maxRestarts`: to fail
 //!   again changes nothing, and a restart would.
 //! * `jobRestarts` and `jobRestartsCountTowardsMax` (gate RestartJob): the same for single Jobs. The name of the Job
 //!   must match its index, because users can edit the index label, too.
@@ -76,8 +76,11 @@ fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Optio
     }
     status.restarts = attempt;
     let failed = snapshot.jobs.iter().any(|job| self::attempt(job) == Some(attempt) && has_failed(job));
-    if failed || all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts) {
-        raise_counted(&mut status.restarts_count_towards_max, attempt - stored.max(0), attempt);
+    let counted = &mut status.restarts_count_towards_max;
+    if all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts) {
+        raise_counted(counted, attempt - stored.max(0), attempt);
+    } else if failed {
+        raise_counted(counted, attempt - stored.max(0), attempt.min(max_restarts(snapshot.jobset)));
     }
     Some(format!("restarts changes from {stored} to {attempt}, because {why}"))
 }
@@ -99,10 +102,12 @@ fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -
     let entry = entry_of(&replicated_job.name, &mut status.replicated_jobs_status)?;
     entry.job_restarts.resize(length, 0);
     *entry.job_restarts.get_mut(index)? = attempt;
-    if has_failed(job) || all_count(jobset, &FailurePolicyAction::RestartJobAndIgnoreMaxRestarts) {
+    let counts = all_count(jobset, &FailurePolicyAction::RestartJobAndIgnoreMaxRestarts);
+    if counts || has_failed(job) {
         entry.job_restarts_count_towards_max.resize(length, 0);
         let counted = entry.job_restarts_count_towards_max.get_mut(index)?;
-        raise_counted(counted, attempt - stored.max(0), attempt);
+        let limit = if counts { attempt } else { attempt.min(max_restarts(jobset)) };
+        raise_counted(counted, attempt - stored.max(0), limit);
     }
     let name = &job.name;
     Some(format!("jobRestarts of job {name} changes from {stored} to {attempt}, the value of its label"))
@@ -119,13 +124,18 @@ fn proven_attempt(snapshot: &Snapshot<'_>, job: &JobRecord) -> Option<i32> {
     (!job.suspended || !is_contradicted()).then_some(proven)
 }
 
+/// The restarts that the failure policy permits. Restarts of unknown kind never count beyond it.
+fn max_restarts(jobset: &JobSet) -> i32 {
+    jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts)
+}
+
 fn has_failed(job: &JobRecord) -> bool {
     job.verdict.as_ref().is_some_and(|verdict| verdict.outcome != Outcome::Complete)
 }
 
-/// Raises a count of restarts that count towards `maxRestarts`, to at most the number of all restarts.
-fn raise_counted(counted: &mut i32, by: i32, restarts: i32) {
-    *counted = (*counted).max(counted.saturating_add(by).min(restarts));
+/// Raises a count of restarts that count towards `maxRestarts`, to at most `limit`.
+fn raise_counted(counted: &mut i32, by: i32, limit: i32) {
+    *counted = (*counted).max(counted.saturating_add(by).min(limit));
 }
 
 /// The attempt on which the labels of a Job and of its pod template agree.

@@ -104,6 +104,9 @@ fn restarts_before_a_failure_count() {
         let earlier = jobset(IGNORING).jobs("driver-0 attempt=2 failed@9 deleting, worker-0 attempt=3");
         assert_eq!(restored(&earlier), Some((3, 0)), "a failure of an earlier attempt");
     }
+    let few = IGNORING.replace("maxRestarts: 9", "maxRestarts: 1");
+    let scene = jobset(&few).jobs("driver-0 attempt=3 failed@9");
+    assert_eq!(restored(&scene), Some((3, 1)), "not beyond maxRestarts");
 }
 
 #[test]
