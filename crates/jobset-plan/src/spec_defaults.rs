@@ -4,6 +4,7 @@
 //! installation, the API server stores it without these defaults. The rules are those of [`crate::defaulting`]; a test
 //! compares the two. The controller never writes the stored spec.
 
+use crate::defaulting;
 use jobset_api::{
     JobSet, JobSetSpec,
     jobset::{
@@ -11,11 +12,8 @@ use jobset_api::{
         VolumeClaimRetentionPolicy,
     },
 };
-use k8s_openapi::api::{batch::v1::JobSpec, core::v1::PodSpec};
+use k8s_openapi::api::core::v1::PodSpec;
 use std::borrow::Cow;
-
-const COMPLETION_MODE: &str = "Indexed";
-const RESTART_POLICY: &str = "OnFailure";
 
 /// The JobSet with its defaults. A JobSet that has all of them is not copied.
 pub(crate) fn applied_to(jobset: &JobSet) -> Cow<'_, JobSet> {
@@ -49,14 +47,7 @@ fn complete(spec: &mut JobSetSpec) {
     spec.success_policy.get_or_insert_with(all);
     let any_order = || StartupPolicy { startup_policy_order: StartupPolicyOrder::AnyOrder };
     spec.startup_policy.get_or_insert_with(any_order);
-    for JobSpec { completion_mode, template, .. } in
-        spec.replicated_jobs.iter_mut().filter_map(|rj| rj.template.spec.as_mut())
-    {
-        completion_mode.get_or_insert_with(|| COMPLETION_MODE.to_owned());
-        if let Some(pod) = template.spec.as_mut().filter(|pod| !has_restart_policy(pod)) {
-            pod.restart_policy = Some(RESTART_POLICY.to_owned());
-        }
-    }
+    spec.replicated_jobs.iter_mut().for_each(defaulting::fill_in);
     let network = spec.network.get_or_insert_default();
     network.enable_dns_hostnames.get_or_insert(true);
     network.publish_not_ready_addresses.get_or_insert(true);
@@ -72,7 +63,6 @@ fn complete(spec: &mut JobSetSpec) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::defaulting;
     use serde_json::{Value, json};
 
     /// The JobSet as admission would store it.
