@@ -65,8 +65,9 @@ pub(crate) fn restore(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<
 /// Raises `restarts` to the highest attempt that a Job proves. Returns a description of the change.
 fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Option<String> {
     let stored = status.restarts;
+    let lowest = snapshot.jobs.iter().filter(|job| !job.deleting).filter_map(|job| self::attempt(job)).min();
     let proofs =
-        snapshot.jobs.iter().filter_map(|job| Some((proven_attempt(snapshot, job)?, job.name.as_str())));
+        snapshot.jobs.iter().filter_map(|job| Some((proven_attempt(job, lowest)?, job.name.as_str())));
     let (attempt, why) = match proofs.max_by_key(|(attempt, _)| *attempt) {
         Some((attempt, job)) => (attempt, format!("job {job} belongs to attempt {attempt}")),
         None => (0, "the first attempt is 0".to_owned()),
@@ -115,13 +116,11 @@ fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -
 
 /// The attempt that a Job proves. The API server permits changes to the pod template of a suspended Job. So a suspended
 /// Job proves nothing while another Job proves a lower attempt, unless that one is being deleted, as in a restart.
-fn proven_attempt(snapshot: &Snapshot<'_>, job: &JobRecord) -> Option<i32> {
-    let proven = attempt(job)?;
-    let is_contradicted = || {
-        let others = snapshot.jobs.iter().filter(|other| !other.deleting);
-        others.filter_map(|other| attempt(other)).any(|other| other < proven)
-    };
-    (!job.suspended || !is_contradicted()).then_some(proven)
+///
+/// `lowest` is the lowest attempt of the Jobs that are not being deleted.
+fn proven_attempt(job: &JobRecord, lowest: Option<i32>) -> Option<i32> {
+    let is_contradicted = |proven: &i32| job.suspended && lowest.is_some_and(|lowest| lowest < *proven);
+    attempt(job).filter(|proven| !is_contradicted(proven))
 }
 
 /// The restarts that the failure policy permits. Restarts of unknown kind never count beyond it.
