@@ -21,7 +21,7 @@ use manager_runtime::{
     metrics::Metrics,
     probes,
     queue::WorkQueue,
-    server::Server,
+    server::{Drain, Server},
     shutdown,
     tls::{Certificate, TlsOptions},
     version,
@@ -32,8 +32,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The webhook server serves this long after shutdown begins, until API servers no longer call this replica.
-const DRAIN_PERIOD: Duration = Duration::from_secs(3);
+/// The webhook server serves after shutdown begins, until API servers no longer call this replica. The pod's
+/// `terminationGracePeriodSeconds` includes this time.
+const DRAIN: Drain = Drain {
+    shortest: Duration::from_secs(5),
+    quiet: Duration::from_secs(3),
+    longest: Duration::from_secs(15),
+};
 
 /// Runs the controller manager until a signal ends it, or one of its parts fails. `log` lets administrators change
 /// the log level.
@@ -109,7 +114,7 @@ async fn serve_admission(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let Some(certificate) = certificate.await else { return Ok(()) };
-    let server = Server::bind(address).await.context("webhook.port")?.with_drain_period(DRAIN_PERIOD);
+    let server = Server::bind(address).await.context("webhook.port")?.with_drain(DRAIN);
     readiness.met_while_reachable("webhook", server.address());
     info!(address = %server.address(), "serving admission");
     server.serve_tls(&options, certificate, router, shutdown).await.context("webhook.port")

@@ -22,17 +22,17 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// How long open connections may take to finish during shutdown.
 const GRACE: Duration = Duration::from_secs(10);
@@ -103,12 +103,48 @@ fn no_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
+/// How long a server keeps serving after shutdown begins. Clients of a Service learn with a delay that the pod
+/// terminates: from milliseconds to several seconds, if the cluster is busy. As long as requests arrive, some client has
+/// not learned it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drain {
+    /// The shortest time.
+    pub shortest: Duration,
+    /// The time without a request that ends the drain.
+    pub quiet: Duration,
+    /// The longest time.
+    pub longest: Duration,
+}
+
+impl Drain {
+    /// When a drain that began at `began` ends if no further request arrives.
+    fn end(&self, began: Instant, last_request: Option<Instant>) -> Instant {
+        let quiet = last_request.map_or(began, |last| last + self.quiet);
+        quiet.max(began + self.shortest).min(began + self.longest)
+    }
+}
+
+/// The time of the last request.
+#[derive(Clone, Default)]
+struct LastRequest(Arc<Mutex<Option<Instant>>>);
+
+impl LastRequest {
+    fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A server that already listens.
 pub struct Server {
     address: SocketAddr,
     listener: TcpListener,
     limits: Limits,
-    drain_period: Duration,
+    drain: Drain,
+    last_request: LastRequest,
 }
 
 impl Server {
@@ -127,7 +163,13 @@ impl Server {
         };
         let listener = listener.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        Ok(Self { address, listener, limits: Limits::default(), drain_period: Duration::ZERO })
+        Ok(Self {
+            address,
+            listener,
+            limits: Limits::default(),
+            drain: Drain::default(),
+            last_request: LastRequest::default(),
+        })
     }
 
     /// Replaces the default limits.
@@ -136,12 +178,11 @@ impl Server {
         Self { limits, ..self }
     }
 
-    /// Keeps serving for this long after `shutdown`, and sends `Connection: close` with each response. Clients of a
-    /// Service learn with a delay that the pod terminates, and a request on a connection that the server closes is
-    /// lost.
+    /// Keeps serving after `shutdown`, and sends `Connection: close` with each response. A request on a connection that
+    /// the server closes is lost.
     #[must_use]
-    pub fn with_drain_period(self, drain_period: Duration) -> Self {
-        Self { drain_period, ..self }
+    pub fn with_drain(self, drain: Drain) -> Self {
+        Self { drain, ..self }
     }
 
     /// The address that the server listens on.
@@ -182,9 +223,10 @@ impl Server {
     }
 
     fn within_limits(&self, router: Router, shutdown: CancellationToken) -> Router {
-        let longest = self.limits.request;
+        let (longest, last_request) = (self.limits.request, self.last_request.clone());
         router.layer(from_fn(move |request: Request, next: Next| {
             let shutdown = shutdown.clone();
+            last_request.set();
             async move {
                 match timeout(longest, next.run(request)).await {
                     Ok(response) if shutdown.is_cancelled() => {
@@ -202,7 +244,16 @@ impl Server {
         let stop = handle.clone();
         tokio::spawn(async move {
             shutdown.cancelled().await;
-            sleep(self.drain_period).await;
+            let began = Instant::now();
+            loop {
+                let end = self.drain.end(began, self.last_request.get());
+                if end <= Instant::now() {
+                    break;
+                }
+                sleep_until(end).await;
+            }
+            let last_request = self.last_request.get().and_then(|last| last.checked_duration_since(began));
+            info!(after = ?began.elapsed(), ?last_request, "no longer accepting connections");
             stop.graceful_shutdown(Some(GRACE));
         });
         let mut server = axum_server::Server::from_listener(self.listener)
@@ -349,10 +400,28 @@ mod tests {
         String::from_utf8(response[..length].to_vec()).unwrap()
     }
 
+    #[test]
+    fn a_drain_ends_when_no_request_arrives() {
+        let second = Duration::from_secs;
+        let drain = Drain { shortest: second(5), quiet: second(3), longest: second(15) };
+        let began = Instant::now() + second(1000);
+        for (last_request, expected) in [
+            (None, second(5)),
+            (Some(began - second(900)), second(5)),
+            (Some(began + second(1)), second(5)),
+            (Some(began + second(4)), second(7)),
+            (Some(began + second(11)), second(14)),
+            (Some(began + second(13)), second(15)),
+        ] {
+            assert_eq!(drain.end(began, last_request) - began, expected, "{last_request:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_server_drains_connections_during_shutdown() {
-        let drain_period = Duration::from_secs(1);
-        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_drain_period(drain_period);
+        let second = Duration::from_secs(1);
+        let drain = Drain { shortest: second / 10, quiet: 60 * second, longest: 5 * second };
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_drain(drain);
         let (address, stop) = (server.address(), CancellationToken::new());
         let router = Router::new().route("/", get(|| async { "hello" }));
         let task = tokio::spawn(server.serve(router, stop.clone()));
@@ -362,9 +431,10 @@ mod tests {
         let response = ask(&mut open).await;
         assert!(response.contains("200 OK") && response.contains("connection: close"), "{response}");
         assert_eq!(until_closed(&mut open).await.0, "");
+        tokio::time::sleep(2 * drain.shortest).await;
         let mut late = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut late).await.contains("200 OK"), "the server still accepts new connections");
-        timeout(Duration::from_secs(5), task).await.unwrap().unwrap().unwrap();
+        timeout(3 * drain.longest, task).await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
