@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         operator_lifecycle::certificate_provider_change_rejects_no_request,
         operator_lifecycle::killed_operand_recovers,
         operator_lifecycle::restarted_operator_completes_a_rollout,
+        operator_lifecycle::rollout_with_a_slow_kube_proxy_rejects_no_request,
         operator_lifecycle::removed_operand_returns_when_managed,
     ];
     // The order matters.

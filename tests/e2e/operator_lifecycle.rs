@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use jobset_tests::freeze::freeze;
 use jobset_tests::objects;
 use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use k8s_openapi::api::core::v1::Pod;
@@ -81,6 +82,27 @@ pub(crate) async fn restarted_operator_completes_a_rollout(e2e: Arc<E2e>) -> Res
     settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug", "controller": {"replicas": 2}}))
         .await?;
     ensure!(deployment(&e2e).await?.data["status"]["availableReplicas"] == 2);
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    load.end()
+}
+
+/// kube-proxy learns changes of endpoints with a delay, here six seconds. A pod that ends serves meanwhile.
+pub(crate) async fn rollout_with_a_slow_kube_proxy_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
+    let load = Load::start(&e2e);
+    let kube_proxy = freeze(e2e.cluster.layout(), "kube-proxy")?;
+    specify(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
+    let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
+    let operand = ListParams::default().labels("control-plane=controller-manager");
+    wait_for(
+        "the old pod to end",
+        TIMEOUT,
+        || async { Ok(pods.list(&operand).await?.items) },
+        |pods| pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some()),
+    )
+    .await?;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    drop(kube_proxy);
+    settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
     settle(&e2e, json!({"managementState": "Managed"})).await?;
     load.end()
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use devcluster::process::{self, Daemon, Record};
 use devcluster::state::Layout;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use jobset_tests::freeze::{Frozen, freeze};
 
 const NAME: &str = "kube-apiserver";
 
@@ -16,9 +15,6 @@ pub(crate) struct ApiServer {
     record: Record,
 }
 
-/// The API server's process is frozen until this guard is dropped.
-pub(crate) struct Frozen(Pid);
-
 impl ApiServer {
     pub(crate) fn find(layout: &Layout) -> Result<Self> {
         let record = Record::find(layout, NAME).context("the API server is not recorded")?;
@@ -27,9 +23,7 @@ impl ApiServer {
 
     /// Freezes the process: connections stay open, and the API server does not respond.
     pub(crate) fn freeze(&self) -> Result<Frozen> {
-        let pid = Pid::from_raw(self.record.pid);
-        kill(pid, Signal::SIGSTOP).context("cannot freeze the API server")?;
-        Ok(Frozen(pid))
+        freeze(&self.layout, NAME)
     }
 
     /// Stops the API server. Returns a function that starts it again.
@@ -44,12 +38,5 @@ impl ApiServer {
         let daemon = Daemon::new(NAME, program).args(words);
         process::stop(&self.layout, NAME, Duration::from_secs(10))?;
         Ok(move || daemon.spawn(&self.layout).map(drop))
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        // The process may have ended; then there is nothing to resume.
-        let _ = kill(self.0, Signal::SIGCONT);
     }
 }

@@ -10,6 +10,7 @@
 //! | [`balancer`] | distributes connections to the controllers |
 //! | [`operator`] | runs the JobSet operator as a process, with the RBAC of `deploy/` |
 //! | [`faulty_proxy`] | a proxy for an API server that injects faults |
+//! | [`freeze`] | freezes a process of the cluster |
 //! | [`bundle`] | installs the OLM bundle as OLM does |
 //! | [`objects`] | reads, applies and deletes Kubernetes objects of any kind |
 //! | [`wait`] | waits for a condition, with a timeout and the last observation |
@@ -19,6 +20,7 @@ pub mod bundle;
 pub mod cluster;
 pub mod controller;
 pub mod faulty_proxy;
+pub mod freeze;
 pub mod objects;
 pub mod operator;
 pub mod replicas;
