@@ -7,7 +7,10 @@ use jobset_operator::rbac::{self, Rule};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 fn text(path: &str) -> String {
     fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -350,6 +353,42 @@ fn descriptors_refer_to_existing_fields() {
             }
         }
     }
+}
+
+/// Custom resources that a console may show for a JobSetOperator, and their CRDs.
+const CUSTOM_RESOURCES: [(&str, &str); 4] = [
+    ("Certificate", "certificates.cert-manager.io"),
+    ("Issuer", "issuers.cert-manager.io"),
+    ("PrometheusRule", "prometheusrules.monitoring.coreos.com"),
+    ("ServiceMonitor", "servicemonitors.monitoring.coreos.com"),
+];
+
+/// The entries of `resources` of an owned CRD whose `name` OLM's API does not allow. It is the name of the CRD of a custom
+/// resource, and empty for a kind of Kubernetes. With the name of an object, the console lists nothing of that kind.
+fn misnamed(resources: &Value) -> Vec<&Value> {
+    let allowed = |resource: &Value| {
+        let custom = CUSTOM_RESOURCES.iter().find(|(kind, _)| resource["kind"] == *kind);
+        custom.map_or("", |(_, crd)| crd)
+    };
+    resources.as_array().unwrap().iter().filter(|resource| resource["name"] != allowed(resource)).collect()
+}
+
+#[test]
+fn resources_of_the_owned_crd_are_kinds_and_not_objects() {
+    let csv = csv();
+    let resources = &csv["spec"]["customresourcedefinitions"]["owned"][0]["resources"];
+    assert_eq!(misnamed(resources), Vec::<&Value>::new());
+    let kinds: BTreeSet<_> =
+        resources.as_array().unwrap().iter().map(|resource| resource["kind"].as_str()).collect();
+    assert_eq!(kinds.len(), resources.as_array().unwrap().len(), "a kind is listed twice");
+    assert!(kinds.contains(&Some("Deployment")) && kinds.contains(&Some("Pod")));
+
+    let entry = |kind: &str, name: &str| json!({"version": "v1", "kind": kind, "name": name});
+    let allowed = json!([entry("Service", ""), entry("Issuer", "issuers.cert-manager.io")]);
+    assert_eq!(misnamed(&allowed), Vec::<&Value>::new());
+    let refused =
+        json!([entry("Service", "jobset-webhook-service"), entry("Issuer", ""), entry("Issuer", "ca")]);
+    assert_eq!(misnamed(&refused).len(), 3);
 }
 
 #[test]

@@ -96,20 +96,19 @@ fn select(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| format!("urn:alm:descriptor:com.tectonic.ui:select:{value}")).collect()
 }
 
-/// Objects that a console shows for a JobSetOperator.
+/// Kinds of the objects that a console shows for a JobSetOperator. The API requires a `name`: that of the CRD of a
+/// custom resource, and the empty string for a kind of Kubernetes. It is not the name of an object.
 fn resources() -> Value {
-    let entry =
-        |version: &str, kind: &str, name: &str| json!({ "version": version, "kind": kind, "name": name });
-    json!([
-        entry("v1", "Deployment", names::OPERAND),
-        entry("v1", "Pod", ""),
-        entry("v1", "ReplicaSet", ""),
-        entry("v1", "ConfigMap", names::CONFIG_MAP),
-        entry("v1", "Service", names::WEBHOOK_SERVICE),
-        entry("v1", "Service", names::METRICS_SERVICE),
-        entry("v1", "ServiceAccount", names::OPERAND),
-        entry("v1", "MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
-        entry("v1", "ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
-        entry("v1", "CustomResourceDefinition", names::JOBSET_CRD),
-    ])
+    let kinds = [
+        "Deployment",
+        "Pod",
+        "ReplicaSet",
+        "ConfigMap",
+        "Service",
+        "ServiceAccount",
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+        "CustomResourceDefinition",
+    ];
+    kinds.map(|kind| json!({ "version": "v1", "kind": kind, "name": "" })).to_vec().into()
 }
