@@ -5,13 +5,16 @@ use std::sync::Arc;
 use anyhow::Result;
 use jobset_tests::objects;
 use jobset_tests::wait::{TIMEOUT, wait_for};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::installation::configuration;
 use crate::{DEPLOYMENT, PROMPT, Suite};
 
 const SERVICE_MONITOR: (&str, &str, &str) =
     ("monitoring.coreos.com/v1", "ServiceMonitor", "jobset-controller-manager-metrics-monitor");
+const PROMETHEUS: (&str, &str, &str) =
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "jobset-prometheus-k8s");
+const POLICY: (&str, &str, &str) = ("networking.k8s.io/v1", "NetworkPolicy", "jobset-controller-manager");
 const RULES: (&str, &str, &str) =
     ("monitoring.coreos.com/v1", "PrometheusRule", "jobset-controller-manager-alerts");
 
@@ -22,7 +25,36 @@ pub(crate) async fn monitors_follow_the_monitoring_api(suite: Arc<Suite>) -> Res
     suite.install(json!({})).await?;
     suite.apply(crds).await?;
     suite.wait_for_object("the ServiceMonitor", SERVICE_MONITOR, PROMPT, |_| true).await?;
-    suite.wait_for_object("the PrometheusRule", RULES, PROMPT, |_| true).await?;
+    suite
+        .wait_for_object("the PrometheusRule with absolute addresses of runbooks", RULES, PROMPT, |data| {
+            let rules = data["spec"]["groups"][0]["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let address =
+                |rule: &Value| rule["annotations"]["runbook_url"].as_str().unwrap_or_default().to_owned();
+            !rules.is_empty() && rules.iter().all(|rule| address(rule).starts_with("https://"))
+        })
+        .await?;
+    let scraped_by = |namespace: &'static str, account: &'static str| {
+        move |data: &Value| {
+            let subjects = data["subjects"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let is_server = |subject: &Value| subject["namespace"] == namespace && subject["name"] == account;
+            subjects.iter().any(is_server)
+        }
+    };
+    let kube_prometheus = scraped_by("monitoring", "prometheus-k8s");
+    suite.wait_for_object("the role of kube-prometheus", PROMETHEUS, PROMPT, kube_prometheus).await?;
+    // The API server sets the default of serviceAccount.
+    suite.specify(json!({"monitoring": {"prometheus": [{"namespace": "observability"}]}})).await?;
+    let named = scraped_by("observability", "prometheus-k8s");
+    suite.wait_for_object("the role of the named server", PROMETHEUS, PROMPT, named).await?;
+    suite
+        .wait_for_object("a policy that admits only the named server", POLICY, PROMPT, |data| {
+            let text = data.to_string();
+            text.contains("\"observability\"") && !text.contains("\"openshift-monitoring\"")
+        })
+        .await?;
+    let invalid = suite.specify(json!({"monitoring": {"prometheus": [{"namespace": "Not a name"}]}})).await;
+    assert!(invalid.unwrap_err().to_string().contains("spec.monitoring.prometheus[0].namespace"));
+    suite.install(json!({})).await?;
     remove(&suite, crds).await?;
     suite.install(json!({})).await
 }

@@ -150,10 +150,10 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
 
 /// The operator reverts a setting even if nothing else in the Deployment changes.
 pub(crate) async fn a_removed_setting_is_reverted(suite: Arc<Suite>) -> Result<()> {
-    for (field, value) in [
-        ("tolerations", json!([{"key": "taint", "operator": "Exists"}])),
-        ("nodeSelector", json!({"kubernetes.io/os": "linux"})),
-        ("priorityClassName", json!("system-cluster-critical")),
+    for (field, value, default) in [
+        ("tolerations", json!([{"key": "taint", "operator": "Exists"}]), None),
+        ("nodeSelector", json!({"kubernetes.io/os": "linux"}), None),
+        ("priorityClassName", json!("system-node-critical"), Some(json!("system-cluster-critical"))),
     ] {
         suite.install(json!({"controller": {field: value}})).await?;
         let pointer = format!("/spec/template/spec/{field}");
@@ -163,8 +163,8 @@ pub(crate) async fn a_removed_setting_is_reverted(suite: Arc<Suite>) -> Result<(
             })
             .await?;
         suite.specify(json!({})).await?;
-        let is_absent = |data: &Value| data.pointer(&pointer).is_none();
-        suite.wait_for_object(&format!("{field} to be removed"), DEPLOYMENT, PROMPT, is_absent).await?;
+        let is_reverted = |data: &Value| data.pointer(&pointer) == default.as_ref();
+        suite.wait_for_object(&format!("{field} to be reverted"), DEPLOYMENT, PROMPT, is_reverted).await?;
     }
     suite.install(json!({})).await
 }

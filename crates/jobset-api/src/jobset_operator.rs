@@ -90,6 +90,42 @@ pub struct JobSetOperatorSpec {
     /// How the JobSet controller is deployed and what it may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<ControllerSpec>,
+    /// Which Prometheus servers monitor the JobSet controller and the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<MonitoringSpec>,
+}
+
+/// Which Prometheus servers monitor the JobSet controller and the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MonitoringSpec {
+    /// Prometheus servers that may discover and scrape the metrics. Network policies admit their namespaces, and their
+    /// service accounts get the permissions. Defaults to the servers of OpenShift and, on other clusters, also to that
+    /// of kube-prometheus. An empty list means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace", "serviceAccount"])
+    )]
+    pub prometheus: Option<Vec<PrometheusServer>>,
+}
+
+/// A Prometheus server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrometheusServer {
+    /// Namespace in which the server runs.
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::DNS_LABEL))]
+    pub namespace: String,
+    /// Service account of the server's pods.
+    #[serde(default = "default_service_account")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::DNS_SUBDOMAIN))]
+    pub service_account: String,
+}
+
+/// The service account of Prometheus on OpenShift and in kube-prometheus.
+fn default_service_account() -> String {
+    "prometheus-k8s".to_owned()
 }
 
 /// Where the certificates of the JobSet controller's webhooks and metrics come from.
@@ -133,7 +169,8 @@ pub struct ControllerSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
-    /// `PriorityClass` of the pods.
+    /// `PriorityClass` of the pods. Defaults to system-cluster-critical, because the API server rejects JobSets while no
+    /// pod runs. The empty string means none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub priority_class_name: Option<String>,

@@ -68,6 +68,9 @@ struct Options {
     /// Image of the JobSet controller.
     #[arg(long, value_name = "IMAGE", env = "OPERAND_IMAGE", hide_env_values = true)]
     operand_image: Option<String>,
+    /// URL of the folder of the runbooks that the alerts refer to.
+    #[arg(long, value_name = "URL", env = "RUNBOOK_URL", default_value = names::RUNBOOKS, value_parser = runbook_url)]
+    runbook_url: String,
     /// Name of this replica in the Lease and in events. Defaults to the name of the host.
     #[arg(long, value_name = "NAME", env = "POD_NAME", hide_env_values = true)]
     pod_name: Option<String>,
@@ -159,6 +162,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         namespace,
         operand_image: options.operand_image.filter(|image| !image.is_empty()),
         version: env!("CARGO_PKG_VERSION"),
+        runbooks: options.runbook_url,
         proxy: proxy(),
         tls_profile,
     };
@@ -191,6 +195,18 @@ fn proxy() -> ProxySettings {
     }
 }
 
+/// Parses the URL of a folder, and returns it without a slash at the end. The empty string means the default.
+fn runbook_url(url: &str) -> Result<String, String> {
+    if url.is_empty() {
+        return Ok(names::RUNBOOKS.to_owned());
+    }
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(char::is_whitespace) {
+        return Err(format!("not an absolute URL: use one such as {}", names::RUNBOOKS));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
 fn namespace(options: &Options) -> anyhow::Result<String> {
     let found = match &options.namespace {
         Some(namespace) => namespace.clone(),
@@ -216,5 +232,15 @@ mod tests {
     #[test]
     fn the_command_line_is_valid() {
         Command::command().debug_assert();
+    }
+
+    #[test]
+    fn the_runbook_url_is_absolute() {
+        assert_eq!(runbook_url("https://wiki.example/runbooks/").unwrap(), "https://wiki.example/runbooks");
+        assert_eq!(runbook_url(names::RUNBOOKS).unwrap(), names::RUNBOOKS);
+        assert_eq!(runbook_url("").unwrap(), names::RUNBOOKS);
+        for relative in ["docs/runbooks", "/docs/runbooks", "https://", "https:///runbooks", "https://a b"] {
+            assert!(runbook_url(relative).unwrap_err().contains("absolute URL"), "{relative:?}");
+        }
     }
 }

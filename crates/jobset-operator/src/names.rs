@@ -1,5 +1,9 @@
 //! Names of the objects that the operator manages. Tools and documents depend on them.
 
+/// The repository of the project.
+pub const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+/// The folder of the runbooks in [`REPOSITORY`], one page for each alert.
+pub const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks");
 /// The recommended namespace of the operator.
 pub const NAMESPACE: &str = "openshift-jobset-operator";
 /// The operator: its Deployment, ServiceAccount and roles, and its field manager.
@@ -58,7 +62,13 @@ pub const VALIDATING_WEBHOOKS: &str = "jobset-validating-webhook-configuration";
 pub const JOBSET_CRD: &str = "jobsets.jobset.x-k8s.io";
 /// CRD of the JobSetOperator.
 pub const OPERATOR_CRD: &str = "jobsetoperators.operator.openshift.io";
-/// Role and `RoleBinding` of the cluster's Prometheus.
+/// `ClusterRole` whose subjects may read the metrics.
+pub const METRICS_READER_ROLE: &str = "jobset-metrics-reader";
+/// Role of an operand that issues its own certificates, for their Secret.
+pub const SECRETS_ROLE: &str = "jobset-manager-secrets-role";
+/// Binding of [`SECRETS_ROLE`].
+pub const SECRETS_ROLE_BINDING: &str = "jobset-manager-secrets-rolebinding";
+/// Role and `RoleBinding` of each Prometheus that scrapes operator and operand.
 pub const PROMETHEUS_ROLE: &str = "jobset-prometheus-k8s";
 /// `ServiceMonitor` of the operand.
 pub const SERVICE_MONITOR: &str = "jobset-controller-manager-metrics-monitor";

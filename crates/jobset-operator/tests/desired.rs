@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use jobset_api::jobset_operator::{ControllerClientConnection, ControllerResources, ControllerSpec};
+use jobset_api::jobset_operator::{
+    ControllerClientConnection, ControllerResources, ControllerSpec, PrometheusServer,
+};
 use jobset_operator::desired::{
     CertificateHashes, Certificates, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider, objects,
     tls_profile,
@@ -14,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Inputs of the operator. Every name and hash differs, so that the test detects swapped ones.
 fn managed() -> Inputs {
@@ -36,7 +39,18 @@ fn managed() -> Inputs {
             webhook: Some("hash-of-webhook-cert".into()),
             metrics: Some("hash-of-metrics-cert".into()),
         },
-        monitoring: Monitoring { service_monitor: true, prometheus_rule: true },
+        openshift: true,
+        monitoring: Monitoring {
+            service_monitor: true,
+            prometheus_rule: true,
+            prometheus: [("ns-of-prometheus", "account-of-prometheus"), ("other-ns", "other-account")]
+                .map(|(namespace, service_account)| PrometheusServer {
+                    namespace: namespace.into(),
+                    service_account: service_account.into(),
+                })
+                .into(),
+            runbooks: "https://runbooks.example/jobset".into(),
+        },
         replicas: 2,
         ..Inputs::plain("ns-of-operand", "registry.example/operand@sha256:0123")
     }
@@ -53,6 +67,8 @@ fn tuned() -> Inputs {
             serving: Provider::BuiltIn,
             ca_bundle: "bundle of CAs".into(),
         },
+        openshift: false,
+        monitoring: Monitoring { prometheus: Vec::new(), ..managed().monitoring },
         replicas: 3,
         controller: ControllerSpec {
             replicas: Some(3),
@@ -131,8 +147,87 @@ fn operator_objects_match_the_golden_file() {
         namespace: "ns-of-operator".into(),
         operator_image: "registry.example/operator:v1".into(),
         operand_image: "registry.example/operand:v2".into(),
+        openshift: true,
     };
     compare("operator.yaml", &operator_objects(&inputs).unwrap());
+}
+
+/// The objects of these inputs as JSON text, by kind and name.
+fn texts(inputs: &Inputs) -> BTreeMap<String, String> {
+    objects(inputs)
+        .unwrap()
+        .iter()
+        .filter(|object| kind(object) != "CustomResourceDefinition")
+        .map(|object| (format!("{}/{}", kind(object), name(object)), serde_json::to_string(object).unwrap()))
+        .collect()
+}
+
+#[test]
+fn only_an_operand_that_issues_its_certificates_gets_the_rights_for_it() {
+    let needed = |texts: &BTreeMap<String, String>| {
+        (
+            texts["ClusterRole/jobset-manager-role"].contains("webhookconfigurations"),
+            texts.contains_key("Role/jobset-manager-secrets-role"),
+            texts.contains_key("RoleBinding/jobset-manager-secrets-rolebinding"),
+            texts.iter().any(|(key, text)| key.contains("Role/") && text.contains("\"secrets\"")),
+        )
+    };
+    assert_eq!(needed(&texts(&plain())), (true, true, true, true));
+    assert_eq!(needed(&texts(&managed())), (false, false, false, false));
+    assert_eq!(needed(&texts(&tuned())), (false, false, false, false));
+}
+
+#[test]
+fn each_prometheus_server_gets_access_and_permissions() {
+    let all = texts(&managed());
+    for object in [
+        "NetworkPolicy/jobset-controller-manager",
+        "NetworkPolicy/jobset-operator",
+        "RoleBinding/jobset-prometheus-k8s",
+        "ClusterRoleBinding/jobset-metrics-reader-rolebinding",
+    ] {
+        for namespace in ["ns-of-prometheus", "other-ns"] {
+            assert!(all[object].contains(&format!("\"{namespace}\"")), "{object}: {namespace}");
+        }
+    }
+    assert!(!all["Role/jobset-prometheus-k8s"].contains("ingresses"));
+
+    // Without monitoring API, the policies name the servers, and the roles do not.
+    let unserved = Monitoring { service_monitor: false, ..managed().monitoring };
+    let unserved = texts(&Inputs { monitoring: unserved, ..managed() });
+    assert!(unserved["NetworkPolicy/jobset-operator"].contains("ns-of-prometheus"));
+    assert!(!unserved.contains_key("RoleBinding/jobset-prometheus-k8s"));
+
+    // An administrator can name none.
+    let none = texts(&tuned());
+    assert!(!none.contains_key("Role/jobset-prometheus-k8s"));
+    for policy in ["NetworkPolicy/jobset-controller-manager", "NetworkPolicy/jobset-operator"] {
+        assert!(!none[policy].contains("kubernetes.io/metadata.name"), "{policy}");
+    }
+}
+
+#[test]
+fn only_pods_on_openshift_require_a_security_context_constraint() {
+    let requires = |inputs: &Inputs| {
+        texts(inputs)["Deployment/jobset-controller-manager"].contains("openshift.io/required-scc")
+    };
+    assert!(requires(&managed()));
+    assert!(!requires(&Inputs { openshift: false, ..managed() }));
+    assert!(!requires(&plain()));
+}
+
+#[test]
+fn pods_have_a_high_priority_unless_the_administrator_sets_another() {
+    for (set, expected) in
+        [(None, Some("system-cluster-critical")), (Some("urgent"), Some("urgent")), (Some(""), None)]
+    {
+        let controller =
+            ControllerSpec { priority_class_name: set.map(str::to_owned), ..ControllerSpec::default() };
+        let all = objects(&Inputs { controller, ..managed() }).unwrap();
+        let deployment = all.iter().find(|object| kind(object) == "Deployment").unwrap();
+        let class = &deployment.data["spec"]["template"]["spec"]["priorityClassName"];
+        assert_eq!(class.as_str(), expected, "{set:?}");
+    }
 }
 
 #[test]

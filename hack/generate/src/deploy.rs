@@ -9,11 +9,12 @@ use jobset_operator::{OperatorInputs, names, operator_objects};
 use serde_json::{Value, json};
 
 /// The operator's objects, in the order in which to apply them.
-pub fn operator(images: &Images) -> Result<Vec<kube::api::DynamicObject>> {
+pub fn operator(images: &Images, openshift: bool) -> Result<Vec<kube::api::DynamicObject>> {
     Ok(operator_objects(&OperatorInputs {
         namespace: names::NAMESPACE.to_owned(),
         operator_image: images.image.clone(),
         operand_image: images.image.clone(),
+        openshift,
     })?)
 }
 
@@ -31,7 +32,7 @@ pub fn sample() -> Value {
 pub fn add(files: &mut Files, images: &Images, operator_crd: &Value) -> Result<()> {
     let mut resources = vec!["00_customresourcedefinition.yaml".to_owned()];
     files.add("deploy/00_customresourcedefinition.yaml", yaml::file(operator_crd)?);
-    for (index, object) in operator(images)?.iter().enumerate() {
+    for (index, object) in operator(images, false)?.iter().enumerate() {
         let name = format!("{:02}_{}.yaml", index + 1, objects::kind(object).to_lowercase());
         files.add(format!("deploy/{name}"), objects::file([object])?);
         resources.push(name);

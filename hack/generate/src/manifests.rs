@@ -14,7 +14,9 @@ pub const NAMESPACE: &str = "jobset-system";
 
 /// Adds the controller's files. `jobset_crd` is the path of the JobSet CRD in `manifests/`.
 pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
-    let mut all = vec![namespace()];
+    let mut quota = desired::operator::critical_pods_quota();
+    quota.metadata.namespace = Some(NAMESPACE.to_owned());
+    let mut all = vec![namespace(), quota];
     all.extend(desired::objects(&Inputs::plain(NAMESPACE, &images.image))?);
 
     let mut resources = vec![jobset_crd.to_owned()];
@@ -45,7 +47,7 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
 
 /// The kinds in each file.
 const FILES: [(&str, &[&str]); 6] = [
-    ("namespace", &["Namespace"]),
+    ("namespace", &["Namespace", "ResourceQuota"]),
     ("rbac", &["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
     ("services", &["Service"]),
     ("configuration", &["ConfigMap"]),

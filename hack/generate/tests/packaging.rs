@@ -166,6 +166,8 @@ fn deploy_contains_every_object_of_the_operator() {
     assert_eq!(deployment["spec"]["selector"]["matchLabels"], json!({"name": "jobset-operator"}));
     assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["name"], "jobset-operator");
     assert_eq!(deployment["spec"]["replicas"], 1);
+    let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(annotations["openshift.io/required-scc"], Value::Null, "only on OpenShift");
     // Users create the JobSetOperator with a second command, because the API server does not serve a new API at once.
     assert!(objects.keys().all(|(kind, _)| kind != "JobSetOperator"));
     assert_eq!(documents("deploy/cluster.yaml")[0]["metadata"]["name"], "cluster");
@@ -185,6 +187,22 @@ fn every_rbac_rule_has_a_reason() {
         for line in rules {
             assert!(lines[line - 1].starts_with("# "), "{path}: line {} has no reason", line + 1);
         }
+    }
+}
+
+/// Some clusters admit pods of a critical priority only where a quota permits them.
+#[test]
+fn namespaces_have_a_quota_for_the_priority_of_their_pods() {
+    for (folder, namespace, deployment) in [
+        ("deploy", "openshift-jobset-operator", "jobset-operator"),
+        ("manifests", "jobset-system", "jobset-controller-manager"),
+    ] {
+        let objects = kustomization(folder);
+        let quota = get(&objects, "ResourceQuota", "jobset-critical-pods");
+        assert_eq!(quota["metadata"]["namespace"], namespace);
+        let class = &get(&objects, "Deployment", deployment)["spec"]["template"]["spec"]["priorityClassName"];
+        assert_eq!(quota["spec"]["scopeSelector"]["matchExpressions"][0]["values"], json!([class]));
+        assert_eq!(*class, "system-cluster-critical");
     }
 }
 
@@ -236,11 +254,13 @@ fn csv_and_deploy_install_the_same_deployment() {
     let deployments = csv["spec"]["install"]["spec"]["deployments"].as_array().unwrap();
     assert_eq!(deployments.len(), 1);
     assert_eq!(deployments[0]["name"], "jobset-operator");
-    assert_eq!(
-        deployments[0]["spec"],
-        get(&kustomization("deploy"), "Deployment", "jobset-operator")["spec"]
-    );
+    let mut deployed = get(&kustomization("deploy"), "Deployment", "jobset-operator")["spec"].clone();
+    // The bundle is for OpenShift.
+    deployed["template"]["metadata"]["annotations"]["openshift.io/required-scc"] = json!("restricted-v2");
+    assert_eq!(deployments[0]["spec"], deployed);
     let environment = deployments[0]["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let variables: Vec<_> = environment.iter().map(|variable| &variable["name"]).collect();
+    assert_eq!(variables, ["POD_NAME", "OPERAND_IMAGE"], "variables that the program reads");
     let operand = environment.iter().find(|variable| variable["name"] == "OPERAND_IMAGE").unwrap();
     let related: Vec<_> =
         csv["spec"]["relatedImages"].as_array().unwrap().iter().map(|entry| &entry["image"]).collect();

@@ -21,6 +21,7 @@ pub mod template;
 pub mod tls_profile;
 
 pub use certification::{Issue, Provider};
+pub use monitoring::Monitoring;
 
 use crate::names;
 use crate::observe::facts::ProxySettings;
@@ -38,9 +39,6 @@ use std::sync::OnceLock;
 
 /// The JobSet CRD that `hack/generate` writes.
 const JOBSET_CRD: &str = include_str!("../../../../manifests/crds/jobset.x-k8s.io_jobsets.yaml");
-
-/// Namespace of the cluster's Prometheus on OpenShift.
-const MONITORING_NAMESPACE: &str = "openshift-monitoring";
 
 /// Why objects cannot be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +78,9 @@ pub struct Inputs {
     pub certificates: Certificates,
     /// Content hashes of the operand's serving certificates.
     pub certificate_hashes: CertificateHashes,
-    /// The available APIs of the Prometheus operator.
+    /// Whether the cluster is an OpenShift cluster.
+    pub openshift: bool,
+    /// Monitoring of operand and operator.
     pub monitoring: Monitoring,
     /// Replicas of the operand.
     pub replicas: i32,
@@ -105,6 +105,7 @@ impl Inputs {
             log_level: OperandLogLevel::Info,
             certificates: Certificates::Internal,
             certificate_hashes: CertificateHashes::default(),
+            openshift: false,
             monitoring: Monitoring::default(),
             replicas: 1,
             controller: ControllerSpec::default(),
@@ -113,15 +114,6 @@ impl Inputs {
             config_overrides: None,
         }
     }
-}
-
-/// The available APIs of the Prometheus operator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Monitoring {
-    /// `ServiceMonitor`. Prometheus then also gets permissions.
-    pub service_monitor: bool,
-    /// `PrometheusRule`.
-    pub prometheus_rule: bool,
 }
 
 /// The client that applies the objects: the value of the label `app.kubernetes.io/managed-by`.
@@ -205,8 +197,9 @@ pub struct CertificateHashes {
 
 /// The operand's objects, in apply order.
 pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
-    let prometheus = inputs.monitoring.service_monitor.then_some(MONITORING_NAMESPACE);
-    let mut all = rbac_objects::operand(prometheus);
+    let monitoring = &inputs.monitoring;
+    let scraping = if monitoring.service_monitor { monitoring.prometheus.as_slice() } else { &[] };
+    let mut all = rbac_objects::operand(inputs.certificates == Certificates::Internal, scraping);
     all.extend(services()?);
     if matches!(&inputs.certificates, Certificates::Operator { issuers: true, .. }) {
         all.extend(certificates(&inputs.namespace)?);
@@ -217,7 +210,7 @@ pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     all.extend(operand::deployment(inputs, &content_hash([configuration.as_bytes()]))?);
     all.extend(webhooks(inputs)?);
     if inputs.managed_by == ManagedBy::Operator {
-        all.extend(network::policies()?);
+        all.extend(network::policies(&monitoring.prometheus)?);
     }
     all.extend(monitoring::objects(inputs)?);
     for object in &mut all {

@@ -6,18 +6,25 @@
 use super::{DesiredError, template};
 use crate::names;
 use askama::Template;
+use jobset_api::jobset_operator::PrometheusServer;
 use kube::api::DynamicObject;
+use std::collections::BTreeSet;
 
-/// The policies of operator and operand.
-pub(super) fn policies() -> Result<Vec<DynamicObject>, DesiredError> {
+/// The policies of operator and operand. They admit these Prometheus servers.
+pub(super) fn policies(prometheus: &[PrometheusServer]) -> Result<Vec<DynamicObject>, DesiredError> {
     #[derive(Template)]
     #[template(path = "network-policies.yaml")]
     struct NetworkPolicies<'a> {
         operator: &'a str,
         operand: &'a str,
+        prometheus_namespaces: BTreeSet<&'a str>,
     }
     template::objects(
         "network-policies.yaml",
-        &NetworkPolicies { operator: names::OPERATOR, operand: names::OPERAND },
+        &NetworkPolicies {
+            operator: names::OPERATOR,
+            operand: names::OPERAND,
+            prometheus_namespaces: prometheus.iter().map(|server| server.namespace.as_str()).collect(),
+        },
     )
 }

@@ -1,13 +1,16 @@
 //! The operand's Deployment and its `PodDisruptionBudget`.
 
-use super::{Certificates, DesiredError, Inputs, ManagedBy, template};
+use super::{Certificates, DesiredError, Inputs, template};
 use crate::names;
 use askama::Template;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 /// The strictest security context constraint of OpenShift. Without it, a custom constraint could apply to the pods.
-const REQUIRED_SCC: &str = "restricted-v2";
+pub(super) const REQUIRED_SCC: &str = "restricted-v2";
+/// The default priority of the pods of operator and operand. While no pod of the operand runs, the API server rejects
+/// every JobSet of the cluster, so these pods are as important as the cluster's own.
+pub(super) const PRIORITY_CLASS: &str = "system-cluster-critical";
 
 /// The Deployment and, for several replicas, the `PodDisruptionBudget`. `config_hash` is the hash of the configuration
 /// that the pods read when they start.
@@ -48,7 +51,7 @@ pub(super) fn deployment(inputs: &Inputs, config_hash: &str) -> Result<Vec<Dynam
             service_account: names::OPERAND,
             image: &inputs.operand_image,
             replicas: inputs.replicas,
-            required_scc: (inputs.managed_by == ManagedBy::Operator).then_some(REQUIRED_SCC),
+            required_scc: inputs.openshift.then_some(REQUIRED_SCC),
             hashes,
             environment: inputs.proxy.environment(),
             config_argument: format!("--config={config_path}"),
@@ -78,8 +81,9 @@ fn customize(pod: &mut Value, inputs: &Inputs) {
     if !controller.tolerations.is_empty() {
         pod["tolerations"] = json!(controller.tolerations);
     }
-    if let Some(name) = controller.priority_class_name.as_ref().filter(|name| !name.is_empty()) {
-        pod["priorityClassName"] = json!(name);
+    let priority_class = controller.priority_class_name.as_deref().unwrap_or(PRIORITY_CLASS);
+    if !priority_class.is_empty() {
+        pod["priorityClassName"] = json!(priority_class);
     }
     if let Some(resources) = &controller.resources
         && let Some(container) = pod.pointer_mut("/containers/0")

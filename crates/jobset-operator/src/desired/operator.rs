@@ -1,5 +1,6 @@
 //! The operator's own objects, for `deploy/` and the bundle.
 
+use super::operand::{PRIORITY_CLASS, REQUIRED_SCC};
 use super::{DesiredError, is_cluster_scoped, rbac_objects, template};
 use crate::{names, rbac};
 use askama::Template;
@@ -15,13 +16,15 @@ pub struct OperatorInputs {
     pub operator_image: String,
     /// Image of the operand, for the environment variable `OPERAND_IMAGE`.
     pub operand_image: String,
+    /// Whether the objects are for OpenShift.
+    pub openshift: bool,
 }
 
 /// Namespace, ServiceAccount, `ClusterRole` and Role with their bindings, and Deployment of the operator, in apply
-/// order.
+/// order. Outside OpenShift, also the quota for its pods.
 pub fn operator_objects(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredError> {
     let subjects =
-        json!([{"kind": "ServiceAccount", "name": names::OPERATOR, "namespace": inputs.namespace}]);
+        [json!({"kind": "ServiceAccount", "name": names::OPERATOR, "namespace": inputs.namespace})];
     let mut all = vec![
         namespace(&inputs.namespace),
         rbac_objects::service_account(names::OPERATOR),
@@ -31,6 +34,9 @@ pub fn operator_objects(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, D
         rbac_objects::binding("Role", names::OPERATOR, names::OPERATOR, &subjects),
     ];
     all.extend(deployment(inputs)?);
+    if !inputs.openshift {
+        all.push(critical_pods_quota());
+    }
     for object in &mut all {
         if !is_cluster_scoped(object.types.as_ref().map_or("", |types| types.kind.as_str())) {
             object.metadata.namespace = Some(inputs.namespace.clone());
@@ -55,6 +61,18 @@ fn namespace(name: &str) -> DynamicObject {
     object
 }
 
+/// A quota for pods of the default priority. Some clusters, such as those of Google Kubernetes Engine, admit such pods
+/// only in namespaces with a quota for them. The limit is far above the number of pods of operator and operand.
+pub fn critical_pods_quota() -> DynamicObject {
+    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::ResourceQuota>(&());
+    DynamicObject::new("jobset-critical-pods", &resource).data(json!({"spec": {
+        "hard": {"pods": "100"},
+        "scopeSelector": {
+            "matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": [PRIORITY_CLASS]}],
+        },
+    }}))
+}
+
 fn deployment(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredError> {
     #[derive(Template)]
     #[template(path = "operator.yaml")]
@@ -63,6 +81,8 @@ fn deployment(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredErro
         image: &'a str,
         operand_image: &'a str,
         metrics_secret: &'a str,
+        priority_class: &'a str,
+        required_scc: Option<&'a str>,
     }
     template::objects(
         "operator.yaml",
@@ -71,6 +91,8 @@ fn deployment(inputs: &OperatorInputs) -> Result<Vec<DynamicObject>, DesiredErro
             image: &inputs.operator_image,
             operand_image: &inputs.operand_image,
             metrics_secret: names::OPERATOR_METRICS_SECRET,
+            priority_class: PRIORITY_CLASS,
+            required_scc: inputs.openshift.then_some(REQUIRED_SCC),
         },
     )
 }

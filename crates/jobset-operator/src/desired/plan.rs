@@ -6,6 +6,7 @@
 use super::certification::{Certification, Issue, Provider, decide_certification, unused_secrets};
 use super::configuration::check_overrides;
 use super::conflict::conflicting_installation;
+use super::monitoring::prometheus_servers;
 use super::problem::Problem;
 use super::settings::{Mode, Settings};
 use super::{
@@ -217,9 +218,12 @@ fn inputs(
             ca_bundle: certification.ca_bundle.clone(),
         },
         certificate_hashes: CertificateHashes { webhook, metrics },
+        openshift: observed.facts.is_openshift(),
         monitoring: Monitoring {
             service_monitor: observed.apis.contains(kinds::SERVICE_MONITOR_CRD),
             prometheus_rule: observed.apis.contains(kinds::PROMETHEUS_RULE_CRD),
+            prometheus: prometheus_servers(operator, observed.facts.is_openshift()),
+            runbooks: settings.runbooks.clone(),
         },
         replicas: controller.replicas.unwrap_or(topology),
         controller,

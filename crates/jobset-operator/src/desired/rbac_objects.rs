@@ -1,32 +1,41 @@
 //! Service accounts, roles and bindings, built from the table in [`crate::rbac`].
 
 use crate::names;
-use crate::rbac::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, PROMETHEUS_ROLE, Rule, USER_ROLES, UserRole};
+use crate::rbac::{
+    OPERAND_CLUSTER_ROLES, OPERAND_ROLES, OperandRole, PROMETHEUS_ROLE, Rule, USER_ROLES, UserRole,
+};
+use jobset_api::jobset_operator::PrometheusServer;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{ApiResource, DynamicObject};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// ServiceAccount, roles and bindings of the operand and, with a monitoring namespace, of its Prometheus. Subjects
-/// without a namespace get the operand's namespace.
-pub(super) fn operand(monitoring_namespace: Option<&str>) -> Vec<DynamicObject> {
+/// ServiceAccount, roles and bindings of the operand, and of the Prometheus servers that scrape it. Subjects without a
+/// namespace get the operand's namespace.
+pub(super) fn operand(internal_certificates: bool, prometheus: &[PrometheusServer]) -> Vec<DynamicObject> {
     // Explicit, so that the operator repairs a change: without a token, no new pod of the operand starts.
     let account = service_account(names::OPERAND).data(json!({"automountServiceAccountToken": true}));
     let mut all = vec![account];
-    all.extend(OPERAND_CLUSTER_ROLES.iter().map(|role| role_object("ClusterRole", role.name, role.rules)));
-    let subjects = || json!([{"kind": "ServiceAccount", "name": names::OPERAND}]);
-    all.extend(
-        OPERAND_CLUSTER_ROLES.iter().map(|role| binding("ClusterRole", role.binding, role.name, &subjects())),
-    );
-    all.extend(OPERAND_ROLES.iter().map(|role| role_object("Role", role.name, role.rules)));
-    all.extend(OPERAND_ROLES.iter().map(|role| binding("Role", role.binding, role.name, &subjects())));
-    if let Some(namespace) = monitoring_namespace {
-        let prometheus = json!([
-            {"kind": "ServiceAccount", "name": "prometheus-k8s", "namespace": namespace},
-            {"kind": "ServiceAccount", "name": "prometheus-operator", "namespace": namespace},
-        ]);
+    let operand_subject = [json!({"kind": "ServiceAccount", "name": names::OPERAND})];
+    let prometheus_subjects: Vec<Value> = prometheus
+        .iter()
+        .map(|server| {
+            json!({"kind": "ServiceAccount", "name": server.service_account, "namespace": server.namespace})
+        })
+        .collect();
+    let needed = |role: &OperandRole| role.needed_rules(internal_certificates).copied().collect::<Vec<_>>();
+    for (kind, roles) in [("ClusterRole", OPERAND_CLUSTER_ROLES), ("Role", OPERAND_ROLES)] {
+        let roles: Vec<_> = roles.iter().filter(|role| !needed(role).is_empty()).collect();
+        all.extend(roles.iter().map(|role| role_object(kind, role.name, &needed(role))));
+        all.extend(roles.iter().map(|role| {
+            let readers =
+                if role.name == names::METRICS_READER_ROLE { prometheus_subjects.as_slice() } else { &[] };
+            binding(kind, role.binding, role.name, &[&operand_subject, readers].concat())
+        }));
+    }
+    if !prometheus_subjects.is_empty() {
         let role = PROMETHEUS_ROLE;
         all.push(role_object("Role", role.name, role.rules));
-        all.push(binding("Role", role.binding, role.name, &prometheus));
+        all.push(binding("Role", role.binding, role.name, &prometheus_subjects));
     }
     all.extend(USER_ROLES.iter().map(user_role));
     for object in &mut all {
@@ -58,12 +67,7 @@ pub(super) fn role_object(kind: &str, name: &str, rules: &[Rule]) -> DynamicObje
 }
 
 /// The binding of a Role or `ClusterRole` to subjects.
-pub(super) fn binding(
-    role_kind: &str,
-    name: &str,
-    role: &str,
-    subjects: &serde_json::Value,
-) -> DynamicObject {
+pub(super) fn binding(role_kind: &str, name: &str, role: &str, subjects: &[Value]) -> DynamicObject {
     let kind = format!("{role_kind}Binding");
     DynamicObject::new(name, &resource("rbac.authorization.k8s.io", &kind)).data(json!({
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role},

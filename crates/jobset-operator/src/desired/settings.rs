@@ -13,6 +13,8 @@ pub struct Settings {
     pub operand_image: Option<String>,
     /// Version of the operator.
     pub version: &'static str,
+    /// URL of the folder of the runbooks, without a slash at the end.
+    pub runbooks: String,
     /// The proxy of the operator. The operand uses it if the cluster has no Proxy object.
     pub proxy: ProxySettings,
     /// The TLS profile with which the operator's servers started.

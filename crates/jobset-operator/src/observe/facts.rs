@@ -59,6 +59,11 @@ impl ProxySettings {
 }
 
 impl ClusterFacts {
+    /// Whether the cluster is an OpenShift cluster: it has a configuration.
+    pub fn is_openshift(&self) -> bool {
+        self.highly_available || self.tls_profile.is_some() || self.proxy.is_some()
+    }
+
     /// Updates the facts with one of the objects, or with its absence.
     pub(super) fn update(&mut self, kind: &str, object: Option<&DynamicObject>) {
         match kind {

@@ -31,10 +31,20 @@ pub struct Rule {
     pub urls: &'static [&'static str],
     /// Allowed verbs.
     pub verbs: &'static [&'static str],
+    /// Whether only an operand that issues its own certificates needs the grant.
+    pub internal_certificates: bool,
 }
 
 impl Rule {
-    const NONE: Rule = Rule { reason: "", groups: &[], resources: &[], names: &[], urls: &[], verbs: &[] };
+    const NONE: Rule = Rule {
+        reason: "",
+        groups: &[],
+        resources: &[],
+        names: &[],
+        urls: &[],
+        verbs: &[],
+        internal_certificates: false,
+    };
 }
 
 impl From<&Rule> for PolicyRule {
@@ -53,22 +63,23 @@ impl From<&Rule> for PolicyRule {
 
 const READ: &[&str] = &["get", "list", "watch"];
 const EDIT: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
-const STATUS: &[&str] = &["get", "patch", "update"];
 
 /// All cluster-wide rules of the operator: its own, then those of the operand that its own do not cover.
 pub fn operator_cluster_rules() -> Vec<Rule> {
-    let roles = OPERAND_CLUSTER_ROLES.iter().map(|role| role.rules);
-    with_granted(OPERATOR_CLUSTER_RULES, roles.chain(USER_ROLES.iter().map(|role| role.rules)))
+    let of_operand = OPERAND_CLUSTER_ROLES.iter().flat_map(|role| role.needed_rules(false));
+    let of_users = USER_ROLES.iter().flat_map(|role| role.rules);
+    with_granted(OPERATOR_CLUSTER_RULES, of_operand.chain(of_users))
 }
 
 /// All rules of the operator in its namespace: its own, then those of the operand that its own do not cover.
 pub fn operator_rules() -> Vec<Rule> {
-    with_granted(OPERATOR_RULES, OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]).map(|role| role.rules))
+    let roles = OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]);
+    with_granted(OPERATOR_RULES, roles.flat_map(|role| role.needed_rules(false)))
 }
 
-fn with_granted(own: &[Rule], granted: impl Iterator<Item = &'static [Rule]>) -> Vec<Rule> {
+fn with_granted(own: &[Rule], granted: impl Iterator<Item = &'static Rule>) -> Vec<Rule> {
     let mut all = own.to_vec();
-    for rule in granted.flatten() {
+    for rule in granted {
         if !covers(&all, std::slice::from_ref(rule)) {
             all.push(*rule);
         }
@@ -134,8 +145,9 @@ mod tests {
 
     #[test]
     fn the_operator_has_every_permission_that_it_grants() {
+        let rules_of = |role: &OperandRole| role.needed_rules(false).copied().collect::<Vec<_>>();
         for role in OPERAND_CLUSTER_ROLES {
-            assert!(covers(&operator_cluster_rules(), role.rules), "{}", role.name);
+            assert!(covers(&operator_cluster_rules(), &rules_of(role)), "{}", role.name);
         }
         for role in USER_ROLES {
             assert!(covers(&operator_cluster_rules(), role.rules), "{}", role.name);
@@ -143,8 +155,25 @@ mod tests {
         let mut in_namespace = operator_cluster_rules();
         in_namespace.extend(operator_rules());
         for role in OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]) {
-            assert!(covers(&in_namespace, role.rules), "{}", role.name);
+            assert!(covers(&in_namespace, &rules_of(role)), "{}", role.name);
         }
+    }
+
+    #[test]
+    fn only_an_operand_that_issues_certificates_may_write_secrets_and_webhooks() {
+        let written = |rules: &[Rule]| {
+            let writes = |rule: &&Rule| rule.verbs.iter().any(|verb| !READ.contains(verb));
+            let mut resources = rules.iter().filter(writes).flat_map(|rule| rule.resources);
+            resources.any(|name| *name == "secrets" || name.ends_with("webhookconfigurations"))
+        };
+        let roles = || OPERAND_CLUSTER_ROLES.iter().chain(OPERAND_ROLES);
+        let internal: Vec<Rule> = roles().flat_map(|role| role.rules).copied().collect();
+        let issued: Vec<Rule> = roles().flat_map(|role| role.needed_rules(false)).copied().collect();
+        assert!(written(&internal));
+        assert!(!written(&issued));
+        assert!(issued.iter().all(|rule| !rule.resources.contains(&"secrets")), "not even read access");
+        let unnamed = |rule: &Rule| rule.resources.contains(&"secrets") && rule.names.is_empty();
+        assert!(!all_rules().iter().any(unnamed), "the operator needs no right for all Secrets");
     }
 
     #[test]

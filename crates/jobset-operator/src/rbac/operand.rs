@@ -14,6 +14,13 @@ pub struct OperandRole {
     pub rules: &'static [Rule],
 }
 
+impl OperandRole {
+    /// The rules that an operand needs. `internal_certificates`: whether it issues its own certificates.
+    pub fn needed_rules(&self, internal_certificates: bool) -> impl Iterator<Item = &'static Rule> {
+        self.rules.iter().filter(move |rule| internal_certificates || !rule.internal_certificates)
+    }
+}
+
 /// Cluster roles of the operand.
 pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
     OperandRole {
@@ -91,17 +98,18 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "without cert-manager, the controller sets the CA bundle of its webhooks",
+                reason: "the controller issues its certificates, and sets the CA bundle of its webhooks",
                 groups: &["admissionregistration.k8s.io"],
                 resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
                 names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
                 verbs: &["get", "list", "patch", "watch"],
+                internal_certificates: true,
                 ..Rule::NONE
             },
         ],
     },
     OperandRole {
-        name: "jobset-metrics-reader",
+        name: names::METRICS_READER_ROLE,
         binding: "jobset-metrics-reader-rolebinding",
         rules: &[Rule {
             reason: "clients that are bound to this role may read the metrics",
@@ -163,15 +171,16 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
         ],
     },
     OperandRole {
-        name: "jobset-manager-secrets-role",
-        binding: "jobset-manager-secrets-rolebinding",
+        name: names::SECRETS_ROLE,
+        binding: names::SECRETS_ROLE_BINDING,
         rules: &[
             Rule {
-                reason: "without cert-manager, the controller stores its certificates in this Secret",
+                reason: "the controller issues its certificates, and stores them in this Secret",
                 groups: &[""],
                 resources: &["secrets"],
                 names: &[names::INTERNAL_WEBHOOK_SECRET],
                 verbs: &["get", "list", "update", "watch"],
+                internal_certificates: true,
                 ..Rule::NONE
             },
             Rule {
@@ -179,13 +188,14 @@ pub const OPERAND_ROLES: &[OperandRole] = &[
                 groups: &[""],
                 resources: &["secrets"],
                 verbs: &["create"],
+                internal_certificates: true,
                 ..Rule::NONE
             },
         ],
     },
 ];
 
-/// Role of the cluster's Prometheus in the operand's namespace, for clusters that serve the monitoring API.
+/// Role of each Prometheus in the namespace of operator and operand, for clusters that serve the monitoring API.
 pub const PROMETHEUS_ROLE: OperandRole = OperandRole {
     name: names::PROMETHEUS_ROLE,
     binding: names::PROMETHEUS_ROLE,
@@ -198,9 +208,9 @@ pub const PROMETHEUS_ROLE: OperandRole = OperandRole {
             ..Rule::NONE
         },
         Rule {
-            reason: "Prometheus may also discover targets through Ingresses",
-            groups: &["extensions", "networking.k8s.io"],
-            resources: &["ingresses"],
+            reason: "newer versions of Prometheus discover targets through EndpointSlices instead of endpoints",
+            groups: &["discovery.k8s.io"],
+            resources: &["endpointslices"],
             verbs: READ,
             ..Rule::NONE
         },

@@ -1,6 +1,6 @@
 //! Permissions of the operator itself, without those that it grants to the operand.
 
-use super::{READ, Rule, STATUS};
+use super::{READ, Rule};
 use crate::names;
 
 /// Server-side apply and deletion of managed objects. OpenShift also requires `delete` for a change of the owner
@@ -24,7 +24,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         groups: &["operator.openshift.io"],
         resources: &["jobsetoperators/status"],
         names: &["cluster"],
-        verbs: STATUS,
+        verbs: &["patch"],
         ..Rule::NONE
     },
     Rule {
@@ -50,7 +50,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
             "proxies.config.openshift.io",
             "servicemonitors.monitoring.coreos.com",
         ],
-        verbs: READ,
+        verbs: LIST_WATCH,
         ..Rule::NONE
     },
     Rule {
@@ -58,7 +58,15 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         groups: &["config.openshift.io"],
         resources: &["apiservers", "infrastructures", "proxies"],
         names: &["cluster"],
-        verbs: READ,
+        verbs: LIST_WATCH,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator reads topology and TLS profile when it starts",
+        groups: &["config.openshift.io"],
+        resources: &["apiservers", "infrastructures"],
+        names: &["cluster"],
+        verbs: &["get"],
         ..Rule::NONE
     },
     Rule {
@@ -83,7 +91,7 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         names: &[
             names::EDITOR_ROLE,
             "jobset-manager-role",
-            "jobset-metrics-reader",
+            names::METRICS_READER_ROLE,
             "jobset-proxy-role",
             names::VIEWER_ROLE,
         ],
@@ -203,7 +211,7 @@ pub const OPERATOR_RULES: &[Rule] = &[
         reason: "the operator applies the operand's roles",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["roles"],
-        names: &["jobset-leader-election-role", "jobset-manager-secrets-role", names::PROMETHEUS_ROLE],
+        names: &["jobset-leader-election-role", names::PROMETHEUS_ROLE],
         verbs: MANAGE,
         ..Rule::NONE
     },
@@ -211,12 +219,16 @@ pub const OPERATOR_RULES: &[Rule] = &[
         reason: "the operator binds the operand's roles",
         groups: &["rbac.authorization.k8s.io"],
         resources: &["rolebindings"],
-        names: &[
-            "jobset-leader-election-rolebinding",
-            "jobset-manager-secrets-rolebinding",
-            names::PROMETHEUS_ROLE,
-        ],
+        names: &["jobset-leader-election-rolebinding", names::PROMETHEUS_ROLE],
         verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator deletes the role of earlier versions for Secrets, which the operand does not need",
+        groups: &["rbac.authorization.k8s.io"],
+        resources: &["roles", "rolebindings"],
+        names: &[names::SECRETS_ROLE, names::SECRETS_ROLE_BINDING],
+        verbs: &["delete"],
         ..Rule::NONE
     },
     Rule {

@@ -101,3 +101,88 @@ fn monitoring_is_applied_if_its_apis_are_served() {
     assert!(applies(&plan, "ServiceMonitor"));
     assert!(step(&plan, "Role", names::PROMETHEUS_ROLE).is_some());
 }
+
+#[test]
+fn the_prometheus_servers_of_the_spec_get_roles_and_access() {
+    let subjects = |observed: &Observed| {
+        let plan = decide(observed);
+        let binding = step(&plan, "RoleBinding", names::PROMETHEUS_ROLE).unwrap();
+        let subjects = binding.data["subjects"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        subjects
+            .map(|subject| format!("{}/{}", text(&subject["namespace"]), text(&subject["name"])))
+            .collect()
+    };
+    let served = |spec: Value| {
+        let mut observed = installed(spec);
+        observed.apis.insert(kinds::SERVICE_MONITOR_CRD.to_owned());
+        observed
+    };
+    let mut observed = served(json!({}));
+    let found: Vec<String> = subjects(&observed);
+    assert!(found.contains(&"monitoring/prometheus-k8s".to_owned()), "{found:?}");
+    assert!(found.contains(&"openshift-monitoring/prometheus-k8s".to_owned()), "{found:?}");
+    // On OpenShift, a user could create a project named monitoring.
+    observed.facts.tls_profile = Some(TlsSecurityProfile::Intermediate);
+    let found = subjects(&observed);
+    assert!(found.iter().all(|subject| subject.starts_with("openshift-")), "{found:?}");
+
+    let named =
+        served(json!({"monitoring": {"prometheus": [{"namespace": "mine", "serviceAccount": "me"}]}}));
+    assert_eq!(subjects(&named), ["mine/me"]);
+    let plan = decide(&named);
+    for policy in [names::OPERAND, names::OPERATOR] {
+        let policy = &step(&plan, "NetworkPolicy", policy).unwrap().data;
+        assert!(policy.to_string().contains("[\"mine\"]"), "{policy}");
+    }
+    let none = served(json!({"monitoring": {"prometheus": []}}));
+    assert!(step(&decide(&none), "RoleBinding", names::PROMETHEUS_ROLE).is_none());
+}
+
+#[test]
+fn runbooks_have_absolute_addresses() {
+    let mut observed = installed(json!({}));
+    observed.apis.insert(kinds::PROMETHEUS_RULE_CRD.to_owned());
+    let plan = decide(&observed);
+    let rules =
+        &step(&plan, "PrometheusRule", names::PROMETHEUS_RULE).unwrap().data["spec"]["groups"][0]["rules"];
+    for rule in rules.as_array().unwrap() {
+        let expected = format!("{}/{}.md", settings().runbooks, rule["alert"].as_str().unwrap());
+        assert_eq!(rule["annotations"]["runbook_url"], expected);
+    }
+}
+
+#[test]
+fn pods_on_openshift_require_a_security_context_constraint() {
+    let annotation = |observed: &Observed| {
+        let pods = pods(observed);
+        pods["template"]["metadata"]["annotations"].get("openshift.io/required-scc").cloned()
+    };
+    let mut observed = installed(json!({}));
+    assert_eq!(annotation(&observed), None);
+    observed.facts.proxy = Some(ProxySettings::default());
+    assert_eq!(annotation(&observed), Some(json!("restricted-v2")));
+}
+
+#[test]
+fn the_role_for_secrets_of_an_earlier_version_is_deleted() {
+    let mut observed = installed(json!({}));
+    let like = observed.get("Role", "jobset-leader-election-role").unwrap().clone();
+    for (kind, name) in
+        [("Role", "jobset-manager-secrets-role"), ("RoleBinding", "jobset-manager-secrets-rolebinding")]
+    {
+        let mut object = (*like.object).clone();
+        object.metadata.name = Some(name.into());
+        object.types.as_mut().unwrap().kind = kind.into();
+        observed
+            .objects
+            .insert(ObjectKey::new(kind, name), Live { object: Arc::new(object), ..like.clone() });
+    }
+    assert_eq!(
+        decide(&observed).delete,
+        [
+            ObjectKey::new("Role", "jobset-manager-secrets-role"),
+            ObjectKey::new("RoleBinding", "jobset-manager-secrets-rolebinding"),
+        ]
+    );
+}

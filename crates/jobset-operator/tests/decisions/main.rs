@@ -30,6 +30,7 @@ fn settings() -> Settings {
         namespace: "ns-of-operand".into(),
         operand_image: Some("registry.example/operand:v2".into()),
         version: "9.8.7",
+        runbooks: "https://runbooks.example/jobset".into(),
         proxy: ProxySettings::default(),
         tls_profile: None,
     }

@@ -27,7 +27,7 @@ pub(super) fn name() -> String {
 
 /// The `ClusterServiceVersion`.
 pub(super) fn cluster_service_version(images: &Images) -> Result<Value> {
-    let operator = deploy::operator(images)?;
+    let operator = deploy::operator(images, true)?;
     let namespace = find(&operator, "Namespace")?;
     let deployment = find(&operator, "Deployment")?;
     let rules = |rules: Vec<rbac::Rule>| rules.iter().map(PolicyRule::from).collect::<Vec<_>>();
@@ -53,6 +53,7 @@ pub(super) fn cluster_service_version(images: &Images) -> Result<Value> {
             "keywords": ["jobset", "batch", "job", "training", "machine learning", "hpc"],
             "provider": { "name": "JobSet Operator contributors" },
             "links": [
+                { "name": "Source code", "url": names::REPOSITORY },
                 { "name": "JobSet documentation", "url": "https://jobset.sigs.k8s.io" },
                 { "name": "JobSet API", "url": "https://github.com/kubernetes-sigs/jobset" },
             ],
@@ -117,6 +118,7 @@ fn annotations(images: &Images, namespace: &DynamicObject) -> Result<Value> {
         "operatorframework.io/initialization-resource": serde_json::to_string_pretty(&sample)?,
         "operatorframework.io/suggested-namespace": names::NAMESPACE,
         "operatorframework.io/suggested-namespace-template": serde_json::to_string_pretty(&objects::json(namespace)?)?,
+        "repository": names::REPOSITORY,
         "support": "JobSet Operator contributors",
     }))
 }

@@ -55,6 +55,19 @@ pub(super) fn owned_crd() -> Value {
                 "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:resourceRequirements"],
             },
             {
+                "path": "controller.priorityClassName",
+                "displayName": "Controller Priority Class",
+                "description": "PriorityClass of the pods of the JobSet controller. Default: system-cluster-critical.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:advanced"],
+            },
+            {
+                "path": "monitoring.prometheus",
+                "displayName": "Prometheus Servers",
+                "description": "Prometheus servers that may scrape the JobSet controller and the operator. \
+                                Default: those of OpenShift and kube-prometheus.",
+                "x-descriptors": ["urn:alm:descriptor:com.tectonic.ui:advanced"],
+            },
+            {
                 "path": "unsupportedConfigOverrides",
                 "displayName": "Unsupported Configuration Overrides",
                 "description": "Settings that override the configuration of the JobSet controller. Not supported.",
