@@ -10,6 +10,7 @@ mod certificates;
 mod cluster_facts;
 mod conflicts;
 mod installation;
+mod rbac;
 mod repair;
 mod states;
 
@@ -72,6 +73,8 @@ fn main() -> ExitCode {
             states::managed_restores_a_removed_operand,
             states::jobsets_outlive_a_deleted_jobset_operator,
             states::operand_is_deleted_while_the_operator_is_down,
+            // The last test checks the requests of all others.
+            rbac::granted_rules_suffice_and_are_all_used,
         ],
     )
 }

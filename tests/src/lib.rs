@@ -12,6 +12,7 @@
 //! | [`faulty_proxy`] | a proxy for an API server that injects faults |
 //! | [`freeze`] | freezes a process of the cluster |
 //! | [`bundle`] | installs the OLM bundle as OLM does |
+//! | [`rbac`] | compares the permissions of a program with its requests |
 //! | [`objects`] | reads, applies and deletes Kubernetes objects of any kind |
 //! | [`wait`] | waits for a condition, with a timeout and the last observation |
 
@@ -23,6 +24,7 @@ pub mod faulty_proxy;
 pub mod freeze;
 pub mod objects;
 pub mod operator;
+pub mod rbac;
 pub mod replicas;
 pub mod suite;
 pub mod wait;
