@@ -67,6 +67,21 @@ pub(crate) async fn operator_waits_for_cert_manager(suite: Arc<Suite>) -> Result
         || async { Ok(suite.get("v1", "Secret", "jobset-builtin-webhook-server-cert").await?.is_some()) };
     jobset_tests::wait::wait_for("the earlier Secret to be deleted", PROMPT, exists, |exists| !exists)
         .await?;
+
+    // The operand serves with the earlier certificate while its renewal fails.
+    let now = jiff::Timestamp::now();
+    for (failure, degraded) in [
+        (json!(jiff::Timestamp::from_second(now.as_second())?), "Degraded=True"),
+        (Value::Null, "Degraded=False"),
+    ] {
+        let patch =
+            kube::api::Patch::Merge(json!({"status": {"lastFailureTime": failure, "conditions": []}}));
+        api.patch_status(CERTIFICATE.2, &kube::api::PatchParams::default(), &patch).await?;
+        suite.wait_for_conditions(&[degraded, "Available=True"], PROMPT).await?;
+        if degraded == "Degraded=True" {
+            assert_eq!(suite.condition("Degraded").await?["reason"], "CertificateRenewalFailed");
+        }
+    }
     Ok(())
 }
 

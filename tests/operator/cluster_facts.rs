@@ -1,10 +1,13 @@
 //! APIs and configuration of the cluster that change while the operator runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use jobset_tests::objects;
-use jobset_tests::wait::{TIMEOUT, wait_for};
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::installation::configuration;
@@ -97,6 +100,16 @@ spec: {{tlsSecurityProfile: {tls}}}
     );
     assert_eq!(configuration(&suite).await?["tls"], json!({"minVersion": "VersionTLS13"}));
 
+    set_established(&suite, crds, "False").await?;
+    let state = || async {
+        let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?;
+        Ok((suite.operator.runs(), deployment.map(|deployment| deployment.data["spec"]["replicas"].clone())))
+    };
+    let unchanged = |(runs, replicas): &(bool, Option<Value>)| *runs && *replicas == Some(json!(2));
+    let seconds = Duration::from_secs(3);
+    holds_for("two pods although the API is not established", seconds, state, unchanged).await?;
+    set_established(&suite, crds, "True").await?;
+
     suite
         .apply(&facts(
             "{type: Custom, custom: {minTLSVersion: VersionTLS12, ciphers: [ECDHE-RSA-AES256-GCM-SHA384]}}",
@@ -128,6 +141,20 @@ spec: {{tlsSecurityProfile: {tls}}}
     suite.install(json!({})).await
 }
 
+/// Sets condition Established of these CRDs, as the API server does for a moment.
+async fn set_established(suite: &Suite, crds: &str, status: &str) -> Result<()> {
+    for crd in objects::parse(crds)? {
+        let api = objects::api_of(&suite.client, &crd).await?;
+        let conditions = json!([
+            {"type": "NamesAccepted", "status": "True"},
+            {"type": "Established", "status": status},
+        ]);
+        let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+        api.patch_status(&crd.name_any(), &PatchParams::default(), &patch).await?;
+    }
+    Ok(())
+}
+
 /// Waits until the operator has exited, and restarts it.
 async fn restart_after_exit(suite: &Suite) -> Result<()> {
     wait_for("the operator to exit", PROMPT, || async { Ok(suite.operator.runs()) }, |runs| !runs).await?;
@@ -135,7 +162,7 @@ async fn restart_after_exit(suite: &Suite) -> Result<()> {
     suite.operator.start()
 }
 
-async fn apply_when_served(suite: &Suite, yaml: &str) -> Result<()> {
+pub(crate) async fn apply_when_served(suite: &Suite, yaml: &str) -> Result<()> {
     wait_for(
         "the API server to serve the new APIs",
         TIMEOUT,

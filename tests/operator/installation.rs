@@ -139,7 +139,15 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
         (&json!("False"), &json!("UnsupportedConfigOverrides"))
     );
 
+    let since = jiff::Timestamp::now();
     suite.install(json!({"managementState": "Managed"})).await?;
+    let writes = suite.writes_since(since)?;
+    let position = |write: &str| writes.iter().position(|found| found == write);
+    let (applied, deleted) = (
+        position("patch deployments/jobset-controller-manager"),
+        position("delete poddisruptionbudgets/jobset-controller-manager"),
+    );
+    assert!(applied.is_some() && applied < deleted, "the operator deletes last: {writes:?}");
     assert_eq!(suite.condition("Upgradeable").await?["status"], "True");
     let budget = suite.get("policy/v1", "PodDisruptionBudget", "jobset-controller-manager").await?;
     assert!(budget.is_none(), "a single pod needs no PodDisruptionBudget");

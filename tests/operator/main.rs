@@ -10,6 +10,7 @@ mod certificates;
 mod cluster_facts;
 mod conflicts;
 mod installation;
+mod olm;
 mod rbac;
 mod repair;
 mod states;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
             certificates::operator_waits_for_cert_manager,
             certificates::certificates_return_to_the_operator,
             certificates::deleted_certificate_is_reissued,
+            olm::upgradeable_is_reported_to_olm,
             states::unmanaged_operand_is_not_changed,
             states::managed_restores_a_removed_operand,
             states::jobsets_outlive_a_deleted_jobset_operator,

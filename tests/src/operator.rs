@@ -46,11 +46,19 @@ impl Operator {
 
     /// Starts the operator.
     pub fn start(&self) -> Result<()> {
-        Daemon::new(PROGRAM, beside_this_program(PROGRAM)?)
+        self.start_with(&[])
+    }
+
+    /// Starts the operator with environment variables.
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Result<()> {
+        let daemon = Daemon::new(PROGRAM, beside_this_program(PROGRAM)?)
             .args(["operator", "--listen", "0", "--metrics-bind-address", "0"].map(str::to_owned))
             .args(["--namespace".into(), NAMESPACE.to_owned()])
             .args(["--operand-image".into(), OPERAND_IMAGE.to_owned()])
-            .args(["--kubeconfig".into(), self.kubeconfig.display().to_string()])
+            .args(["--kubeconfig".into(), self.kubeconfig.display().to_string()]);
+        environment
+            .iter()
+            .fold(daemon, |daemon, (name, value)| daemon.env(*name, *value))
             .spawn(&self.layout)?;
         Ok(())
     }

@@ -24,6 +24,9 @@ use tracing::{error, info};
 /// File with the namespace of the pod.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
+/// Environment variable that OLM sets to the name of the operator's OperatorCondition.
+const OPERATOR_CONDITION_NAME: &str = "OPERATOR_CONDITION_NAME";
+
 /// Installs and manages the JobSet controller in a cluster, as the JobSetOperator named `cluster` specifies.
 #[derive(Parser)]
 #[command(name = "jobset-operator", version, arg_required_else_help = true)]
@@ -118,7 +121,12 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
     info!(version = version.git_version, "connected to the API server");
     readiness.met("api-server");
-    let tls_profile = facts::read_tls_profile(&client).await;
+    let tls_profile = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        profile = facts::read_tls_profile(&client) => {
+            profile.context("cannot read the TLS profile in apiservers.config.openshift.io/cluster")?
+        }
+    };
     if let Some(address) = metrics_address {
         let server = MetricsServer {
             address,
@@ -165,6 +173,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         runbooks: options.runbook_url,
         proxy: proxy(),
         tls_profile,
+        operator_condition: std::env::var(OPERATOR_CONDITION_NAME).ok().filter(|name| !name.is_empty()),
     };
     let operator = Operator::start(client, settings, instance, log, &metrics, leadership.fence(), &shutdown)
         .context("cannot register the metrics")?;

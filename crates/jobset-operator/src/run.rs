@@ -1,16 +1,16 @@
 //! The operator's control loop: it reconciles after each change, until the process ends.
 
-use crate::act::{Actor, status as act_status};
+use crate::act::Actor;
 use crate::desired::plan::{Plan, plan};
 use crate::desired::problem::Problem;
 use crate::desired::settings::{Mode, Settings};
-use crate::desired::status::{Failure, status, unsynced_status};
+use crate::desired::status::{Failure, Report, status, unsynced_status, upgradeable};
 use crate::measure::Gauges;
 use crate::names;
 use crate::observe::watch::Observer;
 use crate::observe::{Index, ObjectKey, Observed, Unsynced};
 use jobset_api::JobSetOperator;
-use jobset_api::jobset_operator::{JobSetOperatorStatus, LogLevel, SINGLETON};
+use jobset_api::jobset_operator::{LogLevel, SINGLETON};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -25,10 +25,11 @@ use tracing::{debug, info, warn};
 
 /// The longest delay before a retry.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(15);
+/// Delay before the operator reports to OLM again, after a failure. OLM grants the permission, so it may come later.
+const OLM_RETRY_DELAY: Duration = Duration::from_mins(1);
 
 /// The operator.
 pub struct Operator {
-    client: Client,
     settings: Settings,
     index: Arc<Index>,
     observer: Observer,
@@ -74,15 +75,7 @@ impl Operator {
                 Arc::clone(&index),
                 shutdown.child_token(),
             ),
-            actor: Actor::new(
-                client.clone(),
-                &settings.namespace,
-                Arc::clone(&index),
-                instance,
-                metrics,
-                fence,
-            ),
-            client,
+            actor: Actor::new(client, &settings.namespace, Arc::clone(&index), instance, metrics, fence),
             settings,
             index,
             gauges,
@@ -128,11 +121,7 @@ impl Operator {
         let (observed, unsynced) = self.index.snapshot();
         // An optional watch may fail. The operator waits until it has synced or failed.
         if unsynced.iter().any(|unsynced| !unsynced.optional || unsynced.error.is_none()) {
-            return if self.report_unsynced(&observed, &unsynced).await {
-                ReconcileResult::Done(None)
-            } else {
-                ReconcileResult::Failed
-            };
+            return self.report_unsynced(&observed, &unsynced).await;
         }
         if self.settings.tls_profile != observed.facts.tls_profile {
             info!("the cluster's TLS profile changed, restarting to apply it");
@@ -151,7 +140,8 @@ impl Operator {
                 return ReconcileResult::Failed;
             }
         };
-        plan.problems.extend(watch_failures(&unsynced));
+        plan.problems.extend(watch_failures(&unsynced, true));
+        plan.passing.extend(watch_failures(&unsynced, false));
         self.log_mode(plan.mode);
         let mut failures = Vec::new();
         if let Some(operator) = operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
@@ -161,16 +151,17 @@ impl Operator {
         for failure in &failures {
             warn!(object = %failure.key, error = failure.message, "cannot write the object");
         }
-        let reported = match operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
+        let (reported, status_changes_at) = match operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
             Some(operator) => self.report(operator, &plan, &failures).await,
-            None => true,
+            None => (true, None),
         };
+        let olm_retry = self.report_to_olm(&plan).await;
         self.gauges.certificates(&self.index.snapshot().0);
         if !failures.is_empty() || !reported {
             return ReconcileResult::Failed;
         }
-        let until = plan.reconcile_at.map(|at| began.duration_until(at));
-        ReconcileResult::Done(until.map(|until| until.try_into().unwrap_or_default()))
+        let planned = plan.reconcile_at.into_iter().chain(status_changes_at).map(delay_until);
+        ReconcileResult::Done(planned.chain(olm_retry).min())
     }
 
     /// Deletes the JobSet CRD if it is no longer needed, or waits for the deletion of the last JobSet.
@@ -189,43 +180,53 @@ impl Operator {
                 }
                 None
             }
-            Err(error) => Some(Failure { key: key(), message: error.to_string() }),
+            Err(error) => Some(error.into_failure(key())),
         }
     }
 
-    /// Updates the status. The execution of the plan may have changed objects, so this takes a new snapshot.
-    async fn report(&self, operator: &JobSetOperator, plan: &Plan, failures: &[Failure]) -> bool {
+    /// Updates the status. The execution of the plan may have changed objects, so this takes a new snapshot. Returns
+    /// whether the status is stored, and when it changes if nothing else does.
+    async fn report(
+        &self,
+        operator: &JobSetOperator,
+        plan: &Plan,
+        failures: &[Failure],
+    ) -> (bool, Option<Timestamp>) {
         let (observed, _) = self.index.snapshot();
-        let new = status(&self.settings, &observed, plan, failures, operator, &now());
-        self.store_status(operator, new).await
+        let report = status(&self.settings, &observed, plan, failures, operator, &now());
+        (self.store(operator, &report).await, report.reconcile_at)
     }
 
-    async fn store_status(&self, operator: &JobSetOperator, new: JobSetOperatorStatus) -> bool {
-        self.gauges.conditions(&new);
-        if !act_status::differs(operator, &new) {
-            return true;
+    async fn store(&self, operator: &JobSetOperator, report: &Report) -> bool {
+        self.gauges.conditions(&report.status);
+        let stored = self.actor.store_status(operator, &report.status).await;
+        if let Err(error) = &stored {
+            warn!(%error, "cannot write the status");
         }
-        match act_status::write(&self.client, operator, &new).await {
-            Ok(Some(stored)) => {
-                self.actor.recorder().status_changed(operator, &new);
-                self.index.status_written(stored);
-                true
-            }
-            Ok(None) => true,
-            Err(error) => {
-                warn!(%error, "cannot write the status");
-                false
-            }
-        }
+        stored.is_ok()
     }
 
     /// Reports watches that fail. The operator changes nothing before all watches have synced.
-    async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> bool {
-        if let (Some(operator), Some(problem)) = (observed.operator.as_deref(), watch_failures(unsynced)) {
-            let new = unsynced_status(&self.settings, observed, problem, operator, &now());
-            return self.store_status(operator, new).await;
+    async fn report_unsynced(&self, observed: &Observed, unsynced: &[Unsynced]) -> ReconcileResult {
+        let (problem, passing) = (watch_failures(unsynced, true), watch_failures(unsynced, false));
+        let Some(operator) = observed.operator.as_deref().filter(|_| problem.is_some() || passing.is_some())
+        else {
+            return ReconcileResult::Done(None);
+        };
+        let (problems, passing) = (problem.into_iter().collect(), passing.into_iter().collect());
+        let report = unsynced_status(&self.settings, observed, problems, passing, operator, &now());
+        if !self.store(operator, &report).await {
+            return ReconcileResult::Failed;
         }
-        true
+        ReconcileResult::Done(report.reconcile_at.map(delay_until))
+    }
+
+    /// Reports condition Upgradeable to OLM, if OLM installed the operator. Returns the delay before a retry.
+    async fn report_to_olm(&mut self, plan: &Plan) -> Option<Duration> {
+        let name = self.settings.operator_condition.as_deref()?;
+        let error = self.actor.report_upgradeable(name, &upgradeable(plan), &now()).await.err()?;
+        warn!(%error, name, "cannot report condition Upgradeable to OLM in its OperatorCondition, retrying");
+        Some(OLM_RETRY_DELAY)
     }
 
     fn log_mode(&mut self, mode: Mode) {
@@ -259,11 +260,20 @@ impl Operator {
     }
 }
 
-fn watch_failures(unsynced: &[Unsynced]) -> Option<Problem> {
-    let message =
-        |unsynced: &Unsynced| Some(format!("cannot watch {}: {}", unsynced.title, unsynced.error.as_ref()?));
+/// The watches that fail: those that the API server forbids, or all others.
+fn watch_failures(unsynced: &[Unsynced], forbidden: bool) -> Option<Problem> {
+    let message = |unsynced: &Unsynced| {
+        let error = unsynced.error.as_ref().filter(|error| error.forbidden == forbidden)?;
+        Some(format!("cannot watch {}: {}", unsynced.title, error.message))
+    };
     let messages: Vec<String> = unsynced.iter().filter_map(message).collect();
     (!messages.is_empty()).then(|| Problem { reason: "WatchFailed", message: messages.join("\n") })
+}
+
+/// The delay until shortly after a time, so that the next decision is not a moment too early.
+fn delay_until(at: Timestamp) -> Duration {
+    let delay: Duration = Timestamp::now().duration_until(at).try_into().unwrap_or_default();
+    delay + Duration::from_millis(10)
 }
 
 /// The current time in whole seconds. Kubernetes stores no fractions, and a stored status must equal the written one.

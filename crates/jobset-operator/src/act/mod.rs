@@ -5,6 +5,7 @@
 
 pub mod drift;
 pub mod events;
+pub mod operator_condition;
 pub mod status;
 
 use crate::desired::Issue;
@@ -24,6 +25,7 @@ use manager_runtime::certificates::{IssueError, decide::secret_after};
 use manager_runtime::leader::Fence;
 use manager_runtime::metrics::Metrics;
 use manager_runtime::writer::Writer;
+use operator_condition::Upgradeable;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -73,6 +75,21 @@ impl ActError {
         matches!(self, ActError::Refused(status) if status.code == 409)
     }
 
+    /// Whether the same request fails until an administrator acts: missing permissions, or an object that the API server
+    /// or an admission plugin rejects. Other errors can pass.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            ActError::Refused(status) => matches!(status.code, 400 | 403 | 422),
+            ActError::Unreachable(_) => false,
+            ActError::Issue(_) | ActError::Malformed(_) | ActError::UnknownKind(_) => true,
+        }
+    }
+
+    /// The error as the failure of a step.
+    pub fn into_failure(self, key: ObjectKey) -> Failure {
+        Failure { key, message: self.to_string(), lasting: self.is_lasting() }
+    }
+
     /// Whether the change affects an immutable field. In Kubernetes, the selector of a Deployment, the role of a
     /// binding, the type of a Secret, and a ConfigMap with `immutable` cannot change.
     fn is_immutable(&self) -> bool {
@@ -101,6 +118,7 @@ pub struct Actor {
     index: Arc<Index>,
     writer: Writer,
     applied: HashMap<ObjectKey, Applied>,
+    upgradeable: Option<Upgradeable>,
     recorder: Recorder,
 }
 
@@ -121,6 +139,7 @@ impl Actor {
             index,
             writer: Writer::new(QPS, BURST, fence).measured(metrics),
             applied: HashMap::new(),
+            upgradeable: None,
         }
     }
 
@@ -142,23 +161,17 @@ impl Actor {
             && let Err(error) = self.disown_api(observed).await
         {
             let key = ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD);
-            failures.push(Failure { key, message: error.to_string() });
+            failures.push(error.into_failure(key));
         }
         for key in &plan.detach_injector {
             if let Err(error) = self.detach_injector(key).await {
-                failures.push(Failure { key: key.clone(), message: error.to_string() });
+                failures.push(error.into_failure(key.clone()));
             }
         }
         for issue in &plan.issue {
             if let Err(error) = self.issue(issue, observed, operator).await {
                 let key = ObjectKey::new("Secret", &issue.desired.secret);
-                failures.push(Failure { key, message: error.to_string() });
-            }
-        }
-        for key in &plan.delete {
-            let Some(live) = observed.objects.get(key) else { continue };
-            if let Err(error) = self.delete(key, &live.object, operator).await {
-                failures.push(Failure { key: key.clone(), message: error.to_string() });
+                failures.push(error.into_failure(key));
             }
         }
         for step in &plan.apply {
@@ -170,7 +183,14 @@ impl Actor {
             }
             if let Err(error) = self.apply(step, observed, operator).await {
                 failed.insert(&step.key);
-                failures.push(Failure { key: step.key.clone(), message: error.to_string() });
+                failures.push(error.into_failure(step.key.clone()));
+            }
+        }
+        // Last, so that no object is missing before its replacement exists.
+        for key in &plan.delete {
+            let Some(live) = observed.objects.get(key) else { continue };
+            if let Err(error) = self.delete(key, &live.object, operator).await {
+                failures.push(error.into_failure(key.clone()));
             }
         }
         failures

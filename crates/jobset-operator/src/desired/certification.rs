@@ -14,7 +14,7 @@
 //! The rotation of a CA within one provider takes the same steps. The operator reads the trusted CAs from the webhook
 //! configurations, so that a restart of the operator loses no state.
 
-use super::condition_types::{PROGRESSING, WAITING_FOR_CERTIFICATES};
+use super::cert_manager::{Issuance, issuance};
 use super::operand_state::OperandState;
 use super::problem::Problem;
 use super::settings::Settings;
@@ -23,13 +23,10 @@ use crate::observe::{ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::CertificateProvider;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use manager_runtime::certificates::decide::certificates;
-use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes, decide, inject};
+use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes, decide, inject, issue};
 use std::collections::BTreeMap;
-
-/// How long to wait for cert-manager before the operator reports a problem. cert-manager needs seconds.
-const ISSUER_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
 /// The issuer of certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +101,10 @@ pub(super) struct Certification {
     pub reconcile_at: Option<Timestamp>,
     /// What the operand waits for.
     pub waiting: Vec<String>,
-    /// The problems that block the operand.
+    /// The problems that wait for the administrator.
     pub problems: Vec<Problem>,
+    /// The problems that can pass.
+    pub passing: Vec<Problem>,
 }
 
 impl Certification {
@@ -129,32 +128,16 @@ pub(super) fn decide_certification(
     now: Timestamp,
 ) -> Certification {
     let desired = desired_provider(observed, operator);
-    let mut problems = Vec::new();
-    let mut waiting = Vec::new();
     let mut issue = Vec::new();
-    let mut reconcile_at = None;
+    let Issuance { mut waiting, mut problems, passing, mut reconcile_at } = match desired {
+        Provider::CertManager if observed.cert_manager() => issuance(observed, now),
+        _ => Issuance::default(),
+    };
     if desired == Provider::CertManager && !observed.cert_manager() {
         problems.push(Problem {
             reason: "MissingDependency",
             message: "please make sure that cert-manager is installed on your cluster".to_owned(),
         });
-    } else if desired == Provider::CertManager {
-        waiting = missing_certificates(observed);
-    }
-    if !waiting.is_empty() {
-        let overdue_at = waits_since(operator).unwrap_or(now) + ISSUER_TIMEOUT;
-        if overdue_at > now {
-            reconcile_at = Some(overdue_at);
-        } else {
-            problems.push(Problem {
-                reason: "CertificatesNotIssued",
-                message: format!(
-                    "{}. If cert-manager does not work here, repair or remove it, or set \
-                     spec.certificates.provider to BuiltIn",
-                    waiting.join("; ")
-                ),
-            });
-        }
     }
     let built_in = built_in(&settings.namespace).into_iter().filter(|_| desired == Provider::BuiltIn);
     for desired in built_in.chain(operator_metrics(settings, observed)) {
@@ -227,18 +210,8 @@ pub(super) fn decide_certification(
         reconcile_at,
         waiting,
         problems,
+        passing,
     }
-}
-
-/// The time since which the status reports that the operand waits for certificates.
-fn waits_since(operator: &JobSetOperator) -> Option<Timestamp> {
-    let conditions = &operator.status.as_ref()?.conditions;
-    let waits = conditions.iter().find(|condition| {
-        condition.type_ == PROGRESSING
-            && condition.status == "True"
-            && condition.reason.as_deref() == Some(WAITING_FOR_CERTIFICATES)
-    })?;
-    Some(waits.last_transition_time.0)
 }
 
 fn desired_provider(observed: &Observed, operator: &JobSetOperator) -> Provider {
@@ -259,6 +232,18 @@ fn mounted_provider(observed: &Observed) -> Option<Provider> {
         let secret = |volume: &serde_json::Value| volume.pointer("/secret/secretName").cloned();
         volumes.iter().any(|volume| secret(volume).is_some_and(|name| name == provider.webhook_secret()))
     })
+}
+
+/// Since when and until when the API server accepts the certificate that the operand's webhooks serve with, and its
+/// Secret. None if the operand mounts no certificate that the operator can read.
+pub(super) fn served_validity(observed: &Observed) -> Option<(&'static str, Timestamp, Timestamp)> {
+    let name = mounted_provider(observed)?.webhook_secret();
+    let secret = observed.complete_secret(name)?;
+    let (begin, end) = (issue::begins(&secret.certificate).ok()?, issue::ends(&secret.certificate).ok()?);
+    // The CA that signed it is the first one.
+    let authority = issue::begins(&secret.ca).ok().zip(issue::ends(&secret.ca).ok());
+    let (ca_begin, ca_end) = authority.unwrap_or((begin, end));
+    Some((name, begin.max(ca_begin), end.min(ca_end)))
 }
 
 fn webhook_configurations(observed: &Observed) -> Vec<&kube::api::DynamicObject> {
@@ -309,34 +294,6 @@ fn desired_secret(namespace: &str, secret: &str, service: &str, authority: &str)
 /// The DNS names of a Service.
 pub(super) fn dns_names(service: &str, namespace: &str) -> [String; 2] {
     [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
-}
-
-/// One sentence for each incomplete Secret, with cert-manager's message.
-fn missing_certificates(observed: &Observed) -> Vec<String> {
-    let not_ready = |certificate: &str| {
-        let live = observed.get("Certificate", certificate)?;
-        let conditions = live.object.data.pointer("/status/conditions")?.as_array()?;
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
-        let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
-        (ready["status"] != "True").then(|| format!("{}: {}", text("reason"), text("message")))
-    };
-    let mut sentences = Vec::new();
-    for (secret, certificate) in [
-        (names::WEBHOOK_SECRET, names::WEBHOOK_CERTIFICATE),
-        (names::METRICS_SECRET, names::METRICS_CERTIFICATE),
-    ] {
-        if observed.complete_secret(secret).is_some() {
-            continue;
-        }
-        let why = match (not_ready(certificate), not_ready(names::CA_CERTIFICATE)) {
-            (Some(own), Some(root)) => format!("{own}; Certificate {}: {root}", names::CA_CERTIFICATE),
-            (Some(own), None) => own,
-            (None, Some(root)) => format!("waits for Certificate {}: {root}", names::CA_CERTIFICATE),
-            (None, None) => "cert-manager has not processed it yet".to_owned(),
-        };
-        sentences.push(format!("Secret {secret} is not complete; Certificate {certificate}: {why}"));
-    }
-    sentences
 }
 
 /// The Secrets of the previous provider, which are no longer needed. While a Certificate exists, cert-manager creates

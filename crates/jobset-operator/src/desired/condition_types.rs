@@ -1,11 +1,9 @@
-//! Types of the conditions in the status of the JobSetOperator.
+//! Types of the conditions in the status of the JobSetOperator, and their common reasons.
 
 /// The operand serves.
 pub const AVAILABLE: &str = "Available";
 /// A change of the operand is in progress.
 pub const PROGRESSING: &str = "Progressing";
-/// Reason of [`PROGRESSING`] while the operand has no certificates.
-pub(super) const WAITING_FOR_CERTIFICATES: &str = "WaitingForCertificates";
 /// A problem persists until an administrator fixes it.
 pub const DEGRADED: &str = "Degraded";
 /// An upgrade of the operator is safe.
@@ -14,3 +12,26 @@ pub const UPGRADEABLE: &str = "Upgradeable";
 pub const TARGET_DEGRADED: &str = "TargetConfigControllerDegraded";
 /// [`DEGRADED`] for the service account, the roles and the metrics Service. Tools for the Go operator read it.
 pub const STATIC_DEGRADED: &str = "JobSetOperatorStaticResourcesDegraded";
+
+/// Reason of a condition without a problem.
+pub(super) const AS_EXPECTED: &str = "AsExpected";
+/// Reason of a condition when a request failed.
+pub(super) const SYNC_ERROR: &str = "SyncError";
+
+/// A condition without its transition time.
+pub struct Finding {
+    /// Type.
+    pub kind: &'static str,
+    /// Whether the condition is True.
+    pub status: bool,
+    /// Reason.
+    pub reason: String,
+    /// Message.
+    pub message: String,
+}
+
+impl Finding {
+    pub(super) fn new(kind: &'static str, status: bool, reason: &str, message: impl Into<String>) -> Self {
+        Self { kind, status, reason: reason.to_owned(), message: message.into() }
+    }
+}

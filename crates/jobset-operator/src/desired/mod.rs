@@ -3,10 +3,12 @@
 //! [`objects`] returns the operand's objects in apply order: each object follows the objects that it needs. The
 //! operator uses the function, and so does the generator of `manifests/`, without an owner.
 
+mod cert_manager;
 mod certification;
 pub mod condition_types;
 pub mod configuration;
 mod conflict;
+pub mod degraded;
 mod monitoring;
 mod network;
 mod operand;

@@ -21,6 +21,8 @@ pub(super) struct OperandState {
     pub deadline_exceeded: Option<String>,
     /// Why pods cannot be created: for example a quota, a missing priority class, or a policy.
     pub pods_refused: Option<String>,
+    /// Image of the pod template.
+    pub image: Option<String>,
     /// Annotations of the pod template.
     pub annotations: BTreeMap<String, String>,
 }
@@ -42,7 +44,10 @@ impl OperandState {
         });
         let message = |condition: &DeploymentCondition| condition.message.clone().unwrap_or_default();
         let desired = deployment.spec.replicas.unwrap_or(1);
-        let annotations = deployment.spec.template.metadata.and_then(|metadata| metadata.annotations);
+        let template = deployment.spec.template;
+        let containers = template.spec.map(|pod| pod.containers).unwrap_or_default();
+        let manager = containers.into_iter().find(|container| container.name == names::OPERAND_CONTAINER);
+        let annotations = template.metadata.and_then(|metadata| metadata.annotations);
         Some(Self {
             generation: deployment.metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
@@ -53,6 +58,7 @@ impl OperandState {
             available: status.available_replicas.unwrap_or_default(),
             deadline_exceeded: deadline.map(message),
             pods_refused: refused.map(message),
+            image: manager.and_then(|container| container.image),
             annotations: annotations.unwrap_or_default(),
         })
     }

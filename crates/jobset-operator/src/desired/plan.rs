@@ -60,8 +60,10 @@ pub struct Plan {
     pub delete: Vec<ObjectKey>,
     /// What the operand waits for, without an action of the administrator.
     pub waiting: Vec<String>,
-    /// The problems that block the operand.
+    /// The problems that wait for the administrator.
     pub problems: Vec<Problem>,
+    /// The problems that can pass.
+    pub passing: Vec<Problem>,
     /// Whether to delete the JobSet API if no JobSet is left.
     pub delete_unused_api: bool,
     /// Whether the JobSetOperator has unsupported settings, which an upgrade may break.
@@ -82,6 +84,7 @@ impl Plan {
             delete: Vec::new(),
             waiting: Vec::new(),
             problems: Vec::new(),
+            passing: Vec::new(),
             delete_unused_api: false,
             unsupported_overrides: false,
             reconcile_at: None,
@@ -126,6 +129,7 @@ fn manage(
     plan.reconcile_at = certification.reconcile_at;
     plan.waiting.append(&mut certification.waiting);
     plan.problems.append(&mut certification.problems);
+    plan.passing.append(&mut certification.passing);
     if certification.serving.is_some() && !certification.trusted {
         plan.waiting.push("the webhook configurations do not trust the new CA yet".to_owned());
     }

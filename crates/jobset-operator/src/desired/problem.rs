@@ -1,6 +1,6 @@
 //! Problems that block the operand.
 
-/// A condition that blocks the operand until an administrator fixes it.
+/// A problem of the operand, which an administrator must fix or which can pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Reason of the condition.

@@ -19,6 +19,8 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// The TLS profile with which the operator's servers started.
     pub tls_profile: Option<TlsSecurityProfile>,
+    /// Name of the `OperatorCondition` in which the operator reports to OLM, if OLM installed it.
+    pub operator_condition: Option<String>,
 }
 
 /// The mode that the administrator requests.

@@ -1,8 +1,11 @@
 //! The status of the JobSetOperator, from the snapshot, the plan and the failures of its execution.
 
+use super::certification::served_validity;
 use super::condition_types::{
-    AVAILABLE, DEGRADED, PROGRESSING, STATIC_DEGRADED, TARGET_DEGRADED, UPGRADEABLE, WAITING_FOR_CERTIFICATES,
+    AS_EXPECTED, AVAILABLE, DEGRADED, Finding, PROGRESSING, STATIC_DEGRADED, SYNC_ERROR, TARGET_DEGRADED,
+    UPGRADEABLE,
 };
+use super::degraded::{Cause, Clock, Degradation, degradation};
 use super::operand_state::OperandState;
 use super::plan::Plan;
 use super::problem::Problem;
@@ -12,10 +15,8 @@ use crate::observe::{ObjectKey, Observed};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{GenerationStatus, JobSetOperatorStatus, OperatorCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
-
-const AS_EXPECTED: &str = "AsExpected";
-const SYNC_ERROR: &str = "SyncError";
 
 /// A step of the plan that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +25,17 @@ pub struct Failure {
     pub key: ObjectKey,
     /// The error, in one sentence.
     pub message: String,
+    /// Whether the step fails until an administrator acts: the API server refuses the request.
+    pub lasting: bool,
 }
 
-/// A condition without its transition time.
-struct Finding {
-    kind: &'static str,
-    status: bool,
-    reason: String,
-    message: String,
-}
-
-impl Finding {
-    fn new(kind: &'static str, status: bool, reason: &str, message: impl Into<String>) -> Self {
-        Self { kind, status, reason: reason.to_owned(), message: message.into() }
-    }
+/// The status, and when it changes if nothing else does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The complete new status.
+    pub status: JobSetOperatorStatus,
+    /// When to decide on the status again.
+    pub reconcile_at: Option<Timestamp>,
 }
 
 /// The complete new status. An unchanged condition keeps its transition time, so that an unchanged status equals the
@@ -49,24 +47,27 @@ pub fn status(
     failures: &[Failure],
     operator: &JobSetOperator,
     now: &Time,
-) -> JobSetOperatorStatus {
+) -> Report {
     let operand = OperandState::of(observed);
-    let mut problems = plan.problems.clone();
-    if plan.mode == Mode::Managed {
-        problems.extend(operand.as_ref().and_then(refused));
-        problems.extend(operand.as_ref().and_then(stuck));
-        problems.extend(failing_pods(observed));
-    }
-    let findings = [
-        available(plan, observed, operand.as_ref()),
-        progressing(plan, observed, &problems, failures, operand.as_ref()),
-        degraded(plan.mode, &problems, failures),
-        upgradeable(plan),
-        partly_degraded(TARGET_DEGRADED, &problems, failures, |failure| !is_static(&failure.key)),
-        partly_degraded(STATIC_DEGRADED, &[], failures, |failure| is_static(&failure.key)),
-    ];
     let old = operator.status.as_ref();
-    JobSetOperatorStatus {
+    let causes = causes(plan, observed, failures, operand.as_ref());
+    let degradation = degradation(plan.mode, &causes, old, now.0);
+    let (available, next) = available(plan, observed, operand.as_ref(), now.0);
+    let Degradation { degraded, of_target, of_static_resources, reconcile_at } = degradation;
+    let findings = [
+        available,
+        progressing(plan, observed, &degraded, &of_target, operand.as_ref()),
+        degraded,
+        upgradeable(plan),
+        of_target,
+        of_static_resources,
+    ];
+    let version = if has_reached_version(settings, plan, failures, operand.as_ref()) {
+        Some(settings.version.to_owned())
+    } else {
+        old.and_then(|old| old.version.clone())
+    };
+    let status = JobSetOperatorStatus {
         conditions: findings.into_iter().map(|finding| condition(finding, old, now)).collect(),
         generations: operand
             .as_ref()
@@ -76,32 +77,79 @@ pub fn status(
         latest_available_revision: old.and_then(|old| old.latest_available_revision),
         observed_generation: operator.metadata.generation,
         ready_replicas: operand.as_ref().map_or(0, |operand| operand.ready),
-        version: Some(settings.version.to_owned()),
-    }
+        version,
+    };
+    Report { status, reconcile_at: reconcile_at.into_iter().chain(next).min() }
 }
 
-/// The status before all watches have synced. It reports the problem and keeps the last status of the operand, because
-/// unobserved objects may exist.
+/// The status before all watches have synced. `problems` wait for the administrator, and `passing` can pass. The rest
+/// of the status is the last one, because unobserved objects may exist.
 pub fn unsynced_status(
     settings: &Settings,
     observed: &Observed,
-    problem: Problem,
+    problems: Vec<Problem>,
+    passing: Vec<Problem>,
     operator: &JobSetOperator,
     now: &Time,
-) -> JobSetOperatorStatus {
-    let plan = Plan { problems: vec![problem], ..Plan::new(Mode::of(Some(operator))) };
-    let mut new = status(settings, observed, &plan, &[], operator, now);
+) -> Report {
+    let plan = Plan { problems, passing, ..Plan::new(Mode::of(Some(operator))) };
+    let mut report = status(settings, observed, &plan, &[], operator, now);
     if let Some(old) = &operator.status {
-        for condition in &mut new.conditions {
+        for condition in &mut report.status.conditions {
+            let is_unknown = [AVAILABLE, PROGRESSING].contains(&&*condition.type_)
+                || condition.type_ == DEGRADED && condition.status == "False";
             let before = old.conditions.iter().find(|before| before.type_ == condition.type_);
-            if let Some(before) = before.filter(|_| [AVAILABLE, PROGRESSING].contains(&&*condition.type_)) {
+            if let Some(before) = before.filter(|_| is_unknown) {
                 condition.clone_from(before);
             }
         }
-        new.generations.clone_from(&old.generations);
-        new.ready_replicas = old.ready_replicas;
+        report.status.generations.clone_from(&old.generations);
+        report.status.ready_replicas = old.ready_replicas;
     }
-    new
+    report.status.version = operator.status.as_ref().and_then(|old| old.version.clone());
+    report
+}
+
+/// The causes for condition Degraded. The reason of the condition is that of the first one.
+fn causes(
+    plan: &Plan,
+    observed: &Observed,
+    failures: &[Failure],
+    operand: Option<&OperandState>,
+) -> Vec<Cause> {
+    let lasting = |problem: Problem| Cause::of_operand(problem, Clock::None);
+    let mut causes: Vec<Cause> = plan.problems.iter().cloned().map(lasting).collect();
+    if plan.mode == Mode::Managed {
+        causes.extend(operand.and_then(refused).map(lasting));
+        causes.extend(operand.and_then(stuck).map(lasting));
+        causes.extend(failing_pods(observed));
+    }
+    causes.extend(plan.passing.iter().map(|problem| Cause::of_operand(problem.clone(), Clock::Part)));
+    causes.extend(failures.iter().map(|failure| Cause {
+        reason: SYNC_ERROR,
+        message: format!("{}: {}", failure.key, failure.message),
+        part: if is_static(&failure.key) { STATIC_DEGRADED } else { TARGET_DEGRADED },
+        clock: if failure.lasting { Clock::None } else { Clock::Part },
+    }));
+    causes
+}
+
+/// Whether the cluster has the state that this version of the operator requests.
+fn has_reached_version(
+    settings: &Settings,
+    plan: &Plan,
+    failures: &[Failure],
+    operand: Option<&OperandState>,
+) -> bool {
+    match (plan.mode, operand) {
+        (Mode::Managed, Some(operand)) => {
+            operand.is_rolled_out()
+                && operand.image == settings.operand_image
+                && !failures.iter().any(|failure| failure.key.kind == "Deployment")
+        }
+        (Mode::Removed, None) => plan.delete.is_empty(),
+        _ => false,
+    }
 }
 
 fn condition(finding: Finding, old: Option<&JobSetOperatorStatus>, now: &Time) -> OperatorCondition {
@@ -118,28 +166,51 @@ fn condition(finding: Finding, old: Option<&JobSetOperatorStatus>, now: &Time) -
     }
 }
 
-fn available(plan: &Plan, observed: &Observed, operand: Option<&OperandState>) -> Finding {
+/// Condition Available, and when it changes if nothing else does. The operand is available while one of its pods serves
+/// admission requests, whatever else is in progress.
+fn available(
+    plan: &Plan,
+    observed: &Observed,
+    operand: Option<&OperandState>,
+    now: Timestamp,
+) -> (Finding, Option<Timestamp>) {
     let unavailable = |why: String| {
         let message = format!("Operand Deployment is not available: {why}");
-        Finding::new(AVAILABLE, false, "DeploymentUnavailable", message)
+        (Finding::new(AVAILABLE, false, "DeploymentUnavailable", message), None)
     };
-    match operand {
-        None if plan.mode == Mode::Removed => Finding::new(
-            AVAILABLE,
-            false,
-            "Removed",
-            "the operand is removed, as spec.managementState requests",
-        ),
-        None => unavailable("it does not exist".to_owned()),
-        Some(operand) if operand.available == 0 => {
-            let troubles = pod_troubles(observed).map(|trouble| format!("; {trouble}"));
-            unavailable(troubles.fold(operand.counts(), |all, trouble| all + &trouble))
+    let serves = observed.ready_endpoints.is_some_and(|ready| ready > 0);
+    let counts = match operand {
+        None if plan.mode == Mode::Removed => {
+            let message = "the operand is removed, as spec.managementState requests";
+            return (Finding::new(AVAILABLE, false, "Removed", message), None);
         }
-        // A pod of an older version serves as well as a new one, and a surplus pod does no harm.
-        Some(operand) => match unreachable_webhook(observed) {
-            Some(why) => Finding::new(AVAILABLE, false, "WebhookUnavailable", why),
-            None => Finding::new(AVAILABLE, true, AS_EXPECTED, operand.counts()),
-        },
+        None if !serves => return unavailable("it does not exist".to_owned()),
+        Some(operand) if !serves && operand.available == 0 => {
+            let troubles = pod_troubles(observed).map(|trouble| format!("; {trouble}"));
+            return unavailable(troubles.fold(operand.counts(), |all, trouble| all + &trouble));
+        }
+        None => "pods of a deleted Deployment serve".to_owned(),
+        Some(operand) => operand.counts(),
+    };
+    if let Some(why) = unreachable_webhook(observed) {
+        return (Finding::new(AVAILABLE, false, "WebhookUnavailable", why), None);
+    }
+    let Some((secret, begin, end)) = served_validity(observed) else {
+        return (Finding::new(AVAILABLE, true, AS_EXPECTED, counts), None);
+    };
+    let invalid = |what: String| {
+        let message = format!(
+            "the API server rejects the certificate of the webhooks: the certificate in Secret {secret} {what}. Check \
+             that its issuer works, and the clocks of the nodes"
+        );
+        Finding::new(AVAILABLE, false, "CertificateExpired", message)
+    };
+    if now < begin {
+        (invalid(format!("is not valid before {begin}")), Some(begin))
+    } else if now >= end {
+        (invalid(format!("expired at {end}")), None)
+    } else {
+        (Finding::new(AVAILABLE, true, AS_EXPECTED, counts), Some(end))
     }
 }
 
@@ -169,18 +240,23 @@ fn pod_troubles(observed: &Observed) -> impl Iterator<Item = String> {
     observed.pods.iter().map(|(name, trouble)| format!("pod {name}: {}", trouble.message))
 }
 
-/// Pods that need an action of the administrator.
-fn failing_pods(observed: &Observed) -> Option<Problem> {
-    let failing = observed.pods.iter().filter(|(_, trouble)| trouble.lasting);
+/// Pods that need an action of the administrator, unless they recover.
+fn failing_pods(observed: &Observed) -> Option<Cause> {
+    let failing = || observed.pods.iter().filter(|(_, trouble)| trouble.lasting);
     let messages: Vec<String> =
-        failing.map(|(name, trouble)| format!("pod {name}: {}", trouble.message)).collect();
-    (!messages.is_empty()).then(|| Problem {
-        reason: "OperandPodFailing",
-        message: format!("pods of the operand fail: {}", messages.join("; ")),
+        failing().map(|(name, trouble)| format!("pod {name}: {}", trouble.message)).collect();
+    let since = failing().filter_map(|(_, trouble)| trouble.since).min();
+    (!messages.is_empty()).then(|| {
+        let problem = Problem {
+            reason: "OperandPodFailing",
+            message: format!("pods of the operand fail: {}", messages.join("; ")),
+        };
+        Cause::of_operand(problem, since.map_or(Clock::Part, Clock::Own))
     })
 }
 
-fn upgradeable(plan: &Plan) -> Finding {
+/// Condition Upgradeable.
+pub fn upgradeable(plan: &Plan) -> Finding {
     if plan.unsupported_overrides {
         return Finding::new(
             UPGRADEABLE,
@@ -195,8 +271,8 @@ fn upgradeable(plan: &Plan) -> Finding {
 fn progressing(
     plan: &Plan,
     observed: &Observed,
-    problems: &[Problem],
-    failures: &[Failure],
+    degraded: &Finding,
+    of_target: &Finding,
     operand: Option<&OperandState>,
 ) -> Finding {
     match plan.mode {
@@ -223,7 +299,7 @@ fn progressing(
         Mode::Absent | Mode::Managed => {}
     }
     if !plan.waiting.is_empty() {
-        return Finding::new(PROGRESSING, true, WAITING_FOR_CERTIFICATES, plan.waiting.join("\n"));
+        return Finding::new(PROGRESSING, true, "WaitingForCertificates", plan.waiting.join("\n"));
     }
     match operand {
         Some(operand) if operand.is_rolled_out() => Finding::new(PROGRESSING, false, AS_EXPECTED, ""),
@@ -232,35 +308,13 @@ fn progressing(
             let message = troubles.fold(operand.progress(), |all, trouble| all + &trouble);
             Finding::new(PROGRESSING, true, "RollingOut", message)
         }
-        None if problems.is_empty() && failures.is_empty() => {
-            Finding::new(PROGRESSING, true, "Deploying", "the operand's Deployment is being created")
+        None if !degraded.status => {
+            let error = if of_target.status { format!("; {}", of_target.message) } else { String::new() };
+            let message = format!("the operand's Deployment is being created{error}");
+            Finding::new(PROGRESSING, true, "Deploying", message)
         }
         _ => Finding::new(PROGRESSING, false, "Blocked", "see condition Degraded"),
     }
-}
-
-fn degraded(mode: Mode, problems: &[Problem], failures: &[Failure]) -> Finding {
-    let mut messages: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
-    messages.extend(failures.iter().map(|failure| format!("{}: {}", failure.key, failure.message)));
-    match (problems.first(), failures.first()) {
-        (Some(problem), _) => Finding::new(DEGRADED, true, problem.reason, messages.join("\n")),
-        (None, Some(_)) => Finding::new(DEGRADED, true, SYNC_ERROR, messages.join("\n")),
-        (None, None) if mode == Mode::Unmanaged => Finding::new(DEGRADED, false, "Unmanaged", ""),
-        (None, None) => Finding::new(DEGRADED, false, AS_EXPECTED, ""),
-    }
-}
-
-fn partly_degraded(
-    kind: &'static str,
-    problems: &[Problem],
-    failures: &[Failure],
-    part: impl Fn(&Failure) -> bool,
-) -> Finding {
-    let mut messages: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
-    let failures = failures.iter().filter(|failure| part(failure));
-    messages.extend(failures.map(|failure| format!("{}: {}", failure.key, failure.message)));
-    let reason = if messages.is_empty() { AS_EXPECTED } else { SYNC_ERROR };
-    Finding::new(kind, !messages.is_empty(), reason, messages.join("\n"))
 }
 
 /// Whether the object is a static resource of the Go operator.

@@ -3,8 +3,14 @@
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
+use manager_runtime::client::WatchBackoff;
 use serde_json::Value;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use tracing::warn;
+
+/// How long the operator retries to read the TLS profile before it exits. The kubelet then restarts it.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The configuration of the cluster, as far as the operator needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,18 +81,33 @@ impl ClusterFacts {
     }
 }
 
-/// Reads the cluster's TLS profile, for servers that start before the watches.
-pub async fn read_tls_profile(client: &Client) -> Option<TlsSecurityProfile> {
+/// Reads the cluster's TLS profile, for servers that start before the watches. Returns None on other clusters than
+/// OpenShift. Retries errors for a limited time: an unreadable profile does not mean that there is none.
+///
+/// # Errors
+/// The last error, after two minutes.
+pub async fn read_tls_profile(client: &Client) -> kube::Result<Option<TlsSecurityProfile>> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("config.openshift.io", "v1", "APIServer"));
     let servers: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    match servers.get_opt("cluster").await {
-        Ok(server) => server.as_ref().map(tls_profile),
-        // The object or its API does not exist.
-        Err(kube::Error::Api(status)) if status.code == 404 => None,
-        Err(error) => {
-            warn!(%error, "cannot read the cluster's TLS profile");
-            None
-        }
+    // None if the object or its API does not exist.
+    let server = until_answered(READ_TIMEOUT, || servers.get_opt("cluster")).await?;
+    Ok(server.as_ref().map(tls_profile))
+}
+
+/// Repeats a request until it succeeds, or until it fails after `limit`.
+async fn until_answered<T, Sending>(limit: Duration, request: impl Fn() -> Sending) -> kube::Result<T>
+where
+    Sending: Future<Output = kube::Result<T>>,
+{
+    let (started, mut backoff) = (Instant::now(), WatchBackoff::default());
+    loop {
+        let error = match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let Some(delay) = backoff.next().filter(|_| started.elapsed() < limit) else { return Err(error) };
+        warn!(%error, ?delay, "cannot read the cluster's TLS profile, retrying");
+        sleep(delay).await;
     }
 }
 
@@ -133,6 +154,8 @@ fn proxy(proxy: &DynamicObject) -> ProxySettings {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::cell::Cell;
+    use std::future::ready;
 
     fn facts_of(kind: &str, content: &Value) -> ClusterFacts {
         let mut object: DynamicObject =
@@ -189,5 +212,19 @@ mod tests {
         assert_eq!(environment, [("HTTPS_PROXY", "http://proxy.example:3128")]);
         facts.update("Proxy", None);
         assert_eq!(facts, ClusterFacts::default());
+    }
+
+    #[tokio::test]
+    async fn an_error_is_not_the_absence_of_a_profile() {
+        let failure = || kube::Error::Service("connection refused".into());
+        let attempts = Cell::new(0);
+        let third_succeeds = || {
+            attempts.set(attempts.get() + 1);
+            ready(if attempts.get() < 3 { Err(failure()) } else { Ok("profile") })
+        };
+        assert_eq!(until_answered(Duration::from_hours(1), third_succeeds).await.unwrap(), "profile");
+        assert_eq!(attempts.get(), 3);
+        let fails = || ready(Err::<(), _>(failure()));
+        assert!(until_answered(Duration::ZERO, fails).await.is_err(), "the limit is reached");
     }
 }

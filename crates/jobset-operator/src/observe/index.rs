@@ -2,6 +2,7 @@
 
 use super::kinds::{IndexPart, Selection, Watch};
 use super::pods::{self, PodTrouble};
+use super::served_apis::is_served;
 use super::{CertificateSecret, ClusterFacts, Live, ObjectKey, Observed};
 use crate::names;
 use jobset_api::JobSetOperator;
@@ -20,9 +21,18 @@ pub struct Unsynced {
     /// The watched resource.
     pub title: String,
     /// The error of its last attempt, if it failed.
-    pub error: Option<String>,
+    pub error: Option<WatchError>,
     /// Whether the operator can work without it.
     pub optional: bool,
+}
+
+/// Why a watch failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchError {
+    /// The error, in one sentence.
+    pub message: String,
+    /// Whether the API server refuses the watch until an administrator grants the permission.
+    pub forbidden: bool,
 }
 
 /// The index. Each change by a watch adds the key to [`Index::queue`].
@@ -117,8 +127,9 @@ impl Index {
         self.state().unsynced.insert(watch.title(), unsynced);
     }
 
-    /// Records the failure of a watch, which retries. The error matters only before the initial list.
-    pub(super) fn failed(&self, watch: &Watch, error: String) {
+    /// Records the failure of a watch, which retries. The error matters only before the initial list. Afterwards, the
+    /// index keeps what it observed last.
+    pub(super) fn failed(&self, watch: &Watch, error: WatchError) {
         let changed = match self.state().unsynced.get_mut(&watch.title()) {
             Some(unsynced) => unsynced.error.replace(error.clone()) != Some(error),
             None => false,
@@ -191,10 +202,11 @@ impl State {
             IndexPart::Operator => self.apply_operator(object),
             IndexPart::Secrets => self.put_secret(object),
             IndexPart::Apis => {
-                if is_served(&object) {
-                    self.apis.insert(object.name_any());
+                let name = object.name_any();
+                if is_served(&object, self.apis.contains(&name)) {
+                    self.apis.insert(name);
                 } else {
-                    self.apis.remove(&object.name_any());
+                    self.apis.remove(&name);
                 }
             }
             IndexPart::Facts => self.facts.update(watch.kind, Some(&object)),
@@ -313,15 +325,6 @@ fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-/// Whether the API server serves the CRD in version v1, which the operator uses.
-pub(super) fn is_served(crd: &DynamicObject) -> bool {
-    let list = |path: &str| crd.data.pointer(path).and_then(Value::as_array).into_iter().flatten();
-    crd.metadata.deletion_timestamp.is_none()
-        && list("/status/conditions")
-            .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
-        && list("/spec/versions").any(|version| version["name"] == "v1" && version["served"] == true)
-}
-
 /// The number of ready endpoints. In Kubernetes, an endpoint without the condition is ready.
 fn ready_endpoints(slice: &DynamicObject) -> usize {
     let endpoints = slice.data.get("endpoints").and_then(Value::as_array).into_iter().flatten();
@@ -345,6 +348,10 @@ mod tests {
 
     fn service(name: &str, version: u64) -> DynamicObject {
         object("Service", name, version, json!({}))
+    }
+
+    fn error(message: &str) -> WatchError {
+        WatchError { message: message.into(), forbidden: false }
     }
 
     fn services() -> &'static Watch {
@@ -381,14 +388,14 @@ mod tests {
     fn a_watch_is_unsynced_until_its_initial_list() {
         let index = Index::default();
         index.starting(services());
-        index.failed(services(), "forbidden".into());
+        index.failed(services(), error("forbidden"));
         let unsynced = |index: &Index| index.snapshot().1;
         assert_eq!(
             unsynced(&index),
-            [Unsynced { title: "services".into(), error: Some("forbidden".into()), optional: false }]
+            [Unsynced { title: "services".into(), error: Some(error("forbidden")), optional: false }]
         );
         index.replace(services(), vec![]);
-        index.failed(services(), "transient error".into());
+        index.failed(services(), error("transient error"));
         assert_eq!(unsynced(&index), []);
     }
 
@@ -466,24 +473,33 @@ mod tests {
     }
 
     #[test]
-    fn an_api_is_recorded_while_it_is_served() {
-        let watch = watch(IndexPart::Apis);
-        let index = Index::default();
-        let crd = |established: &str, version: &str| {
-            let content = json!({
-                "spec": {"versions": [{"name": "v0", "served": true}, {"name": version, "served": true}]},
-                "status": {"conditions": [{"type": "Established", "status": established}]},
-            });
-            object("CustomResourceDefinition", kinds::ISSUER_CRD, 1, content)
+    fn facts_survive_a_failed_watch_and_a_crd_that_is_not_established_for_a_moment() {
+        let crds = watch(IndexPart::Apis);
+        let facts = kinds::WATCHES.iter().find(|watch| watch.kind == "Infrastructure").unwrap();
+        let crd = |established: &str| {
+            object(
+                "CustomResourceDefinition",
+                kinds::INFRASTRUCTURE_CRD,
+                1,
+                json!({
+                    "spec": {"versions": [{"name": "v1", "served": true}]},
+                    "status": {"conditions": [{"type": "Established", "status": established}]},
+                }),
+            )
         };
-        for (established, version, served) in
-            [("False", "v1", false), ("True", "v1", true), ("True", "v2", false), ("True", "v1", true)]
-        {
-            index.apply(watch, crd(established, version));
-            let apis = index.snapshot().0.apis;
-            assert_eq!(apis.contains(kinds::ISSUER_CRD), served, "{established} {version}");
-        }
-        index.delete(watch, &crd("True", "v1"));
+        let index = Index::default();
+        index.apply(crds, crd("True"));
+        index.starting(facts);
+        index.failed(facts, error("the server could not find the requested resource"));
+        assert!(index.snapshot().1.iter().any(|unsynced| !unsynced.optional), "decisions wait for the list");
+        let status = json!({"status": {"infrastructureTopology": "HighlyAvailable"}});
+        index.replace(facts, vec![object("Infrastructure", "cluster", 1, status)]);
+        index.apply(crds, crd("False"));
+        index.failed(facts, error("the server could not find the requested resource"));
+        let (observed, unsynced) = index.snapshot();
+        assert!(observed.facts.highly_available && observed.apis.contains(kinds::INFRASTRUCTURE_CRD));
+        assert_eq!(unsynced, []);
+        index.delete(crds, &crd("False"));
         assert!(index.snapshot().0.apis.is_empty());
     }
 }

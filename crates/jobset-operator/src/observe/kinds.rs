@@ -117,8 +117,7 @@ impl Watch {
 
     /// Whether the operator can work without this watch.
     pub fn is_optional(&self) -> bool {
-        matches!(self.part, IndexPart::Facts | IndexPart::Pods | IndexPart::Endpoints)
-            || self.group == "monitoring.coreos.com"
+        self.group == "monitoring.coreos.com"
     }
 
     /// A name for logs and messages.
@@ -195,6 +194,11 @@ pub const WATCHES: &[Watch] = &[
     Watch::optional("monitoring.coreos.com", "ServiceMonitor", SERVICE_MONITOR_CRD),
     Watch::optional("monitoring.coreos.com", "PrometheusRule", PROMETHEUS_RULE_CRD),
 ];
+
+/// Whether this CRD defines a kind with the configuration of the cluster.
+pub fn is_api_of_facts(crd: &str) -> bool {
+    WATCHES.iter().any(|watch| watch.part == IndexPart::Facts && watch.api == Some(crd))
+}
 
 /// The watch of a managed kind.
 pub fn of_kind(kind: &str) -> Option<&'static Watch> {

@@ -9,11 +9,12 @@ pub mod facts;
 pub mod index;
 pub mod kinds;
 pub mod pods;
+mod served_apis;
 pub mod watch;
 
 pub use certificate_secret::CertificateSecret;
 pub use facts::ClusterFacts;
-pub use index::{Index, Unsynced};
+pub use index::{Index, Unsynced, WatchError};
 pub use pods::PodTrouble;
 
 use crate::names;
@@ -123,7 +124,7 @@ pub struct Observed {
     pub pods: BTreeMap<String, PodTrouble>,
     /// The number of terminating pods of the operand. They may still receive requests.
     pub ending_pods: usize,
-    /// The number of ready endpoints of the webhooks' Service, or None if unknown.
+    /// The number of ready endpoints of the webhooks' Service, or None before the first list.
     pub ready_endpoints: Option<usize>,
     /// Other namespaces in which a JobSet controller is deployed.
     pub other_namespaces: BTreeSet<String>,

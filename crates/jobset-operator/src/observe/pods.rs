@@ -1,5 +1,6 @@
 //! The operand's pods: why a pod does not run.
 
+use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -8,8 +9,10 @@ use serde_json::Value;
 pub struct PodTrouble {
     /// The message, without the pod's name.
     pub message: String,
-    /// Whether the problem probably needs a change by a user.
+    /// Whether the problem probably needs a change by a user, if it persists.
     pub lasting: bool,
+    /// Since when the pod is not ready, if known.
+    pub since: Option<Timestamp>,
 }
 
 /// Reasons of a waiting container that starts normally.
@@ -22,6 +25,12 @@ pub(super) fn trouble(pod: &DynamicObject) -> Option<PodTrouble> {
         return None;
     }
     container_trouble(status).or_else(|| unschedulable(status))
+}
+
+/// Since when the pod is not ready. The kubelet sets the condition when the pod starts.
+fn since(status: &Value) -> Option<Timestamp> {
+    let ready = conditions(status).find(|found| found["type"] == "Ready")?;
+    ready["lastTransitionTime"].as_str()?.parse().ok()
 }
 
 fn is_true(status: &Value, condition: &str) -> bool {
@@ -48,7 +57,7 @@ fn container_trouble(status: &Value) -> Option<PodTrouble> {
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return None,
     };
-    Some(PodTrouble { message, lasting: true })
+    Some(PodTrouble { message, lasting: true, since: since(status) })
 }
 
 fn describe_termination(terminated: &Value) -> String {
@@ -63,7 +72,8 @@ fn unschedulable(status: &Value) -> Option<PodTrouble> {
         .find(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")?;
     let text = |field: &str| condition[field].as_str().unwrap_or_default();
     // A node may become available, for example from an autoscaler.
-    Some(PodTrouble { message: format!("{}: {}", text("reason"), text("message")), lasting: false })
+    let message = format!("{}: {}", text("reason"), text("message"));
+    Some(PodTrouble { message, lasting: false, since: since(status) })
 }
 
 #[cfg(test)]
@@ -96,8 +106,11 @@ mod tests {
     #[test]
     fn the_message_of_a_waiting_container_is_reported() {
         let waiting = json!({"reason": "ImagePullBackOff", "message": "no such image"});
-        let trouble = trouble_of(json!({"containerStatuses": [{"state": {"waiting": waiting}}]})).unwrap();
-        assert_eq!(trouble, PodTrouble { message: "ImagePullBackOff: no such image".into(), lasting: true });
+        let ready = json!({"type": "Ready", "status": "False", "lastTransitionTime": "2030-01-01T00:00:00Z"});
+        let status = json!({"conditions": [ready], "containerStatuses": [{"state": {"waiting": waiting}}]});
+        let message = "ImagePullBackOff: no such image".into();
+        let since = Some("2030-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(trouble_of(status).unwrap(), PodTrouble { message, lasting: true, since });
     }
 
     #[test]

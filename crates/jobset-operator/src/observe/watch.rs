@@ -2,14 +2,15 @@
 //!
 //! A watch of an optional API runs while the API server serves its CRD. Without the API, the watch would always fail.
 
-use super::index::is_served;
+use super::index::WatchError;
 use super::kinds::{IndexPart, Selection, WATCHES, Watch};
+use super::served_apis::is_served;
 use super::{Index, ObjectKey};
 use crate::names;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kube::api::{ApiResource, DynamicObject};
-use kube::core::{GroupVersionKind, PartialObjectMeta};
+use kube::core::{GroupVersionKind, PartialObjectMeta, Status};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
@@ -65,9 +66,10 @@ impl Observer {
         tokio::spawn(self.clone().run(watch, token));
     }
 
-    /// Starts or stops the watches of an optional API.
-    fn set_api_served(&self, crd: &str, served: bool) {
+    /// Starts or stops the watches of an optional API, whose CRD changed or does not exist.
+    fn set_api_served(&self, crd: &str, object: Option<&DynamicObject>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = object.is_some_and(|object| is_served(object, running.contains_key(crd)));
         let watches = || WATCHES.iter().filter(|watch| watch.api == Some(crd));
         if served && !running.contains_key(crd) {
             info!(api = crd, "API served, starting its watches");
@@ -116,14 +118,14 @@ impl Observer {
                     Some(Ok(Event::InitDone)) => {
                         let objects = std::mem::take(&mut listed);
                         if let (IndexPart::Apis, Selection::Name(name)) = (watch.part, watch.selection) {
-                            self.set_api_served(name, objects.iter().any(is_served));
+                            self.set_api_served(name, objects.first());
                         }
                         self.index.replace(watch, objects);
                     }
                     Some(Ok(Event::Apply(object))) => {
                         let object = typed(object, &resource);
                         if watch.part == IndexPart::Apis {
-                            self.set_api_served(&object.name_any(), is_served(&object));
+                            self.set_api_served(&object.name_any(), Some(&object));
                         }
                         debug!(object = %ObjectKey::of(&object), "changed");
                         self.index.apply(watch, object);
@@ -131,14 +133,15 @@ impl Observer {
                     Some(Ok(Event::Delete(object))) => {
                         let object = typed(object, &resource);
                         if watch.part == IndexPart::Apis {
-                            self.set_api_served(&object.name_any(), false);
+                            self.set_api_served(&object.name_any(), None);
                         }
                         debug!(object = %ObjectKey::of(&object), "deleted");
                         self.index.delete(watch, &object);
                     }
                     Some(Err(error)) => {
-                        let error = describe(&error);
-                        warn!(watch = watch.title(), error, "watch failed, retrying");
+                        let forbidden = status(&error).is_some_and(|status| status.code == 403);
+                        let error = WatchError { message: describe(&error), forbidden };
+                        warn!(watch = watch.title(), error = error.message, "watch failed, retrying");
                         self.index.failed(watch, error);
                     }
                     None => return,
@@ -156,16 +159,21 @@ fn typed(mut object: DynamicObject, resource: &ApiResource) -> DynamicObject {
     object
 }
 
-/// The message of a watch error. The library's own text contains the message twice.
-fn describe(error: &watcher::Error) -> String {
+/// The API server's response, if it rejected the watch.
+fn status(error: &watcher::Error) -> Option<&Status> {
     use watcher::Error;
     match error {
         Error::WatchError(status)
         | Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))
-        | Error::WatchFailed(kube::Error::Api(status)) => status.message.clone(),
-        other => in_one_line(other),
+        | Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        _ => None,
     }
+}
+
+/// The message of a watch error. The library's own text contains the message twice.
+fn describe(error: &watcher::Error) -> String {
+    status(error).map_or_else(|| in_one_line(error), |status| status.message.clone())
 }
 
 async fn requeue_after_jobset_deletions(client: Client, index: Arc<Index>, token: CancellationToken) {

@@ -14,7 +14,7 @@ use jobset_api::jobset_operator::JobSetOperatorStatus;
 use jobset_operator::desired::plan::{Plan, plan};
 use jobset_operator::desired::problem::Problem;
 use jobset_operator::desired::settings::{Mode, Settings};
-use jobset_operator::desired::status::{Failure, status, unsynced_status};
+use jobset_operator::desired::status::{Failure, Report, status, unsynced_status};
 use jobset_operator::names;
 use jobset_operator::observe::facts::ProxySettings;
 use jobset_operator::observe::{CertificateSecret, Live, ObjectKey, Observed, PodTrouble, kinds};
@@ -33,6 +33,7 @@ fn settings() -> Settings {
         runbooks: "https://runbooks.example/jobset".into(),
         proxy: ProxySettings::default(),
         tls_profile: None,
+        operator_condition: None,
     }
 }
 
