@@ -24,7 +24,7 @@ use tracing::{error, info};
 /// File with the namespace of the pod.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Environment variable that OLM sets to the name of the operator's OperatorCondition.
+/// Environment variable that OLM sets to the name of the operator's `OperatorCondition`.
 const OPERATOR_CONDITION_NAME: &str = "OPERATOR_CONDITION_NAME";
 
 /// Installs and manages the JobSet controller in a cluster, as the JobSetOperator named `cluster` specifies.

@@ -1,6 +1,6 @@
 //! Reports condition Upgradeable to OLM.
 //!
-//! OLM creates an OperatorCondition for each version of an operator that it installs, sets its name in the operator's
+//! OLM creates an `OperatorCondition` for each version of an operator that it installs, sets its name in the operator's
 //! environment, and grants the operator `get`, `update` and `patch` of this object. While the condition is False, OLM
 //! does not upgrade the operator.
 
@@ -22,7 +22,7 @@ pub(super) struct Upgradeable {
 }
 
 impl Actor {
-    /// Stores the condition in the OperatorCondition with this name, if it exists and differs.
+    /// Stores the condition in the `OperatorCondition` with this name, if it exists and differs.
     pub async fn report_upgradeable(
         &mut self,
         name: &str,
@@ -40,8 +40,12 @@ impl Actor {
         let kind = GroupVersionKind::gvk("operators.coreos.com", "v2", "OperatorCondition");
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
-        // None if the object or its API does not exist.
-        let Some(found) = api.get_opt(name).await? else { return Ok(()) };
+        let found = match api.get(name).await.map_err(ActError::from) {
+            Ok(found) => found,
+            // The object or its API does not exist.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let conditions = found.data.pointer("/spec/conditions").and_then(Value::as_array);
         if let Some(conditions) = with_condition(conditions.map_or(&[], Vec::as_slice), finding, now) {
             // The resource version prevents that a condition of another client is lost.

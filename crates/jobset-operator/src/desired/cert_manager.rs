@@ -96,7 +96,7 @@ fn failed_renewal(live: &Live, issuance: &mut Issuance, now: Timestamp) -> Optio
         return Some(format!("failed attempts: {attempts}, the last one at {last}{why}"));
     }
     if let Some(ready) = condition(live, "Ready").filter(|ready| ready["status"] != "True")
-        && time(ready, "lastTransitionTime").is_none_or(|since| issuance.has_begun(since + TIMEOUT, now))
+        && requested_at(live).is_some_and(|since| issuance.has_begun(since + TIMEOUT, now))
     {
         return Some(describe(ready));
     }
@@ -240,6 +240,8 @@ mod tests {
             (renewal(-5), Some("the renewal was due at 2029-12-31T23:55:00Z"), None),
             (json!({"conditions": [ready("False", -4)]}), None, Some(1)),
             (json!({"conditions": [ready("False", -5)]}), Some("Red: it is red"), None),
+            // Without a transition time, the clock is the age of the Certificate.
+            (json!({"conditions": [{"type": "Ready", "status": "False"}]}), None, Some(2)),
             (
                 failed,
                 Some(
@@ -249,7 +251,7 @@ mod tests {
                 None,
             ),
         ] {
-            let found = issuance(&observed(true, -9999, status.clone()), at(0));
+            let found = issuance(&observed(true, -3, status.clone()), at(0));
             let expected: &[&str] = if message.is_some() { &["CertificateRenewalFailed"] } else { &[] };
             assert_eq!(reasons(&found.problems), expected, "{status}");
             assert_eq!(found.reconcile_at, next.map(at), "{status}");

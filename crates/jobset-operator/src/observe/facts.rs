@@ -89,8 +89,14 @@ impl ClusterFacts {
 pub async fn read_tls_profile(client: &Client) -> kube::Result<Option<TlsSecurityProfile>> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("config.openshift.io", "v1", "APIServer"));
     let servers: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    // None if the object or its API does not exist.
-    let server = until_answered(READ_TIMEOUT, || servers.get_opt("cluster")).await?;
+    let read = || async {
+        match servers.get_opt("cluster").await {
+            // The API does not exist.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            answer => answer,
+        }
+    };
+    let server = until_answered(READ_TIMEOUT, read).await?;
     Ok(server.as_ref().map(tls_profile))
 }
 

@@ -3,6 +3,7 @@
 use super::kinds::{IndexPart, Selection, Watch};
 use super::pods::{self, PodTrouble};
 use super::served_apis::is_served;
+use super::unsynced::{Unsynced, WatchError};
 use super::{CertificateSecret, ClusterFacts, Live, ObjectKey, Observed};
 use crate::names;
 use jobset_api::JobSetOperator;
@@ -14,26 +15,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::warn;
-
-/// A watch without its initial list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsynced {
-    /// The watched resource.
-    pub title: String,
-    /// The error of its last attempt, if it failed.
-    pub error: Option<WatchError>,
-    /// Whether the operator can work without it.
-    pub optional: bool,
-}
-
-/// Why a watch failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchError {
-    /// The error, in one sentence.
-    pub message: String,
-    /// Whether the API server refuses the watch until an administrator grants the permission.
-    pub forbidden: bool,
-}
 
 /// The index. Each change by a watch adds the key to [`Index::queue`].
 #[derive(Default)]

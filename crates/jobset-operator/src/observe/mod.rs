@@ -10,12 +10,14 @@ pub mod index;
 pub mod kinds;
 pub mod pods;
 mod served_apis;
+mod unsynced;
 pub mod watch;
 
 pub use certificate_secret::CertificateSecret;
 pub use facts::ClusterFacts;
-pub use index::{Index, Unsynced, WatchError};
+pub use index::Index;
 pub use pods::PodTrouble;
+pub use unsynced::{Unsynced, WatchError};
 
 use crate::names;
 use jobset_api::JobSetOperator;

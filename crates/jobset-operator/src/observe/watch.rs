@@ -2,10 +2,9 @@
 //!
 //! A watch of an optional API runs while the API server serves its CRD. Without the API, the watch would always fail.
 
-use super::index::WatchError;
 use super::kinds::{IndexPart, Selection, WATCHES, Watch};
 use super::served_apis::is_served;
-use super::{Index, ObjectKey};
+use super::{Index, ObjectKey, WatchError};
 use crate::names;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};

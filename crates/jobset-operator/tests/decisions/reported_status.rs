@@ -208,8 +208,10 @@ fn the_version_changes_when_the_rollout_reaches_it() {
     ] {
         assert_eq!(version(observed, failures), expected, "{failures:?}");
     }
-    let mut removed = Observed::default();
-    removed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
+    let removed = Observed {
+        operator: Some(Arc::new(operator(json!({"managementState": "Removed"})))),
+        ..Observed::default()
+    };
     assert_eq!(version(removed, &[]), "9.8.7");
 }
 
