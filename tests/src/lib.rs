@@ -8,6 +8,7 @@
 //! | [`controller`] | runs the JobSet controller as a process, with the RBAC and webhooks of `manifests/` |
 //! | [`replicas`] | runs several controllers with leader election, behind one address |
 //! | [`balancer`] | distributes connections to the controllers |
+//! | [`go_operator`] | what OpenShift's Go operator leaves in a cluster |
 //! | [`operator`] | runs the JobSet operator as a process, with the RBAC of `deploy/` |
 //! | [`faulty_proxy`] | a proxy for an API server that injects faults |
 //! | [`freeze`] | freezes a process of the cluster |
@@ -22,6 +23,7 @@ pub mod cluster;
 pub mod controller;
 pub mod faulty_proxy;
 pub mod freeze;
+pub mod go_operator;
 pub mod objects;
 pub mod operator;
 pub mod rbac;
