@@ -10,6 +10,7 @@
 //! [`rbac`] contains all RBAC rules, and [`names`] the names of all objects.
 
 pub mod act;
+pub mod content_hash;
 pub mod desired;
 pub mod election;
 pub mod measure;

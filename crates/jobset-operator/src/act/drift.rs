@@ -1,6 +1,6 @@
 //! Detects drift: whether an object must be written. An object without drift causes no request.
 
-use crate::desired::content_hash;
+use crate::content_hash::content_hash;
 use crate::observe::Live;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};

@@ -25,6 +25,7 @@ pub mod tls_profile;
 pub use certification::{Issue, Provider};
 pub use monitoring::Monitoring;
 
+use crate::content_hash::content_hash;
 use crate::names;
 use crate::observe::facts::ProxySettings;
 use askama::Template;
@@ -35,7 +36,6 @@ use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -219,16 +219,6 @@ pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
         set_metadata(object, inputs);
     }
     Ok(all)
-}
-
-/// The SHA-256 hash, in hex, of parts and their lengths.
-pub fn content_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The labels of all objects.

@@ -1,6 +1,6 @@
 //! Certificate Secrets, without their private keys.
 
-use crate::desired::content_hash;
+use crate::content_hash::content_hash;
 use k8s_openapi::ByteString;
 use kube::api::DynamicObject;
 
