@@ -58,6 +58,8 @@ pub const BUILT_IN_METRICS_SECRET: &str = "jobset-builtin-metrics-server-cert";
 pub const MUTATING_WEBHOOKS: &str = "jobset-mutating-webhook-configuration";
 /// Webhooks that validate.
 pub const VALIDATING_WEBHOOKS: &str = "jobset-validating-webhook-configuration";
+/// Binding of the operand's `ClusterRole`.
+pub const OPERAND_CLUSTER_ROLE_BINDING: &str = "jobset-manager-rolebinding";
 /// CRD of JobSets.
 pub const JOBSET_CRD: &str = "jobsets.jobset.x-k8s.io";
 /// CRD of the JobSetOperator.
@@ -85,8 +87,13 @@ pub const EDITOR_ROLE: &str = "jobset-editor";
 /// `ClusterRole` of JobSet viewers, aggregated to view.
 pub const VIEWER_ROLE: &str = "jobset-viewer";
 
-/// Label of every object that the operator applies. Its watches select objects by this label.
+/// Label selector of the operator's watches. All objects of an installation of JobSet have these labels: those of this
+/// operator, of the Go operator, and of the JobSet project's manifests. Only the Go operator's ConfigMap has no label.
+pub const INSTALLATION_SELECTOR: &str = "app.kubernetes.io/name=jobset,app.kubernetes.io/instance=jobset";
+/// Label of every object that the operator applies.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Annotation of the JobSet CRD: this installation created it, and may delete it. The value is [`OPERATOR`].
+pub const CREATED_BY: &str = "operator.openshift.io/created-by";
 /// Annotation of the operand's pods: hash of their configuration.
 pub const CONFIG_HASH: &str = "operator.openshift.io/config-hash";
 /// Annotation of the operand's pods: hash of the webhook server's certificate.

@@ -1,6 +1,7 @@
 //! The operator's control loop: it reconciles after each change, until the process ends.
 
-use crate::act::Actor;
+use crate::act::{Actor, ApiDeletion};
+use crate::desired::crd_ownership::release;
 use crate::desired::plan::{Plan, plan};
 use crate::desired::problem::Problem;
 use crate::desired::settings::{Mode, Settings};
@@ -38,6 +39,10 @@ pub struct Operator {
     log: LogHandle,
     log_level: LogLevel,
     mode: Option<Mode>,
+    /// Whether there was a JobSetOperator since the process started.
+    was_configured: bool,
+    /// The reported reason why the JobSet CRD stays.
+    api_stays: Option<String>,
     metrics: ControllerMetrics,
 }
 
@@ -82,6 +87,8 @@ impl Operator {
             log,
             log_level: LogLevel::Normal,
             mode: None,
+            was_configured: false,
+            api_stays: None,
             metrics: metrics.controller(names::CONTROLLER),
         })
     }
@@ -118,10 +125,13 @@ impl Operator {
 
     /// Brings the cluster closer to the desired state.
     async fn reconcile(&mut self) -> ReconcileResult {
+        // First of all, and also while other watches fail: a deletion of the JobSetOperator must not delete JobSets.
+        let not_released = self.release_api().await;
         let (observed, unsynced) = self.index.snapshot();
         // An optional watch may fail. The operator waits until it has synced or failed.
         if unsynced.iter().any(|unsynced| !unsynced.optional || unsynced.error.is_none()) {
-            return self.report_unsynced(&observed, &unsynced).await;
+            let result = self.report_unsynced(&observed, &unsynced).await;
+            return if not_released.is_some() { ReconcileResult::Failed } else { result };
         }
         if self.settings.tls_profile != observed.facts.tls_profile {
             info!("the cluster's TLS profile changed, restarting to apply it");
@@ -143,9 +153,10 @@ impl Operator {
         plan.problems.extend(watch_failures(&unsynced, true));
         plan.passing.extend(watch_failures(&unsynced, false));
         self.log_mode(plan.mode);
-        let mut failures = Vec::new();
+        self.was_configured |= operator.is_some();
+        let mut failures: Vec<Failure> = not_released.into_iter().collect();
         if let Some(operator) = operator.as_deref().filter(|_| plan.mode != Mode::Absent) {
-            failures = self.actor.execute(&plan, &observed, operator).await;
+            failures.extend(self.actor.execute(&plan, &observed, operator).await);
         }
         failures.extend(self.retire_api(&plan, &observed).await);
         for failure in &failures {
@@ -164,23 +175,46 @@ impl Operator {
         ReconcileResult::Done(planned.chain(olm_retry).min())
     }
 
+    /// Releases the JobSet CRD from a JobSetOperator that owns it. Returns the failure.
+    async fn release_api(&self) -> Option<Failure> {
+        let (observed, _) = self.index.snapshot();
+        let release = release(&observed)?;
+        let result = self.actor.release_api(&release, observed.operator.as_deref()).await;
+        let error = result.err()?;
+        warn!(%error, "cannot remove the owner reference of the JobSet CRD, its owner's deletion deletes every JobSet");
+        Some(error.into_failure(jobset_crd()))
+    }
+
     /// Deletes the JobSet CRD if it is no longer needed, or waits for the deletion of the last JobSet.
-    async fn retire_api(&self, plan: &Plan, observed: &Observed) -> Option<Failure> {
+    async fn retire_api(&mut self, plan: &Plan, observed: &Observed) -> Option<Failure> {
         if !plan.delete_unused_api {
             self.observer.watch_jobsets(false);
+            self.report_kept_api(observed, plan.api_stays.as_deref());
             return None;
         }
         // The watch starts before the check, so the deletion of the last JobSet after the check requeues.
         self.observer.watch_jobsets(true);
-        let key = || ObjectKey::new("CustomResourceDefinition", crate::names::JOBSET_CRD);
         match self.actor.delete_api_if_unused(observed).await {
-            Ok(deleted) => {
-                if deleted {
-                    self.observer.watch_jobsets(false);
-                }
-                None
-            }
-            Err(error) => Some(error.into_failure(key())),
+            Ok(ApiDeletion::Deleted) => self.observer.watch_jobsets(false),
+            Ok(ApiDeletion::HasJobSets) => self.report_kept_api(observed, Some("JobSets exist")),
+            Ok(ApiDeletion::OutOfDate) => {}
+            Err(error) => return Some(error.into_failure(jobset_crd())),
+        }
+        None
+    }
+
+    /// Reports once why the JobSet CRD stays. An operator that never had a JobSetOperator removes nothing, and only
+    /// logs.
+    fn report_kept_api(&mut self, observed: &Observed, why: Option<&str>) {
+        if self.api_stays.as_deref() == why {
+            return;
+        }
+        self.api_stays = why.map(str::to_owned);
+        let crd = observed.get("CustomResourceDefinition", names::JOBSET_CRD);
+        let (Some(why), Some(crd)) = (why, crd) else { return };
+        info!(why, "keeping the JobSet CRD");
+        if self.was_configured {
+            self.actor.recorder().api_kept(observed.operator.as_deref(), &crd.object, why);
         }
     }
 
@@ -258,6 +292,10 @@ impl Operator {
         self.actor.recorder().log_level_changed(operator, self.log_level.as_str(), level.as_str());
         self.log_level = level;
     }
+}
+
+fn jobset_crd() -> ObjectKey {
+    ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD)
 }
 
 /// The watches that fail: those that the API server forbids, or all others.

@@ -3,6 +3,7 @@
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::JobSetOperatorStatus;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::runtime::events::{Event, EventType};
 use kube::{Client, Resource, ResourceExt};
@@ -47,6 +48,39 @@ impl Recorder {
             note,
             Some(object),
         );
+    }
+
+    /// Records that the deletion of the JobSetOperator no longer deletes the JobSet CRD. The operator may not have
+    /// observed the owner yet, and then knows it only from the owner reference.
+    pub(super) fn api_released(
+        &self,
+        operator: Option<&JobSetOperator>,
+        owner: &OwnerReference,
+        crd: &DynamicObject,
+    ) {
+        let note = format!(
+            "Removed the owner reference to the JobSetOperator from {}, because otherwise the deletion of the \
+             JobSetOperator deletes every JobSet",
+            self.describe(crd)
+        );
+        let owner = || ObjectReference {
+            api_version: Some(owner.api_version.clone()),
+            kind: Some(owner.kind.clone()),
+            name: Some(owner.name.clone()),
+            uid: Some(owner.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let regarding = operator.map_or_else(owner, |operator| operator.object_ref(&()));
+        self.events.send(about_api("JobSetAPIReleased", "Release", note, Some(crd)), regarding);
+    }
+
+    /// Records why the JobSet CRD stays although no JobSetOperator needs it. The event is about the CRD if there is no
+    /// JobSetOperator.
+    pub fn api_kept(&self, operator: Option<&JobSetOperator>, crd: &DynamicObject, why: &str) {
+        let note = format!("Kept {} because {why}", self.describe(crd));
+        let event = about_api("JobSetAPIKept", "Keep", note, operator.map(|_| crd));
+        let regarding = operator.map_or_else(|| reference(crd), |operator| operator.object_ref(&()));
+        self.events.send(event, regarding);
     }
 
     /// Records changes of the conditions Available and Degraded.
@@ -95,14 +129,7 @@ impl Recorder {
         about: Option<&DynamicObject>,
     ) {
         // The API counts events that differ only in their note as one, so the event also names the object.
-        let secondary = about.map(|object| ObjectReference {
-            api_version: object.types.as_ref().map(|types| types.api_version.clone()),
-            kind: Some(kind(object).to_owned()),
-            name: Some(object.name_any()),
-            namespace: object.namespace(),
-            uid: object.uid(),
-            ..ObjectReference::default()
-        });
+        let secondary = about.map(reference);
         let event = Event { type_, reason, note: Some(note), action: action.to_owned(), secondary };
         self.events.send(event, operator.object_ref(&()));
     }
@@ -113,6 +140,27 @@ impl Recorder {
         let group = api_version.rsplit_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
         let namespace = object.namespace().map_or(String::new(), |_| format!(" -n {}", self.namespace));
         format!("{}{group}/{}{namespace}", kind(object), object.name_any())
+    }
+}
+
+fn about_api(reason: &str, action: &str, note: String, crd: Option<&DynamicObject>) -> Event {
+    Event {
+        type_: EventType::Normal,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: action.to_owned(),
+        secondary: crd.map(reference),
+    }
+}
+
+fn reference(object: &DynamicObject) -> ObjectReference {
+    ObjectReference {
+        api_version: object.types.as_ref().map(|types| types.api_version.clone()),
+        kind: Some(kind(object).to_owned()),
+        name: Some(object.name_any()),
+        namespace: object.namespace(),
+        uid: object.uid(),
+        ..ObjectReference::default()
     }
 }
 

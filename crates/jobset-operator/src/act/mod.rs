@@ -9,11 +9,12 @@ pub mod operator_condition;
 pub mod status;
 
 use crate::desired::Issue;
+use crate::desired::crd_ownership::Release;
 use crate::desired::plan::{INJECT_CA_FROM, Plan, Step, secret};
 use crate::desired::settings::Mode;
 use crate::desired::status::Failure;
 use crate::names;
-use crate::observe::{Index, Live, ObjectKey, Observed, is_job_set_operator, kinds};
+use crate::observe::{Index, Live, ObjectKey, Observed, kinds};
 use events::Recorder;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::SINGLETON;
@@ -111,6 +112,17 @@ struct Applied {
     live: String,
 }
 
+/// The result of an attempt to delete the JobSet CRD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiDeletion {
+    /// The CRD is deleted.
+    Deleted,
+    /// A JobSet exists.
+    HasJobSets,
+    /// The decision is out of date. The change that made it so requeues the JobSetOperator.
+    OutOfDate,
+}
+
 /// Executes plans.
 pub struct Actor {
     client: Client,
@@ -157,12 +169,6 @@ impl Actor {
     ) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut failed: BTreeSet<&ObjectKey> = BTreeSet::new();
-        if plan.disown_api
-            && let Err(error) = self.disown_api(observed).await
-        {
-            let key = ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD);
-            failures.push(error.into_failure(key));
-        }
         for key in &plan.detach_injector {
             if let Err(error) = self.detach_injector(key).await {
                 failures.push(error.into_failure(key.clone()));
@@ -350,31 +356,49 @@ impl Actor {
         }
     }
 
-    /// Removes the JobSetOperator from the owner references of the JobSet CRD, and keeps all others.
-    async fn disown_api(&self, observed: &Observed) -> Result<(), ActError> {
-        let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else { return Ok(()) };
-        let owners = live.object.owner_references().iter().filter(|owner| !is_job_set_operator(owner));
+    /// Removes the JobSetOperator from the owner references of the JobSet CRD, keeps all others, and marks the CRD as
+    /// created by this installation.
+    pub async fn release_api(
+        &self,
+        release: &Release,
+        operator: Option<&JobSetOperator>,
+    ) -> Result<(), ActError> {
+        let crd = &release.crd.object;
         let patch = Patch::Merge(json!({"metadata": {
-            "resourceVersion": live.object.resource_version(),
-            "ownerReferences": owners.collect::<Vec<_>>(),
+            "uid": crd.uid(),
+            "resourceVersion": crd.resource_version(),
+            "ownerReferences": release.remaining,
+            "annotations": {names::CREATED_BY: names::OPERATOR},
         }}));
         let api = self.api("CustomResourceDefinition")?;
-        let parameters = PatchParams::default();
+        let parameters =
+            PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
         let request = || api.patch(names::JOBSET_CRD, &parameters, &patch);
-        self.index.written(self.writer.send(request).await?);
-        info!("removed the owner reference of the JobSet CRD, so that the CRD outlives the JobSetOperator");
-        Ok(())
+        match self.writer.send(request).await.map_err(ActError::from) {
+            Ok(released) => {
+                info!(
+                    "removed the owner reference of the JobSet CRD, so that it outlives the JobSetOperator"
+                );
+                self.recorder.api_released(operator, &release.owner, &released);
+                self.index.written(released);
+                Ok(())
+            }
+            // The CRD changed since it was observed. The change requeues the JobSetOperator.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes the JobSet CRD if no JobSetOperator needs it and no JobSet exists. Both checks read from the API server.
-    /// Returns whether the CRD is deleted.
-    pub async fn delete_api_if_unused(&self, observed: &Observed) -> Result<bool, ActError> {
-        let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else { return Ok(true) };
+    pub async fn delete_api_if_unused(&self, observed: &Observed) -> Result<ApiDeletion, ActError> {
+        let Some(live) = observed.get("CustomResourceDefinition", names::JOBSET_CRD) else {
+            return Ok(ApiDeletion::Deleted);
+        };
         if observed.apis.contains(names::OPERATOR_CRD) {
             let operators: Api<JobSetOperator> = Api::all(self.client.clone());
             let now = operators.get_opt(SINGLETON).await.map_err(ActError::from)?;
             if Mode::of(now.as_ref()) != Mode::of(observed.operator.as_deref()) {
-                return Ok(false);
+                return Ok(ApiDeletion::OutOfDate);
             }
         }
         let jobsets = ApiResource::from_gvk(&GroupVersionKind::gvk("jobset.x-k8s.io", "v1alpha2", "JobSet"));
@@ -386,7 +410,7 @@ impl Actor {
             .items
             .is_empty()
         {
-            return Ok(false);
+            return Ok(ApiDeletion::HasJobSets);
         }
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
@@ -399,12 +423,12 @@ impl Actor {
         match self.writer.send(|| crds.delete(names::JOBSET_CRD, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!("deleted the JobSet CRD: no JobSet exists and no JobSetOperator needs it");
-                Ok(true)
+                Ok(ApiDeletion::Deleted)
             }
-            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) if error.is_not_found() => Ok(ApiDeletion::Deleted),
             // The CRD changed since it was observed, for example because it is being deleted. The change requeues the
             // JobSetOperator.
-            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) if error.is_conflict() => Ok(ApiDeletion::OutOfDate),
             Err(error) => Err(error),
         }
     }

@@ -38,7 +38,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    const ALL: [Provider; 2] = [Provider::CertManager, Provider::BuiltIn];
+    pub(super) const ALL: [Provider; 2] = [Provider::CertManager, Provider::BuiltIn];
 
     /// Secret of the webhook server's certificate.
     pub fn webhook_secret(self) -> &'static str {

@@ -1,66 +1,165 @@
 //! Other installations of JobSet. The operator reports them and does not change them.
 //!
 //! Two controllers that reconcile the same JobSets overwrite each other's changes, and only one installation can use
-//! the names of the webhook configurations. Objects that this operator created are not a conflict, even if their
-//! JobSetOperator is deleted. Objects in the operator's own namespace are not a conflict either, such as those of the
-//! Go operator.
+//! the names of the webhook configurations.
+//!
+//! Only what needs the rights of a cluster administrator proves another installation: what the webhook configurations
+//! call, and the ServiceAccount with the controller's cluster role. A user with rights in one project can create a
+//! Deployment of any name there, so such a Deployment alone is only a warning.
+//!
+//! Objects that this operator created are not a conflict, even if their JobSetOperator is deleted: another client
+//! changed them, and the operator repairs them. Objects in the operator's own namespace are not a conflict either, such
+//! as those of the Go operator.
 
 use super::problem::Problem;
 use super::settings::Settings;
 use crate::names;
 use crate::observe::{Live, Observed};
 use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The webhook configurations, by kind and name.
+pub(super) const WEBHOOK_CONFIGURATIONS: [(&str, &str); 2] = [
+    ("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
+    ("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
+];
+/// The most namespaces that a message names.
+const MOST_NAMESPACES: usize = 3;
 
 /// Returns the conflict with another installation, if any.
 pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed) -> Option<Problem> {
-    let webhooks = [
-        ("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
-        ("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
-    ];
-    let mut found: Vec<String> = webhooks
-        .into_iter()
-        .filter_map(|(kind, name)| {
-            let live = observed.get(kind, name).filter(|live| !is_own(live))?;
-            let target = foreign_target(live, &settings.namespace)?;
-            Some(format!("{kind} {name} calls {target}"))
-        })
-        .collect();
-    let others = observed.other_namespaces.iter().filter(|&namespace| *namespace != settings.namespace);
-    found.extend(
-        others.map(|namespace| format!("Deployment {} runs in namespace {namespace}", names::OPERAND)),
-    );
-    // The other installation came later and shares roles and webhook configurations that the operator owns. They are
-    // deleted with the JobSetOperator.
-    let afterwards = if observed.objects.values().any(Live::has_operator_owner) {
-        ", and then install it again: objects with the same name are deleted with the JobSetOperator"
-    } else {
-        ""
-    };
-    (!found.is_empty()).then(|| Problem {
+    let mut found = Vec::new();
+    let mut namespaces = BTreeSet::new();
+    for (kind, name) in WEBHOOK_CONFIGURATIONS {
+        let live = observed.get(kind, name).filter(|live| !is_own(live));
+        let Some(target) = live.and_then(|live| foreign_target(live, &settings.namespace)) else { continue };
+        found.push(format!("{kind} {name} calls {target}"));
+        if let Target::Service { namespace, .. } = target {
+            namespaces.insert(namespace);
+        }
+    }
+    for namespace in bound_namespaces(settings, observed) {
+        found.push(format!(
+            "ClusterRoleBinding {} gives rights to the controller in namespace {namespace}",
+            names::OPERAND_CLUSTER_ROLE_BINDING
+        ));
+        namespaces.insert(namespace);
+    }
+    if found.is_empty() {
+        return None;
+    }
+    let others = foreign_deployments(settings, observed);
+    if !others.is_empty() {
+        found.push(format!("Deployment {} exists in {}", names::OPERAND, some_of(&others)));
+    }
+    Some(Problem {
         reason: "ConflictingInstallation",
         message: format!(
-            "JobSet is already installed: {}. The operator changes nothing. Uninstall the other installation, or delete \
-             the JobSetOperator to keep it{afterwards}",
-            found.join("; ")
+            "JobSet is already installed: {}. The operator changes nothing. To replace the other installation, keep \
+             CustomResourceDefinition {}, because its deletion deletes every JobSet, and run `{}`: docs/migration.md \
+             describes the steps. To keep the other installation, delete the JobSetOperator",
+            found.join("; "),
+            names::JOBSET_CRD,
+            removal_commands(&namespaces)
         ),
     })
+}
+
+/// A warning about Deployments that may be other JobSet controllers, without a proof of an installation.
+pub(super) fn suspected_installation(settings: &Settings, observed: &Observed) -> Option<String> {
+    let others = foreign_deployments(settings, observed);
+    (!others.is_empty()).then(|| {
+        format!(
+            "Deployment {} also exists in {}. No webhook calls it, so the operator ignores it. If it is a JobSet \
+             controller, delete it",
+            names::OPERAND,
+            some_of(&others)
+        )
+    })
+}
+
+/// The shell commands that delete webhooks and controller of another installation, and keep its JobSets. Webhooks
+/// first: without a controller they reject every JobSet.
+fn removal_commands(namespaces: &BTreeSet<&str>) -> String {
+    let webhooks = format!(
+        "kubectl delete --ignore-not-found mutatingwebhookconfiguration/{} validatingwebhookconfiguration/{} \
+         clusterrolebinding/{}",
+        names::MUTATING_WEBHOOKS,
+        names::VALIDATING_WEBHOOKS,
+        names::OPERAND_CLUSTER_ROLE_BINDING
+    );
+    namespaces.iter().take(MOST_NAMESPACES).fold(webhooks, |commands, namespace| {
+        format!(
+            "{commands} && kubectl delete --ignore-not-found --namespace {namespace} deployment/{} service/{}",
+            names::OPERAND,
+            names::WEBHOOK_SERVICE
+        )
+    })
+}
+
+/// The other namespaces with a Deployment of the operand's name.
+pub(super) fn foreign_deployments<'a>(settings: &Settings, observed: &'a Observed) -> Vec<&'a str> {
+    observed.other_namespaces.iter().map(String::as_str).filter(|&it| it != settings.namespace).collect()
+}
+
+/// The first namespaces, and the number of the others.
+pub(super) fn some_of(namespaces: &[&str]) -> String {
+    let named: Vec<&str> = namespaces.iter().take(MOST_NAMESPACES).copied().collect();
+    let noun = if namespaces.len() == 1 { "namespace" } else { "namespaces" };
+    match namespaces.len() - named.len() {
+        0 => format!("{noun} {}", named.join(", ")),
+        more => format!("{noun} {} and {more} more", named.join(", ")),
+    }
 }
 
 fn is_own(live: &Live) -> bool {
     live.applied_by_us || live.has_operator_owner() || live.has_operator_label()
 }
 
+/// The other namespaces in which a controller runs as a ServiceAccount with the controller's cluster role. A binding
+/// alone is only a remainder of an installation.
+fn bound_namespaces<'a>(settings: &Settings, observed: &'a Observed) -> BTreeSet<&'a str> {
+    let binding = observed.get("ClusterRoleBinding", names::OPERAND_CLUSTER_ROLE_BINDING);
+    let subjects = binding
+        .filter(|live| !is_own(live))
+        .and_then(|live| live.object.data.get("subjects"))
+        .and_then(Value::as_array);
+    subjects
+        .into_iter()
+        .flatten()
+        .filter(|subject| subject["kind"] == "ServiceAccount")
+        .filter_map(|subject| subject["namespace"].as_str())
+        .filter(|&namespace| namespace != settings.namespace && observed.other_namespaces.contains(namespace))
+        .collect()
+}
+
+/// The target of a webhook.
+#[derive(Debug, PartialEq, Eq)]
+enum Target<'a> {
+    Service { namespace: &'a str, name: &'a str },
+    Url(&'a str),
+}
+
+impl std::fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Service { namespace, name } => write!(f, "Service {namespace}/{name}"),
+            Target::Url(url) => f.write_str(url),
+        }
+    }
+}
+
 /// The target of the webhooks, if it is outside the operator's namespace.
-fn foreign_target(configuration: &Live, namespace: &str) -> Option<String> {
+fn foreign_target<'a>(configuration: &'a Live, namespace: &str) -> Option<Target<'a>> {
     let webhooks = configuration.object.data.get("webhooks").and_then(Value::as_array);
     webhooks.into_iter().flatten().find_map(|webhook| {
         let client = |field: &str| webhook.pointer(&format!("/clientConfig/{field}")).and_then(Value::as_str);
         match (client("service/namespace"), client("url")) {
             (Some(other), _) if other != namespace => {
-                let service = client("service/name").unwrap_or_default();
-                Some(format!("Service {other}/{service}"))
+                let name = client("service/name").unwrap_or_default();
+                Some(Target::Service { namespace: other, name })
             }
-            (None, Some(url)) => Some(url.to_owned()),
+            (None, Some(url)) => Some(Target::Url(url)),
             _ => None,
         }
     })

@@ -5,16 +5,18 @@
 
 use super::certification::{Certification, Issue, Provider, decide_certification, unused_secrets};
 use super::configuration::check_overrides;
-use super::conflict::conflicting_installation;
+use super::conflict::{conflicting_installation, suspected_installation};
+use super::crd_ownership::{Deletion, deletion, mark};
 use super::monitoring::prometheus_servers;
 use super::problem::Problem;
+use super::removal::{foreign_operand, no_longer_desired, own_objects, removal};
 use super::settings::{Mode, Settings};
 use super::{
     CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, labels,
     objects, tls_profile,
 };
 use crate::names;
-use crate::observe::{Live, ObjectKey, Observed, kinds};
+use crate::observe::{ObjectKey, Observed, kinds};
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::LogLevel;
 use k8s_openapi::api::core::v1::Secret;
@@ -23,7 +25,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use manager_runtime::certificates::decide::{AUTHORITY_KEY, BUNDLE, CERTIFICATE, KEY};
-use std::collections::BTreeSet;
 
 /// Replicas of the operand in a highly available cluster.
 const HIGHLY_AVAILABLE_REPLICAS: i32 = 2;
@@ -49,9 +50,6 @@ pub struct Plan {
     pub mode: Mode,
     /// Objects to apply, in order.
     pub apply: Vec<Step>,
-    /// Whether to remove the owner reference of the JobSet API. The Go operator sets one, and the deletion of that
-    /// owner would delete every JobSet.
-    pub disown_api: bool,
     /// Webhook configurations into which cert-manager still injects a CA.
     pub detach_injector: Vec<ObjectKey>,
     /// Certificates to issue before the operator applies objects.
@@ -66,6 +64,12 @@ pub struct Plan {
     pub passing: Vec<Problem>,
     /// Whether to delete the JobSet API if no JobSet is left.
     pub delete_unused_api: bool,
+    /// Why the JobSet API stays although no JobSetOperator needs it.
+    pub api_stays: Option<String>,
+    /// A message about an operand that is not the operator's own, and so remains with `Removed`.
+    pub foreign_operand: Option<String>,
+    /// Findings that block nothing.
+    pub warnings: Vec<String>,
     /// Whether the JobSetOperator has unsupported settings, which an upgrade may break.
     pub unsupported_overrides: bool,
     /// When to reconcile again even if no object changes.
@@ -78,7 +82,6 @@ impl Plan {
         Self {
             mode,
             apply: Vec::new(),
-            disown_api: false,
             detach_injector: Vec::new(),
             issue: Vec::new(),
             delete: Vec::new(),
@@ -86,6 +89,9 @@ impl Plan {
             problems: Vec::new(),
             passing: Vec::new(),
             delete_unused_api: false,
+            api_stays: None,
+            foreign_operand: None,
+            warnings: Vec::new(),
             unsupported_overrides: false,
             reconcile_at: None,
         }
@@ -98,7 +104,7 @@ pub fn plan(settings: &Settings, observed: &Observed, now: Timestamp) -> Result<
     let mode = Mode::of(operator);
     let mut plan = match (mode, operator) {
         (Mode::Managed, Some(operator)) => manage(settings, observed, operator, now)?,
-        (Mode::Absent | Mode::Removed, _) => remove(settings, observed, mode),
+        (Mode::Absent | Mode::Removed, _) => remove(settings, observed, mode)?,
         _ => Plan::new(mode),
     };
     plan.unsupported_overrides = operator.is_some_and(|operator| overrides(operator).is_some());
@@ -116,6 +122,7 @@ fn manage(
         plan.problems.push(conflict);
         return Ok(plan);
     }
+    plan.warnings.extend(suspected_installation(settings, observed));
     if settings.operand_image.is_none() {
         plan.problems.push(Problem {
             reason: "MissingOperandImage",
@@ -135,14 +142,15 @@ fn manage(
     }
 
     let desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
-    plan.delete = no_longer_desired(observed, &desired);
+    plan.delete = no_longer_desired(observed, &desired)?;
     plan.delete.extend(unused_secrets(&certification, observed));
-    plan.disown_api =
-        observed.get("CustomResourceDefinition", names::JOBSET_CRD).is_some_and(Live::has_operator_owner);
     let operand_can_run = certification.serving.is_some() && settings.operand_image.is_some();
-    for object in desired {
+    for mut object in desired {
         let key = ObjectKey::of(&object);
         let live = observed.objects.get(&key);
+        if let Some(live) = live.filter(|_| key.kind == "CustomResourceDefinition") {
+            mark(&mut object, live);
+        }
         if live.is_some_and(|live| live.object.annotations().contains_key(INJECT_CA_FROM))
             && key.kind.ends_with("WebhookConfiguration")
         {
@@ -299,59 +307,20 @@ pub fn secret(name: &str, operator: &JobSetOperator) -> DynamicObject {
     object
 }
 
-/// Deletes the operand, webhooks first: without a running operand they reject every JobSet. After the deletion of the
-/// JobSetOperator, the garbage collector deletes the operand.
-fn remove(settings: &Settings, observed: &Observed, mode: Mode) -> Plan {
+/// Deletes the operand. After the deletion of the JobSetOperator, the garbage collector deletes it.
+fn remove(settings: &Settings, observed: &Observed, mode: Mode) -> Result<Plan, DesiredError> {
     let mut plan = Plan::new(mode);
-    let mut keys: Vec<&ObjectKey> = removable(observed).collect();
-    // While a Certificate exists, cert-manager creates its Secret again.
-    if keys.iter().any(|key| key.kind == "Certificate") {
-        keys.retain(|key| key.kind != "Secret");
+    let own = own_objects(observed)?;
+    match deletion(settings, observed, mode, &own) {
+        Deletion::No => {}
+        Deletion::Refused(why) => plan.api_stays = Some(why),
+        Deletion::WithoutJobSets => plan.delete_unused_api = true,
     }
-    keys.sort_by_key(|key| (removal_rank(&key.kind), (*key).clone()));
-    let api = observed.get("CustomResourceDefinition", names::JOBSET_CRD);
-    // While the operand runs it needs the API.
-    plan.delete_unused_api = keys.is_empty()
-        && api.is_some_and(is_own_api)
-        && conflicting_installation(settings, observed).is_none();
     if mode == Mode::Removed {
-        plan.delete = keys.into_iter().cloned().collect();
+        plan.foreign_operand = foreign_operand(settings, observed, &own);
+        plan.delete = removal(own);
     }
-    plan
-}
-
-fn removal_rank(kind: &str) -> u8 {
-    match kind {
-        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => 0,
-        "ServiceMonitor" | "PrometheusRule" => 1,
-        "Deployment" => 2,
-        "Service" | "ConfigMap" | "Certificate" => 3,
-        "Issuer" => 4,
-        _ => 5,
-    }
-}
-
-/// Whether the operator may delete the JobSet API. It deletes only an API that it applied itself, and keeps the API of
-/// an administrator or of another installation.
-fn is_own_api(crd: &Live) -> bool {
-    crd.applied_by_us && crd.has_operator_label() && crd.object.metadata.deletion_timestamp.is_none()
-}
-
-/// The objects that the operator created for a JobSetOperator. They have both the label and the owner reference,
-/// because users may copy a label.
-fn removable(observed: &Observed) -> impl Iterator<Item = &ObjectKey> {
-    observed
-        .objects
-        .iter()
-        .filter(|(key, live)| {
-            key.kind != "CustomResourceDefinition" && live.has_operator_label() && live.has_operator_owner()
-        })
-        .map(|(key, _)| key)
-}
-
-fn no_longer_desired(observed: &Observed, desired: &[DynamicObject]) -> Vec<ObjectKey> {
-    let kept: BTreeSet<ObjectKey> = desired.iter().map(ObjectKey::of).collect();
-    removable(observed).filter(|key| key.kind != "Secret" && !kept.contains(key)).cloned().collect()
+    Ok(plan)
 }
 
 /// An owner reference that neither controls nor blocks the owner's deletion. The garbage collector deletes the operand

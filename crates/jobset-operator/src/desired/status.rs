@@ -53,7 +53,10 @@ pub fn status(
     let causes = causes(plan, observed, failures, operand.as_ref());
     let degradation = degradation(plan.mode, &causes, old, now.0);
     let (available, next) = available(plan, observed, operand.as_ref(), now.0);
-    let Degradation { degraded, of_target, of_static_resources, reconcile_at } = degradation;
+    let Degradation { mut degraded, of_target, of_static_resources, reconcile_at } = degradation;
+    if !degraded.status {
+        degraded.message = plan.warnings.join("\n");
+    }
     let findings = [
         available,
         progressing(plan, observed, &degraded, &of_target, operand.as_ref()),
@@ -180,9 +183,13 @@ fn available(
     };
     let serves = observed.ready_endpoints.is_some_and(|ready| ready > 0);
     let counts = match operand {
-        None if plan.mode == Mode::Removed => {
+        None if plan.mode == Mode::Removed && plan.delete.is_empty() => {
             let message = "the operand is removed, as spec.managementState requests";
             return (Finding::new(AVAILABLE, false, "Removed", message), None);
+        }
+        None if plan.mode == Mode::Removed => {
+            let message = "the operator is removing the operand";
+            return (Finding::new(AVAILABLE, false, "Removing", message), None);
         }
         None if !serves => return unavailable("it does not exist".to_owned()),
         Some(operand) if !serves && operand.available == 0 => {
@@ -283,6 +290,10 @@ fn progressing(
                 "Unmanaged",
                 "the operator changes nothing, as spec.managementState requests",
             );
+        }
+        Mode::Removed if plan.delete.is_empty() && plan.foreign_operand.is_some() => {
+            let message = plan.foreign_operand.clone().unwrap_or_default();
+            return Finding::new(PROGRESSING, false, "NotRemoved", message);
         }
         Mode::Removed if plan.delete.is_empty() => {
             return Finding::new(

@@ -268,7 +268,7 @@ impl State {
         let is_removed = |name: &str| {
             let covered = match watch.selection {
                 Selection::Name(watched) => watched == name,
-                Selection::OurLabel | Selection::Labels(_) => true,
+                Selection::Installation | Selection::Labels(_) => true,
             };
             covered && !keys.contains(&ObjectKey::new(watch.kind, name))
         };

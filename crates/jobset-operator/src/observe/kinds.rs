@@ -22,8 +22,8 @@ pub const PROXY_CRD: &str = "proxies.config.openshift.io";
 /// The objects of a kind that a watch selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Objects with the operator's label.
-    OurLabel,
+    /// The objects of an installation of JobSet, by [`names::INSTALLATION_SELECTOR`].
+    Installation,
     /// Objects that match this label selector.
     Labels(&'static str),
     /// One object.
@@ -77,7 +77,7 @@ impl Watch {
             version: "v1",
             kind,
             namespaced: false,
-            selection: Selection::OurLabel,
+            selection: Selection::Installation,
             part: IndexPart::Objects,
             api: None,
         }
@@ -92,22 +92,26 @@ impl Watch {
     }
 
     const fn fact(kind: &'static str, api: &'static str) -> Self {
-        let fact = Self::cluster("config.openshift.io", kind);
-        Self { selection: Selection::Name("cluster"), part: IndexPart::Facts, api: Some(api), ..fact }
+        let fact = Self::cluster("config.openshift.io", kind).named("cluster");
+        Self { part: IndexPart::Facts, api: Some(api), ..fact }
     }
 
-    const fn webhooks(kind: &'static str, name: &'static str) -> Self {
-        // By name, because the watch must also find those of another installation.
-        Self { selection: Selection::Name(name), ..Self::cluster("admissionregistration.k8s.io", kind) }
+    /// One object, whatever its labels are.
+    const fn named(self, name: &'static str) -> Self {
+        Self { selection: Selection::Name(name), ..self }
+    }
+
+    const fn webhooks(kind: &'static str) -> Self {
+        Self::cluster("admissionregistration.k8s.io", kind)
     }
 
     const fn crd(name: &'static str, part: IndexPart) -> Self {
-        let crd = Self::cluster("apiextensions.k8s.io", "CustomResourceDefinition");
-        Self { selection: Selection::Name(name), part, ..crd }
+        let crd = Self::cluster("apiextensions.k8s.io", "CustomResourceDefinition").named(name);
+        Self { part, ..crd }
     }
 
     const fn secret(name: &'static str) -> Self {
-        Self { selection: Selection::Name(name), part: IndexPart::Secrets, ..Self::namespaced("", "Secret") }
+        Self { part: IndexPart::Secrets, ..Self::namespaced("", "Secret").named(name) }
     }
 
     /// The API resource of the kind.
@@ -124,8 +128,9 @@ impl Watch {
     pub fn title(&self) -> String {
         let resource = self.resource();
         let name = match self.selection {
-            Selection::OurLabel => String::new(),
+            Selection::Installation => String::new(),
             Selection::Labels(selector) => format!("[{selector}]"),
+            Selection::Name(_) if self.part == IndexPart::OtherDeployments => " of all namespaces".to_owned(),
             Selection::Name(name) => format!("/{name}"),
         };
         if self.group.is_empty() {
@@ -139,10 +144,9 @@ impl Watch {
 /// Every watch of the operator.
 pub const WATCHES: &[Watch] = &[
     Watch {
-        selection: Selection::Name("cluster"),
         part: IndexPart::Operator,
         api: Some(names::OPERATOR_CRD),
-        ..Watch::cluster("operator.openshift.io", "JobSetOperator")
+        ..Watch::cluster("operator.openshift.io", "JobSetOperator").named("cluster")
     },
     Watch::crd(names::OPERATOR_CRD, IndexPart::Apis),
     Watch::crd(ISSUER_CRD, IndexPart::Apis),
@@ -161,21 +165,17 @@ pub const WATCHES: &[Watch] = &[
     Watch::secret(names::OPERATOR_METRICS_SECRET),
     Watch::namespaced("", "ServiceAccount"),
     Watch::namespaced("", "Service"),
-    Watch::namespaced("", "ConfigMap"),
-    Watch::namespaced("apps", "Deployment"),
+    Watch::namespaced("", "ConfigMap").named(names::CONFIG_MAP),
+    Watch::namespaced("apps", "Deployment").named(names::OPERAND),
     Watch::namespaced("policy", "PodDisruptionBudget"),
     Watch::namespaced("networking.k8s.io", "NetworkPolicy"),
     Watch::namespaced("rbac.authorization.k8s.io", "Role"),
     Watch::namespaced("rbac.authorization.k8s.io", "RoleBinding"),
     Watch::cluster("rbac.authorization.k8s.io", "ClusterRole"),
     Watch::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding"),
-    Watch::webhooks("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS),
-    Watch::webhooks("ValidatingWebhookConfiguration", names::VALIDATING_WEBHOOKS),
-    Watch {
-        selection: Selection::Name(names::OPERAND),
-        part: IndexPart::OtherDeployments,
-        ..Watch::cluster("apps", "Deployment")
-    },
+    Watch::webhooks("MutatingWebhookConfiguration").named(names::MUTATING_WEBHOOKS),
+    Watch::webhooks("ValidatingWebhookConfiguration").named(names::VALIDATING_WEBHOOKS),
+    Watch { part: IndexPart::OtherDeployments, ..Watch::cluster("apps", "Deployment").named(names::OPERAND) },
     Watch {
         selection: Selection::Labels(names::OPERAND_SELECTOR),
         part: IndexPart::Pods,
@@ -223,7 +223,7 @@ mod tests {
                         && rule.resources.contains(&plural.as_str())
                         && rule.verbs.contains(&verb)
                         && match watch.selection {
-                            Selection::OurLabel | Selection::Labels(_) => rule.names.is_empty(),
+                            Selection::Installation | Selection::Labels(_) => rule.names.is_empty(),
                             Selection::Name(name) => rule.names.is_empty() || rule.names.contains(&name),
                         }
                 })

@@ -106,7 +106,7 @@ impl Live {
 /// Whether an owner is a JobSetOperator.
 pub fn is_job_set_operator(owner: &OwnerReference) -> bool {
     owner.kind == jobset_api::jobset_operator::KIND
-        && owner.api_version.starts_with(jobset_api::jobset_operator::GROUP)
+        && owner.api_version.split('/').next() == Some(jobset_api::jobset_operator::GROUP)
 }
 
 /// A snapshot of the index.
@@ -114,7 +114,7 @@ pub fn is_job_set_operator(owner: &OwnerReference) -> bool {
 pub struct Observed {
     /// JobSetOperator `cluster`.
     pub operator: Option<Arc<JobSetOperator>>,
-    /// Objects with the operator's label, and the JobSet CRD of any creator.
+    /// The objects of an installation of JobSet in the operator's namespace, and cluster-scoped ones, of any creator.
     pub objects: BTreeMap<ObjectKey, Live>,
     /// The Secrets of the operand's certificates.
     pub secrets: BTreeMap<String, CertificateSecret>,
@@ -128,7 +128,7 @@ pub struct Observed {
     pub ending_pods: usize,
     /// The number of ready endpoints of the webhooks' Service, or None before the first list.
     pub ready_endpoints: Option<usize>,
-    /// Other namespaces in which a JobSet controller is deployed.
+    /// All namespaces with a Deployment of the operand's name. Any user may create one in a project.
     pub other_namespaces: BTreeSet<String>,
 }
 

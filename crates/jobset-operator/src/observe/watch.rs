@@ -96,11 +96,7 @@ impl Observer {
                 Api::all_with(self.client.clone(), &resource)
             };
             let config = match watch.selection {
-                Selection::OurLabel => watcher::Config::default().labels(&format!(
-                    "{}={}",
-                    names::MANAGED_BY_LABEL,
-                    names::OPERATOR
-                )),
+                Selection::Installation => watcher::Config::default().labels(names::INSTALLATION_SELECTOR),
                 Selection::Labels(selector) => watcher::Config::default().labels(selector),
                 Selection::Name(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
             };

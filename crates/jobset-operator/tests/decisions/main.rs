@@ -8,6 +8,7 @@ mod certificate_providers;
 mod conflicts;
 mod planned_changes;
 mod reported_status;
+mod takeover;
 
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::JobSetOperatorStatus;

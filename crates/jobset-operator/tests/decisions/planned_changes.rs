@@ -25,7 +25,7 @@ fn an_unmanaged_operand_has_an_empty_plan() {
     let plan = decide(&installed(json!({"managementState": "Unmanaged"})));
     assert_eq!(plan.mode, Mode::Unmanaged);
     assert!(plan.apply.is_empty() && plan.delete.is_empty() && plan.issue.is_empty());
-    assert!(!plan.delete_unused_api && !plan.disown_api && plan.detach_injector.is_empty());
+    assert!(!plan.delete_unused_api && plan.detach_injector.is_empty());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn objects_of_an_older_version_are_pruned_and_those_of_other_clients_are_not() {
             },
         }))
         .unwrap();
-        (ObjectKey::of(&object), applied(object))
+        (ObjectKey::of(&object), Live::new(object))
     };
     observed.objects.extend([
         extra("of-an-older-version", "jobset-operator", "JobSetOperator"),
@@ -183,17 +183,6 @@ fn secrets_are_deleted_after_their_certificates() {
     assert!(!decide(&observed).delete.contains(&key));
     observed.objects.retain(|key, _| key.kind != "Certificate");
     assert!(decide(&observed).delete.contains(&key));
-}
-
-#[test]
-fn the_owner_reference_of_the_crd_is_removed() {
-    let mut observed = installed(json!({}));
-    assert!(!decide(&observed).disown_api);
-    let key = ObjectKey::new(CRD, names::JOBSET_CRD);
-    let mut object = (*observed.objects[&key].object).clone();
-    object.metadata.owner_references = secret("any", true).1.object.metadata.owner_references.clone();
-    observed.objects.insert(key, Live::new(object));
-    assert!(decide(&observed).disown_api);
 }
 
 #[test]
