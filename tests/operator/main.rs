@@ -14,6 +14,7 @@ mod olm;
 mod rbac;
 mod repair;
 mod states;
+mod takeover;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,8 +66,8 @@ fn main() -> ExitCode {
             repair::changes_during_downtime_are_repaired,
             cluster_facts::monitors_follow_the_monitoring_api,
             cluster_facts::operand_follows_openshift_configuration,
-            conflicts::another_controller_is_reported_and_not_changed,
-            conflicts::foreign_webhooks_are_reported_and_not_changed,
+            conflicts::a_deployment_in_another_namespace_stops_nothing,
+            conflicts::another_installation_is_reported_and_not_changed,
             certificates::operator_waits_for_cert_manager,
             certificates::certificates_return_to_the_operator,
             certificates::deleted_certificate_is_reissued,
@@ -75,8 +76,15 @@ fn main() -> ExitCode {
             states::managed_restores_a_removed_operand,
             states::jobsets_outlive_a_deleted_jobset_operator,
             states::operand_is_deleted_while_the_operator_is_down,
-            // The last test checks the requests of all others.
+            takeover::jobsets_survive_every_deletion_after_a_takeover,
+            takeover::removed_deletes_what_the_go_operator_created,
+            takeover::an_operand_of_another_owner_is_reported,
+            takeover::the_api_stays_while_an_orphaned_operand_serves_it,
+            takeover::only_a_created_api_is_deleted,
+            // Checks the requests of all tests before.
             rbac::granted_rules_suffice_and_are_all_used,
+            // Takes a right away from the operator.
+            takeover::the_api_is_released_while_another_watch_fails,
         ],
     )
 }
