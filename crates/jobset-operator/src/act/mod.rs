@@ -11,6 +11,7 @@ pub mod status;
 use crate::desired::Issue;
 use crate::desired::crd_ownership::Release;
 use crate::desired::plan::{INJECT_CA_FROM, Plan, Step, secret};
+use crate::desired::selector;
 use crate::desired::settings::Mode;
 use crate::desired::status::Failure;
 use crate::names;
@@ -123,6 +124,30 @@ pub enum ApiDeletion {
     OutOfDate,
 }
 
+/// How to recreate an object whose immutable fields differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recreation {
+    /// It is being deleted. Wait for the end of the deletion.
+    Wait,
+    /// Delete only the object itself. A new Deployment adopts its pods, which answer admission requests until the new
+    /// pods are ready.
+    Adopt,
+    /// Delete the object with everything that it owns.
+    Replace,
+}
+
+impl Recreation {
+    fn of(live: &DynamicObject, desired: &DynamicObject) -> Self {
+        if live.metadata.deletion_timestamp.is_some() {
+            Self::Wait
+        } else if selector::adopts(desired, live) {
+            Self::Adopt
+        } else {
+            Self::Replace
+        }
+    }
+}
+
 /// Executes plans.
 pub struct Actor {
     client: Client,
@@ -195,7 +220,11 @@ impl Actor {
         // Last, so that no object is missing before its replacement exists.
         for key in &plan.delete {
             let Some(live) = observed.objects.get(key) else { continue };
-            if let Err(error) = self.delete(key, &live.object, operator).await {
+            if live.object.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let parameters = DeleteParams::background();
+            if let Err(error) = self.delete(key, &live.object, parameters, operator).await {
                 failures.push(error.into_failure(key.clone()));
             }
         }
@@ -249,38 +278,53 @@ impl Actor {
         // Server-side apply keeps fields that other clients added, and they can make the result invalid.
         if let Some(live) = live.filter(|live| drift::has_additions(live, &step.object)) {
             if drift::must_be_recreated(&live.object, &step.object) {
-                return self.recreate(step, operator).await.map(Some);
+                return self.recreate(step, operator).await;
             }
             match self.replace(&live.object, step).await {
                 Ok(response) if drift::is_as_desired(&response, &step.object) => return Ok(Some(response)),
                 Err(error) if error.is_conflict() || error.is_not_found() => return Ok(None),
-                Err(error) if error.is_immutable() => return self.recreate(step, operator).await.map(Some),
+                Err(error) if error.is_immutable() => return self.recreate(step, operator).await,
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
         }
-        self.patch_or_recreate(step, operator).await.map(Some)
+        self.patch_or_recreate(step, operator).await
     }
 
     async fn patch_or_recreate(
         &self,
         step: &Step,
         operator: &JobSetOperator,
-    ) -> Result<DynamicObject, ActError> {
+    ) -> Result<Option<DynamicObject>, ActError> {
         match self.patch(step).await {
             Err(error) if error.is_immutable() => self.recreate(step, operator).await,
-            response => response,
+            response => response.map(Some),
         }
     }
 
-    /// Deletes an object whose immutable fields differ, and creates it again.
-    async fn recreate(&self, step: &Step, operator: &JobSetOperator) -> Result<DynamicObject, ActError> {
-        info!(object = %step.key, "recreating the object, because an immutable field differs");
+    /// Deletes an object whose immutable fields differ, and creates it again. Returns None if the deletion takes time:
+    /// its end requeues the JobSetOperator.
+    async fn recreate(
+        &self,
+        step: &Step,
+        operator: &JobSetOperator,
+    ) -> Result<Option<DynamicObject>, ActError> {
         // The index does not contain objects without the operator's label.
         if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
-            self.delete(&step.key, &found, operator).await?;
+            match Recreation::of(&found, &step.object) {
+                Recreation::Wait => return Ok(None),
+                Recreation::Adopt => {
+                    info!(object = %step.key, "recreating the object, because its selector differs; its pods remain");
+                    self.delete(&step.key, &found, DeleteParams::orphan(), operator).await?;
+                    return Ok(None);
+                }
+                Recreation::Replace => {
+                    info!(object = %step.key, "recreating the object, because an immutable field differs");
+                    self.delete(&step.key, &found, DeleteParams::background(), operator).await?;
+                }
+            }
         }
-        self.patch(step).await
+        self.patch(step).await.map(Some)
     }
 
     async fn patch(&self, step: &Step) -> Result<DynamicObject, ActError> {
@@ -313,7 +357,7 @@ impl Actor {
         let Some(issued) = issued else { return Ok(()) };
         let object = secret(name, operator).data(json!({"type": "kubernetes.io/tls", "data": issued.data}));
         let step = Step { key: ObjectKey::of(&object), object, needs: None };
-        let response = self.patch_or_recreate(&step, operator).await?;
+        let Some(response) = self.patch_or_recreate(&step, operator).await? else { return Ok(()) };
         info!(secret = %name, why = ?issue.decision, "certificate issued");
         self.recorder.applied(operator, &response, found.is_none());
         self.index.written(response);
@@ -334,15 +378,13 @@ impl Actor {
         &self,
         key: &ObjectKey,
         live: &DynamicObject,
+        parameters: DeleteParams,
         operator: &JobSetOperator,
     ) -> Result<(), ActError> {
-        if live.metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
         // The precondition prevents the deletion of a newer object with the same name.
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
-            ..DeleteParams::background()
+            ..parameters
         };
         let api = self.api(&key.kind)?;
         match self.writer.send(|| api.delete(&key.name, &parameters)).await.map_err(ActError::from) {

@@ -93,6 +93,8 @@ pub(super) struct Certification {
     pub ca_bundle: String,
     /// Whether every existing webhook configuration trusts the certificates of the desired pods.
     pub trusted: bool,
+    /// Whether every existing webhook configuration trusts the CA that signs cert-manager's next certificate.
+    pub next_trusted: bool,
     /// Whether every pod serves with the desired certificates, so that the previous ones are no longer needed.
     pub settled: bool,
     /// Secrets to write.
@@ -186,10 +188,21 @@ pub(super) fn decide_certification(
         && is_served(names::METRICS_CERTIFICATE_HASH, hashes.as_ref().map(|(_, metrics)| metrics));
 
     let configurations = webhook_configurations(observed);
-    let trusted = authorities.first().is_some_and(|authority| {
-        configurations.iter().all(|configuration| inject::trusts(configuration, authority))
-    });
+    let trusts_first = |authorities: &[String]| {
+        authorities.first().is_some_and(|authority| {
+            configurations.iter().all(|configuration| inject::trusts(configuration, authority))
+        })
+    };
+    let trusted = trusts_first(&authorities);
+    // With this CA, cert-manager signs the next certificate. Pods may read that one before the operator observes it.
+    let issuing = secret(names::CA_SECRET).filter(|_| desired == Provider::CertManager);
+    let next = issuing.map(|secret| certificates(&secret.ca)).unwrap_or_default();
+    let next_trusted = trusts_first(&next);
     let mut bundle = authorities;
+    if !bundle.is_empty() {
+        bundle
+            .extend(next.into_iter().filter(|certificate| !bundle.contains(certificate)).collect::<Vec<_>>());
+    }
     if !settled {
         for configuration in &configurations {
             for certificate in certificates(&inject::trusted(configuration)) {
@@ -205,6 +218,7 @@ pub(super) fn decide_certification(
         hashes,
         ca_bundle: bundle.concat(),
         trusted,
+        next_trusted,
         settled,
         issue,
         reconcile_at,

@@ -10,10 +10,11 @@ use super::crd_ownership::{Deletion, deletion, mark};
 use super::monitoring::prometheus_servers;
 use super::problem::Problem;
 use super::removal::{foreign_operand, no_longer_desired, own_objects, removal};
+use super::selector;
 use super::settings::{Mode, Settings};
 use super::{
     CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, labels,
-    objects, tls_profile,
+    objects, previous_pods, tls_profile,
 };
 use crate::names;
 use crate::observe::{ObjectKey, Observed, kinds};
@@ -142,14 +143,25 @@ fn manage(
     }
 
     let desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
+    let needed_roles = previous_pods::needed_roles(observed, &desired);
     plan.delete = no_longer_desired(observed, &desired)?;
+    plan.delete.retain(|key| !needed_roles.contains(key));
     plan.delete.extend(unused_secrets(&certification, observed));
     let operand_can_run = certification.serving.is_some() && settings.operand_image.is_some();
     for mut object in desired {
         let key = ObjectKey::of(&object);
         let live = observed.objects.get(&key);
+        if let Some(live) = live.filter(|_| key.kind == "Deployment") {
+            selector::keep(&mut object, &live.object);
+        }
         if let Some(live) = live.filter(|_| key.kind == "CustomResourceDefinition") {
             mark(&mut object, live);
+        }
+        if needed_roles.contains(&key)
+            || !certification.next_trusted
+                && live.is_some_and(|live| previous_pods::read_next_certificate(live, &object))
+        {
+            continue;
         }
         if live.is_some_and(|live| live.object.annotations().contains_key(INJECT_CA_FROM))
             && key.kind.ends_with("WebhookConfiguration")

@@ -73,6 +73,7 @@ impl Index {
                 .iter()
                 .filter_map(|(name, pod)| Some((name.clone(), pod.trouble.clone()?)))
                 .collect(),
+            running_pods: state.pods.values().filter(|pod| !pod.is_ending).count(),
             ending_pods: state.pods.values().filter(|pod| pod.is_ending).count(),
             ready_endpoints: state.endpoints.as_ref().map(|slices| slices.values().sum()),
             other_namespaces: state.other_namespaces.clone(),

@@ -124,6 +124,8 @@ pub struct Observed {
     pub facts: ClusterFacts,
     /// Why pods of the operand do not run, by pod name.
     pub pods: BTreeMap<String, PodTrouble>,
+    /// The number of pods of the operand that are not terminating.
+    pub running_pods: usize,
     /// The number of terminating pods of the operand. They may still receive requests.
     pub ending_pods: usize,
     /// The number of ready endpoints of the webhooks' Service, or None before the first list.

@@ -7,6 +7,7 @@ mod applied_settings;
 mod certificate_providers;
 mod conflicts;
 mod planned_changes;
+mod previous_pods;
 mod reported_status;
 mod takeover;
 
