@@ -1,13 +1,15 @@
 //! `manifests/`: the CRDs, and the controller without the operator, for Kubernetes.
 //!
 //! `kubectl apply --server-side -k manifests` installs the JobSet API, and the controller in namespace `jobset-system`.
-//! The controller issues the certificates of its webhooks.
+//! The controller issues the certificates of its webhooks. `kubectl delete -k manifests/controller` uninstalls the
+//! controller, and keeps the API and all JobSets.
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
 use jobset_operator::desired::{self, Inputs};
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
+use std::iter;
 
 /// Namespace of a controller that is installed without the operator.
 pub const NAMESPACE: &str = "jobset-system";
@@ -19,12 +21,9 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
     let mut all = vec![namespace(), quota];
     all.extend(desired::objects(&Inputs::plain(NAMESPACE, &images.image))?);
 
-    let mut resources = vec![jobset_crd.to_owned()];
     for (name, kinds) in FILES {
         let part: Vec<_> = all.iter().filter(|object| kinds.contains(&objects::kind(object))).collect();
-        let path = format!("controller/{name}.yaml");
-        files.add(format!("manifests/{path}"), objects::file(part)?);
-        resources.push(path);
+        files.add(format!("manifests/controller/{name}.yaml"), objects::file(part)?);
     }
     // The CRD already has a file. The copy in the operator may be from an earlier run of the generator.
     let known = |object: &&DynamicObject| {
@@ -34,15 +33,20 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
     if let Some(unknown) = all.iter().find(|object| !known(object)) {
         anyhow::bail!("no file of manifests/controller is for objects of kind {}", objects::kind(unknown));
     }
-    files.add(
-        "manifests/kustomization.yaml",
-        yaml::file(&json!({
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": resources,
-        }))?,
-    );
+    let names = FILES.iter().map(|(name, _)| format!("{name}.yaml"));
+    files.add("manifests/controller/kustomization.yaml", kustomization(names.clone())?);
+    let controller = names.map(|name| format!("controller/{name}"));
+    let all = iter::once(jobset_crd.to_owned()).chain(controller);
+    files.add("manifests/kustomization.yaml", kustomization(all)?);
     Ok(())
+}
+
+fn kustomization(resources: impl Iterator<Item = String>) -> Result<String> {
+    yaml::file(&json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": resources.collect::<Vec<_>>(),
+    }))
 }
 
 /// The kinds in each file.

@@ -111,6 +111,31 @@ fn manifests_use_the_names_of_upstream() {
     }
 }
 
+/// A Deployment's selector cannot change: with another one, the manifests could not replace those of upstream.
+#[test]
+fn manifests_select_the_pods_as_upstream_does() {
+    let objects = kustomization("manifests");
+    let spec = &get(&objects, "Deployment", "jobset-controller-manager")["spec"];
+    let labels = json!({
+        "app.kubernetes.io/instance": "jobset",
+        "app.kubernetes.io/managed-by": "kustomize",
+        "app.kubernetes.io/name": "jobset",
+        "control-plane": "controller-manager",
+    });
+    assert_eq!(spec["selector"], json!({ "matchLabels": labels }));
+    assert_eq!(spec["template"]["metadata"]["labels"], labels);
+}
+
+/// `kubectl delete -k manifests/controller` must not delete the JobSet CRD, and with it every JobSet.
+#[test]
+fn the_controller_can_be_uninstalled_without_the_api() {
+    let mut all = kustomization("manifests");
+    let controller = kustomization("manifests/controller");
+    let crd = ("CustomResourceDefinition".to_owned(), "jobsets.jobset.x-k8s.io".to_owned());
+    assert!(all.remove(&crd).is_some());
+    assert_eq!(all, controller);
+}
+
 #[test]
 fn services_select_the_pods_and_webhooks_use_the_service() {
     let objects = kustomization("manifests");
