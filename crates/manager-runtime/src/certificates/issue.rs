@@ -1,13 +1,20 @@
-//! Creates a CA, and the server certificates that it signs: ECDSA P-256, which every Kubernetes TLS client supports.
+//! Creates a CA, and the server certificates that it signs.
+//!
+//! The keys of servers are ECDSA P-256, which every Kubernetes TLS client supports. The key of a CA is RSA 2048 in
+//! PKCS #1 form: the JobSet project's controller reads no other from the Secret, so that it can take over again.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
 };
 use thiserror::Error;
 use time::OffsetDateTime;
-use x509_parser::{parse_x509_certificate, pem::Pem};
+use x509_parser::{
+    asn1_rs::{self, FromDer},
+    parse_x509_certificate,
+    pem::Pem,
+};
 
 /// A certificate is valid from this long before its creation, because the clocks of clients may be late.
 pub const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
@@ -50,8 +57,19 @@ pub fn authority(
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    let key = KeyPair::generate()?;
-    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: pkcs1_pem(key.serialized_der())? })
+}
+
+/// Converts a private RSA key from PKCS #8, a sequence of version, algorithm and key.
+fn pkcs1_pem(pkcs8: &[u8]) -> Result<String, IssueError> {
+    let unreadable = |error: asn1_rs::Err<asn1_rs::Error>| IssueError::Authority(error.to_string());
+    let (_, sequence) = asn1_rs::Sequence::from_der(pkcs8).map_err(unreadable)?;
+    let (rest, _) = asn1_rs::Integer::from_der(&sequence.content).map_err(unreadable)?;
+    let (rest, _) = asn1_rs::Sequence::from_der(rest).map_err(unreadable)?;
+    let (_, key) = asn1_rs::OctetString::from_der(rest).map_err(unreadable)?;
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    Ok(pem::encode_config(&pem::Pem::new("RSA PRIVATE KEY", key.as_ref()), config))
 }
 
 /// Creates a certificate for a server with these DNS names. `authority` signs it. It expires no later than the CA.
@@ -130,6 +148,18 @@ mod tests {
         assert_eq!(begins(&short.certificate).unwrap(), now - BACKDATED);
         assert_eq!(ends(&short.certificate).unwrap(), now + SignedDuration::from_hours(24));
         assert_eq!(ends(&long.certificate).unwrap(), ends(&ca.certificate).unwrap());
+    }
+
+    /// Go's `x509.ParsePKCS1PrivateKey`, with which the JobSet project's controller reads the key, parses nothing else.
+    #[test]
+    fn the_key_of_a_ca_is_rsa_in_pkcs1_form() {
+        let ca = authority("test-ca", "test", Timestamp::now(), SignedDuration::from_hours(1)).unwrap();
+        assert!(ca.key.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"), "not PKCS #1");
+        let der = pem::parse(&ca.key).unwrap();
+        let (rest, key) = asn1_rs::Sequence::from_der(der.contents()).unwrap();
+        let (_, version) = asn1_rs::Integer::from_der(&key.content).unwrap();
+        assert_eq!((rest.len(), version.as_u8().unwrap()), (0, 0));
+        assert!(KeyPair::from_pem(&ca.key).is_ok());
     }
 
     #[test]
