@@ -4,6 +4,8 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod installation;
+mod load;
+mod migration;
 mod operator_lifecycle;
 mod operator_uninstallation;
 mod policies;
@@ -11,8 +13,9 @@ mod uninstallation;
 mod workloads;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use devcluster::NodeKind;
 use devcluster::kubectl::Kubectl;
 use devcluster::node::{LoadImage, load_image};
@@ -70,6 +73,13 @@ fn main() -> ExitCode {
         uninstallation::new_jobset_operator_reinstalls_the_operand,
         uninstallation::nothing_is_left,
     ];
+    let migration = tests![
+        migration::manifests_replace_those_of_upstream,
+        migration::jobsets_outlive_the_controller_of_manifests,
+        migration::operator_replaces_the_go_operator,
+        migration::go_operator_can_take_over_again,
+        migration::jobsets_outlive_the_operator,
+    ];
     let parts = vec![
         Part::new(1, prepare, installation),
         Part::new(4, prepare, workloads),
@@ -80,6 +90,7 @@ fn main() -> ExitCode {
             prepare,
             tests![operator_uninstallation::uninstalling_the_operator_first_blocks_nothing],
         ),
+        Part::new(1, migration::prepare, migration),
     ];
     suite::run_parts("e2e", NodeKind::Real, parts)
 }
@@ -90,10 +101,7 @@ async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
     let installation = bundle::plan(&objects::repository().join("bundle"), Some(IMAGE))?;
     let namespaces = kubectl.run(&["get", "namespaces", "--output", "name"])?;
     if !namespaces.lines().any(|it| it == format!("namespace/{}", installation.namespace)) {
-        load_image(
-            cluster.cluster().context(),
-            &LoadImage { archive: None, binaries: Some(programs()?), rootfs: None, tag: Some(IMAGE.into()) },
-        )?;
+        load_programs(&cluster)?;
         for object in &installation.objects {
             objects::apply(&client, object, bundle::FIELD_MANAGER).await?;
         }
@@ -150,6 +158,20 @@ impl E2e {
             .unwrap_or_else(|error| format!("{error:#}"));
         drop(std::fs::write(self.cluster.layout().log("pods"), pods));
     }
+}
+
+/// Loads the image of the programs into the node, once.
+fn load_programs(cluster: &SuiteCluster) -> Result<()> {
+    static LOADED: Mutex<bool> = Mutex::new(false);
+    let mut loaded = LOADED.lock().map_err(|_| anyhow!("loading the image panicked"))?;
+    if !*loaded {
+        load_image(
+            cluster.cluster().context(),
+            &LoadImage { archive: None, binaries: Some(programs()?), rootfs: None, tag: Some(IMAGE.into()) },
+        )?;
+        *loaded = true;
+    }
+    Ok(())
 }
 
 /// The folder of the programs that Cargo built with this one, such as `target/debug`.

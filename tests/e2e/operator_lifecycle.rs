@@ -1,7 +1,6 @@
 //! The operator with a real operand: rollouts, certificates and crashes, under admission load.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -13,23 +12,24 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::load::{self, Load};
 use crate::{E2e, status_of};
 
 const OPERAND: &str = "jobset-controller-manager";
 
 /// A changed log level causes a rollout.
 pub(crate) async fn log_level_change_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
-    let load = Load::start(&e2e);
+    let load = Load::start(&e2e.client).await?;
     settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
     let arguments = deployment(&e2e).await?.data["spec"]["template"]["spec"]["containers"][0]["args"].clone();
     ensure!(arguments[1] == "--zap-log-level=debug", "{arguments}");
     settle(&e2e, json!({"managementState": "Managed"})).await?;
-    load.end()
+    load.end().await
 }
 
 /// The test requests a renewal as `cmctl renew` does.
 pub(crate) async fn certificate_renewal_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
-    let load = Load::start(&e2e);
+    let load = Load::start(&e2e.client).await?;
     let served = annotation(&e2e, "operator.openshift.io/webhook-server-cert-hash").await?;
     let certificate = object(&e2e, "cert-manager.io/v1", "Certificate", "jobset-serving-cert")?;
     let api = objects::api_of(&e2e.client, &certificate).await?;
@@ -48,12 +48,12 @@ pub(crate) async fn certificate_renewal_rejects_no_request(e2e: Arc<E2e>) -> Res
     )
     .await?;
     settle(&e2e, json!({"managementState": "Managed"})).await?;
-    load.end()
+    load.end().await
 }
 
 /// The provider changes to the operator and back to cert-manager.
 pub(crate) async fn certificate_provider_change_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
-    let load = Load::start(&e2e);
+    let load = Load::start(&e2e.client).await?;
     for (provider, secret) in
         [("BuiltIn", "jobset-builtin-webhook-server-cert"), ("CertManager", "webhook-server-cert")]
     {
@@ -64,7 +64,7 @@ pub(crate) async fn certificate_provider_change_rejects_no_request(e2e: Arc<E2e>
         ensure!(mounted, "{provider}: {volumes}");
     }
     settle(&e2e, json!({"managementState": "Managed"})).await?;
-    load.end()
+    load.end().await
 }
 
 pub(crate) async fn killed_operand_recovers(e2e: Arc<E2e>) -> Result<()> {
@@ -75,7 +75,7 @@ pub(crate) async fn killed_operand_recovers(e2e: Arc<E2e>) -> Result<()> {
 
 /// The operator is killed during a rollout.
 pub(crate) async fn restarted_operator_completes_a_rollout(e2e: Arc<E2e>) -> Result<()> {
-    let load = Load::start(&e2e);
+    let load = Load::start(&e2e.client).await?;
     specify(&e2e, json!({"managementState": "Managed", "logLevel": "Debug", "controller": {"replicas": 2}}))
         .await?;
     kill_pods(&e2e, "name=jobset-operator").await?;
@@ -83,12 +83,12 @@ pub(crate) async fn restarted_operator_completes_a_rollout(e2e: Arc<E2e>) -> Res
         .await?;
     ensure!(deployment(&e2e).await?.data["status"]["availableReplicas"] == 2);
     settle(&e2e, json!({"managementState": "Managed"})).await?;
-    load.end()
+    load.end().await
 }
 
 /// kube-proxy learns changes of endpoints with a delay, here six seconds. A pod that ends serves meanwhile.
 pub(crate) async fn rollout_with_a_slow_kube_proxy_rejects_no_request(e2e: Arc<E2e>) -> Result<()> {
-    let load = Load::start(&e2e);
+    let load = Load::start(&e2e.client).await?;
     let kube_proxy = freeze(e2e.cluster.layout(), "kube-proxy")?;
     specify(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
     let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
@@ -104,7 +104,7 @@ pub(crate) async fn rollout_with_a_slow_kube_proxy_rejects_no_request(e2e: Arc<E
     drop(kube_proxy);
     settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
     settle(&e2e, json!({"managementState": "Managed"})).await?;
-    load.end()
+    load.end().await
 }
 
 /// Without the operand, JobSets remain, and clients can create their pods.
@@ -160,62 +160,11 @@ pub(crate) async fn settled_operator_writes_nothing(e2e: Arc<E2e>) -> Result<()>
     .await
 }
 
-/// Background admission requests, all of which must succeed.
-struct Load {
-    stop: Arc<AtomicBool>,
-    requests: Arc<AtomicUsize>,
-    tasks: Vec<tokio::task::JoinHandle<Option<String>>>,
-}
-
-impl Load {
-    fn start(e2e: &Arc<E2e>) -> Self {
-        let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let tasks = (0..2).map(|_| {
-            let (e2e, stop, requests) = (Arc::clone(e2e), Arc::clone(&stop), Arc::clone(&requests));
-            tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    if let Err(refusal) = send_admission_request(&e2e).await {
-                        return Some(refusal);
-                    }
-                    requests.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                None
-            })
-        });
-        Self { tasks: tasks.collect(), stop, requests }
-    }
-
-    fn end(self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let refusals: Vec<String> = tokio::task::block_in_place(|| {
-            let handle = tokio::runtime::Handle::current();
-            self.tasks.into_iter().filter_map(|task| handle.block_on(task).ok().flatten()).collect()
-        });
-        ensure!(
-            refusals.is_empty(),
-            "rejected after {} requests: {refusals:?}",
-            self.requests.load(Ordering::Relaxed)
-        );
-        eprintln!("figure: {} admission requests, none rejected", self.requests.load(Ordering::Relaxed));
-        Ok(())
-    }
-}
-
-async fn send_admission_request(e2e: &E2e) -> Result<(), String> {
-    let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"));
-    let example = example.map_err(|error| error.to_string())?.remove(0);
-    objects::create(&e2e.client, "default", &example, true)
-        .await
-        .map(drop)
-        .map_err(|refusal| refusal.to_string())
-}
-
 async fn wait_for_webhooks(e2e: &E2e) -> Result<()> {
     wait_for(
         "the webhooks to respond",
         TIMEOUT,
-        || async { Ok(send_admission_request(e2e).await.err()) },
+        || async { Ok(load::request(&e2e.client).await.err()) },
         Option::is_none,
     )
     .await?;
@@ -231,7 +180,7 @@ async fn specify(e2e: &E2e, spec: Value) -> Result<()> {
 }
 
 /// Sets the spec and waits until the status reports for it that the operand is available and settled.
-async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
+pub(crate) async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
     specify(e2e, spec).await?;
     let operators = objects::api_of(&e2e.client, &e2e.operator).await?;
     let settled = wait_for(

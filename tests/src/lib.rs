@@ -9,6 +9,7 @@
 //! | [`replicas`] | runs several controllers with leader election, behind one address |
 //! | [`balancer`] | distributes connections to the controllers |
 //! | [`go_operator`] | what OpenShift's Go operator leaves in a cluster |
+//! | [`upstream`] | the objects of the JobSet project's manifests |
 //! | [`operator`] | runs the JobSet operator as a process, with the RBAC of `deploy/` |
 //! | [`faulty_proxy`] | a proxy for an API server that injects faults |
 //! | [`freeze`] | freezes a process of the cluster |
@@ -29,4 +30,5 @@ pub mod operator;
 pub mod rbac;
 pub mod replicas;
 pub mod suite;
+pub mod upstream;
 pub mod wait;

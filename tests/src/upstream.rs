@@ -1,0 +1,118 @@
+//! The JobSet project's manifests, in namespace `jobset-system`: the objects that `kubectl apply --server-side` creates
+//! from its `manifests.yaml`, without the JobSet CRD, and the certificate that its controller issues.
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use manager_runtime::certificates::decide::{BUNDLE, secret_after};
+use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use crate::{go_operator, objects};
+
+/// The namespace of the manifests.
+pub const NAMESPACE: &str = "jobset-system";
+
+const CONFIGURATION: &str = "
+apiVersion: config.jobset.x-k8s.io/v1alpha1
+kind: Configuration
+leaderElection: {leaderElect: true}
+internalCertManagement: {enable: true}
+";
+
+/// The objects, in the order of their creation. `image` is the image of the controller.
+///
+/// OpenShift's Go operator generates its objects from these manifests, so most of them are equal.
+pub fn objects(image: &str) -> Result<Vec<DynamicObject>> {
+    let namespace = format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}, labels: {{control-plane: controller-manager}}}}}}"
+    );
+    let secret = certificate()?;
+    let authority = secret.data.as_ref().and_then(|data| data.get(BUNDLE)).context("the Secret has no CA")?;
+    let mut all = vec![objects::one(&namespace)?, object(&secret)?];
+    let nobody = DynamicObject { types: None, metadata: Default::default(), data: Value::Null };
+    for mut object in go_operator::objects(&nobody, NAMESPACE, image)? {
+        let kind = objects::kind(&object).to_owned();
+        let monitoring = object.name_any() == "jobset-prometheus-k8s";
+        if monitoring || ["Issuer", "Certificate", "ServiceMonitor"].contains(&kind.as_str()) {
+            continue;
+        }
+        object.metadata.owner_references = None;
+        object.metadata.annotations = None;
+        match kind.as_str() {
+            "ConfigMap" => object.data["data"] = json!({"controller_manager_config.yaml": CONFIGURATION}),
+            "Deployment" => use_own_certificate(&mut object),
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+                for webhook in object.data["webhooks"].as_array_mut().into_iter().flatten() {
+                    webhook["clientConfig"]["caBundle"] = json!(authority);
+                }
+            }
+            _ => {}
+        }
+        all.push(object);
+    }
+    Ok(all)
+}
+
+/// The pod template of the manifests mounts the Secret of the controller's own certificate.
+fn use_own_certificate(deployment: &mut DynamicObject) {
+    let template = &mut deployment.data["spec"]["template"];
+    template["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "manager"});
+    let pod = &mut template["spec"];
+    pod["volumes"] = json!([
+        {"name": "manager-config", "configMap": {"name": "jobset-manager-config"}},
+        {"name": "cert", "secret": {"secretName": "jobset-webhook-server-cert", "defaultMode": 420}},
+    ]);
+    let container = &mut pod["containers"][0];
+    container["args"] = json!(["--config=/controller_manager_config.yaml", "--zap-log-level=2"]);
+    if let Some(mounts) = container["volumeMounts"].as_array_mut() {
+        mounts.retain(|mount| mount["name"] != "metrics-certs");
+    }
+}
+
+/// The Secret after the first start of the controller: the manifests contain it without data.
+fn certificate() -> Result<Secret> {
+    let desired = DesiredSecret {
+        namespace: NAMESPACE.to_owned(),
+        secret: "jobset-webhook-server-cert".to_owned(),
+        labels: BTreeMap::new(),
+        dns_names: vec![format!("jobset-webhook-service.{NAMESPACE}.svc")],
+        authority: "jobset-ca".to_owned(),
+        organization: "jobset".to_owned(),
+        lifetimes: Lifetimes::default(),
+    };
+    let mut empty = Secret { type_: Some("Opaque".to_owned()), ..Secret::default() };
+    empty.metadata.name = Some(desired.secret.clone());
+    empty.metadata.namespace = Some(NAMESPACE.to_owned());
+    let decision = Decision::NewAuthority { reason: String::new() };
+    let now = k8s_openapi::jiff::Timestamp::now();
+    secret_after(&decision, Some(&empty), "", &desired, now)?.context("no certificate was issued")
+}
+
+fn object(secret: &Secret) -> Result<DynamicObject> {
+    Ok(serde_json::from_value(serde_json::to_value(secret)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+
+    #[test]
+    fn the_objects_are_those_of_the_manifests() {
+        let all = objects("registry.example/upstream").unwrap();
+        for object in &all {
+            let title = objects::title(object);
+            assert!(object.owner_references().is_empty(), "{title}");
+            assert!(object.namespace().is_none_or(|namespace| namespace == NAMESPACE), "{title}");
+        }
+        let secret = all.iter().find(|object| objects::kind(object) == "Secret").unwrap();
+        let data: BTreeMap<String, ByteString> = serde_json::from_value(secret.data["data"].clone()).unwrap();
+        assert_eq!(data.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key", "tls.crt", "tls.key"]);
+        let webhooks: Vec<_> = all.iter().filter_map(|object| object.data.get("webhooks")).collect();
+        assert_eq!(webhooks.len(), 2);
+        assert_eq!(webhooks[0][0]["clientConfig"]["caBundle"], secret.data["data"]["ca.crt"]);
+    }
+}
