@@ -100,5 +100,5 @@ async fn target(client: &Client) -> Result<(Api<DynamicObject>, DynamicObject)> 
 
 async fn create(api: &Api<DynamicObject>, jobset: &DynamicObject) -> Result<(), String> {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    api.create(&dry_run, jobset).await.map(drop).map_err(|error| error.to_string())
+    api.create(&dry_run, jobset).await.map(drop).map_err(|error| objects::Refusal::from(error).to_string())
 }

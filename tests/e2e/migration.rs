@@ -13,7 +13,7 @@ use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::wait::{TIMEOUT, wait_for};
 use jobset_tests::{bundle, go_operator, objects, upstream};
 use kube::ResourceExt as _;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::load::{self, Load};
@@ -56,9 +56,10 @@ pub(crate) async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
 /// The image of the new controller cannot be pulled at first.
 pub(crate) async fn manifests_replace_those_of_upstream(e2e: Arc<E2e>) -> Result<()> {
     let crd = objects::read(&objects::repository().join("manifests/crds/jobset.x-k8s.io_jobsets.yaml"))?;
-    for object in upstream::objects(IMAGE)?.iter().chain(&crd) {
+    for object in &crd {
         objects::apply(&e2e.client, object, "kubectl").await?;
     }
+    upstream::install(&e2e.client, IMAGE).await?;
     wait_until_serving(&e2e).await?;
     objects::apply(&e2e.client, &in_default(RUNNER)?, "kubectl").await?;
     let pods = wait_for_pods(&e2e, "runner", 2).await?;
@@ -93,15 +94,24 @@ pub(crate) async fn manifests_replace_those_of_upstream(e2e: Arc<E2e>) -> Result
     load.end().await?;
     e2e.kubectl.run(&["delete", "jobset", "meanwhile"])?;
     ensure!(wait_for_pods(&e2e, "runner", 2).await? == pods, "the JobSet was disturbed");
+
+    // The manifests of upstream can be applied again.
+    let back = PatchParams { dry_run: true, ..PatchParams::apply("kubectl").force() };
+    for object in upstream::objects(IMAGE)? {
+        let api = objects::api_of(&e2e.client, &object).await?;
+        api.patch(&object.name_any(), &back, &Patch::Apply(&object)).await?;
+    }
     Ok(())
 }
 
 /// The documented way to uninstall the controller.
 pub(crate) async fn jobsets_outlive_the_controller_of_manifests(e2e: Arc<E2e>) -> Result<()> {
     let pods = wait_for_pods(&e2e, "runner", 2).await?;
-    documented(&e2e, "kubectl delete -k manifests/controller")?;
-    ensure!(!e2e.kubectl.run(&["get", "crds", "--output", "name"])?.is_empty());
-    e2e.kubectl.run(&["get", "crd", CRD])?;
+    let load = Load::start(&e2e.client).await?;
+    documented(&e2e, "kubectl delete -f manifests/controller/webhooks.yaml")?;
+    documented(&e2e, "kubectl delete -k manifests/controller --ignore-not-found")?;
+    load.end().await?;
+    ensure_api_stays(&e2e)?;
     ensure!(wait_for_pods(&e2e, "runner", 2).await? == pods, "the JobSet was disturbed");
     Ok(())
 }
@@ -169,8 +179,7 @@ pub(crate) async fn jobsets_outlive_the_operator(e2e: Arc<E2e>) -> Result<()> {
         |exist| !exist,
     )
     .await?;
-    let crd = e2e.kubectl.json(&["get", "crd", CRD])?;
-    ensure!(crd["metadata"]["deletionTimestamp"].is_null(), "the JobSet CRD is being deleted");
+    ensure_api_stays(&e2e)?;
     load::request(&e2e.client).await.map_err(anyhow::Error::msg)?;
     ensure!(wait_for_pods(&e2e, "runner", 2).await? == pods, "the JobSet was disturbed");
     Ok(())
@@ -276,6 +285,12 @@ async fn wait_for_missing_image(e2e: &E2e, namespace: &str) -> Result<()> {
     )
     .await
     .map(drop)
+}
+
+fn ensure_api_stays(e2e: &E2e) -> Result<()> {
+    let crd = e2e.kubectl.json(&["get", "crd", CRD])?;
+    ensure!(crd["metadata"]["deletionTimestamp"].is_null(), "the JobSet CRD is being deleted");
+    Ok(())
 }
 
 fn cluster_role(e2e: &E2e) -> Result<Value> {

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
             repair::deleted_and_changed_objects_are_restored,
             repair::added_fields_are_removed,
             repair::objects_with_irreversible_changes_are_recreated,
+            repair::pods_of_another_deployment_are_adopted,
             repair::changes_during_downtime_are_repaired,
             cluster_facts::monitors_follow_the_monitoring_api,
             cluster_facts::operand_follows_openshift_configuration,

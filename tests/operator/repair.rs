@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use jobset_tests::objects;
 use jobset_tests::operator::NAMESPACE;
-use jobset_tests::wait::holds_for;
+use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -320,4 +320,38 @@ pub(crate) async fn changes_during_downtime_are_repaired(suite: Arc<Suite>) -> R
     settled_operator_writes_nothing(Arc::clone(&suite)).await?;
     assert_eq!(versions(&suite)?, settled);
     Ok(())
+}
+
+/// Another Deployment has the operand's name, and a selector that the operand's pods cannot match. The operator deletes
+/// it without its pods, and the new Deployment adopts them.
+pub(crate) async fn pods_of_another_deployment_are_adopted(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    suite.operator.stop()?;
+    let own = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.context("no Deployment")?;
+    suite.delete(DEPLOYMENT).await?;
+    let mut other = own.clone();
+    other.metadata.resource_version = None;
+    other.metadata.uid = None;
+    other.metadata.managed_fields = None;
+    other.data["spec"]["selector"]["matchExpressions"] = json!([{"key": "team", "operator": "Exists"}]);
+    other.data["spec"]["template"]["metadata"]["labels"]["team"] = json!("red");
+    objects::create(&suite.client, NAMESPACE, &other, false).await?;
+    let is_available = |data: &Value| data["status"]["availableReplicas"] == 1;
+    suite.wait_for_object("the other Deployment", DEPLOYMENT, TIMEOUT, is_available).await?;
+    let replica_sets = || async {
+        let found =
+            suite.kubectl.json(&["get", "replicasets", "--namespace", NAMESPACE, "-l", "team=red"])?;
+        Ok(found["items"][0]["metadata"].clone())
+    };
+    let before: Value = replica_sets().await?;
+    assert!(before["uid"].is_string(), "{before}");
+
+    suite.operator.start()?;
+    let is_own = |data: &Value| data["spec"]["selector"] == own.data["spec"]["selector"];
+    suite.wait_for_object("the operand's selector", DEPLOYMENT, TIMEOUT, is_own).await?;
+    let new = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.context("no Deployment")?;
+    let owned = |metadata: &Value| metadata["ownerReferences"][0]["uid"] == json!(new.uid());
+    let after = wait_for("the ReplicaSet to be adopted", TIMEOUT, replica_sets, owned).await?;
+    assert_eq!(after["uid"], before["uid"]);
+    suite.install(json!({})).await
 }

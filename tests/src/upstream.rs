@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, PostParams};
+use kube::{Client, ResourceExt as _};
 use manager_runtime::certificates::decide::{BUNDLE, secret_after};
 use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes};
 use serde_json::{Value, json};
@@ -22,6 +22,24 @@ leaderElection: {leaderElect: true}
 internalCertManagement: {enable: true}
 ";
 
+/// Applies the objects as `kubectl apply --server-side` does. Its controller then sets the CA of the webhooks, with a
+/// field manager of its own.
+pub async fn install(client: &Client, image: &str) -> Result<()> {
+    let objects = objects(image)?;
+    let secret = objects.iter().find(|object| objects::kind(object) == "Secret").context("no Secret")?;
+    let authority = secret.data["data"][BUNDLE].clone();
+    for object in &objects {
+        let mut applied = objects::apply(client, object, "kubectl").await?;
+        let Some(webhooks) = applied.data.get_mut("webhooks").and_then(Value::as_array_mut) else { continue };
+        for webhook in webhooks {
+            webhook["clientConfig"]["caBundle"] = authority.clone();
+        }
+        let manager = PostParams { field_manager: Some("manager".to_owned()), ..PostParams::default() };
+        objects::api_of(client, object).await?.replace(&object.name_any(), &manager, &applied).await?;
+    }
+    Ok(())
+}
+
 /// The objects, in the order of their creation. `image` is the image of the controller.
 ///
 /// OpenShift's Go operator generates its objects from these manifests, so most of them are equal.
@@ -29,9 +47,7 @@ pub fn objects(image: &str) -> Result<Vec<DynamicObject>> {
     let namespace = format!(
         "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}, labels: {{control-plane: controller-manager}}}}}}"
     );
-    let secret = certificate()?;
-    let authority = secret.data.as_ref().and_then(|data| data.get(BUNDLE)).context("the Secret has no CA")?;
-    let mut all = vec![objects::one(&namespace)?, object(&secret)?];
+    let mut all = vec![objects::one(&namespace)?, object(&certificate()?)?];
     let nobody = DynamicObject { types: None, metadata: Default::default(), data: Value::Null };
     for mut object in go_operator::objects(&nobody, NAMESPACE, image)? {
         let kind = objects::kind(&object).to_owned();
@@ -44,11 +60,6 @@ pub fn objects(image: &str) -> Result<Vec<DynamicObject>> {
         match kind.as_str() {
             "ConfigMap" => object.data["data"] = json!({"controller_manager_config.yaml": CONFIGURATION}),
             "Deployment" => use_own_certificate(&mut object),
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
-                for webhook in object.data["webhooks"].as_array_mut().into_iter().flatten() {
-                    webhook["clientConfig"]["caBundle"] = json!(authority);
-                }
-            }
             _ => {}
         }
         all.push(object);
@@ -111,8 +122,5 @@ mod tests {
         let secret = all.iter().find(|object| objects::kind(object) == "Secret").unwrap();
         let data: BTreeMap<String, ByteString> = serde_json::from_value(secret.data["data"].clone()).unwrap();
         assert_eq!(data.keys().collect::<Vec<_>>(), ["ca.crt", "ca.key", "tls.crt", "tls.key"]);
-        let webhooks: Vec<_> = all.iter().filter_map(|object| object.data.get("webhooks")).collect();
-        assert_eq!(webhooks.len(), 2);
-        assert_eq!(webhooks[0][0]["clientConfig"]["caBundle"], secret.data["data"]["ca.crt"]);
     }
 }
