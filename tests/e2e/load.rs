@@ -14,6 +14,9 @@ use tokio::time::{MissedTickBehavior, interval};
 /// The time between two requests: 50 requests in a second, also while the webhooks do not respond.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// An object, and where to create it.
+type Target = (Api<DynamicObject>, DynamicObject);
+
 /// The load. It ends when this value is dropped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
@@ -29,12 +32,12 @@ struct Outcome {
 }
 
 impl Load {
-    /// Starts the load. Each request creates the demo JobSet as a dry run.
+    /// Starts the load. The requests create a JobSet and a pod of a JobSet in turn, as a dry run.
     pub(crate) async fn start(client: &Client) -> Result<Self> {
-        let (api, jobset) = target(client).await?;
+        let targets = [jobset(client).await?, pod(client).await?];
         let stop = Arc::new(AtomicBool::new(false));
         let started = Instant::now();
-        let task = tokio::spawn(send(api, jobset, started, Arc::clone(&stop)));
+        let task = tokio::spawn(send(targets, started, Arc::clone(&stop)));
         Ok(Self { stop, task, started })
     }
 
@@ -61,12 +64,8 @@ impl Drop for Load {
     }
 }
 
-async fn send(
-    api: Api<DynamicObject>,
-    jobset: DynamicObject,
-    started: Instant,
-    stop: Arc<AtomicBool>,
-) -> Outcome {
+async fn send(targets: [Target; 2], started: Instant, stop: Arc<AtomicBool>) -> Outcome {
+    let mut targets = targets.iter().cycle();
     let mut outcome = Outcome::default();
     let mut in_flight = JoinSet::new();
     let mut ticks = interval(INTERVAL);
@@ -74,8 +73,8 @@ async fn send(
     loop {
         let rejection = tokio::select! {
             _ = ticks.tick(), if !stop.load(Ordering::Relaxed) => {
-                let (api, jobset) = (api.clone(), jobset.clone());
-                in_flight.spawn(async move { create(&api, &jobset).await.err().map(|it| (started.elapsed(), it)) });
+                let Some((api, object)) = targets.next().cloned() else { return outcome };
+                in_flight.spawn(async move { create(&api, &object).await.err().map(|it| (started.elapsed(), it)) });
                 outcome.requests += 1;
                 continue;
             }
@@ -86,19 +85,30 @@ async fn send(
     }
 }
 
-/// Sends one request. The error is the API server's.
+/// Creates a JobSet as a dry run. The error is the API server's.
 pub(crate) async fn request(client: &Client) -> Result<(), String> {
-    let (api, jobset) = target(client).await.map_err(|error| format!("{error:#}"))?;
-    create(&api, &jobset).await
+    let (api, object) = jobset(client).await.map_err(|error| format!("{error:#}"))?;
+    create(&api, &object).await
 }
 
-async fn target(client: &Client) -> Result<(Api<DynamicObject>, DynamicObject)> {
-    let mut jobset = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"))?.remove(0);
-    jobset.metadata.namespace = Some("default".to_owned());
-    Ok((objects::api_of(client, &jobset).await?, jobset))
+async fn jobset(client: &Client) -> Result<Target> {
+    target(client, objects::suspended_jobset("of-the-load")?).await
 }
 
-async fn create(api: &Api<DynamicObject>, jobset: &DynamicObject) -> Result<(), String> {
+async fn pod(client: &Client) -> Result<Target> {
+    let labels = "{jobset.sigs.k8s.io/jobset-name: of-the-load}";
+    let spec = "{containers: [{name: c, image: busybox}]}";
+    let text =
+        format!("{{apiVersion: v1, kind: Pod, metadata: {{name: load, labels: {labels}}}, spec: {spec}}}");
+    target(client, objects::one(&text)?).await
+}
+
+async fn target(client: &Client, mut object: DynamicObject) -> Result<Target> {
+    object.metadata.namespace = Some("default".to_owned());
+    Ok((objects::api_of(client, &object).await?, object))
+}
+
+async fn create(api: &Api<DynamicObject>, object: &DynamicObject) -> Result<(), String> {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    api.create(&dry_run, jobset).await.map(drop).map_err(|error| objects::Refusal::from(error).to_string())
+    api.create(&dry_run, object).await.map(drop).map_err(|error| objects::Refusal::from(error).to_string())
 }

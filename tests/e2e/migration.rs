@@ -55,10 +55,7 @@ pub(crate) async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
 
 /// The image of the new controller cannot be pulled at first.
 pub(crate) async fn manifests_replace_those_of_upstream(e2e: Arc<E2e>) -> Result<()> {
-    let crd = objects::read(&objects::repository().join("manifests/crds/jobset.x-k8s.io_jobsets.yaml"))?;
-    for object in &crd {
-        objects::apply(&e2e.client, object, "kubectl").await?;
-    }
+    install_api(&e2e).await?;
     upstream::install(&e2e.client, IMAGE).await?;
     wait_until_serving(&e2e).await?;
     objects::apply(&e2e.client, &in_default(RUNNER)?, "kubectl").await?;
@@ -68,7 +65,7 @@ pub(crate) async fn manifests_replace_those_of_upstream(e2e: Arc<E2e>) -> Result
 
     documented(
         &e2e,
-        "kubectl apply --server-side --force-conflicts -f manifests/controller/configuration.yaml -f manifests/controller/deployment.yaml",
+        "kubectl apply --server-side --force-conflicts -f manifests/controller/namespace.yaml -f manifests/controller/configuration.yaml -f manifests/controller/deployment.yaml",
     )?;
     wait_for_missing_image(&e2e, upstream::NAMESPACE).await?;
     ensure!(cluster_role(&e2e)? == role, "the previous controller lost permissions");
@@ -120,8 +117,10 @@ pub(crate) async fn jobsets_outlive_the_controller_of_manifests(e2e: Arc<E2e>) -
 /// cannot be pulled at first.
 pub(crate) async fn operator_replaces_the_go_operator(e2e: Arc<E2e>) -> Result<()> {
     let namespace = e2e.installation.namespace.clone();
+    install_api(&e2e).await?;
     install_go_operator(&e2e, &namespace).await?;
     wait_until_serving(&e2e).await.inspect_err(|_| keep_pods(&e2e, &namespace))?;
+    objects::apply(&e2e.client, &in_default(RUNNER)?, "kubectl").await?;
     let pods = wait_for_pods(&e2e, "runner", 2).await?;
     let (role, before) = (cluster_role(&e2e)?, deployment(&e2e).await?);
     let load = Load::start(&e2e.client).await?;
@@ -182,6 +181,15 @@ pub(crate) async fn jobsets_outlive_the_operator(e2e: Arc<E2e>) -> Result<()> {
     ensure_api_stays(&e2e)?;
     load::request(&e2e.client).await.map_err(anyhow::Error::msg)?;
     ensure!(wait_for_pods(&e2e, "runner", 2).await? == pods, "the JobSet was disturbed");
+    Ok(())
+}
+
+/// Installs the JobSet CRD, unless it is installed.
+async fn install_api(e2e: &E2e) -> Result<()> {
+    let crds = objects::read(&objects::repository().join("manifests/crds/jobset.x-k8s.io_jobsets.yaml"))?;
+    for crd in &crds {
+        objects::apply(&e2e.client, crd, "kubectl").await?;
+    }
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! The JobSet project's manifests, in namespace `jobset-system`: the objects that `kubectl apply --server-side` creates
 //! from its `manifests.yaml`, without the JobSet CRD, and the certificate that its controller issues.
 
+// The fields of serde_json values are indexed by name.
+#![allow(clippy::indexing_slicing)]
+
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt as _};
 use manager_runtime::certificates::decide::{BUNDLE, secret_after};
 use manager_runtime::certificates::{Decision, DesiredSecret, Lifetimes};
@@ -48,7 +51,7 @@ pub fn objects(image: &str) -> Result<Vec<DynamicObject>> {
         "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}, labels: {{control-plane: controller-manager}}}}}}"
     );
     let mut all = vec![objects::one(&namespace)?, object(&certificate()?)?];
-    let nobody = DynamicObject { types: None, metadata: Default::default(), data: Value::Null };
+    let nobody = DynamicObject { types: None, metadata: ObjectMeta::default(), data: Value::Null };
     for mut object in go_operator::objects(&nobody, NAMESPACE, image)? {
         let kind = objects::kind(&object).to_owned();
         let monitoring = object.name_any() == "jobset-prometheus-k8s";
