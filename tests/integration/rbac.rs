@@ -26,13 +26,13 @@ const NOT_USED_HERE: &[(&str, &str)] = &[
 
 pub(crate) async fn granted_rules_suffice_and_are_all_used(suite: Arc<Integration>) -> Result<()> {
     let user = suite.controller.user();
-    let (used, denied) = rbac::requests(&suite.cluster.cluster().audit(), &user)?;
+    let (requests, denied) = rbac::requests(&suite.cluster.cluster().audit(), user)?;
     ensure!(denied.is_empty(), "requests that RBAC denied:\n{}", denied.join("\n"));
     // A selection of tests uses only few rules.
     if std::env::args().len() > 1 {
         return Ok(());
     }
-    let unused = rbac::unused(&rbac::granted(&suite.client, &user).await?, &used, NOT_USED_HERE);
+    let unused = rbac::unused(&rbac::granted(&suite.client, user).await?, &requests, NOT_USED_HERE);
     ensure!(unused.is_empty(), "rules that no request used:\n{}", unused.join("\n"));
     Ok(())
 }

@@ -14,7 +14,7 @@ const CRD: &str = include_str!("fixtures/operator-condition-crd.yaml");
 const OLM: &str = include_str!("fixtures/olm.yaml");
 const NAME: &str = "jobset-operator.v0.0.7";
 
-/// OLM sets the name of the OperatorCondition in the operator's environment.
+/// OLM sets the name of the `OperatorCondition` in the operator's environment.
 pub(crate) async fn upgradeable_is_reported_to_olm(suite: Arc<Suite>) -> Result<()> {
     suite.install(json!({})).await?;
     suite.apply(CRD).await?;

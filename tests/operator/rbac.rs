@@ -21,7 +21,7 @@ const NOT_USED_HERE: &[(&str, &str)] = &[
 
 pub(crate) async fn granted_rules_suffice_and_are_all_used(suite: Arc<Suite>) -> Result<()> {
     let user = suite.operator.user();
-    let (used, denied) = rbac::requests(&suite.cluster.cluster().audit(), &user)?;
+    let (requests, denied) = rbac::requests(&suite.cluster.cluster().audit(), &user)?;
     ensure!(denied.is_empty(), "requests that RBAC denied:\n{}", denied.join("\n"));
     // A selection of tests uses only few rules.
     if std::env::args().len() > 1 {
@@ -29,7 +29,7 @@ pub(crate) async fn granted_rules_suffice_and_are_all_used(suite: Arc<Suite>) ->
     }
     let granted = rbac::granted(&suite.client, &user).await?;
     let own: BTreeSet<_> = granted.difference(&to_grant()?).cloned().collect();
-    let unused = rbac::unused(&own, &used, NOT_USED_HERE);
+    let unused = rbac::unused(&own, &requests, NOT_USED_HERE);
     ensure!(unused.is_empty(), "rules that no request used:\n{}", unused.join("\n"));
     Ok(())
 }

@@ -45,7 +45,7 @@ async fn survives(suite: &Suite, state: &str, policy: PropagationPolicy) -> Resu
     let parameters = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
     suite.operators().await?.delete("cluster", &parameters).await?;
     // The garbage collector deletes or orphans the ConfigMap in the same step as the CRD.
-    let configuration = || async { Ok(suite.get(CONFIGURATION.0, CONFIGURATION.1, CONFIGURATION.2).await?) };
+    let configuration = || suite.get(CONFIGURATION.0, CONFIGURATION.1, CONFIGURATION.2);
     let operator = || async { Ok(suite.operators().await?.get_opt("cluster").await?) };
     wait_for("the JobSetOperator to be deleted", TIMEOUT, operator, Option::is_none).await?;
     if is_orphaned {
@@ -58,7 +58,7 @@ async fn survives(suite: &Suite, state: &str, policy: PropagationPolicy) -> Resu
     holds_for(
         "the JobSet to be kept",
         Duration::from_secs(2),
-        || kept(suite),
+        || async { kept(suite) },
         |kept| kept == "jobset.jobset.x-k8s.io/kept",
     )
     .await?;
@@ -76,7 +76,7 @@ pub(crate) async fn removed_deletes_what_the_go_operator_created(suite: Arc<Suit
             assert!(api.get_opt(&object.name_any()).await?.is_none(), "{}", objects::title(object));
         }
     }
-    assert_eq!(kept(&suite).await?, "jobset.jobset.x-k8s.io/kept");
+    assert_eq!(kept(&suite)?, "jobset.jobset.x-k8s.io/kept");
     wait_for(
         "the event about the JobSetOperator",
         PROMPT,
@@ -273,7 +273,7 @@ async fn wait_until_released(suite: &Suite) -> Result<()> {
     wait_for(
         "the CRD to be released",
         TIMEOUT,
-        || async { Ok(suite.get(JOBSET_API.0, JOBSET_API.1, JOBSET_API.2).await?) },
+        || suite.get(JOBSET_API.0, JOBSET_API.1, JOBSET_API.2),
         |crd| crd.as_ref().is_some_and(|crd| crd.owner_references().is_empty()),
     )
     .await?;
@@ -281,7 +281,7 @@ async fn wait_until_released(suite: &Suite) -> Result<()> {
 }
 
 /// The JobSet of the Go operator's time.
-async fn kept(suite: &Suite) -> Result<String> {
+fn kept(suite: &Suite) -> Result<String> {
     let name = suite.kubectl.run(&["get", "jobset", "kept", "--namespace", "default", "--output", "name"])?;
     Ok(name.trim().to_owned())
 }
