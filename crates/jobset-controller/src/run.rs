@@ -136,7 +136,7 @@ async fn control(
     let requeue = Requeue::new(queue.clone());
     let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone(), measured.clone());
     let verify = move |job| drop(tokio::spawn(verifier.clone().verify(job)));
-    let watched = observe::start(&client, &index, &placement, &requeue, verify);
+    let watched = observe::start(&client, &index, &placement, &requeue, &settings.gates, verify);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = watched.filled() => readiness.met("caches"),

@@ -31,6 +31,7 @@ mod owner_reference;
 mod placement;
 mod plan;
 pub mod pod_admission;
+mod pod_record;
 mod replicated_jobs_status;
 mod restart;
 mod service;
@@ -42,6 +43,7 @@ mod status_timing;
 mod success_policy;
 mod suspend;
 mod ttl;
+mod uid;
 pub mod validation;
 mod volume_claims;
 
@@ -50,9 +52,12 @@ pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Sta
 pub use job_resume::JobResume;
 pub use job_size::JobSize;
 pub use network::subdomain;
+pub use placement::topology_keys;
 pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
+pub use pod_record::{DISRUPTION_TARGET, PodAttempt, PodGroup, PodPhase, PodRecord};
 pub use snapshot::{Controller, JobRecord, LabelValue, Outcome, ServiceRecord, Snapshot, Verdict};
 pub use status_timing::StatusTiming;
+pub use uid::Uid;
 pub use volume_claims::claim_names;
 
 use buckets::Buckets;

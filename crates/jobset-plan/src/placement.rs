@@ -22,6 +22,26 @@ pub(crate) fn annotations(jobset: &JobSet, replicated_job: &ReplicatedJob) -> An
     result
 }
 
+/// The topology keys of the pods of a JobSet that the controller places.
+pub fn topology_keys(jobset: &JobSet) -> impl Iterator<Item = &str> {
+    fn levels<'a>(jobset: &'a JobSet, replicated_job: &'a ReplicatedJob) -> [Option<&'a Annotations>; 3] {
+        let job = &replicated_job.template;
+        let pod = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+        [pod, job.metadata.as_ref(), Some(&jobset.metadata)]
+            .map(|metadata| metadata.and_then(|metadata| metadata.annotations.as_ref()))
+    }
+    jobset
+        .spec
+        .replicated_jobs
+        .iter()
+        .flat_map(|replicated_job| levels(jobset, replicated_job))
+        .flatten()
+        .filter_map(|annotations| {
+            let prepared = annotations.contains_key(labels::NODE_SELECTOR_STRATEGY);
+            annotations.get(labels::EXCLUSIVE_TOPOLOGY).filter(|_| !prepared).map(String::as_str)
+        })
+}
+
 /// Restricts the pods of a Job to the nodes that an administrator prepared for it, if the strategy asks for it.
 pub(crate) fn select_prepared_nodes(
     job_annotations: &Annotations,

@@ -32,6 +32,8 @@ pub enum Domain {
     NoLabel,
     /// The value of the label.
     Value(String),
+    /// The nodes have not been listed with this label.
+    Unknown,
 }
 
 /// The cluster state that decisions about pods use.
@@ -78,6 +80,11 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
         Domain::NoLabel => {
             Err(Refusal::Forbidden(format!("node does not have topology label: {topology_key}")))
         }
+        Domain::Unknown => Err(Refusal::Forbidden(format!(
+            "label {topology_key} of node {} not yet read, not creating follower pod. this is an expected, transient \
+             error",
+            leader.node
+        ))),
         Domain::Value(domain) => {
             let exists = spec.node_selector.is_some();
             put_in_map(&mut patch, "/spec/nodeSelector", exists, topology_key, &domain);
@@ -111,6 +118,12 @@ pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<
         ),
         Ok(_) => Ok(()),
     }
+}
+
+/// The topology key of a pod that the controller places.
+pub fn topology_key(pod: &Pod) -> Option<&str> {
+    let places = has(pod, labels::JOBSET_NAME) && !has(pod, labels::NODE_SELECTOR_STRATEGY);
+    annotation(pod, labels::EXCLUSIVE_TOPOLOGY).filter(|_| places)
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

@@ -110,6 +110,9 @@ impl Admission {
             Webhook::DefaultJobSet => default(&request),
             Webhook::ValidateJobSet => self.validate(&request).await,
             Webhook::PlacePod => Self::of_pod(&request, |pod| {
+                // The watch of this replica may not have delivered the JobSet yet.
+                let keys = pod_admission::topology_key(pod);
+                self.placement.demand.topologies(keys, || self.index.topology_keys());
                 pod_admission::mutate(pod, &request.namespace, &self.placement).map(Answer::patched)
             }),
             Webhook::ValidatePod => Self::of_pod(&request, |pod| {

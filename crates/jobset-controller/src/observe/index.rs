@@ -16,7 +16,7 @@ use super::{
 };
 use jobset_api::JobSet;
 use jobset_plan::{
-    Controller, JobRecord, ServiceRecord, claim_names, subdomain, validation::headless_service,
+    Controller, JobRecord, ServiceRecord, claim_names, subdomain, topology_keys, validation::headless_service,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
@@ -173,6 +173,12 @@ impl Index {
         let others = others.filter(|other| other.metadata.deletion_timestamp.is_none());
         let mut names = others.filter_map(|other| other.metadata.name.as_deref());
         names.find(|name| jobset.metadata.name.as_deref() != Some(name)).map(str::to_owned)
+    }
+
+    /// The topology keys of exclusive placement that JobSets name. Iterates over all JobSets.
+    pub(crate) fn topology_keys(&self) -> BTreeSet<String> {
+        let state = self.state();
+        state.jobsets.values().flat_map(|jobset| topology_keys(jobset)).map(str::to_owned).collect()
     }
 
     /// Removes a JobSet that the controller cannot decode. The controller ignores it until it changes.

@@ -1,10 +1,15 @@
 //! An index of short records. Watches and the responses to the controller's own writes feed it.
 
 mod child_job;
+mod demand;
 mod index;
 mod named;
+mod nodes;
 mod placement;
+mod pod;
+mod pods;
 mod service;
+mod shared_texts;
 mod subdomains;
 mod versioned;
 mod watch;

@@ -2,14 +2,17 @@
 
 use super::{
     child_job::ChildJob,
+    demand::PodDemand,
     index::{Index, Kind, UnconfirmedJob},
-    placement::{PlacedPod, Placement},
+    placement::Placement,
+    pod::ObservedPod,
     service::ObservedService,
     versioned::Source,
 };
 use crate::requeue::Requeue;
 use futures::{Stream, StreamExt};
-use jobset_api::{JobSet, labels};
+use jobset_api::{JobSet, jobset::RestartStrategy, labels};
+use jobset_plan::{Gates, topology_keys};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
 use kube::{
     Api, Client, Resource,
@@ -20,24 +23,44 @@ use kube::{
     },
 };
 use manager_runtime::{client::WatchBackoff, logging::in_one_line};
-use std::{pin::pin, sync::Arc};
-use tokio::sync::watch::{self, Receiver};
+use std::{pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch::{self, Receiver, Sender},
+    time::{Instant, sleep_until},
+};
 use tracing::{info, warn};
 
-/// Label that the Job controller puts on pods of Indexed Jobs (Kubernetes: batch/v1, since 1.28).
-const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
+/// The shortest time between two lists of a watch that starts again because of a new demand.
+const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 
 /// The state of the first lists.
-pub(crate) struct Watched(Vec<Receiver<bool>>);
+pub(crate) struct Watched {
+    always: Vec<Receiver<bool>>,
+    pods: Receiver<bool>,
+    nodes: Receiver<bool>,
+    placement: Placement,
+}
 
 impl Watched {
-    /// Waits until every watch has read its first list.
-    pub(crate) async fn filled(mut self) {
-        for list in &mut self.0 {
-            // A watch ends only at the end of the process.
-            let _ = list.wait_for(|filled| *filled).await;
+    /// Waits until every watch has read its first list, except for watches without a demand.
+    pub(crate) async fn filled(self) {
+        let Self { mut always, pods, nodes, placement } = self;
+        for list in &mut always {
+            first_list(list).await;
+        }
+        // The list of JobSets decides the demand.
+        let (needs_pods, needs_nodes) = (needs_pods(&placement), needs_nodes(&placement));
+        for (mut list, _) in
+            [(pods, needs_pods), (nodes, needs_nodes)].into_iter().filter(|(_, needed)| *needed)
+        {
+            first_list(&mut list).await;
         }
     }
+}
+
+async fn first_list(filled: &mut Receiver<bool>) {
+    // A watch ends only at the end of the process.
+    let _ = filled.wait_for(|filled| *filled).await;
 }
 
 /// Starts the watches. Each event requeues the JobSets that it concerns. `verify` receives the Jobs that a list does
@@ -47,39 +70,58 @@ pub(crate) fn start(
     index: &Index,
     placement: &Placement,
     requeue: &Requeue,
+    gates: &Gates,
     verify: impl Fn(UnconfirmedJob) + Send + Sync + 'static,
 ) -> Watched {
     let all = watcher::Config::default();
     let of_jobsets = all.clone().labels(labels::JOBSET_NAME);
-    let leaders = all.clone().labels(&format!("{},{INDEX_LABEL}=0", labels::JOBSET_NAME));
-    let feeder = Feeder { index: index.clone(), requeue: requeue.clone(), verify: Arc::new(verify) };
-    let (pods, nodes) = (placement.clone(), placement.clone());
+    let feeder = Feeder {
+        index: index.clone(),
+        placement: placement.clone(),
+        requeue: requeue.clone(),
+        in_place_restart: gates.in_place_restart,
+        verify: Arc::new(verify),
+    };
 
     let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
     // No label selector: a Job without labels is a child too if a JobSet owns it.
     let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), all.clone());
     let services = watcher(Api::<ObservedService>::all(client.clone()), all.clone());
-    let claims = watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets);
-    let leaders = watcher(Api::<PlacedPod>::all(client.clone()), leaders);
-    let all_nodes = watcher(Api::<PartialObjectMeta<Node>>::all(client.clone()), all);
-    Watched(vec![
-        run_watch("JobSets", jobsets, feeder.clone().jobsets()),
-        run_watch("Jobs", jobs, feeder.clone().jobs()),
-        run_watch("Services", services, feeder.clone().services()),
-        run_watch("claims", claims, feeder.claims()),
-        run_watch("leader pods", leaders, move |change| match change {
-            Change::ListBegins => pods.begin_pods(),
-            Change::Applied(pod) => pods.apply_pod(&pod),
-            Change::Deleted(pod) => pod.meta().uid.iter().for_each(|uid| pods.end_pod(uid)),
-            Change::ListEnds => pods.finish_pods(),
-        }),
-        run_watch("nodes", all_nodes, move |change| match change {
-            Change::ListBegins => nodes.begin_nodes(),
-            Change::Applied(node) => nodes.apply_node(node),
-            Change::Deleted(node) => node.metadata.name.iter().for_each(|name| nodes.end_node(name)),
-            Change::ListEnds => nodes.finish_nodes(),
-        }),
-    ])
+    let claims =
+        watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets.clone());
+    let pods = Api::<ObservedPod>::all(client.clone());
+    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    Watched {
+        always: vec![
+            run_watch("JobSets", jobsets, feeder.clone().jobsets()),
+            run_watch("Jobs", jobs, feeder.clone().jobs()),
+            run_watch("Services", services, feeder.clone().services()),
+            run_watch("claims", claims, feeder.clone().claims()),
+        ],
+        pods: run_watch_on_demand(
+            "pods of JobSets",
+            placement.demand.pods(),
+            |demand| *demand != PodDemand::None,
+            move || watcher(pods.clone(), of_jobsets.clone()),
+            feeder.clone().pods(),
+        ),
+        nodes: run_watch_on_demand(
+            "nodes",
+            placement.demand.keys(),
+            |keys| !keys.is_empty(),
+            move || watcher(nodes.clone(), all.clone()),
+            feeder.nodes(),
+        ),
+        placement: placement.clone(),
+    }
+}
+
+fn needs_pods(placement: &Placement) -> bool {
+    *placement.demand.pods().borrow() != PodDemand::None
+}
+
+fn needs_nodes(placement: &Placement) -> bool {
+    !placement.demand.keys().borrow().is_empty()
 }
 
 /// A change that a watch delivers.
@@ -100,47 +142,105 @@ fn run_watch<K: Resource + Send + 'static>(
     mut feed: impl FnMut(Change<K>) + Send + 'static,
 ) -> Receiver<bool> {
     let (filled, is_filled) = watch::channel(false);
+    tokio::spawn(async move { deliver(what, events, &mut feed, &filled).await });
+    is_filled
+}
+
+/// Like [`run_watch`], but starts when `needed` accepts the demand, and starts again with a list when the demand changes.
+fn run_watch_on_demand<K: Resource + Send + 'static, D: Send + Sync + 'static, Events>(
+    what: &'static str,
+    mut demand: Receiver<D>,
+    needed: impl Fn(&D) -> bool + Send + Sync + 'static,
+    events: impl Fn() -> Events + Send + Sync + 'static,
+    mut feed: impl FnMut(Change<K>) + Send + 'static,
+) -> Receiver<bool>
+where
+    Events: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+{
+    let (filled, is_filled) = watch::channel(false);
     tokio::spawn(async move {
-        let mut events = pin!(events.backoff(WatchBackoff::default()));
-        let mut logged = String::new();
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => feed(Change::ListBegins),
-                Ok(Event::InitApply(object) | Event::Apply(object)) => feed(Change::Applied(object)),
-                Ok(Event::Delete(object)) => feed(Change::Deleted(object)),
-                Ok(Event::InitDone) => {
-                    feed(Change::ListEnds);
-                    filled.send_replace(true);
-                    logged.clear();
-                    info!("list of {what} complete, watching");
-                }
-                Err(error) => {
-                    let error = in_one_line(&error);
-                    if error != logged {
-                        warn!(error, "watch of {what} interrupted, retrying");
-                        logged = error;
-                    }
-                }
+        // The demand outlives the process's tasks, so waiting for it does not fail.
+        while demand.wait_for(&needed).await.is_ok() {
+            let next_list = Instant::now() + BETWEEN_LISTS;
+            tokio::select! {
+                () = deliver(what, events(), &mut feed, &filled) => {}
+                _ = demand.changed() => {}
             }
+            sleep_until(next_list).await;
         }
     });
     is_filled
 }
 
+/// Passes the changes of a watch to `feed` until it ends.
+async fn deliver<K>(
+    what: &'static str,
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    feed: &mut impl FnMut(Change<K>),
+    filled: &Sender<bool>,
+) {
+    let mut events = pin!(events.backoff(WatchBackoff::default()));
+    let mut logged = String::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => feed(Change::ListBegins),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => feed(Change::Applied(object)),
+            Ok(Event::Delete(object)) => feed(Change::Deleted(object)),
+            Ok(Event::InitDone) => {
+                feed(Change::ListEnds);
+                filled.send_replace(true);
+                logged.clear();
+                info!("list of {what} complete, watching");
+            }
+            Err(error) => {
+                let error = in_one_line(&error);
+                if error != logged {
+                    warn!(error, "watch of {what} interrupted, retrying");
+                    logged = error;
+                }
+            }
+        }
+    }
+}
+
+fn restarts_in_place(jobset: &JobSet) -> bool {
+    let policy = jobset.spec.failure_policy.as_ref();
+    policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::InPlaceRestart)
+}
+
 #[derive(Clone)]
 struct Feeder {
     index: Index,
+    placement: Placement,
     requeue: Requeue,
+    in_place_restart: bool,
     verify: Arc<dyn Fn(UnconfirmedJob) + Send + Sync>,
 }
 
 impl Feeder {
     fn jobsets(self) -> impl FnMut(Change<DeserializeGuard<JobSet>>) {
+        // The demand of a list is determined at its end, so that the watch of nodes starts with all keys.
+        let mut listing = false;
         move |change| match change {
-            Change::ListBegins => self.index.begin_list(Kind::JobSets),
-            Change::ListEnds => self.finish_list(Kind::JobSets),
+            Change::ListBegins => {
+                listing = true;
+                self.index.begin_list(Kind::JobSets);
+            }
+            Change::ListEnds => {
+                listing = false;
+                self.finish_list(Kind::JobSets);
+                let keys = self.index.topology_keys();
+                self.placement.demand.topologies(keys.iter().map(String::as_str), || keys.clone());
+            }
             Change::Applied(DeserializeGuard(Ok(jobset))) => {
+                if self.in_place_restart && restarts_in_place(&jobset) {
+                    self.placement.demand.all_pods();
+                }
+                let keys: Vec<String> =
+                    if listing { Vec::new() } else { topology_keys(&jobset).map(str::to_owned).collect() };
                 self.requeue.add(self.index.apply_jobset(jobset, Source::Watch));
+                let keys = keys.iter().map(String::as_str);
+                self.placement.demand.topologies(keys, || self.index.topology_keys());
             }
             Change::Applied(DeserializeGuard(Err(invalid))) => {
                 let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
@@ -196,6 +296,33 @@ impl Feeder {
             Change::ListEnds => self.finish_list(Kind::Claims),
             Change::Applied(claim) => self.index.apply_claim(&claim.metadata, Source::Watch),
             Change::Deleted(claim) => self.end_named(Kind::Claims, claim.metadata.uid.as_deref()),
+        }
+    }
+
+    fn pods(self) -> impl FnMut(Change<ObservedPod>) {
+        let Placement { pods, demand, .. } = self.placement;
+        let demand = demand.pods();
+        move |change| match change {
+            Change::ListBegins => {
+                if *demand.borrow() == PodDemand::All {
+                    pods.keep_all();
+                }
+                pods.begin_list();
+            }
+            Change::ListEnds => drop(pods.finish_list()),
+            Change::Applied(pod) => drop(pods.apply(&pod, Source::Watch)),
+            Change::Deleted(pod) => pod.metadata.uid.iter().for_each(|uid| drop(pods.end(uid))),
+        }
+    }
+
+    fn nodes(self) -> impl FnMut(Change<PartialObjectMeta<Node>>) {
+        let Placement { nodes, demand, .. } = self.placement;
+        let keys = demand.keys();
+        move |change| match change {
+            Change::ListBegins => nodes.begin_list(&keys.borrow()),
+            Change::ListEnds => nodes.finish_list(),
+            Change::Applied(node) => nodes.apply(node),
+            Change::Deleted(node) => node.metadata.name.iter().for_each(|name| nodes.end(name)),
         }
     }
 

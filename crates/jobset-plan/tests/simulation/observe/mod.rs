@@ -15,16 +15,24 @@ mod subdomains;
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
 
-#[allow(dead_code, unreachable_pub, reason = "the controller uses more of it")]
-#[path = "../../../../jobset-controller/src/observe/placement.rs"]
-mod placement;
+#[path = "../../../../jobset-controller/src/observe/nodes.rs"]
+mod nodes;
+#[path = "../../../../jobset-controller/src/observe/pod.rs"]
+mod pod;
+#[allow(dead_code, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/pods.rs"]
+mod pods;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/service.rs"]
 mod service;
+#[path = "../../../../jobset-controller/src/observe/shared_texts.rs"]
+mod shared_texts;
 
 pub(crate) use child_job::ChildJob;
 pub(crate) use index::{Index, Kind, Observation, ObservedJobSet, UnconfirmedJob};
-pub(crate) use placement::{PlacedPod, Placement};
+pub(crate) use nodes::Nodes;
+pub(crate) use pod::ObservedPod;
+pub(crate) use pods::Pods;
 pub(crate) use service::ObservedService;
 pub(crate) use versioned::Source;
 

@@ -1,0 +1,249 @@
+//! The index of pods: short records, by UID, by Job, by JobSet, and leaders by name.
+//!
+//! The index keeps only the pods that decisions need: those that exclusive placement places, or every pod of a JobSet
+//! after [`Pods::keep_all`]. A record and its share of the maps take less than 300 bytes.
+
+use super::{pod::ObservedPod, shared_texts::SharedTexts, versioned::Source};
+use jobset_plan::{PodGroup, PodRecord, Uid, pod_admission::LeaderPod};
+use std::{
+    borrow::Borrow,
+    collections::{HashMap, HashSet},
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A record in a set of UIDs. The UID is stored once, in the record.
+#[derive(Clone, Debug)]
+struct ByUid(Arc<PodRecord>);
+
+impl Borrow<Uid> for ByUid {
+    fn borrow(&self) -> &Uid {
+        &self.0.uid
+    }
+}
+
+impl Hash for ByUid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid.hash(state);
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid == other.0.uid
+    }
+}
+
+impl Eq for ByUid {}
+
+/// A change of one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodChange {
+    /// The record before. None for a new pod.
+    pub(crate) before: Option<Arc<PodRecord>>,
+    /// The record now. None for a deleted pod.
+    pub(crate) now: Option<Arc<PodRecord>>,
+}
+
+/// Namespace and name.
+type JobSetKey = (Box<str>, Box<str>);
+
+#[derive(Default)]
+struct State {
+    keeps_all: bool,
+    pods: HashSet<ByUid>,
+    by_group: HashMap<Arc<PodGroup>, HashSet<ByUid>>,
+    /// By namespace and label: the groups of a JobSet.
+    by_jobset: HashMap<JobSetKey, HashSet<Arc<PodGroup>>>,
+    /// By `<namespace>/<name without the random suffix>`: the leaders of Jobs.
+    leaders: HashMap<Box<str>, Vec<Arc<PodRecord>>>,
+    texts: SharedTexts,
+    /// While the watch reads a list: the UIDs in it.
+    listed: Option<HashSet<Uid>>,
+}
+
+/// The index. Clones share the state.
+#[derive(Clone, Default)]
+pub(crate) struct Pods(Arc<Mutex<State>>);
+
+impl Pods {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the next list on, keeps every pod of a JobSet, and not only those that exclusive placement places.
+    pub(crate) fn keep_all(&self) {
+        self.state().keeps_all = true;
+    }
+
+    /// The number of pods.
+    pub(crate) fn len(&self) -> usize {
+        self.state().pods.len()
+    }
+
+    /// Stores a version of a pod. Returns the change, or None if the index holds the same or a newer version, or does
+    /// not keep the pod. A response only updates a known pod: it can come after the deletion of the pod.
+    pub(crate) fn apply(&self, pod: &ObservedPod, source: Source) -> Option<PodChange> {
+        let (uid, name) = (Uid::from(pod.metadata.uid.as_deref()?), pod.metadata.name.as_deref()?);
+        // Kubernetes orders the resource versions of one resource as numbers. A version that is not a number counts as
+        // new.
+        let version = pod.metadata.resource_version.as_deref()?.parse().unwrap_or(u64::MAX);
+        let mut state = self.state();
+        if let (Source::Watch, Some(listed)) = (source, &mut state.listed) {
+            listed.insert(uid.clone());
+        }
+        let before = state.pods.get(&uid).map(|known| known.0.clone());
+        match &before {
+            None if source == Source::Answer => return None,
+            Some(before) if version <= before.version && version != u64::MAX => return None,
+            _ => {}
+        }
+        if !state.keeps_all && pod.topology().is_none() {
+            return state.remove(&uid);
+        }
+        let group = state.group(pod);
+        let record = Arc::new(PodRecord {
+            uid,
+            name: name.into(),
+            node: pod.node().map(Into::into),
+            selected: pod.selected().map(|domain| state.texts.share(domain)),
+            version,
+            created: pod.created(),
+            index: pod.index(),
+            attempt: pod.attempt(),
+            restarts: pod.restarts(),
+            phase: pod.phase(),
+            deleting: pod.deleting(),
+            disruption_target: pod.disruption_target(),
+            group,
+        });
+        if let Some(before) = &before {
+            state.unlink(before);
+        }
+        state.link(&record);
+        state.pods.replace(ByUid(record.clone()));
+        Some(PodChange { before, now: Some(record) })
+    }
+
+    /// Removes a deleted pod.
+    pub(crate) fn end(&self, uid: &str) -> Option<PodChange> {
+        self.state().remove(&Uid::from(uid))
+    }
+
+    /// Begins a list.
+    pub(crate) fn begin_list(&self) {
+        self.state().listed = Some(HashSet::new());
+    }
+
+    /// Completes a list: removes the pods that it does not contain.
+    pub(crate) fn finish_list(&self) -> Vec<PodChange> {
+        let mut state = self.state();
+        let listed = state.listed.take().unwrap_or_default();
+        let gone: Vec<_> =
+            state.pods.iter().map(|pod| pod.0.clone()).filter(|pod| !listed.contains(&pod.uid)).collect();
+        gone.iter().filter_map(|pod| state.remove(&pod.uid)).collect()
+    }
+
+    /// The leaders in this namespace whose name without the random suffix is `base`, and that have neither ended nor
+    /// are being deleted.
+    pub(crate) fn active_leaders(&self, namespace: &str, base: &str) -> Vec<LeaderPod> {
+        let state = self.state();
+        let leaders = state.leaders.get(&*leader_key(namespace, base)).into_iter().flatten();
+        let leader = |pod: &Arc<PodRecord>| LeaderPod {
+            name: pod.name.to_string(),
+            owner_uid: pod.group.job.as_ref().map(ToString::to_string),
+            node: pod.node.as_deref().unwrap_or("").to_owned(),
+        };
+        leaders.filter(|pod| pod.is_active()).map(leader).collect()
+    }
+
+    /// The pods of a group, that is of one Job.
+    #[allow(dead_code, reason = "the next commits use it")]
+    pub(crate) fn of_group(&self, group: &PodGroup) -> Vec<Arc<PodRecord>> {
+        let state = self.state();
+        state.by_group.get(group).into_iter().flatten().map(|pod| pod.0.clone()).collect()
+    }
+
+    /// The pods of a JobSet, by its namespace and name.
+    #[allow(dead_code, reason = "the next commits use it")]
+    pub(crate) fn of_jobset(&self, namespace: &str, name: &str) -> Vec<Arc<PodRecord>> {
+        let state = self.state();
+        let groups = state.by_jobset.get(&(namespace.into(), name.into())).into_iter().flatten();
+        groups.filter_map(|group| state.by_group.get(group)).flatten().map(|pod| pod.0.clone()).collect()
+    }
+}
+
+impl State {
+    /// The group of a pod, shared with the other pods of the group.
+    fn group(&self, pod: &ObservedPod) -> Arc<PodGroup> {
+        let group = PodGroup {
+            namespace: pod.metadata.namespace.as_deref().unwrap_or("").into(),
+            jobset: pod.jobset().into(),
+            jobset_uid: pod.jobset_uid().map(Uid::from),
+            job: pod.job().map(Uid::from),
+            topology: pod.topology().map(Into::into),
+        };
+        self.by_group.get_key_value(&group).map_or_else(|| Arc::new(group), |(known, _)| known.clone())
+    }
+
+    fn remove(&mut self, uid: &Uid) -> Option<PodChange> {
+        let before = self.pods.take(uid)?.0;
+        self.unlink(&before);
+        Some(PodChange { before: Some(before), now: None })
+    }
+
+    /// Adds a record to the maps other than `pods`.
+    fn link(&mut self, record: &Arc<PodRecord>) {
+        let group = &record.group;
+        let siblings = self.by_group.entry(group.clone()).or_default();
+        if siblings.is_empty() {
+            let jobset = (group.namespace.clone(), group.jobset.clone());
+            self.by_jobset.entry(jobset).or_default().insert(group.clone());
+        }
+        siblings.insert(ByUid(record.clone()));
+        if let Some(key) = leader_key_of(record) {
+            self.leaders.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(record.clone());
+        }
+    }
+
+    /// Removes a record from the maps other than `pods`.
+    fn unlink(&mut self, record: &PodRecord) {
+        let group = &record.group;
+        if let Some(siblings) = self.by_group.get_mut(group) {
+            siblings.remove(&record.uid);
+            if siblings.is_empty() {
+                self.by_group.remove(group);
+                let jobset = (group.namespace.clone(), group.jobset.clone());
+                if let Some(groups) = self.by_jobset.get_mut(&jobset) {
+                    groups.remove(group);
+                    if groups.is_empty() {
+                        self.by_jobset.remove(&jobset);
+                    }
+                }
+            }
+        }
+        if let Some(key) = leader_key_of(record)
+            && let Some(leaders) = self.leaders.get_mut(&key)
+        {
+            leaders.retain(|leader| leader.uid != record.uid);
+            if leaders.is_empty() {
+                self.leaders.remove(&key);
+            }
+        }
+    }
+}
+
+/// The key of a leader that exclusive placement places. The Job controller names pods `<job>-<index>-<random>`.
+fn leader_key_of(record: &PodRecord) -> Option<Box<str>> {
+    let (base, _) = record.name.rsplit_once('-')?;
+    let leads = record.is_leader() && record.group.topology.is_some();
+    leads.then(|| leader_key(&record.group.namespace, base))
+}
+
+fn leader_key(namespace: &str, base: &str) -> Box<str> {
+    format!("{namespace}/{base}").into()
+}
+
+#[cfg(test)]
+#[path = "pods_test.rs"]
+mod tests;
