@@ -142,7 +142,7 @@ pub(crate) async fn warnings_are_shown(api: Arc<Api>) -> Result<()> {
         (
             "name: exclusive",
             format!("replicatedJobs: [{unschedulable}]"),
-            "spec.replicatedJobs[0].template.spec.completionMode: with annotation alpha.jobset.sigs.k8s.io/exclusive-topology the pods of a Job that is not Indexed are never scheduled; set it to Indexed, or remove the annotation",
+            "spec.replicatedJobs[0].template.spec.completionMode: \"NonIndexed\": with annotation alpha.jobset.sigs.k8s.io/exclusive-topology, no pod of this Job is ever created; set Indexed, or remove the annotation",
         ),
         (
             "name: queued, labels: {kueue.x-k8s.io/queue-name: q}",

@@ -16,6 +16,7 @@ mod lost_status;
 mod managed_by;
 mod metrics;
 mod network;
+mod placement;
 mod rbac;
 mod replicated_jobs_status;
 mod restart;
@@ -83,6 +84,9 @@ fn main() -> ExitCode {
         network::service_that_is_not_headless_is_a_conflict,
         volume_claims::claims_are_created_and_mounted,
         volume_claims::retained_claim_is_reused_by_the_next_jobset,
+        placement::each_job_has_a_rack_exclusively,
+        placement::followers_in_another_rack_are_evicted,
+        placement::missing_topology_key_is_reported,
         ttl::finished_jobset_is_deleted_after_its_ttl,
         ttl::ttl_can_be_set_after_the_end,
         ttl::running_jobset_is_not_deleted,

@@ -53,6 +53,8 @@ pub mod reasons {
     pub const STATUS_RESTORED: &str = "StatusRestored";
     /// Event: the Service of the subdomain does not serve the pods of the JobSet.
     pub const SERVICE_CONFLICT: &str = "HeadlessServiceConflict";
+    /// Event: no node has the topology key of exclusive placement.
+    pub const TOPOLOGY_KEY_NOT_FOUND: &str = "TopologyKeyNotFound";
     /// Event: the controller could not create a child Job.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
     /// Event: the controller could not create a claim.

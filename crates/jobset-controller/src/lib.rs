@@ -6,6 +6,7 @@
 //! act/        actions -> requests -> index       rate-limited writes
 //! reconcile   the loop of observe, plan and act; memory: its state between reconciles
 //! failures    distinguishes new failures from repeated ones
+//! repair      evicts pods outside the topology domain of their leader
 //! requeue     adds JobSets to the work queue after watch events
 //! certificates  the webhooks' certificate
 //! admission/  the HTTP server of the admission webhooks
@@ -23,6 +24,7 @@ mod memory;
 mod metrics;
 mod observe;
 mod reconcile;
+mod repair;
 mod requeue;
 mod run;
 mod settings;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 struct Remembered {
     status: StatusTiming,
     /// The problems of the last plan.
-    problems: HashSet<Problem>,
+    problems: Vec<Problem>,
     failures: KnownFailures,
 }
 
@@ -44,8 +44,9 @@ impl Memory {
     /// Returns the problems that the last plan did not have. A problem with another text is a new problem.
     pub(crate) fn new_problems(&self, uid: &str, problems: Vec<Problem>) -> Vec<Problem> {
         self.of(uid, |jobset| {
-            let before = std::mem::replace(&mut jobset.problems, problems.iter().cloned().collect());
-            problems.into_iter().filter(|problem| !before.contains(problem)).collect()
+            let before = std::mem::replace(&mut jobset.problems, problems.clone());
+            let known: HashSet<_> = before.iter().map(Problem::cause).collect();
+            problems.into_iter().filter(|problem| !known.contains(&problem.cause())).collect()
         })
     }
 

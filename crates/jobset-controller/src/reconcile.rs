@@ -6,7 +6,7 @@ use crate::{
     failures::{Failure, KnownFailures, Reported},
     memory::Memory,
     metrics::JobSetMetrics,
-    observe::{Index, ObservedJobSet},
+    observe::{Index, ObservedJobSet, Placement},
 };
 use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
@@ -79,6 +79,7 @@ impl ReconcileResult {
 /// Reconciles JobSets.
 pub(crate) struct Reconciler {
     pub(crate) index: Index,
+    pub(crate) placement: Placement,
     pub(crate) queue: Arc<WorkQueue<String>>,
     pub(crate) actor: Actor,
     pub(crate) events: EventSender,
@@ -149,7 +150,8 @@ impl Reconciler {
     async fn reconcile(&self, uid: &str, observed: &ObservedJobSet) -> ReconcileResult {
         let began = Instant::now();
         let ObservedJobSet { jobset, jobs, service, claims } = observed;
-        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims };
+        let topologies = &self.placement.topologies(jobset);
+        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims, topologies };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.
         let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
@@ -157,7 +159,7 @@ impl Reconciler {
             debug!("waiting: {why}");
         }
         for problem in self.memory.new_problems(uid, std::mem::take(&mut plan.problems)) {
-            self.send_planned(jobset, problem.event, Some(subject_reference(jobset, problem.subject)));
+            self.send_planned(jobset, problem.event, subject_reference(jobset, problem.subject));
         }
 
         let restores_status = plan.restores_status;
@@ -271,20 +273,21 @@ fn reference(jobset: &JobSet, resource_version: Option<String>) -> ObjectReferen
     ObjectReference { resource_version, ..jobset.object_ref(&()) }
 }
 
-/// The reference of an event to the object of a problem.
-fn subject_reference(jobset: &JobSet, subject: Subject) -> ObjectReference {
+/// The reference of an event to the object of a problem. None if the event names it.
+fn subject_reference(jobset: &JobSet, subject: Subject) -> Option<ObjectReference> {
     let (api_version, kind, name, uid) = match subject {
         Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
         Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),
+        Subject::TopologyKey(_) => return None,
     };
-    ObjectReference {
+    Some(ObjectReference {
         api_version: Some(api_version.into_owned()),
         kind: Some(kind.into_owned()),
         namespace: jobset.metadata.namespace.clone(),
         name: Some(name),
         uid: Some(uid),
         ..Default::default()
-    }
+    })
 }
 
 /// Whether a Job has ended and a rule of the failure policy has message patterns.

@@ -6,7 +6,7 @@ use crate::{
     certificates,
     memory::Memory,
     metrics::JobSetMetrics,
-    observe, reconcile,
+    observe, reconcile, repair,
     requeue::Requeue,
     settings::{Flags, Settings},
 };
@@ -27,7 +27,10 @@ use manager_runtime::{
     version,
     writer::Writer,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -132,8 +135,9 @@ async fn control(
 ) -> Result<()> {
     let [client, _] = clients.clone();
     let queue = WorkQueue::measured(&metrics, "jobset");
+    let repairs = WorkQueue::measured(&metrics, "pod");
     let measured = JobSetMetrics::new(&metrics, &index, &placement).context("cannot create the metrics")?;
-    let requeue = Requeue::new(queue.clone());
+    let requeue = Requeue::new(queue.clone(), repairs.clone());
     let verifier = act::Verifier::new(client.clone(), index.clone(), requeue.clone(), measured.clone());
     let verify = move |job| drop(tokio::spawn(verifier.clone().verify(job)));
     let watched = observe::start(&client, &index, &placement, &requeue, &settings.gates, verify);
@@ -155,6 +159,7 @@ async fn control(
     };
     requeue.start();
     index.jobsets().into_iter().for_each(|uid| queue.add(uid));
+    placement.pods.placed_groups().into_iter().for_each(|group| repairs.add(group));
     let fence = leadership.as_ref().map_or_else(Fence::none, Leadership::fence);
     let writer = Writer::new(settings.qps, settings.burst, fence.clone()).measured(&metrics);
     let events = EventSender::start(client.clone(), "jobset", format!("jobset-{}", hostname()), &metrics);
@@ -162,6 +167,14 @@ async fn control(
         let (event, regarding) = leader::became_leader(lease);
         events.send(event, regarding);
     }
+    let repairer = Arc::new(repair::Repairer {
+        client: client.clone(),
+        writer: writer.clone(),
+        placement: placement.clone(),
+        queue: repairs,
+        metrics: measured.repairs(&metrics).context("cannot create the metrics")?,
+        failing: Mutex::default(),
+    });
     let reconciler = Arc::new(reconcile::Reconciler {
         actor: act::Actor::new(client, writer, index.clone()),
         events,
@@ -169,10 +182,14 @@ async fn control(
         memory: Memory::default(),
         metrics: measured,
         index,
+        placement,
         queue,
     });
+    let work = async {
+        tokio::join!(reconciler.run(shutdown.clone()), repairer.run(shutdown.clone()));
+    };
     tokio::select! {
-        () = shutdown::finish(&shutdown, reconciler.run(shutdown.clone())) => {}
+        () = shutdown::finish(&shutdown, work) => {}
         () = fence.closed() => bail!("leader election lost"),
     }
     if let Some(leadership) = leadership {

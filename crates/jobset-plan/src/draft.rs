@@ -48,6 +48,11 @@ impl<'a> Draft<'a> {
             .extend(remaining.map(|job| Action::DeleteJob { name: job.name.clone(), uid: job.uid.clone() }));
     }
 
+    /// Plans again after this time, or before.
+    pub(crate) fn requeue_within(&mut self, delay: Duration) {
+        self.requeue_after = Some(self.requeue_after.map_or(delay, |after| after.min(delay)));
+    }
+
     /// UIDs of the Jobs that the plan suspends or resumes.
     pub(crate) fn changed_jobs(&self) -> HashSet<String> {
         let changed = self.actions.iter().filter_map(|action| match action {

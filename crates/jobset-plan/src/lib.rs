@@ -32,6 +32,7 @@ mod placement;
 mod plan;
 pub mod pod_admission;
 mod pod_record;
+mod repair;
 mod replicated_jobs_status;
 mod restart;
 mod service;
@@ -42,6 +43,7 @@ mod status_entries;
 mod status_timing;
 mod success_policy;
 mod suspend;
+mod topology;
 mod ttl;
 mod uid;
 pub mod validation;
@@ -55,7 +57,10 @@ pub use network::subdomain;
 pub use placement::topology_keys;
 pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
 pub use pod_record::{DISRUPTION_TARGET, PodAttempt, PodGroup, PodPhase, PodRecord};
-pub use snapshot::{Controller, JobRecord, LabelValue, Outcome, ServiceRecord, Snapshot, Verdict};
+pub use repair::{Repair, UnknownDomain, disruption_target, repair};
+pub use snapshot::{
+    Controller, JobRecord, LabelValue, Outcome, ServiceRecord, Snapshot, TopologyRecord, Verdict,
+};
 pub use status_timing::StatusTiming;
 pub use uid::Uid;
 pub use volume_claims::claim_names;
@@ -92,6 +97,7 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         return draft.finish();
     }
     service::report_conflict(snapshot, gates, &mut draft);
+    topology::report_missing(snapshot, &mut draft);
     draft.delete_jobs(&jobs.previous);
     restart::end_when_ready(jobset, &mut draft);
     if !jobs.failed.is_empty() {

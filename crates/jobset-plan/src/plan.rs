@@ -55,6 +55,17 @@ pub enum Subject {
         /// Its UID.
         uid: String,
     },
+    /// A node label key of exclusive placement.
+    TopologyKey(String),
+}
+
+impl Problem {
+    /// What identifies the problem: with another cause, it is a new problem. The note of a topology key contains the
+    /// number of nodes, which changes for other reasons.
+    pub fn cause(&self) -> (&Subject, &str, &str) {
+        let note = if matches!(self.subject, Subject::TopologyKey(_)) { "" } else { &self.event.note };
+        (&self.subject, &self.event.reason, note)
+    }
 }
 
 /// A request to the API server.

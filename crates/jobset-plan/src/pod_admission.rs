@@ -63,7 +63,7 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
     let Some(spec) = &pod.spec else { return Ok(patch) };
     if let Some(priority) = spec.priority {
         let exists = pod.metadata.labels.is_some();
-        put_in_map(&mut patch, "/metadata/labels", exists, labels::PRIORITY, &priority.to_string());
+        put_in_map(&mut patch, "/metadata/labels", exists, labels::PRIORITY, &priority_label(priority));
     }
     let Some(topology_key) = annotation(pod, labels::EXCLUSIVE_TOPOLOGY) else { return Ok(patch) };
     if is_leader(pod) {
@@ -102,21 +102,24 @@ pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<
     if is_leader(pod) {
         return Ok(());
     }
-    let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
     let deny = |text: String| Err(Refusal::Forbidden(text));
-    let Some(selector) = selector else { return deny("follower pod node selector not set".to_owned()) };
-    if !selector.contains_key(topology_key) {
-        return deny(format!(
-            "follower pod node selector for topology domain not found. missing selector: {topology_key}"
-        ));
-    }
+    // A follower without a scheduled leader has no node selector either, so the leader is checked first.
     match leader_of(pod, namespace, view) {
-        Err(why) => deny(why),
-        Ok(leader) if leader.node.is_empty() => deny(
-            "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error"
-                .to_owned(),
-        ),
-        Ok(_) => Ok(()),
+        Err(why) => return deny(why),
+        Ok(leader) if leader.node.is_empty() => {
+            return deny(
+                "leader pod not yet scheduled, not creating follower pod. this is an expected, transient error"
+                    .to_owned(),
+            );
+        }
+        Ok(_) => {}
+    }
+    match pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref()) {
+        None => deny("follower pod node selector not set".to_owned()),
+        Some(selector) if selector.contains_key(topology_key) => Ok(()),
+        Some(_) => deny(format!(
+            "follower pod node selector for topology domain not found. missing selector: {topology_key}"
+        )),
     }
 }
 
@@ -134,8 +137,13 @@ fn has(pod: &Pod, key: &str) -> bool {
     annotation(pod, key).is_some()
 }
 
-/// Pods of a Job that is not Indexed have no index, so none of them is a leader.
-fn is_leader(pod: &Pod) -> bool {
+/// The value of label [`labels::PRIORITY`]. A label value cannot begin with a minus sign (Kubernetes).
+fn priority_label(priority: i32) -> String {
+    if priority < 0 { format!("minus{priority}") } else { priority.to_string() }
+}
+
+/// Whether a pod is the leader of its Job. Pods of a Job that is not Indexed have no index, so none of them is.
+pub fn is_leader(pod: &Pod) -> bool {
     annotation(pod, labels::JOB_COMPLETION_INDEX) == Some("0")
 }
 
@@ -180,7 +188,7 @@ fn affinity(pod: &Pod, topology_key: &str) -> Vec<Value> {
     let label = |key: &str| labels_of.and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
     let own = label(labels::JOB_KEY);
     let priority = pod.spec.as_ref().and_then(|spec| spec.priority);
-    let priority = priority.map_or_else(|| label(labels::PRIORITY), |priority| priority.to_string());
+    let priority = priority.map_or_else(|| label(labels::PRIORITY), priority_label);
     let term = |expressions: Value| {
         json!({
             "labelSelector": {"matchExpressions": expressions},
@@ -264,7 +272,8 @@ mod tests {
             owner_uid: (!owner.is_empty()).then(|| (*owner).to_owned()),
             node: (*node).into(),
         };
-        let racks = [("labelled", Domain::Value("r7".into())), ("bare", Domain::NoLabel)];
+        let racks =
+            [("labelled", Domain::Value("r7".into())), ("bare", Domain::NoLabel), ("new", Domain::Unknown)];
         View { leaders: leaders.iter().map(leader).collect(), racks: racks.into() }
     }
 
@@ -369,6 +378,17 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_priority_is_a_valid_label_value() {
+        let mut low = pod("0");
+        low["spec"]["priority"] = (-5).into();
+        let patch = mutate(&typed(&low), "team", &view(&[])).unwrap();
+        assert_eq!(patch[0], json!({"op": "add", "path": PRIORITY_LABEL, "value": "minus-5"}));
+        let terms =
+            "/value/requiredDuringSchedulingIgnoredDuringExecution/0/labelSelector/matchExpressions/2/values";
+        assert_eq!(patch[3].pointer(terms), Some(&json!(["minus-5"])));
+    }
+
+    #[test]
     fn a_follower_gets_the_domain_of_its_leader() {
         let placed = view(&[("job-uid", "labelled")]);
         let selector = |patch: Vec<Value>| patch.last().cloned().unwrap();
@@ -407,15 +427,28 @@ mod tests {
             assert_eq!(unchanged.len(), 1, "only the priority: {unchanged:?}");
             let refused = |pod: &Value| validate(&typed(pod), "team", &view).unwrap_err();
             let forbidden = |text: &str| Refusal::Forbidden(text.to_owned());
+            // #1187: the missing leader is the cause of the missing selector.
+            for selector in [json!(null), json!({"disk": "fast"}), json!({"rack": "r7"})] {
+                let mut pod = pod("2");
+                pod["spec"]["nodeSelector"] = selector;
+                assert_eq!(refused(&pod), forbidden(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_follower_of_a_scheduled_leader_needs_its_selector() {
+        let view = view(&[("job-uid", "labelled")]);
+        let forbidden = |text: &str| Err(Refusal::Forbidden(text.to_owned()));
+        let missing = "follower pod node selector for topology domain not found. missing selector: rack";
+        for (selector, expected) in [
+            (json!(null), forbidden("follower pod node selector not set")),
+            (json!({"disk": "fast"}), forbidden(missing)),
+            (json!({"rack": "r7"}), Ok(())),
+        ] {
             let mut pod = pod("2");
-            assert_eq!(refused(&pod), forbidden("follower pod node selector not set"));
-            pod["spec"]["nodeSelector"] = json!({"disk": "fast"});
-            assert_eq!(
-                refused(&pod),
-                forbidden("follower pod node selector for topology domain not found. missing selector: rack")
-            );
-            pod["spec"]["nodeSelector"] = json!({"rack": "r7"});
-            assert_eq!(refused(&pod), forbidden(expected));
+            pod["spec"]["nodeSelector"] = selector;
+            assert_eq!(validate(&typed(&pod), "team", &view), expected);
         }
     }
 
@@ -445,6 +478,8 @@ mod tests {
         let mutated = |node| mutate(&typed(&pod("2")), "team", &view(&[("job-uid", node)])).unwrap_err();
         assert_eq!(mutated("bare"), Refusal::Forbidden("node does not have topology label: rack".into()));
         assert_eq!(mutated("gone"), Refusal::NodeNotFound("gone".into()));
+        let unread = "label rack of node new not yet read, not creating follower pod. this is an expected, transient error";
+        assert_eq!(mutated("new"), Refusal::Forbidden(unread.into()));
     }
 
     #[test]

@@ -18,6 +18,19 @@ pub struct Snapshot<'a> {
     pub service: Option<&'a ServiceRecord>,
     /// Names of the JobSet's claims ([`crate::claim_names`]) that exist, with any owner.
     pub claims: &'a BTreeSet<String>,
+    /// The topology keys of exclusive placement for which a leader waits for a node.
+    pub topologies: &'a [TopologyRecord],
+}
+
+/// A topology key for which a leader waits for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopologyRecord {
+    /// The node label key.
+    pub key: String,
+    /// The number of nodes with this label, and of all nodes. None if the nodes have not been listed with it.
+    pub nodes: Option<(usize, usize)>,
+    /// When the oldest of these leaders was created.
+    pub pending_since: Timestamp,
 }
 
 /// The fields of a Service that plans use.

@@ -1,6 +1,7 @@
 //! Sends the requests of each [`Operation`]. Writes pass through the rate-limited writer. The index stores every
 //! response at once, so that no later plan is older than the controller's own writes.
 
+mod eviction;
 mod operation;
 mod verify;
 
@@ -25,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::debug;
 
+pub(crate) use eviction::{Eviction, Request as EvictionRequest};
 pub(crate) use verify::Verifier;
 
 /// Why an action failed.

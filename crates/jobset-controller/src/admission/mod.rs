@@ -23,11 +23,15 @@ use kube::{Api, Client};
 use review::{AdmissionRequest, Answer, Operation};
 use serde::Deserialize;
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
 use tracing::{debug, info};
 
 /// The largest request body (the API server's own limit is lower).
 const LARGEST: usize = 7 << 20;
+/// How long a follower waits for the first list of pods, and for the list of nodes with its topology key. The timeout
+/// of the webhooks is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// The number of concurrent reads of claims for one JobSet.
 const CLAIMS_AT_ONCE: usize = 10;
 
@@ -109,20 +113,23 @@ impl Admission {
         match webhook {
             Webhook::DefaultJobSet => default(&request),
             Webhook::ValidateJobSet => self.validate(&request).await,
-            Webhook::PlacePod => Self::of_pod(&request, |pod| {
-                // The watch of this replica may not have delivered the JobSet yet.
-                let keys = pod_admission::topology_key(pod);
-                self.placement.demand.topologies(keys, || self.index.topology_keys());
-                pod_admission::mutate(pod, &request.namespace, &self.placement).map(Answer::patched)
-            }),
-            Webhook::ValidatePod => Self::of_pod(&request, |pod| {
-                pod_admission::validate(pod, &request.namespace, &self.placement).map(|()| Answer::allowed())
-            }),
+            Webhook::PlacePod => {
+                let place = |pod: &Pod| pod_admission::mutate(pod, &request.namespace, &self.placement);
+                self.of_pod(&request, |pod| place(pod).map(Answer::patched)).await
+            }
+            Webhook::ValidatePod => {
+                let check = |pod: &Pod| pod_admission::validate(pod, &request.namespace, &self.placement);
+                self.of_pod(&request, |pod| check(pod).map(|()| Answer::allowed())).await
+            }
         }
     }
 
     /// Decides on the creation of a pod.
-    fn of_pod(request: &AdmissionRequest, decide: impl FnOnce(&Pod) -> Result<Answer, Refusal>) -> Answer {
+    async fn of_pod(
+        &self,
+        request: &AdmissionRequest,
+        decide: impl FnOnce(&Pod) -> Result<Answer, Refusal>,
+    ) -> Answer {
         if request.operation != Operation::Create {
             return Answer::allowed();
         }
@@ -130,6 +137,14 @@ impl Admission {
             Ok(pod) => pod,
             Err(error) => return Answer::refused(400, format!("cannot decode the pod: {error}")),
         };
+        if let Some(key) = pod_admission::topology_key(&pod) {
+            // The watch of this replica may not have delivered the JobSet yet.
+            self.placement.demand.topologies([key], || self.index.topology_keys());
+            if !pod_admission::is_leader(&pod) {
+                // Without the lists, the pod is denied, and the Job controller creates it again.
+                let _ = timeout(LONGEST_WAIT, self.placement.demand.listed(key)).await;
+            }
+        }
         decide(&pod).unwrap_or_else(|refusal| {
             debug!(namespace = request.namespace, pod = pod.metadata.generate_name, ?refusal, "denied");
             match refusal {

@@ -30,6 +30,10 @@ pub(crate) struct Demand {
     recent: Mutex<VecDeque<String>>,
     keys: Sender<BTreeSet<String>>,
     pods: Sender<PodDemand>,
+    /// The keys with which the nodes are listed.
+    listed_keys: Sender<BTreeSet<String>>,
+    /// Whether the pods are listed.
+    pods_listed: Sender<bool>,
 }
 
 impl Demand {
@@ -71,6 +75,27 @@ impl Demand {
         });
     }
 
+    /// Reports that the list of nodes with these keys is complete.
+    pub(crate) fn nodes_are_listed(&self, keys: BTreeSet<String>) {
+        self.listed_keys.send_replace(keys);
+    }
+
+    /// Reports that the list of pods is complete.
+    pub(crate) fn pods_are_listed(&self) {
+        self.pods_listed.send_replace(true);
+    }
+
+    /// Waits until pods are listed, and nodes with this key. Does not wait if nothing watches them.
+    pub(crate) async fn listed(&self, key: &str) {
+        if self.keys.receiver_count() == 0 {
+            return;
+        }
+        let (mut pods, mut keys) = (self.pods_listed.subscribe(), self.listed_keys.subscribe());
+        // `self` has the senders, so waiting does not fail.
+        let _ = pods.wait_for(|listed| *listed).await;
+        let _ = keys.wait_for(|keys| keys.contains(key)).await;
+    }
+
     /// The topology keys.
     pub(crate) fn keys(&self) -> Receiver<BTreeSet<String>> {
         self.keys.subscribe()
@@ -85,6 +110,8 @@ impl Demand {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
+    use std::pin::pin;
 
     fn set(keys: &[&str]) -> BTreeSet<String> {
         keys.iter().map(|key| (*key).to_owned()).collect()
@@ -108,6 +135,20 @@ mod tests {
         demand.all_pods();
         demand.topologies(["row"], || set(&["row"]));
         assert_eq!(*pods.borrow_and_update(), PodDemand::All);
+    }
+
+    #[test]
+    fn a_request_waits_for_its_lists() {
+        let demand = Demand::default();
+        demand.listed("rack").now_or_never().expect("nothing watches");
+        let _watch = demand.keys();
+        let mut wait = pin!(demand.listed("rack"));
+        assert!(wait.as_mut().now_or_never().is_none());
+        demand.pods_are_listed();
+        demand.nodes_are_listed(set(&["zone"]));
+        assert!(wait.as_mut().now_or_never().is_none(), "without this key");
+        demand.nodes_are_listed(set(&["rack", "zone"]));
+        wait.now_or_never().expect("listed");
     }
 
     #[test]

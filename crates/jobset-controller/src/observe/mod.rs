@@ -18,7 +18,7 @@ pub(crate) use child_job::ChildJob;
 pub use index::Index;
 pub(crate) use index::{Kind, Observation, ObservedJobSet, UnconfirmedJob};
 pub use placement::Placement;
+pub(crate) use pod::ObservedPod;
 pub(crate) use service::ObservedService;
-#[cfg(test)]
 pub(crate) use versioned::Source;
 pub(crate) use watch::start;

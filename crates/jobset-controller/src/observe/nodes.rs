@@ -82,9 +82,15 @@ impl Nodes {
         value.map_or(Domain::NoLabel, |value| Domain::Value(value.to_string()))
     }
 
+    /// Whether a node has the label `key`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let State { current, .. } = &*self.state();
+        let Some(position) = current.position(key) else { return false };
+        current.nodes.values().any(|values| values.get(position).is_some_and(Option::is_some))
+    }
+
     /// The number of nodes that have the label `key`, and the number of all nodes. None if the nodes have not been
     /// listed with this key.
-    #[allow(dead_code, reason = "the next commits use it")]
     pub(crate) fn count(&self, key: &str) -> Option<(usize, usize)> {
         let state = self.state();
         let position = state.current.position(key)?;

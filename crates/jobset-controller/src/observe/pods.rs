@@ -45,6 +45,14 @@ pub(crate) struct PodChange {
     pub(crate) now: Option<Arc<PodRecord>>,
 }
 
+/// The pods of a group.
+#[derive(Default)]
+struct Members {
+    pods: HashSet<ByUid>,
+    /// The active leader. If there are several, one of them.
+    leader: Option<Arc<PodRecord>>,
+}
+
 /// Namespace and name.
 type JobSetKey = (Box<str>, Box<str>);
 
@@ -52,7 +60,7 @@ type JobSetKey = (Box<str>, Box<str>);
 struct State {
     keeps_all: bool,
     pods: HashSet<ByUid>,
-    by_group: HashMap<Arc<PodGroup>, HashSet<ByUid>>,
+    by_group: HashMap<Arc<PodGroup>, Members>,
     /// By namespace and label: the groups of a JobSet.
     by_jobset: HashMap<JobSetKey, HashSet<Arc<PodGroup>>>,
     /// By `<namespace>/<name without the random suffix>`: the leaders of Jobs.
@@ -125,6 +133,16 @@ impl Pods {
         Some(PodChange { before, now: Some(record) })
     }
 
+    /// Marks a pod as being deleted: the controller deleted it, and the watch has not delivered the deletion.
+    pub(crate) fn deletion_began(&self, uid: &Uid) {
+        let mut state = self.state();
+        let Some(known) = state.pods.get(uid).map(|known| known.0.clone()) else { return };
+        let record = Arc::new(PodRecord { deleting: true, ..PodRecord::clone(&known) });
+        state.unlink(&known);
+        state.link(&record);
+        state.pods.replace(ByUid(record));
+    }
+
     /// Removes a deleted pod.
     pub(crate) fn end(&self, uid: &str) -> Option<PodChange> {
         self.state().remove(&Uid::from(uid))
@@ -158,22 +176,40 @@ impl Pods {
     }
 
     /// The pods of a group, that is of one Job.
-    #[allow(dead_code, reason = "the next commits use it")]
     pub(crate) fn of_group(&self, group: &PodGroup) -> Vec<Arc<PodRecord>> {
         let state = self.state();
-        state.by_group.get(group).into_iter().flatten().map(|pod| pod.0.clone()).collect()
+        state.by_group.get(group).into_iter().flat_map(|group| &group.pods).map(|pod| pod.0.clone()).collect()
     }
 
     /// The pods of a JobSet, by its namespace and name.
-    #[allow(dead_code, reason = "the next commits use it")]
+    #[allow(dead_code, reason = "in-place restart will use it")]
     pub(crate) fn of_jobset(&self, namespace: &str, name: &str) -> Vec<Arc<PodRecord>> {
         let state = self.state();
-        let groups = state.by_jobset.get(&(namespace.into(), name.into())).into_iter().flatten();
-        groups.filter_map(|group| state.by_group.get(group)).flatten().map(|pod| pod.0.clone()).collect()
+        state.groups_of(namespace, name).flat_map(|group| &group.pods).map(|pod| pod.0.clone()).collect()
+    }
+
+    /// The active leader of a Job.
+    pub(crate) fn leader_of(&self, group: &PodGroup) -> Option<Arc<PodRecord>> {
+        self.state().by_group.get(group)?.leader.clone()
+    }
+
+    /// The active leaders of a JobSet, by its namespace and name.
+    pub(crate) fn leaders_of_jobset(&self, namespace: &str, name: &str) -> Vec<Arc<PodRecord>> {
+        self.state().groups_of(namespace, name).filter_map(|group| group.leader.clone()).collect()
+    }
+
+    /// The Jobs whose pods exclusive placement places.
+    pub(crate) fn placed_groups(&self) -> Vec<Arc<PodGroup>> {
+        self.state().by_group.keys().filter(|group| group.topology.is_some()).cloned().collect()
     }
 }
 
 impl State {
+    fn groups_of(&self, namespace: &str, name: &str) -> impl Iterator<Item = &Members> {
+        let groups = self.by_jobset.get(&(namespace.into(), name.into())).into_iter().flatten();
+        groups.filter_map(|group| self.by_group.get(group))
+    }
+
     /// The group of a pod, shared with the other pods of the group.
     fn group(&self, pod: &ObservedPod) -> Arc<PodGroup> {
         let group = PodGroup {
@@ -196,11 +232,14 @@ impl State {
     fn link(&mut self, record: &Arc<PodRecord>) {
         let group = &record.group;
         let siblings = self.by_group.entry(group.clone()).or_default();
-        if siblings.is_empty() {
+        if siblings.pods.is_empty() {
             let jobset = (group.namespace.clone(), group.jobset.clone());
             self.by_jobset.entry(jobset).or_default().insert(group.clone());
         }
-        siblings.insert(ByUid(record.clone()));
+        siblings.pods.insert(ByUid(record.clone()));
+        if record.is_leader() && record.is_active() {
+            siblings.leader = Some(record.clone());
+        }
         if let Some(key) = leader_key_of(record) {
             self.leaders.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(record.clone());
         }
@@ -210,8 +249,9 @@ impl State {
     fn unlink(&mut self, record: &PodRecord) {
         let group = &record.group;
         if let Some(siblings) = self.by_group.get_mut(group) {
-            siblings.remove(&record.uid);
-            if siblings.is_empty() {
+            siblings.pods.remove(&record.uid);
+            siblings.leader.take_if(|leader| leader.uid == record.uid);
+            if siblings.pods.is_empty() {
                 self.by_group.remove(group);
                 let jobset = (group.namespace.clone(), group.jobset.clone());
                 if let Some(groups) = self.by_jobset.get_mut(&jobset) {

@@ -205,6 +205,18 @@ fn an_older_version_or_a_late_response_is_ignored() {
 }
 
 #[test]
+fn a_deleted_pod_is_deleting_until_the_watch_delivers_its_deletion() {
+    let pods = Pods::default();
+    pods.apply(&leader("a", 7, json!({})), Watch);
+    pods.deletion_began(&"a".into());
+    assert_eq!(pods.apply(&leader("a", 7, json!({})), Watch), None, "a version before the deletion");
+    assert_eq!(leaders(&pods), [""; 0]);
+    pods.end("a");
+    pods.deletion_began(&"a".into());
+    assert_eq!(pods.len(), 0);
+}
+
+#[test]
 fn a_list_removes_the_pods_that_it_does_not_contain() {
     let pods = Pods::default();
     for uid in ["kept", "lost"] {
@@ -278,7 +290,7 @@ fn bytes(pods: &Pods) -> usize {
         .map(|ByUid(pod)| COUNTERS + size_of::<PodRecord>() + pod.name.len() + length(&pod.node));
     let groups = state.by_group.iter().map(|(group, members)| {
         let texts = group.namespace.len() + group.jobset.len() + length(&group.topology);
-        COUNTERS + size_of::<PodGroup>() + texts + table::<ByUid>(members.capacity())
+        COUNTERS + size_of::<PodGroup>() + texts + table::<ByUid>(members.pods.capacity())
     });
     let jobsets = state.by_jobset.iter().map(|((namespace, name), groups)| {
         namespace.len() + name.len() + table::<Arc<PodGroup>>(groups.capacity())
@@ -289,7 +301,7 @@ fn bytes(pods: &Pods) -> usize {
     let texts = texts.map(|text| COUNTERS + text.len());
     records.chain(groups).chain(jobsets).chain(leaders).chain(texts).sum::<usize>()
         + table::<ByUid>(state.pods.capacity())
-        + table::<(Arc<PodGroup>, HashSet<ByUid>)>(state.by_group.capacity())
+        + table::<(Arc<PodGroup>, Members)>(state.by_group.capacity())
         + table::<(JobSetKey, HashSet<Arc<PodGroup>>)>(state.by_jobset.capacity())
         + table::<(Box<str>, Vec<Arc<PodRecord>>)>(state.leaders.capacity())
         + table::<Arc<str>>(room)

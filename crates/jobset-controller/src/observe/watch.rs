@@ -23,7 +23,7 @@ use kube::{
     },
 };
 use manager_runtime::{client::WatchBackoff, logging::in_one_line};
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::watch::{self, Receiver, Sender},
     time::{Instant, sleep_until},
@@ -300,7 +300,8 @@ impl Feeder {
     }
 
     fn pods(self) -> impl FnMut(Change<ObservedPod>) {
-        let Placement { pods, demand, .. } = self.placement;
+        let Self { placement, requeue, .. } = self;
+        let Placement { pods, demand, .. } = placement.clone();
         let demand = demand.pods();
         move |change| match change {
             Change::ListBegins => {
@@ -309,8 +310,17 @@ impl Feeder {
                 }
                 pods.begin_list();
             }
-            Change::ListEnds => drop(pods.finish_list()),
-            Change::Applied(pod) => drop(pods.apply(&pod, Source::Watch)),
+            Change::ListEnds => {
+                pods.finish_list();
+                placement.demand.pods_are_listed();
+            }
+            Change::Applied(pod) => {
+                let Some(change) = pods.apply(&pod, Source::Watch) else { return };
+                if let Some(job) = placement.needs_repair(&change) {
+                    requeue.repair(job);
+                }
+                requeue.add(placement.changes_waiting(&change));
+            }
             Change::Deleted(pod) => pod.metadata.uid.iter().for_each(|uid| drop(pods.end(uid))),
         }
     }
@@ -318,9 +328,16 @@ impl Feeder {
     fn nodes(self) -> impl FnMut(Change<PartialObjectMeta<Node>>) {
         let Placement { nodes, demand, .. } = self.placement;
         let keys = demand.keys();
+        let mut listing = BTreeSet::new();
         move |change| match change {
-            Change::ListBegins => nodes.begin_list(&keys.borrow()),
-            Change::ListEnds => nodes.finish_list(),
+            Change::ListBegins => {
+                listing.clone_from(&keys.borrow());
+                nodes.begin_list(&listing);
+            }
+            Change::ListEnds => {
+                nodes.finish_list();
+                demand.nodes_are_listed(listing.clone());
+            }
             Change::Applied(node) => nodes.apply(node),
             Change::Deleted(node) => node.metadata.name.iter().for_each(|name| nodes.end(name)),
         }

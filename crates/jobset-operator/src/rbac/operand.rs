@@ -80,7 +80,14 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 reason: "exclusive placement assigns the pods of a Job to the topology domain of its leader pod",
                 groups: &[""],
                 resources: &["pods"],
-                verbs: &["list", "watch"],
+                verbs: &["delete", "get", "list", "watch"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "the controller marks pods outside the topology domain of their leader before it deletes them",
+                groups: &[""],
+                resources: &["pods/status"],
+                verbs: &["patch"],
                 ..Rule::NONE
             },
             Rule {

@@ -19,6 +19,7 @@ mod startup_policy;
 mod status_timing;
 mod success_policy;
 mod suspend;
+mod topology;
 mod ttl;
 mod volume_claims;
 
@@ -41,6 +42,7 @@ struct Scene {
     gates: Gates,
     service: Option<ServiceRecord>,
     claims: BTreeSet<String>,
+    topologies: Vec<TopologyRecord>,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -53,7 +55,8 @@ fn jobset(spec: &str) -> Scene {
         serde_yaml::from_str("metadata: {name: train, namespace: team, uid: train-uid}").unwrap();
     jobset.spec = serde_yaml::from_str(&format!("{default}{spec}")).unwrap_or_else(|e| panic!("{spec}: {e}"));
     let (jobs, gates, claims) = (Vec::new(), Gates::default(), BTreeSet::new());
-    Scene { jobset, jobs, gates, service: Some(service_of("train")), claims, late: 900 }
+    let service = Some(service_of("train"));
+    Scene { jobset, jobs, gates, service, claims, topologies: Vec::new(), late: 900 }
 }
 
 /// The Service that the controller creates for the JobSet of this name.
@@ -139,8 +142,8 @@ impl Scene {
     }
 
     fn plan(&self) -> Plan {
-        let Self { jobset, jobs, gates, service, claims, late } = self;
-        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims };
+        let Self { jobset, jobs, gates, service, claims, topologies, late } = self;
+        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims, topologies };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
 
@@ -288,7 +291,7 @@ fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     lines.extend(plan.events.iter().map(|Event { kind, reason, note }| format!("{kind:?} {reason}: {note}")));
     lines.extend(plan.requeue_after.map(|after| format!("again in {after:?}")));
     let problem = |Problem { subject, event }: &Problem| {
-        let (Subject::Job { uid, .. } | Subject::Service { uid, .. }) = subject;
+        let (Subject::Job { uid, .. } | Subject::Service { uid, .. } | Subject::TopologyKey(uid)) = subject;
         format!("of {uid}: {} {}", event.reason, event.note)
     };
     lines.extend(plan.problems.iter().map(problem));

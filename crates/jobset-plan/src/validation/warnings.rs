@@ -52,9 +52,11 @@ fn unschedulable_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path
     if !followers || replicated_job::is_indexed(replicated_job.template.spec.as_ref()) {
         return None;
     }
+    let mode = replicated_job.template.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref());
     Some(format!(
-        "{path}.template.spec.completionMode: with annotation {} the pods of a Job that is not Indexed are never \
-         scheduled; set it to Indexed, or remove the annotation",
+        "{path}.template.spec.completionMode: {}: with annotation {}, no pod of this Job is ever created; set \
+         Indexed, or remove the annotation",
+        shown(mode.unwrap_or("NonIndexed")),
         labels::EXCLUSIVE_TOPOLOGY
     ))
 }

@@ -24,6 +24,7 @@ mod observe;
 mod placement_scenarios;
 mod planted_bugs;
 mod pod_outcomes;
+mod repair_scenarios;
 mod requests;
 mod rest;
 mod restart_times;
@@ -38,6 +39,8 @@ mod users;
 mod world;
 
 // Source files of the controller, like those that `observe` includes.
+#[path = "../../../jobset-controller/src/act/eviction.rs"]
+mod eviction;
 #[path = "../../../jobset-controller/src/act/operation.rs"]
 mod operation;
 #[allow(dead_code, reason = "the controller also measures the queue")]

@@ -121,6 +121,7 @@ impl World {
             jobs: &observed.jobs,
             service: observed.service.as_ref(),
             claims: &observed.claims,
+            topologies: &[],
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
         self.planted_bug_changes_plan(&observed, &mut plan);

@@ -31,7 +31,8 @@ impl World {
         let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
         let service =
             self.server.services.get(subdomain(jobset)).map(|service| observed_service(service).record());
-        let snapshot = Snapshot { jobset, jobs: &jobs, service: service.as_ref(), claims: &claims };
+        let snapshot =
+            Snapshot { jobset, jobs: &jobs, service: service.as_ref(), claims: &claims, topologies: &[] };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
 

@@ -18,9 +18,9 @@ fn a_valid_jobset_has_no_warnings() {
 
 #[test]
 fn exclusive_placement_without_indices() {
-    let hangs = "spec.replicatedJobs[1].template.spec.completionMode: with annotation \
-                 alpha.jobset.sigs.k8s.io/exclusive-topology the pods of a Job that is not Indexed are never \
-                 scheduled; set it to Indexed, or remove the annotation";
+    let hangs = "spec.replicatedJobs[1].template.spec.completionMode: \"NonIndexed\": with annotation \
+                 alpha.jobset.sigs.k8s.io/exclusive-topology, no pod of this Job is ever created; set Indexed, or \
+                 remove the annotation";
     let non_indexed = (WORKER_MODE, json!("NonIndexed"));
     let zone = json!("topology.kubernetes.io/zone");
     let own = json!({"alpha.jobset.sigs.k8s.io/exclusive-topology": zone});

@@ -15,6 +15,7 @@ mod subdomains;
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
 
+#[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/nodes.rs"]
 mod nodes;
 #[path = "../../../../jobset-controller/src/observe/pod.rs"]
