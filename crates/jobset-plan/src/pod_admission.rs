@@ -137,9 +137,10 @@ fn has(pod: &Pod, key: &str) -> bool {
     annotation(pod, key).is_some()
 }
 
-/// The value of label [`labels::PRIORITY`]. A label value cannot begin with a minus sign (Kubernetes).
+/// The value of label [`labels::PRIORITY`]. A label value cannot begin with a minus sign (Kubernetes), so that of
+/// priority -5 is `n5`.
 fn priority_label(priority: i32) -> String {
-    if priority < 0 { format!("minus{priority}") } else { priority.to_string() }
+    if priority < 0 { format!("n{}", priority.unsigned_abs()) } else { priority.to_string() }
 }
 
 /// Whether a pod is the leader of its Job. Pods of a Job that is not Indexed have no index, so none of them is.
@@ -382,10 +383,10 @@ mod tests {
         let mut low = pod("0");
         low["spec"]["priority"] = (-5).into();
         let patch = mutate(&typed(&low), "team", &view(&[])).unwrap();
-        assert_eq!(patch[0], json!({"op": "add", "path": PRIORITY_LABEL, "value": "minus-5"}));
+        assert_eq!(patch[0], json!({"op": "add", "path": PRIORITY_LABEL, "value": "n5"}));
         let terms =
             "/value/requiredDuringSchedulingIgnoredDuringExecution/0/labelSelector/matchExpressions/2/values";
-        assert_eq!(patch[3].pointer(terms), Some(&json!(["minus-5"])));
+        assert_eq!(patch[3].pointer(terms), Some(&json!(["n5"])));
     }
 
     #[test]
