@@ -25,9 +25,10 @@ fn may_serve(observed: &Observed) -> bool {
     }
 }
 
-/// The roles and bindings that the operator must not change or delete yet: another client applied them, and the role
-/// grants more than the desired one, if any. The pods of a previous installation need these permissions until they end. The operator cannot
-/// grant them itself, because it does not have them, and Kubernetes then also rejects a change of the binding.
+/// The roles and bindings that the operator must not change or delete yet: another client wrote them, and the role
+/// grants more than the desired one, if any. The pods of a previous installation need these permissions until they end.
+/// The operator cannot grant them itself, because it does not have them, and Kubernetes then also rejects a change of
+/// the binding.
 pub(super) fn needed_roles(observed: &Observed, desired: &[DynamicObject]) -> BTreeSet<ObjectKey> {
     if !may_serve(observed) {
         return BTreeSet::new();
@@ -61,9 +62,10 @@ fn rules(role: &DynamicObject) -> Option<Vec<PolicyRule>> {
     serde_json::from_value(role.data.get("rules")?.clone()).ok()
 }
 
-/// Whether this operator wrote the object. When it replaces the contents of an object, it does not apply it.
+/// Whether this operator was the last of the installations that wrote the object. Each sets the label. The field
+/// manager proves less: it stays when another installation takes the object over.
 fn is_own(live: &Live) -> bool {
-    live.applied_by_us || live.has_operator_label()
+    live.has_operator_label()
 }
 
 /// Whether cert-manager would issue the certificate that the pods read again, from another issuer. The Go operator uses

@@ -2,6 +2,7 @@
 
 use super::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt;
 
 /// Roles and their bindings.
 const ROLES: [(&str, &str); 2] =
@@ -153,4 +154,21 @@ fn roles_without_a_binding_are_not_kept() {
         observed.objects.remove(&ObjectKey::new(&format!("{kind}Binding"), &format!("{name}binding")));
     }
     assert_eq!(applied_roles(&observed), ROLES.len());
+}
+
+/// The administrator went back to the Go operator, which changes labels and contents of the objects, and now returns.
+/// The field manager of this operator stays in them.
+#[test]
+fn roles_are_not_narrowed_at_the_second_takeover() {
+    let mut observed = installed(json!({}));
+    let of_the_go_operator = of_the_go_operator();
+    for (key, live) in &of_the_go_operator.objects {
+        let mut object = (*live.object).clone();
+        object.labels_mut().insert(names::MANAGED_BY_LABEL.to_owned(), "kustomize".to_owned());
+        let live = if observed.objects.contains_key(key) { applied(object) } else { Live::new(object) };
+        observed.objects.insert(key.clone(), live);
+    }
+    observed.running_pods = 1;
+    assert_eq!(applied_roles(&observed), 0, "the pods of the Go operator run");
+    assert!(!decide(&observed).delete.contains(&ObjectKey::new("Role", UNUSED)));
 }
