@@ -7,9 +7,10 @@
 //! call, and the ServiceAccount with the controller's cluster role. A user with rights in one project can create a
 //! Deployment of any name there, so such a Deployment alone is only a warning.
 //!
-//! Objects that this operator created are not a conflict, even if their JobSetOperator is deleted: another client
-//! changed them, and the operator repairs them. Objects in the operator's own namespace are not a conflict either, such
-//! as those of the Go operator.
+//! Objects with the owner or the label of this operator are not a conflict: another client changed them, and the operator
+//! repairs them. Without either, another installation took over what `kubectl delete --cascade=orphan` left: only the
+//! field manager remains of this operator. Objects in the operator's own namespace are not a conflict either, such as
+//! those of the Go operator.
 
 use super::problem::Problem;
 use super::settings::Settings;
@@ -113,7 +114,7 @@ pub(super) fn some_of(namespaces: &[&str]) -> String {
 }
 
 fn is_own(live: &Live) -> bool {
-    live.applied_by_us || live.has_operator_owner() || live.has_operator_label()
+    live.has_operator_owner() || live.has_operator_label()
 }
 
 /// The other namespaces in which a controller runs as a ServiceAccount with the controller's cluster role. A binding

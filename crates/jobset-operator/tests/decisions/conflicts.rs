@@ -145,8 +145,7 @@ fn a_controller_with_the_cluster_role_is_a_conflict() {
 #[test]
 fn changed_subjects_of_the_operators_binding_are_drift() {
     let mut observed = installed(json!({}));
-    let (key, foreign) = binding("jobset-system");
-    observed.objects.get_mut(&key).unwrap().object = foreign.object;
+    change_contents(&mut observed, binding("jobset-system"));
     observed.other_namespaces = namespaces(&["jobset-system"]);
     let plan = decide(&observed);
     assert_eq!(reasons(&plan), [""; 0]);
@@ -165,11 +164,28 @@ fn webhooks_of_the_go_operator_in_the_same_namespace_are_adopted() {
 #[test]
 fn a_changed_service_of_managed_webhooks_is_drift() {
     let mut observed = installed(json!({}));
-    let (key, foreign) = foreign_webhooks("jobset-system");
-    let live = observed.objects.get_mut(&key).unwrap();
-    live.object = foreign.object;
-    assert!(live.applied_by_us);
+    change_contents(&mut observed, foreign_webhooks("jobset-system"));
     let plan = decide(&observed);
     assert_eq!(reasons(&plan), [""; 0]);
     assert!(applies(&plan, VALIDATING));
+}
+
+/// Gives an object of the operator the contents of another one.
+fn change_contents(observed: &mut Observed, (key, other): (ObjectKey, Live)) {
+    let live = observed.objects.get_mut(&key).unwrap();
+    let mut object = (*live.object).clone();
+    object.data = other.object.data.clone();
+    live.object = Arc::new(object);
+}
+
+/// After `kubectl delete jobsetoperator cluster --cascade=orphan`, the JobSet project's manifests replace webhooks and
+/// bindings, with their labels. The field manager of the operator stays.
+#[test]
+fn another_installation_that_took_over_an_orphaned_operand_is_a_conflict() {
+    for (key, other) in [foreign_webhooks("jobset-system"), binding("jobset-system")] {
+        let mut observed = installed(json!({}));
+        observed.other_namespaces = namespaces(&["jobset-system"]);
+        observed.objects.insert(key, applied((*other.object).clone()));
+        assert_conflict(&decide(&observed), &["namespace jobset-system"]);
+    }
 }
