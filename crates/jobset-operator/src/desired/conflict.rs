@@ -134,6 +134,14 @@ fn bound_namespaces<'a>(settings: &Settings, observed: &'a Observed) -> BTreeSet
         .collect()
 }
 
+/// Whether one of the webhooks calls a Service in this namespace.
+pub(super) fn calls_namespace(configuration: &Live, namespace: &str) -> bool {
+    let webhooks = configuration.object.data.get("webhooks").and_then(Value::as_array);
+    webhooks.into_iter().flatten().any(|webhook| {
+        webhook.pointer("/clientConfig/service/namespace").is_some_and(|called| called == namespace)
+    })
+}
+
 /// The target of a webhook.
 #[derive(Debug, PartialEq, Eq)]
 enum Target<'a> {

@@ -330,7 +330,7 @@ fn remove(settings: &Settings, observed: &Observed, mode: Mode) -> Result<Plan, 
     }
     if mode == Mode::Removed {
         plan.foreign_operand = foreign_operand(settings, observed, &own);
-        plan.delete = removal(own);
+        plan.delete = removal(settings, observed, own);
     }
     Ok(plan)
 }

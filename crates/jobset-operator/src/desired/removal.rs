@@ -4,7 +4,7 @@
 //! references can be copied, so each needs a second proof. The Go operator sets owner references without a label of
 //! ours, and its names are the same.
 
-use super::conflict::WEBHOOK_CONFIGURATIONS;
+use super::conflict::{WEBHOOK_CONFIGURATIONS, calls_namespace};
 use super::settings::Settings;
 use super::{
     Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider, is_cluster_scoped,
@@ -76,9 +76,13 @@ pub(super) fn no_longer_desired(
     Ok(own.filter(|key| key.kind != "Secret" && !kept.contains(key)).cloned().collect())
 }
 
-/// The order in which the operator deletes all of its own objects, webhooks first: without a running operand they
-/// reject every JobSet.
-pub(super) fn removal(mut own: Vec<&ObjectKey>) -> Vec<ObjectKey> {
+/// The order in which the operator deletes all of its own objects. Without a running operand, the webhooks reject every
+/// JobSet: nothing else is deleted while they exist, for example because their deletion failed.
+pub(super) fn removal(settings: &Settings, observed: &Observed, mut own: Vec<&ObjectKey>) -> Vec<ObjectKey> {
+    let is_webhooks = |key: &ObjectKey| rank(&key.kind) == 0;
+    if own.iter().any(|key| is_webhooks(key)) || !foreign_webhooks(settings, observed, &own).is_empty() {
+        own.retain(|key| is_webhooks(key));
+    }
     // While a Certificate exists, cert-manager creates its Secret again.
     if own.iter().any(|key| key.kind == "Certificate") {
         own.retain(|key| key.kind != "Secret");
@@ -98,18 +102,29 @@ fn rank(kind: &str) -> u8 {
     }
 }
 
+/// The webhook configurations that call the operand and are not the operator's own.
+fn foreign_webhooks(settings: &Settings, observed: &Observed, own: &[&ObjectKey]) -> Vec<ObjectKey> {
+    let keys = WEBHOOK_CONFIGURATIONS.into_iter().map(|(kind, name)| ObjectKey::new(kind, name));
+    keys.filter(|key| {
+        !own.contains(&key)
+            && observed.objects.get(key).is_some_and(|live| calls_namespace(live, &settings.namespace))
+    })
+    .collect()
+}
+
 /// A message about an operand that is not the operator's own, so that `Removed` does not remove it.
 pub(super) fn foreign_operand(
     settings: &Settings,
     observed: &Observed,
     own: &[&ObjectKey],
 ) -> Option<String> {
-    let is_foreign = |key: &ObjectKey| observed.objects.contains_key(key) && !own.contains(&key);
     let deployment = ObjectKey::new("Deployment", names::OPERAND);
-    let live = observed.objects.get(&deployment).filter(|_| is_foreign(&deployment))?;
-    let keys = WEBHOOK_CONFIGURATIONS.map(|(kind, name)| ObjectKey::new(kind, name));
+    let deployment = Some(deployment).filter(|key| observed.objects.contains_key(key) && !own.contains(&key));
     // Webhooks first: without a controller they reject every JobSet.
-    let keys: Vec<ObjectKey> = keys.into_iter().filter(is_foreign).chain([deployment]).collect();
+    let mut keys = foreign_webhooks(settings, observed, own);
+    keys.extend(deployment);
+    let last = keys.last()?;
+    let live = observed.objects.get(last)?;
     let commands: Vec<String> = keys
         .iter()
         .map(|key| {
@@ -122,9 +137,9 @@ pub(super) fn foreign_operand(
         })
         .collect();
     Some(format!(
-        "Deployment {} still exists, and the operator removes only objects of a JobSetOperator: {}. To remove it, run \
-         `{}`",
-        names::OPERAND,
+        "{} {} still exists, and the operator removes only objects of a JobSetOperator: {}. To remove it, run `{}`",
+        last.kind,
+        last.name,
         client_of(live),
         commands.join(" && ")
     ))

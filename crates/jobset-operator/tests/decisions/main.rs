@@ -112,6 +112,19 @@ fn execute(observed: &mut Observed) {
     }
 }
 
+/// Executes plans until nothing is left to delete. Returns the deleted objects in their order.
+fn delete_all(mut observed: Observed) -> Vec<ObjectKey> {
+    let mut deleted = Vec::new();
+    loop {
+        let next = decide(&observed).delete;
+        if next.is_empty() {
+            return deleted;
+        }
+        deleted.extend(next);
+        execute(&mut observed);
+    }
+}
+
 /// The Deployment's status after a complete rollout.
 fn rolled_out() -> Value {
     json!({

@@ -179,10 +179,10 @@ fn secrets_are_deleted_after_their_certificates() {
     let mut observed = installed(json!({}));
     observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
     observed.objects.extend([secret(names::CA_SECRET, true)]);
-    let key = ObjectKey::new("Secret", names::CA_SECRET);
-    assert!(!decide(&observed).delete.contains(&key));
-    observed.objects.retain(|key, _| key.kind != "Certificate");
-    assert!(decide(&observed).delete.contains(&key));
+    let deleted = delete_all(observed);
+    let last = |kind: &str| deleted.iter().rposition(|key| key.kind == kind).unwrap();
+    assert!(last("Certificate") < last("Secret"));
+    assert_eq!(deleted[last("Secret")].name, names::CA_SECRET);
 }
 
 #[test]
@@ -191,9 +191,52 @@ fn removed_deletes_webhooks_first_and_keeps_the_crd() {
     observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
     let plan = decide(&observed);
     let kinds: Vec<&str> = plan.delete.iter().map(|key| key.kind.as_str()).collect();
-    assert_eq!(kinds[..3], ["MutatingWebhookConfiguration", VALIDATING, "Deployment"]);
-    assert_eq!(kinds.len() + 1, observed.objects.len(), "all objects except the CRD");
-    assert!(!kinds.contains(&CRD));
+    assert_eq!(
+        kinds,
+        ["MutatingWebhookConfiguration", VALIDATING],
+        "the operand runs while its webhooks exist"
+    );
     assert!(!plan.delete_unused_api, "the operand still runs");
     assert!(plan.apply.is_empty());
+    let deleted = delete_all(observed.clone());
+    assert_eq!(deleted[2].kind, "Deployment");
+    assert_eq!(deleted.len() + 1, observed.objects.len(), "all objects except the CRD");
+    assert!(deleted.iter().all(|key| key.kind != CRD));
+}
+
+/// For example, the takeover of an orphaned operand did not reach its webhooks.
+#[test]
+fn removed_keeps_the_operand_while_webhooks_of_another_client_call_it() {
+    let mut observed = installed(json!({}));
+    observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
+    let key = ObjectKey::new(VALIDATING, names::VALIDATING_WEBHOOKS);
+    let live = observed.objects.get_mut(&key).unwrap();
+    let mut object = (*live.object).clone();
+    object.metadata.owner_references = None;
+    object.metadata.labels = None;
+    *live = Live::new(object);
+    assert_eq!(
+        delete_all(observed.clone()),
+        [ObjectKey::new("MutatingWebhookConfiguration", names::MUTATING_WEBHOOKS)]
+    );
+    let message = decide(&observed).foreign_operand.unwrap();
+    assert!(
+        message.ends_with(
+            "run `kubectl delete validatingwebhookconfiguration/jobset-validating-webhook-configuration`"
+        ),
+        "{message}"
+    );
+
+    let live = observed.objects.get_mut(&key).unwrap();
+    let mut object = (*live.object).clone();
+    for webhook in object.data["webhooks"].as_array_mut().unwrap() {
+        webhook["clientConfig"]["service"]["namespace"] = json!("jobset-system");
+    }
+    *live = Live::new(object);
+    assert_eq!(decide(&observed).foreign_operand, None, "they call another installation");
+    assert_eq!(
+        delete_all(observed.clone()).len() + 2,
+        observed.objects.len(),
+        "all except these and the CRD"
+    );
 }

@@ -92,10 +92,9 @@ fn only_a_crd_of_a_jobset_operator_is_released() {
 #[test]
 fn removed_deletes_every_object_of_the_go_operator() {
     let observed = go_operator(json!({"managementState": "Removed"}), &owned_by("JobSetOperator"));
-    let plan = decide(&observed);
-    let kinds: Vec<&str> = plan.delete.iter().map(|key| key.kind.as_str()).collect();
+    let mut deleted = delete_all(observed.clone());
+    let kinds: Vec<&str> = deleted.iter().map(|key| key.kind.as_str()).collect();
     assert_eq!(kinds[..2], ["MutatingWebhookConfiguration", VALIDATING]);
-    let mut deleted = plan.delete.clone();
     deleted.sort();
     assert_eq!(deleted, observed.objects.keys().cloned().collect::<Vec<_>>());
     assert_eq!(deleted.len(), 23);
@@ -135,9 +134,8 @@ fn own_objects_without_owner_are_removed() {
         live.object = Arc::new(object);
     }
     observed.operator = Some(Arc::new(operator(json!({"managementState": "Removed"}))));
-    let plan = decide(&observed);
-    assert_eq!(plan.delete.len() + 1, observed.objects.len(), "all objects except the CRD");
-    assert_eq!(plan.foreign_operand, None);
+    assert_eq!(delete_all(observed.clone()).len() + 1, observed.objects.len(), "all objects except the CRD");
+    assert_eq!(decide(&observed).foreign_operand, None);
 }
 
 #[test]
