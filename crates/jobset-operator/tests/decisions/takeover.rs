@@ -199,3 +199,25 @@ fn the_crd_of_the_go_operator_is_adopted_with_its_mark() {
     observed.objects.insert(key, live);
     assert_eq!(annotation(&observed).as_deref(), Some("jobset-operator"), "the release set it");
 }
+
+/// The Go operator deletes nothing, so that alerts about this operator fire after its return.
+#[test]
+fn monitoring_that_the_go_operator_does_not_know_is_documented() {
+    let mut observed = ready_to_install(json!({}));
+    observed.apis.extend([kinds::SERVICE_MONITOR_CRD, kinds::PROMETHEUS_RULE_CRD].map(str::to_owned));
+    let known = go_operator(json!({}), &json!([])).objects;
+    let plan = decide(&observed);
+    let unknown: Vec<String> = plan
+        .apply
+        .iter()
+        .filter(|step| ["PrometheusRule", "ServiceMonitor"].contains(&step.key.kind.as_str()))
+        .filter(|step| !known.contains_key(&step.key))
+        .map(|step| format!("{}/{}", step.key.kind.to_lowercase(), step.key.name))
+        .collect();
+    assert_eq!(unknown.len(), 2);
+    let page = include_str!("../../../../docs/migration.md");
+    let (_, section) = page.split_once("## Back to OpenShift's Go operator").unwrap();
+    for object in unknown {
+        assert!(section.contains(&object), "{object}");
+    }
+}
