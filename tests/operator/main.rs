@@ -79,6 +79,7 @@ fn main() -> ExitCode {
             states::operand_is_deleted_while_the_operator_is_down,
             takeover::jobsets_survive_every_deletion_after_a_takeover,
             takeover::removed_deletes_what_the_go_operator_created,
+            takeover::the_operator_takes_over_a_second_time,
             takeover::an_operand_of_another_owner_is_reported,
             takeover::the_api_stays_while_an_orphaned_operand_serves_it,
             takeover::only_a_created_api_is_deleted,

@@ -9,7 +9,7 @@ use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
 use jobset_tests::{go_operator, objects};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, PropagationPolicy};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{CONFIGURATION, DEPLOYMENT, JOBSET_API, MUTATING, PROMPT, Suite, VALIDATING};
 
@@ -95,6 +95,50 @@ pub(crate) async fn removed_deletes_what_the_go_operator_created(suite: Arc<Suit
     )
     .await?;
     suite.install(json!({})).await
+}
+
+/// From this operator to the Go operator, and back again.
+pub(crate) async fn the_operator_takes_over_a_second_time(suite: Arc<Suite>) -> Result<()> {
+    suite.install(json!({})).await?;
+    suite.operator.stop()?;
+    let operator = suite.operators().await?.get("cluster").await?;
+    let crd = go_operator::jobset_crd(&operator, NAMESPACE)?;
+    let image = "registry.example/jobset:go";
+    let mut objects = go_operator::objects(&operator, NAMESPACE, image)?;
+    objects.push(crd);
+    go_operator::update(&suite.client, &objects).await?;
+    let serves = |data: &Value| {
+        let status = &data["status"];
+        data["spec"]["template"]["spec"]["containers"][0]["image"] == image
+            && status["updatedReplicas"] == 1
+            && status["availableReplicas"] == 1
+    };
+    suite.wait_for_object("the pod of the Go operator", DEPLOYMENT, TIMEOUT, serves).await?;
+    let before = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.context("no Deployment")?;
+
+    let since = jiff::Timestamp::now();
+    suite.operator.start()?;
+    wait_until_released(&suite).await?;
+    let is_replaced = |data: &Value| data["spec"]["template"]["spec"]["containers"][0]["image"] != image;
+    suite.wait_for_object("the operator's image", DEPLOYMENT, TIMEOUT, is_replaced).await?;
+    suite.install(json!({})).await?;
+    let role = ("rbac.authorization.k8s.io/v1", "ClusterRole", "jobset-manager-role");
+    let is_narrow = |data: &Value| !data["rules"].to_string().contains("mutatingwebhookconfigurations");
+    suite.wait_for_object("the role of the operand", role, TIMEOUT, is_narrow).await?;
+    let after = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.context("no Deployment")?;
+    assert_eq!(after.uid(), before.uid());
+    let writes = suite.writes_since(since)?;
+    let first = |object: &str| writes.iter().position(|write| write.ends_with(object));
+    let (deployment, role) =
+        (first("deployments/jobset-controller-manager"), first("clusterroles/jobset-manager-role"));
+    assert!(deployment.is_some() && deployment < role, "the pod of the Go operator lost rights: {writes:?}");
+    let unused = ("rbac.authorization.k8s.io/v1", "RoleBinding", "jobset-manager-secrets-rolebinding");
+    let last = || async { Ok(suite.get(unused.0, unused.1, unused.2).await?) };
+    wait_for("the unused role to be deleted", TIMEOUT, last, Option::is_none).await?;
+    suite.install(json!({})).await?;
+    let since = jiff::Timestamp::now();
+    let writes = || async { suite.writes_since(since) };
+    holds_for("no write in a settled cluster", Duration::from_secs(3), writes, Vec::is_empty).await
 }
 
 /// `Removed` does not remove the operand of another owner, and reports it.

@@ -2,6 +2,9 @@
 //!
 //! The Go operator creates and updates objects with field manager `jobset-operator`, without server-side apply.
 
+// The fields of serde_json values are indexed by name.
+#![allow(clippy::indexing_slicing)]
+
 use anyhow::{Context as _, Result};
 use kube::api::{DynamicObject, PostParams};
 use kube::{Client, ResourceExt as _};
@@ -60,6 +63,38 @@ pub async fn create(client: &Client, objects: &[DynamicObject]) -> Result<()> {
         api.create(&parameters, object)
             .await
             .with_context(|| format!("cannot create {}", objects::title(object)))?;
+    }
+    Ok(())
+}
+
+/// Updates the objects as the Go operator does when it takes over again, and creates missing ones. It merges metadata,
+/// keeps the CA of each webhook, and replaces everything else.
+pub async fn update(client: &Client, objects: &[DynamicObject]) -> Result<()> {
+    let parameters =
+        PostParams { field_manager: Some("jobset-operator".to_owned()), ..PostParams::default() };
+    for object in objects {
+        let Ok(api) = objects::api_of(client, object).await else { continue };
+        let Some(mut live) = api.get_opt(&object.name_any()).await? else {
+            create(client, std::slice::from_ref(object)).await?;
+            continue;
+        };
+        live.labels_mut().extend(object.labels().clone());
+        live.annotations_mut().extend(object.annotations().clone());
+        live.owner_references_mut().retain(|owner| owner.kind != "JobSetOperator");
+        live.owner_references_mut().extend(object.owner_references().to_vec());
+        let mut data = object.data.clone();
+        for webhook in data["webhooks"].as_array_mut().into_iter().flatten() {
+            let before = live.data["webhooks"].as_array().into_iter().flatten();
+            if let Some(before) = before.into_iter().find(|before| before["name"] == webhook["name"]) {
+                webhook["clientConfig"]["caBundle"] = before["clientConfig"]["caBundle"].clone();
+            }
+        }
+        if objects::kind(object) != "ServiceAccount" {
+            live.data = data;
+        }
+        api.replace(&object.name_any(), &parameters, &live)
+            .await
+            .with_context(|| format!("cannot update {}", objects::title(object)))?;
     }
     Ok(())
 }
