@@ -137,8 +137,14 @@ impl Index {
 
     /// Stores a new or changed object.
     pub(super) fn apply(&self, watch: &Watch, object: DynamicObject) {
-        self.state().apply(watch, object);
-        self.queue.add(());
+        // Any user may change such a Deployment at any rate. Only its existence counts.
+        let is_known = |namespace| self.state().other_namespaces.contains(&namespace);
+        let is_irrelevant =
+            watch.part == IndexPart::OtherDeployments && object.namespace().is_some_and(is_known);
+        if !is_irrelevant {
+            self.state().apply(watch, object);
+            self.queue.add(());
+        }
     }
 
     /// Removes a deleted object.
@@ -317,6 +323,7 @@ fn ready_endpoints(slice: &DynamicObject) -> usize {
 mod tests {
     use super::*;
     use crate::observe::kinds;
+    use futures::FutureExt;
     use serde_json::json;
 
     fn object(kind: &str, name: &str, version: u64, data: serde_json::Value) -> DynamicObject {
@@ -407,6 +414,27 @@ mod tests {
         assert!(observed.objects.is_empty(), "it is not a managed object");
         index.delete(watch(IndexPart::OtherDeployments), &foreign);
         assert!(index.snapshot().0.other_namespaces.is_empty());
+    }
+
+    #[test]
+    fn changes_of_a_deployment_in_another_namespace_do_not_requeue() {
+        let watch = watch(IndexPart::OtherDeployments);
+        let mut foreign = object("Deployment", names::OPERAND, 1, json!({}));
+        foreign.metadata.namespace = Some("jobset-system".into());
+        let index = Index::default();
+        let is_queued = |index: &Index| {
+            let queued = index.queue.next().now_or_never().is_some();
+            index.queue.done(&());
+            queued
+        };
+        index.apply(watch, foreign.clone());
+        assert!(is_queued(&index));
+        index.apply(watch, foreign.clone());
+        assert!(!is_queued(&index), "only its existence counts");
+        index.delete(watch, &foreign);
+        assert!(is_queued(&index));
+        index.apply(watch, foreign);
+        assert!(is_queued(&index));
     }
 
     #[test]
