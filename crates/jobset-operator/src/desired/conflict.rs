@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::settings::Settings;
 use crate::names;
 use crate::observe::{Live, Observed};
+use kube::ResourceExt;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -30,11 +31,12 @@ const MOST_NAMESPACES: usize = 3;
 /// Returns the conflict with another installation, if any.
 pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed) -> Option<Problem> {
     let mut found = Vec::new();
-    let mut namespaces = BTreeSet::new();
+    let (mut namespaces, mut releases) = (BTreeSet::new(), BTreeSet::new());
     for (kind, name) in WEBHOOK_CONFIGURATIONS {
-        let live = observed.get(kind, name).filter(|live| !is_own(live));
-        let Some(target) = live.and_then(|live| foreign_target(live, &settings.namespace)) else { continue };
+        let Some(live) = observed.get(kind, name).filter(|live| !is_own(live)) else { continue };
+        let Some(target) = foreign_target(live, &settings.namespace) else { continue };
         found.push(format!("{kind} {name} calls {target}"));
+        releases.extend(helm_release(live));
         if let Target::Service { namespace, .. } = target {
             namespaces.insert(namespace);
         }
@@ -61,7 +63,7 @@ pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed)
              describes the steps. To keep the other installation, delete the JobSetOperator",
             found.join("; "),
             names::JOBSET_CRD,
-            removal_commands(&namespaces)
+            removal_commands(&namespaces, &releases)
         ),
     })
 }
@@ -79,23 +81,48 @@ pub(super) fn suspected_installation(settings: &Settings, observed: &Observed) -
     })
 }
 
+/// A release of the JobSet project's Helm chart. The names of its objects contain that of the release.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct HelmRelease<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+/// The release that an object belongs to. Helm sets these annotations.
+fn helm_release(live: &Live) -> Option<HelmRelease<'_>> {
+    let annotation = |name: &str| live.object.annotations().get(name).map(String::as_str);
+    Some(HelmRelease {
+        namespace: annotation("meta.helm.sh/release-namespace")?,
+        name: annotation("meta.helm.sh/release-name")?,
+    })
+}
+
 /// The shell commands that delete webhooks and controller of another installation, and keep its JobSets. Webhooks
 /// first: without a controller they reject every JobSet.
-fn removal_commands(namespaces: &BTreeSet<&str>) -> String {
-    let webhooks = format!(
+fn removal_commands(namespaces: &BTreeSet<&str>, releases: &BTreeSet<HelmRelease>) -> String {
+    let mut commands = vec![format!(
         "kubectl delete --ignore-not-found mutatingwebhookconfiguration/{} validatingwebhookconfiguration/{} \
          clusterrolebinding/{}",
         names::MUTATING_WEBHOOKS,
         names::VALIDATING_WEBHOOKS,
         names::OPERAND_CLUSTER_ROLE_BINDING
+    )];
+    commands.extend(
+        releases
+            .iter()
+            .map(|HelmRelease { namespace, name }| format!("helm uninstall {name} --namespace {namespace}")),
     );
-    namespaces.iter().take(MOST_NAMESPACES).fold(webhooks, |commands, namespace| {
-        format!(
-            "{commands} && kubectl delete --ignore-not-found --namespace {namespace} deployment/{} service/{}",
-            names::OPERAND,
-            names::WEBHOOK_SERVICE
-        )
-    })
+    let is_released = |namespace: &&&str| releases.iter().any(|release| release.namespace == **namespace);
+    commands.extend(namespaces.iter().filter(|namespace| !is_released(namespace)).take(MOST_NAMESPACES).map(
+        |namespace| {
+            format!(
+                "kubectl delete --ignore-not-found --namespace {namespace} deployment/{} service/{}",
+                names::OPERAND,
+                names::WEBHOOK_SERVICE
+            )
+        },
+    ));
+    commands.join(" && ")
 }
 
 /// The other namespaces with a Deployment of the operand's name.

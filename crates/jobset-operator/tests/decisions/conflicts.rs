@@ -1,6 +1,7 @@
 //! Conflicts with another installation.
 
 use super::*;
+use kube::ResourceExt;
 
 /// Webhooks from the manifests of the upstream project.
 fn foreign_webhooks(namespace: &str) -> (ObjectKey, Live) {
@@ -73,6 +74,22 @@ fn the_conflict_message_keeps_the_crd_and_has_a_command() {
              jobset-system deployment/jobset-controller-manager service/jobset-webhook-service`",
             "docs/migration.md",
         ],
+    );
+}
+
+/// The names of the other objects contain that of the release. A controller without webhooks would be left undetected.
+#[test]
+fn the_command_uninstalls_a_release_of_helm() {
+    let (key, live) = foreign_webhooks("their-namespace");
+    let mut object = (*live.object).clone();
+    for (annotation, value) in [("release-name", "red"), ("release-namespace", "their-namespace")] {
+        object.annotations_mut().insert(format!("meta.helm.sh/{annotation}"), value.to_owned());
+    }
+    let mut observed = ready_to_install(json!({}));
+    observed.objects.insert(key, Live::new(object));
+    assert_conflict(
+        &decide(&observed),
+        &["clusterrolebinding/jobset-manager-rolebinding && helm uninstall red --namespace their-namespace`"],
     );
 }
 
