@@ -51,8 +51,8 @@ pub fn objects(image: &str) -> Result<Vec<DynamicObject>> {
         "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}, labels: {{control-plane: controller-manager}}}}}}"
     );
     let mut all = vec![objects::one(&namespace)?, object(&certificate()?)?];
-    let nobody = DynamicObject { types: None, metadata: ObjectMeta::default(), data: Value::Null };
-    for mut object in go_operator::objects(&nobody, NAMESPACE, image)? {
+    let no_owner = DynamicObject { types: None, metadata: ObjectMeta::default(), data: Value::Null };
+    for mut object in go_operator::objects(&no_owner, NAMESPACE, image)? {
         let kind = objects::kind(&object).to_owned();
         let monitoring = object.name_any() == "jobset-prometheus-k8s";
         if monitoring || ["Issuer", "Certificate", "ServiceMonitor"].contains(&kind.as_str()) {

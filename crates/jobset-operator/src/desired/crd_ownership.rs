@@ -2,7 +2,7 @@
 //!
 //! The operator deletes only a CRD that this installation created. It marks such a CRD with annotation
 //! [`names::CREATED_BY`], and never marks one that another client created: a forced apply leaves no other trace of the
-//! creator than its field manager. When in doubt, the CRD stays.
+//! creator than its field manager. Without proof that this installation created it, the CRD stays.
 
 use super::conflict::{WEBHOOK_CONFIGURATIONS, foreign_deployments, some_of};
 use super::settings::{Mode, Settings};

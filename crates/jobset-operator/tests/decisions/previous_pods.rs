@@ -117,7 +117,7 @@ fn roles_are_not_narrowed_until_the_previous_pods_have_ended() {
     assert_eq!(applied_roles(&observed), ROLES.len(), "no previous pod is available");
 }
 
-/// Otherwise, a role that another client emptied would block the rollout, whose pods need it, for ever.
+/// Otherwise, a role that another client emptied would permanently block the rollout, whose pods need it.
 #[test]
 fn roles_that_grant_too_little_are_repaired_at_once() {
     let mut observed = of_the_go_operator();
