@@ -1,8 +1,9 @@
 //! To whom the JobSet CRD belongs, and when the operator deletes it. The deletion of the CRD deletes every JobSet.
 //!
 //! The operator deletes only a CRD that this installation created. It marks such a CRD with annotation
-//! [`names::CREATED_BY`], and never marks one that another client created: a forced apply leaves no other trace of the
-//! creator than its field manager. Without proof that this installation created it, the CRD stays.
+//! [`names::CREATED_BY`]. It also marks a CRD that a JobSetOperator owned, whose deletion would have deleted the CRD. It
+//! marks no other one: a forced apply leaves no other trace of the creator than its field manager. Without proof that
+//! this installation created it, the CRD stays.
 
 use super::conflict::{WEBHOOK_CONFIGURATIONS, foreign_deployments, some_of};
 use super::settings::{Mode, Settings};
