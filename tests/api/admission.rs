@@ -82,7 +82,7 @@ pub(crate) async fn explicit_values_are_kept(api: Arc<Api>) -> Result<()> {
 }
 
 pub(crate) async fn examples_are_admitted(api: Arc<Api>) -> Result<()> {
-    for example in objects::read_folder(&objects::repository().join("docs/examples"))? {
+    for example in objects::examples()? {
         objects::create(&api.client, "default", &example, true)
             .await
             .with_context(|| format!("example {}", objects::title(&example)))?;

@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod admission;
+mod agent;
 mod crds;
 mod immutability;
 mod kubectl;
@@ -81,6 +82,13 @@ fn main() -> ExitCode {
             pods::follower_is_denied_until_its_leader_is_scheduled,
             pods::leader_on_a_missing_node_blocks_followers,
             pods::other_pods_are_unchanged,
+            agent::sidecar_follows_the_status_of_its_jobset,
+            agent::main_container_runs_its_worker_in_a_process_group,
+            agent::worker_and_its_children_receive_signals,
+            agent::missing_permissions_are_named_and_awaited,
+            agent::new_token_is_used_when_the_old_one_is_rejected,
+            agent::agent_waits_for_its_jobset,
+            agent::admission_policy_limits_the_agent_to_its_annotation,
             process::invalid_configuration_is_reported_in_one_line,
             process::all_four_webhook_paths_are_served,
             kubectl::fields_are_explained,

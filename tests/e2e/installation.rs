@@ -71,7 +71,7 @@ spec:
         refusal.code == 422 && refusal.message.contains("invalid replicatedJob name 'ghost'"),
         "{refusal}"
     );
-    for example in objects::read_folder(&objects::repository().join("docs/examples"))? {
+    for example in objects::examples()? {
         objects::create(&e2e.client, "default", &example, true).await?;
     }
     Ok(())

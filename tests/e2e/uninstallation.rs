@@ -30,7 +30,7 @@ pub(crate) async fn jobsets_outlive_the_operand(e2e: Arc<E2e>) -> Result<()> {
 
 pub(crate) async fn new_jobset_operator_reinstalls_the_operand(e2e: Arc<E2e>) -> Result<()> {
     e2e.install_operand().await.inspect_err(|_| e2e.keep_program_logs())?;
-    for example in objects::read_folder(&objects::repository().join("docs/examples"))? {
+    for example in objects::examples()? {
         objects::create(&e2e.client, "default", &example, true).await?;
     }
     Ok(())

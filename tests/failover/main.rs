@@ -2,7 +2,7 @@
 // A panic fails only the test in which it occurs.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
-mod api_server;
+mod agent;
 mod certificates;
 mod churn;
 mod election;
@@ -14,12 +14,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use devcluster::NodeKind;
+use jobset_tests::api_server::ApiServer;
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::replicas::Installation;
 use jobset_tests::{suite, tests};
 use kube::Client;
-
-use crate::api_server::ApiServer;
 
 /// State that the tests share.
 struct Failover {
@@ -54,6 +53,7 @@ fn main() -> ExitCode {
             election::leader_exits_if_its_lease_is_taken_but_not_if_it_is_deleted,
             election::second_signal_ends_the_process_at_once,
             election::leader_survives_a_short_freeze_of_the_api_server,
+            agent::barrier_and_restart_survive_outages_of_the_api_server,
             faults::jobsets_finish_correctly_despite_faults,
             outage::jobs_survive_an_api_server_outage_of_half_a_minute,
             outage::leaders_killed_repeatedly_lose_no_jobset,

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`suite`] | runs the tests of a suite on one cluster, and always takes that cluster down |
 //! | [`cluster`] | starts the cluster of a suite, connects to it and keeps its logs |
+//! | [`agent`] | runs the in-place-restart-agent as a process, with the files of a service account |
+//! | [`api_server`] | stops or freezes the API server |
 //! | [`controller`] | runs the JobSet controller as a process, with the RBAC and webhooks of `manifests/` |
 //! | [`replicas`] | runs several controllers with leader election, behind one address |
 //! | [`balancer`] | distributes connections to the controllers |
@@ -18,6 +20,8 @@
 //! | [`objects`] | reads, applies and deletes Kubernetes objects of any kind |
 //! | [`wait`] | waits for a condition, with a timeout and the last observation |
 
+pub mod agent;
+pub mod api_server;
 pub mod balancer;
 pub mod bundle;
 pub mod cluster;

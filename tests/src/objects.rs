@@ -48,6 +48,23 @@ pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
     Ok(objects)
 }
 
+/// Files of the JobSets in docs/examples that need no feature gate, sorted.
+pub fn example_files() -> Result<Vec<PathBuf>> {
+    let folder = repository().join("docs/examples");
+    let paths = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let needs_gate = |path: &PathBuf| {
+        path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("in-place-restart"))
+    };
+    let mut paths: Vec<_> = paths.into_iter().filter(|path| !needs_gate(path)).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// The JobSets of [`example_files`].
+pub fn examples() -> Result<Vec<DynamicObject>> {
+    Ok(example_files()?.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat())
+}
+
 /// Parses YAML that contains exactly one object.
 pub fn one(text: &str) -> Result<DynamicObject> {
     let mut objects = parse(text)?;
@@ -176,8 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn read_folder_returns_every_example() {
-        let objects = read_folder(&repository().join("docs/examples")).unwrap();
+    fn examples_are_jobsets() {
+        let objects = examples().unwrap();
+        assert_eq!(read_folder(&repository().join("docs/examples")).unwrap().len(), objects.len() + 6);
         assert!(objects.iter().all(|object| kind(object) == "JobSet") && objects.len() >= 2);
     }
 

@@ -11,13 +11,17 @@ use anyhow::{Result, bail};
 use super::{Entry, Image, RunConfig, elf};
 
 /// Files of the image: path in the image, and source.
-pub const FILES: [(&str, Source); 3] = [
+pub const FILES: [(&str, Source); 4] = [
+    ("usr/bin/in-place-restart-agent", Source::Program("in-place-restart-agent")),
     ("usr/bin/jobset-controller-manager", Source::Program("jobset-controller-manager")),
     ("usr/bin/jobset-operator", Source::Program("jobset-operator")),
     ("licenses/LICENSE", Source::Repository("LICENSE")),
 ];
 /// Symbolic links of the image: path in the image, and target.
-pub const LINKS: [(&str, &str); 1] = [("manager", "/usr/bin/jobset-controller-manager")];
+pub const LINKS: [(&str, &str); 2] = [
+    ("in-place-restart-agent", "/usr/bin/in-place-restart-agent"),
+    ("manager", "/usr/bin/jobset-controller-manager"),
+];
 /// User of the container: `nonroot`.
 pub const USER: &str = "65532:65532";
 /// Entrypoint of the image.
@@ -156,7 +160,7 @@ mod tests {
             let folder = Path::new(path).parent().unwrap().display();
             has(&format!("-t /image/{folder} "));
             match source {
-                Source::Program(name) => has(&format!("target/release/{name}")),
+                Source::Program(name) => has(&format!("/release/{name} ")),
                 Source::Repository(name) => has(&format!("/image/{folder} {name}")),
             }
         }

@@ -5,29 +5,32 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use devcluster::process::{self, Daemon, Record};
 use devcluster::state::Layout;
-use jobset_tests::freeze::{Frozen, freeze};
+
+use crate::freeze::{Frozen, freeze};
 
 const NAME: &str = "kube-apiserver";
 
 /// The API server of the suite's cluster.
-pub(crate) struct ApiServer {
+#[derive(Debug)]
+pub struct ApiServer {
     layout: Layout,
     record: Record,
 }
 
 impl ApiServer {
-    pub(crate) fn find(layout: &Layout) -> Result<Self> {
+    /// The API server of the cluster in this folder.
+    pub fn find(layout: &Layout) -> Result<Self> {
         let record = Record::find(layout, NAME).context("the API server is not recorded")?;
         Ok(Self { layout: layout.clone(), record })
     }
 
     /// Freezes the process: connections stay open, and the API server does not respond.
-    pub(crate) fn freeze(&self) -> Result<Frozen> {
+    pub fn freeze(&self) -> Result<Frozen> {
         freeze(&self.layout, NAME)
     }
 
     /// Stops the API server. Returns a function that starts it again.
-    pub(crate) fn stop(self) -> Result<impl FnOnce() -> Result<()>> {
+    pub fn stop(self) -> Result<impl FnOnce() -> Result<()>> {
         let read = |file: &str| {
             let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.record.pid));
             text.with_context(|| format!("cannot read {file} of the API server"))
