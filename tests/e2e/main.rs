@@ -3,6 +3,7 @@
 // A panic fails only its own test.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod in_place_restart;
 mod installation;
 mod load;
 mod migration;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
         policies::retained_claim_keeps_its_data,
         policies::containers_start_in_order,
         policies::finished_jobset_is_deleted_after_its_ttl,
+        in_place_restart::sidecar_holds_and_restarts_the_worker,
+        in_place_restart::main_container_runs_and_restarts_the_worker,
+        in_place_restart::missing_permission_is_in_the_log_of_the_pod,
     ];
     let operator = tests![
         operator_lifecycle::settled_operator_writes_nothing,

@@ -46,16 +46,20 @@ pub fn permissions() -> Result<Vec<DynamicObject>> {
 }
 
 impl Workload {
-    /// Creates the namespace with the pod, without the JobSet and without permissions.
+    /// Creates the namespace with a pod, without the JobSet and without permissions.
     pub async fn new(cluster: &SuiteCluster, client: &Client) -> Result<Self> {
         let namespace = cluster.namespace(client).await?;
         let account = permissions()?.remove(0);
         objects::create(client, &namespace, &account, false).await?;
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME, "annotations": {"mine": "yes"}},
-            "spec": {"serviceAccountName": NAME, "containers": [{"name": "c", "image": "busybox"}]},
-        });
-        objects::create(client, &namespace, &serde_json::from_value(pod)?, false).await?;
+        let this = Self::without_pod(cluster, client, namespace)?;
+        let container = json!({"name": "c", "image": "busybox"});
+        this.create_pod(&json!({"serviceAccountName": NAME, "containers": [container]})).await?;
+        this.write_token(&this.token().await?)?;
+        Ok(this)
+    }
+
+    /// The workload in a namespace that contains the service account.
+    pub fn without_pod(cluster: &SuiteCluster, client: &Client, namespace: String) -> Result<Self> {
         let folder = cluster.layout().root().join(PROGRAM).join(&namespace);
         std::fs::create_dir_all(&folder)?;
         std::fs::copy(cluster.layout().pki().join("ca.crt"), folder.join("ca.crt"))?;
@@ -71,15 +75,24 @@ impl Workload {
                 }}}],
             },
         }))?;
-        let this = Self {
+        Ok(Self {
             client: client.clone(),
             namespace,
             jobset,
             folder,
             kubeconfig: cluster.layout().kubeconfig(),
-        };
-        this.write_token(&this.token().await?)?;
-        Ok(this)
+        })
+    }
+
+    /// Creates the pod.
+    pub async fn create_pod(&self, spec: &Value) -> Result<()> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": NAME, "annotations": {"mine": "yes", "jobset.sigs.k8s.io/jobset-name": NAME}},
+            "spec": spec,
+        });
+        objects::create(&self.client, &self.namespace, &serde_json::from_value(pod)?, false).await?;
+        Ok(())
     }
 
     /// Like [`Workload::new`], with permissions and the JobSet.
@@ -123,12 +136,7 @@ impl Workload {
             }
             object.metadata.namespace = Some(self.namespace.clone());
             if let Some(rules) = object.data.get_mut("rules").and_then(Value::as_array_mut) {
-                rules.retain(|rule| rule["resources"] != json!([except]));
-            }
-            if let Some(subjects) = object.data.get_mut("subjects").and_then(Value::as_array_mut) {
-                for subject in subjects {
-                    subject["namespace"] = json!(self.namespace);
-                }
+                rules.retain(|rule| rule.get("resources") != Some(&json!([except])));
             }
             objects::apply(&self.client, &object, "kubectl").await?;
         }
@@ -165,13 +173,14 @@ impl Workload {
         Ok(pod.annotations().get(ATTEMPT).cloned())
     }
 
-    /// Patches a pod with the rights of the agent. The inner error is the API server's message.
+    /// Patches a pod with the rights of the agent, in a dry run. The inner error is the API server's message.
     pub async fn patch_as_agent(&self, pod: &str, patch: &Value) -> Result<Result<(), String>> {
         let kubeconfig = kubeconfig_with_token(&self.kubeconfig, &self.token().await?)?;
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(serde_yaml::from_str(&kubeconfig)?, &options).await?;
         let pods = Api::<Pod>::namespaced(Client::try_from(config)?, &self.namespace);
-        let result = pods.patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let result = pods.patch(pod, &params, &Patch::Merge(patch)).await;
         Ok(result.map(drop).map_err(|error| error.to_string()))
     }
 
@@ -185,7 +194,8 @@ impl Workload {
     pub fn start(&self, cluster: &SuiteCluster, variables: &[(&str, &str)]) -> Result<Agent> {
         let kubeconfig: Value =
             serde_yaml::from_str(&std::fs::read_to_string(cluster.layout().kubeconfig())?)?;
-        let server = kubeconfig["clusters"][0]["cluster"]["server"].as_str().unwrap_or_default();
+        let server =
+            kubeconfig.pointer("/clusters/0/cluster/server").and_then(Value::as_str).unwrap_or_default();
         let (host, port) = server
             .strip_prefix("https://")
             .and_then(|it| it.rsplit_once(':'))

@@ -78,15 +78,12 @@ impl Agent {
             }
             return effects;
         }
-        let attempt = match self.attempt {
-            Some(attempt) => attempt,
-            None => {
-                let attempt = jobset.current.map_or(0, |current| current.saturating_add(1));
-                self.attempt = Some(attempt);
-                effects.push(Effect::Annotate(attempt));
-                attempt
-            }
-        };
+        let attempt = self.attempt.unwrap_or_else(|| {
+            let attempt = jobset.current.map_or(0, |current| current.saturating_add(1));
+            effects.push(Effect::Annotate(attempt));
+            attempt
+        });
+        self.attempt = Some(attempt);
         if let Some(previous) = jobset.previous
             && attempt <= previous
         {

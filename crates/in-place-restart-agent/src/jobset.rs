@@ -1,9 +1,9 @@
 //! The fields of a JobSet that the agent reads, from the responses of the API server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 /// Annotation of a pod: its attempt.
 pub(crate) const ATTEMPT: &str = "jobset.sigs.k8s.io/in-place-restart-attempt";
@@ -81,7 +81,15 @@ struct Object {
 struct Metadata {
     #[serde(default)]
     resource_version: String,
-    annotations: Option<HashMap<String, IgnoredAny>>,
+    #[serde(default, deserialize_with = "keys")]
+    annotations: HashSet<String>,
+}
+
+/// The keys of a map, which may be null.
+#[expect(clippy::zero_sized_map_values, reason = "serde skips the values: annotations can be long")]
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashSet<String>, D::Error> {
+    let map = Option::<HashMap<String, IgnoredAny>>::deserialize(deserializer)?;
+    Ok(map.into_iter().flatten().map(|(key, _)| key).collect())
 }
 
 #[derive(Deserialize)]
@@ -108,7 +116,7 @@ impl Object {
     fn into_jobset(self) -> (JobSet, String) {
         let policy = self.spec.and_then(|spec| spec.failure_policy);
         let jobset = JobSet {
-            disabled: self.metadata.annotations.is_some_and(|it| it.contains_key(DISABLED)),
+            disabled: self.metadata.annotations.contains(DISABLED),
             strategy: policy.map(|it| it.restart_strategy.unwrap_or_else(|| "Recreate".into())),
             previous: self.status.as_ref().and_then(|it| it.previous_in_place_restart_attempt),
             current: self.status.as_ref().and_then(|it| it.current_in_place_restart_attempt),

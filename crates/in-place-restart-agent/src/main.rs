@@ -46,7 +46,13 @@ use crate::worker::Worker;
 type Error = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        // It would panic if standard error is closed.
+        .log_internal_errors(false)
+        .init();
     match start() {
         // Without waiting for threads that resolve names.
         Ok(code) => std::process::exit(code.into()),

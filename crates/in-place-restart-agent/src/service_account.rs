@@ -57,7 +57,7 @@ impl ServiceAccount {
         let text = |name: &'static str| {
             let value = variable(name).unwrap_or_default();
             match value.to_str() {
-                None => Err(NoServiceAccount::Variable { name, value: format!("{value:?}") }),
+                None => Err(NoServiceAccount::Variable { name, value: format!("\"{}\"", value.display()) }),
                 Some("") => Err(NoServiceAccount::Variable { name, value: "not set".into() }),
                 Some(text) => Ok(text.to_owned()),
             }
@@ -66,7 +66,7 @@ impl ServiceAccount {
         this.namespace = this.trimmed("namespace")?;
         this.token()?;
         this.ca()?;
-        this.host = text("KUBERNETES_SERVICE_HOST")?.trim_matches(['[', ']']).to_owned();
+        text("KUBERNETES_SERVICE_HOST")?.trim_matches(['[', ']']).clone_into(&mut this.host);
         let port = text("KUBERNETES_SERVICE_PORT")?;
         this.port = port.parse().map_err(|_| NoServiceAccount::Variable {
             name: "KUBERNETES_SERVICE_PORT",

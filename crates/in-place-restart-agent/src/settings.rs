@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn an_image_without_bash_needs_a_shell() {
         let variable = |name: &str| {
-            Some(OsString::from(name)).filter(|_| !name.starts_with("S") && !name.starts_with("IN"))
+            Some(OsString::from(name)).filter(|_| !name.starts_with('S') && !name.starts_with("IN"))
         };
         let error = Settings::read(variable, |_| None).unwrap_err();
         assert_eq!(error, InvalidSettings::NoShell);

@@ -35,13 +35,13 @@ pub(crate) async fn observe(api: Arc<Api>, jobset: String, versions: mpsc::Sende
         name: jobset,
         version: None,
         found: None,
+        established: None,
         versions,
         api,
     };
     while !observer.versions.is_closed() {
-        let start = Instant::now();
         let end = observer.session().await;
-        if start.elapsed() >= USEFUL {
+        if observer.established.take().is_some_and(|start| start.elapsed() >= USEFUL) {
             observer.retries.succeeded();
         }
         let delay = match end {
@@ -90,6 +90,8 @@ struct Observer {
     version: Option<String>,
     /// Whether the last list contained the JobSet.
     found: Option<bool>,
+    /// When the API server accepted the watch.
+    established: Option<Instant>,
     retries: Retries,
     versions: mpsc::Sender<JobSet>,
 }
@@ -98,19 +100,18 @@ impl Observer {
     /// Lists if necessary, and watches until the API server ends the watch.
     async fn session(&mut self) -> Result<(), Failure> {
         let mut connection = self.api.connect().await?;
-        let version = match &self.version {
-            Some(version) => version.clone(),
-            None => {
-                // Without a resource version, the response is consistent: an old status would yield a wrong attempt.
-                let request = self.api.request(Method::GET, &self.path)?;
-                let response = self.api.send(&mut connection, request).await?;
-                let list = parse_list(&self.api.read(response.into_body()).await?)?;
-                self.report(list.jobset.is_some());
-                if let Some(jobset) = list.jobset {
-                    self.send(jobset).await;
-                }
-                self.version.insert(list.version).clone()
+        let version = if let Some(version) = self.version.clone() {
+            version
+        } else {
+            // Without a resource version, the response is consistent: an old status would yield a wrong attempt.
+            let request = self.api.request(Method::GET, &self.path)?;
+            let response = self.api.send(&mut connection, request).await?;
+            let list = parse_list(&self.api.read(response.into_body()).await?)?;
+            self.report(list.jobset.is_some());
+            if let Some(jobset) = list.jobset {
+                self.send(jobset).await;
             }
+            self.version.insert(list.version).clone()
         };
         // Random, so that the watches of thousands of agents do not end together.
         let seconds = self.api.timeouts.watch.mul_f64(1.0 + fastrand::f64()).as_secs().max(1);
@@ -121,6 +122,7 @@ impl Observer {
         );
         let request = self.api.request(Method::GET, &path)?;
         let response = self.api.send(&mut connection, request).await?;
+        self.established = Some(Instant::now());
         self.follow(response.into_body()).await
     }
 

@@ -69,7 +69,7 @@ impl Server {
         let timeouts = Timeouts {
             response: Duration::from_secs(2),
             idle: Duration::from_secs(2),
-            watch: Duration::from_secs(300),
+            watch: Duration::from_mins(5),
         };
         let api = Arc::new(Api::new(account.unwrap(), timeouts));
         let (sender, requests) = mpsc::unbounded_channel();
@@ -125,7 +125,7 @@ impl Server {
     }
 
     async fn request(&mut self) -> String {
-        let next = tokio::time::timeout(Duration::from_secs(60), self.requests.recv());
+        let next = tokio::time::timeout(Duration::from_mins(1), self.requests.recv());
         next.await.expect("no request").unwrap()
     }
 
@@ -190,7 +190,7 @@ fn status(code: u16, message: &str) -> String {
 }
 
 async fn next(versions: &mut mpsc::Receiver<JobSet>) -> Option<i64> {
-    let next = tokio::time::timeout(Duration::from_secs(60), versions.recv());
+    let next = tokio::time::timeout(Duration::from_mins(1), versions.recv());
     next.await.expect("no version of the JobSet").unwrap().current
 }
 

@@ -16,9 +16,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts `shell -c command`.
-    // `reap` waits for the worker together with all other children.
-    #[expect(clippy::zombie_processes)]
+    /// Starts `shell -c command`. [`reap`] waits for it together with all other children.
     pub(crate) fn start(shell: &Path, command: &str) -> io::Result<Self> {
         let child =
             Command::new(shell).arg("-c").arg(command).stdin(Stdio::null()).process_group(0).spawn()?;

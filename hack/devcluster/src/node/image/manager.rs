@@ -160,7 +160,8 @@ mod tests {
             let folder = Path::new(path).parent().unwrap().display();
             has(&format!("-t /image/{folder} "));
             match source {
-                Source::Program(name) => has(&format!("/release/{name} ")),
+                Source::Program("in-place-restart-agent") => has("/agent/in-place-restart-agent "),
+                Source::Program(name) => has(&format!("target/release/{name} ")),
                 Source::Repository(name) => has(&format!("/image/{folder} {name}")),
             }
         }
