@@ -102,7 +102,7 @@ pub(crate) async fn main_container_runs_and_restarts_the_worker(e2e: Arc<E2e>) -
         json!({"serviceAccountName": POD, "restartPolicy": "OnFailure", "containers": [container_spec]});
     workload.create_pod(&spec).await?;
     workload.wait_for_annotation("0").await?;
-    let kubectl = |args: &[&str]| e2e.kubectl.run(&[args, &["--namespace", &workload.namespace]].concat());
+    let kubectl = |args: &[&str]| e2e.kubectl.run(&[&["--namespace", &workload.namespace], args].concat());
     ensure!(!kubectl(&["logs", POD])?.contains("worker starts"), "the worker does not wait");
     workload.set_status(None, Some(0)).await?;
     let log = || async { kubectl(&["logs", POD]) };

@@ -154,7 +154,7 @@ mod tests {
         has(&format!("USER {USER}\n"));
         has(&format!("ENTRYPOINT [\"{ENTRYPOINT}\"]\n"));
         for (link, to) in LINKS {
-            has(&format!("ln -s {to} /image/{link}\n"));
+            has(&format!("ln -s {to} /image/{link}"));
         }
         for (path, source) in FILES {
             let folder = Path::new(path).parent().unwrap().display();
