@@ -47,6 +47,8 @@ pub mod reasons {
     pub const FOREIGN_JOB: &str = "ForeignJob";
     /// Event: a Job failed, and the controller cannot apply the action of the failure policy.
     pub const FAILURE_POLICY_NOT_APPLIED: &str = "FailurePolicyNotApplied";
+    /// Event: the annotation of a pod with its in-place restart attempt is not a non-negative integer.
+    pub const INVALID_IN_PLACE_RESTART_ATTEMPT: &str = "InvalidInPlaceRestartAttempt";
     /// Event: a message pattern of the failure policy is too large to use.
     pub const MESSAGE_PATTERN_TOO_LARGE: &str = "MessagePatternTooLarge";
     /// Event: the status was lost, and the controller restored it from the Jobs.

@@ -47,20 +47,18 @@ enum Switch {
     Works(fn(&mut Gates) -> &mut bool),
     /// None: the value cannot change.
     Locked,
-    /// None: this version does not have the feature.
-    Missing,
 }
 
 /// Every feature gate.
 pub const FEATURE_GATES: [FeatureGate; 5] = {
     use Stage::{Alpha, Ga};
-    use Switch::{Locked, Missing, Works};
+    use Switch::{Locked, Works};
     const fn gate(name: &'static str, stage: Stage, default: bool, switch: Switch) -> FeatureGate {
         FeatureGate { name, stage, default, switch }
     }
     [
         gate("ElasticJobSet", Alpha, false, Works(|gates| &mut gates.elastic_jobset)),
-        gate("InPlaceRestart", Alpha, false, Missing),
+        gate("InPlaceRestart", Alpha, false, Works(|gates| &mut gates.in_place_restart)),
         gate("RestartJob", Alpha, false, Works(|gates| &mut gates.restart_job)),
         gate("RestartOnFailureTarget", Alpha, false, Works(|gates| &mut gates.restart_on_failure_target)),
         gate("TLSOptions", Ga, true, Locked),
@@ -86,12 +84,6 @@ pub enum FeatureGateError {
         /// The fixed value.
         locked: bool,
     },
-    /// This version does not have the feature.
-    #[error(
-        "feature gate {0} cannot be set to true: this version does not have the feature; remove the gate or set it to \
-         false"
-    )]
-    Missing(&'static str),
 }
 
 impl Gates {
@@ -106,17 +98,13 @@ impl Gates {
         let mut gates = Self::default();
         for FeatureGate { name, stage, default, switch } in FEATURE_GATES {
             let all = || ALL_OF.iter().find(|(_, of)| *of == stage).and_then(|(all, _)| named.get(*all));
-            let (explicit, on) = match (named.get(name), all()) {
-                (Some(on), _) => (true, *on),
-                (None, all) => (false, all.copied().unwrap_or(default)),
-            };
+            let on = named.get(name).or_else(all).copied().unwrap_or(default);
             match switch {
                 Switch::Works(switch) => *switch(&mut gates) = on,
                 Switch::Locked if on != default => {
                     return Err(FeatureGateError::Locked { name, wanted: on, locked: default });
                 }
-                Switch::Missing if on && explicit => return Err(FeatureGateError::Missing(name)),
-                Switch::Locked | Switch::Missing => {}
+                Switch::Locked => {}
             }
         }
         Ok(gates)
@@ -145,6 +133,7 @@ mod tests {
             ("RestartJob: true", Gates { restart_job: true, ..none() }),
             ("ElasticJobSet: true, RestartJob: false", Gates { elastic_jobset: true, ..none() }),
             ("RestartOnFailureTarget: true", Gates { restart_on_failure_target: true, ..none() }),
+            ("InPlaceRestart: true", Gates { in_place_restart: true, ..none() }),
             ("TLSOptions: true, InPlaceRestart: false", none()),
         ] {
             assert_eq!(configured(text), Ok(gates), "{text}");
@@ -157,13 +146,12 @@ mod tests {
             restart_job: true,
             elastic_jobset: true,
             restart_on_failure_target: true,
-            in_place_restart: false,
+            in_place_restart: true,
         };
         for (text, gates) in [
             ("AllAlpha: true", all.clone()),
-            ("AllAlpha: true, RestartJob: false", Gates { restart_job: false, ..all.clone() }),
+            ("AllAlpha: true, RestartJob: false", Gates { restart_job: false, ..all }),
             ("AllAlpha: false, RestartJob: true", Gates { restart_job: true, ..Gates::default() }),
-            ("AllAlpha: true, InPlaceRestart: false", all),
             ("AllBeta: true", Gates::default()),
             ("AllBeta: false", Gates::default()),
         ] {
@@ -177,11 +165,6 @@ mod tests {
             ("Sideways: true", "unrecognized feature gate: Sideways"),
             ("restartJob: true", "unrecognized feature gate: restartJob"),
             ("TLSOptions: false", "cannot set feature gate TLSOptions to false, feature is locked to true"),
-            (
-                "InPlaceRestart: true",
-                "feature gate InPlaceRestart cannot be set to true: this version does not have the feature; remove \
-                 the gate or set it to false",
-            ),
         ] {
             assert_eq!(configured(text).map_err(|error| error.to_string()), Err(error.to_owned()), "{text}");
         }

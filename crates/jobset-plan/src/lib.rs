@@ -22,6 +22,7 @@ mod elastic;
 mod execution;
 mod failure_policy;
 mod feature_gates;
+pub mod in_place_restart;
 mod job_resume;
 mod job_size;
 mod lost_status;
@@ -51,6 +52,7 @@ mod volume_claims;
 
 pub use execution::{Execution, Requeue, Step};
 pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
+pub use in_place_restart::{InPlacePods, MalformedAttempt};
 pub use job_resume::JobResume;
 pub use job_size::JobSize;
 pub use network::subdomain;
@@ -117,6 +119,9 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         suspend::resume(jobset, &jobs.active, gates, &mut draft);
     }
     elastic::scale(jobset, &jobs.active, gates, &mut draft);
+    if gates.in_place_restart {
+        in_place_restart::apply(jobset, snapshot.in_place_pods, &mut draft);
+    }
     draft.finish()
 }
 

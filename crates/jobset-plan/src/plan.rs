@@ -48,6 +48,13 @@ pub enum Subject {
         /// Its UID.
         uid: String,
     },
+    /// A pod.
+    Pod {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
     /// The Service of the pods' subdomain.
     Service {
         /// Its name.

@@ -1,5 +1,6 @@
 //! The input of a plan: the JobSet and a short record of each of its children.
 
+use crate::in_place_restart::InPlacePods;
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use std::{
@@ -20,6 +21,8 @@ pub struct Snapshot<'a> {
     pub claims: &'a BTreeSet<String>,
     /// The topology keys of exclusive placement for which a leader waits for a node.
     pub topologies: &'a [TopologyRecord],
+    /// What its pods report about in-place restarts. Empty if it does not restart in place.
+    pub in_place_pods: &'a InPlacePods,
 }
 
 /// A topology key for which a leader waits for a node.

@@ -48,7 +48,8 @@ impl StatusTiming {
 /// - a Job failed, or a restart reset the failures: the other counts are then those of another attempt,
 /// - all Jobs have become ready or have succeeded (Kueue: the workload runs),
 /// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free),
-/// - no Job is suspended any more: the condition of the resume was stored earlier.
+/// - no Job is suspended any more: the condition of the resume was stored earlier,
+/// - the attempts of in-place restarts changed: agents wait for them.
 pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {
     let nothing = JobSetStatus::default();
     let old = jobset.status.as_ref().unwrap_or(&nothing);
@@ -61,7 +62,11 @@ pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) 
     let all_suspended = unfinished > 0 && usize::try_from(suspended) == Ok(unfinished);
     let is_all_or_none = suspended == 0 || all_suspended;
     let stopped = total(new, |entry| entry.active) == 0;
-    changed(|entry| entry.failed)
+    let attempts = |status: &JobSetStatus| {
+        (status.current_in_place_restart_attempt, status.previous_in_place_restart_attempt)
+    };
+    attempts(old) != attempts(new)
+        || changed(|entry| entry.failed)
         || (all_ready(jobset, new) && !all_ready(jobset, old))
         || (is_all_or_none && changed(|entry| entry.suspended))
         || (all_suspended && stopped && changed(|entry| entry.active))

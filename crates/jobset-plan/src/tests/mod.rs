@@ -9,6 +9,7 @@ mod conditions;
 mod depends_on;
 mod elastic;
 mod failure_policy;
+mod in_place_restart;
 mod lost_status;
 mod network;
 mod replicated_jobs_status;
@@ -43,6 +44,7 @@ struct Scene {
     service: Option<ServiceRecord>,
     claims: BTreeSet<String>,
     topologies: Vec<TopologyRecord>,
+    pods: InPlacePods,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -55,8 +57,16 @@ fn jobset(spec: &str) -> Scene {
         serde_yaml::from_str("metadata: {name: train, namespace: team, uid: train-uid}").unwrap();
     jobset.spec = serde_yaml::from_str(&format!("{default}{spec}")).unwrap_or_else(|e| panic!("{spec}: {e}"));
     let (jobs, gates, claims) = (Vec::new(), Gates::default(), BTreeSet::new());
-    let service = Some(service_of("train"));
-    Scene { jobset, jobs, gates, service, claims, topologies: Vec::new(), late: 900 }
+    Scene {
+        jobset,
+        jobs,
+        gates,
+        service: Some(service_of("train")),
+        claims,
+        topologies: Vec::new(),
+        pods: InPlacePods::default(),
+        late: 900,
+    }
 }
 
 /// The Service that the controller creates for the JobSet of this name.
@@ -94,6 +104,7 @@ impl Scene {
             match name {
                 "RestartJob" => self.gates.restart_job = true,
                 "ElasticJobSet" => self.gates.elastic_jobset = true,
+                "InPlaceRestart" => self.gates.in_place_restart = true,
                 "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
                 _ => panic!("unknown feature gate: {name}"),
             }
@@ -142,8 +153,8 @@ impl Scene {
     }
 
     fn plan(&self) -> Plan {
-        let Self { jobset, jobs, gates, service, claims, topologies, late } = self;
-        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims, topologies };
+        let Self { jobset, jobs, gates, service, claims, topologies, pods, late } = self;
+        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims, topologies, in_place_pods: pods };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
 
@@ -260,6 +271,12 @@ fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
         changed("restarts", before.restarts.to_string(), now.restarts.to_string());
         let counted = |status: &JobSetStatus| status.restarts_count_towards_max.to_string();
         changed("restartsCountTowardsMax", counted(&before), counted(now));
+        let attempt = |attempt: Option<i32>| attempt.map_or("none".to_owned(), |attempt| attempt.to_string());
+        let of = |of: fn(&JobSetStatus) -> Option<i32>| (attempt(of(&before)), attempt(of(now)));
+        let (was, is) = of(|status| status.previous_in_place_restart_attempt);
+        changed("previous attempt in place", was, is);
+        let (was, is) = of(|status| status.current_in_place_restart_attempt);
+        changed("current attempt in place", was, is);
         for entry in &now.replicated_jobs_status {
             let was = before.replicated_jobs_status.iter().find(|was| was.name == entry.name);
             let was = was.cloned().unwrap_or_default();
@@ -291,7 +308,10 @@ fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
     lines.extend(plan.events.iter().map(|Event { kind, reason, note }| format!("{kind:?} {reason}: {note}")));
     lines.extend(plan.requeue_after.map(|after| format!("again in {after:?}")));
     let problem = |Problem { subject, event }: &Problem| {
-        let (Subject::Job { uid, .. } | Subject::Service { uid, .. } | Subject::TopologyKey(uid)) = subject;
+        let (Subject::Job { uid, .. }
+        | Subject::Pod { uid, .. }
+        | Subject::Service { uid, .. }
+        | Subject::TopologyKey(uid)) = subject;
         format!("of {uid}: {} {}", event.reason, event.note)
     };
     lines.extend(plan.problems.iter().map(problem));

@@ -14,6 +14,7 @@ mod coordinator;
 mod create;
 mod failure_policy;
 mod field_error;
+mod in_place_warnings;
 mod names;
 mod quantity;
 mod replicated_job;

@@ -1,6 +1,6 @@
 //! Warnings about valid specs that cause problems. Clients print the warnings, and no request fails because of them.
 
-use super::{coordinator, field_error::quote, names, replicated_job};
+use super::{coordinator, field_error::quote, in_place_warnings, names, replicated_job};
 use crate::{
     message_patterns::{self, MAX_PATTERNS},
     placement,
@@ -28,10 +28,12 @@ pub fn warnings(jobset: &JobSet) -> Vec<String> {
         warnings.extend(unschedulable_placement(jobset, replicated_job, &path));
         warnings.extend(self_dependency(replicated_job, &path));
         warnings.extend(names_near_the_limit(&name, replicated_job, &path));
+        warnings.extend(in_place_warnings::of_template(jobset, replicated_job, &path));
     }
     warnings.extend(too_many_pod_sets(jobset));
     warnings.extend(invalid_patterns(jobset));
     warnings.extend(invalid_coordinator(jobset, &name));
+    warnings.extend(in_place_warnings::of_order(jobset));
     warnings.into_iter().map(as_header).collect()
 }
 

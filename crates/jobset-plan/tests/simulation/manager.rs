@@ -122,6 +122,7 @@ impl World {
             service: observed.service.as_ref(),
             claims: &observed.claims,
             topologies: &[],
+            in_place_pods: &InPlacePods::default(),
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
         self.planted_bug_changes_plan(&observed, &mut plan);

@@ -31,8 +31,14 @@ impl World {
         let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
         let service =
             self.server.services.get(subdomain(jobset)).map(|service| observed_service(service).record());
-        let snapshot =
-            Snapshot { jobset, jobs: &jobs, service: service.as_ref(), claims: &claims, topologies: &[] };
+        let snapshot = Snapshot {
+            jobset,
+            jobs: &jobs,
+            service: service.as_ref(),
+            claims: &claims,
+            topologies: &[],
+            in_place_pods: &InPlacePods::default(),
+        };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
 

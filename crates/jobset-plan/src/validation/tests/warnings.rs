@@ -17,6 +17,63 @@ fn a_valid_jobset_has_no_warnings() {
 }
 
 #[test]
+fn pods_that_cannot_restart_in_place() {
+    let strategy = ("/spec/failurePolicy", json!({"restartStrategy": "InPlaceRestart"}));
+    let pod = |rest: &str| format!("/spec/replicatedJobs/1/template/spec/template/spec/{rest}");
+    let never = (&*pod("restartPolicy"), json!("Never"));
+    let agent = json!([{"name": "agent", "restartPolicy": "Always", "startupProbe": {}}]);
+    let sidecar = (&*pod("initContainers"), agent.clone());
+    let rule = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}]);
+    let own_rule = (&*pod("containers/0/restartPolicyRules"), rule);
+    let created_again = "spec.replicatedJobs[1].template.spec.template.spec.restartPolicy: with Never the pods of a \
+                         JobSet with restartStrategy InPlaceRestart are created again instead of restarted; set it to \
+                         OnFailure, or add a sidecar with the agent";
+    for (what, edits, expected) in [
+        ("another strategy", vec![never.clone()], vec![]),
+        ("OnFailure", vec![strategy.clone()], vec![]),
+        ("Never", vec![strategy.clone(), never.clone()], vec![created_again]),
+        ("a sidecar restarts", vec![strategy.clone(), never.clone(), sidecar], vec![]),
+        ("the container restarts", vec![strategy.clone(), never, own_rule], vec![]),
+    ] {
+        assert_eq!(warned(&edits), expected, "{what}");
+    }
+}
+
+#[test]
+fn pods_that_wait_behind_the_barrier_for_later_pods() {
+    let strategy = ("/spec/failurePolicy", json!({"restartStrategy": "InPlaceRestart"}));
+    let depends_on =
+        |status: &str| ("/spec/replicatedJobs/1/dependsOn", json!([{"name": "driver", "status": status}]));
+    let in_order = ("/spec/startupPolicy", json!({"startupPolicyOrder": "InOrder"}));
+    let sidecar = (
+        "/spec/replicatedJobs/0/template/spec/template/spec/initContainers",
+        json!([{"name": "agent", "restartPolicy": "Always", "startupProbe": {}}]),
+    );
+    let never_start = |field: &str| {
+        format!(
+            "{field}: with restartStrategy InPlaceRestart the pods wait until all pods of the JobSet exist, so these \
+             pods never start; remove it, or use restartStrategy Recreate"
+        )
+    };
+    let dependency = || vec![never_start("spec.replicatedJobs[1].dependsOn[0]")];
+    let order = || vec![never_start("spec.startupPolicy.startupPolicyOrder")];
+    for (what, edits, expected) in [
+        ("another strategy", vec![depends_on("Complete")], vec![]),
+        ("Complete", vec![strategy.clone(), depends_on("Complete")], dependency()),
+        ("Ready, the agent in the main container", vec![strategy.clone(), depends_on("Ready")], vec![]),
+        (
+            "Ready, the agent in a sidecar",
+            vec![strategy.clone(), depends_on("Ready"), sidecar.clone()],
+            dependency(),
+        ),
+        ("InOrder, the agent in the main container", vec![strategy.clone(), in_order.clone()], vec![]),
+        ("InOrder, the agent in a sidecar", vec![strategy, in_order, sidecar], order()),
+    ] {
+        assert_eq!(warned(&edits), expected, "{what}");
+    }
+}
+
+#[test]
 fn exclusive_placement_without_indices() {
     let hangs = "spec.replicatedJobs[1].template.spec.completionMode: \"NonIndexed\": with annotation \
                  alpha.jobset.sigs.k8s.io/exclusive-topology, no pod of this Job is ever created; set Indexed, or \
