@@ -41,6 +41,9 @@ pub const NAMESPACED_JOB: &str = "alpha.jobset.sigs.k8s.io/namespaced-job";
 /// Key of the taint that keeps other pods away from nodes prepared for the node-selector strategy.
 pub const NO_SCHEDULE_TAINT: &str = "alpha.jobset.sigs.k8s.io/no-schedule";
 
+/// Annotation on a Job: it has its leader alone, and gets its followers when the leader has a node.
+pub const LEADER_FIRST: &str = "jobset.sigs.k8s.io/leader-first";
+
 /// Label on pods only: the priority of the pod. Exclusive placement applies within one priority.
 pub const PRIORITY: &str = "jobset.sigs.k8s.io/priority";
 /// Annotation on pods, set by the agent: in-place restart attempt of the pod.

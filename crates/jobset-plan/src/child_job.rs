@@ -5,7 +5,7 @@ use crate::{
     depends_on,
     draft::Draft,
     feature_gates::Gates,
-    network,
+    leader_first, network,
     owner_reference::owner_reference,
     placement,
     plan::Action,
@@ -176,7 +176,9 @@ fn construct(
     volume_claims::add_volumes(jobset, pod);
     metadata.name = Some(name);
     metadata.namespace = Some(namespace);
-    Job { metadata, spec: Some(spec), status: None }
+    let mut job = Job { metadata, spec: Some(spec), status: None };
+    leader_first::start(jobset, replicated_job, gates, &mut job);
+    job
 }
 
 /// The keys that identify the Job. They are labels and annotations of the Job and of its pods.

@@ -10,7 +10,8 @@ pub(crate) fn scale(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draft
         return;
     }
     let changed = draft.changed_jobs();
-    for job in active.iter().filter(|job| !job.deleting && !changed.contains(&job.uid)) {
+    let is_free = |job: &&&JobRecord| !job.leader_first && !job.deleting && !changed.contains(&job.uid);
+    for job in active.iter().filter(is_free) {
         let template =
             jobset.spec.replicated_jobs.iter().find(|rj| Some(&rj.name) == job.replicated_job.as_ref());
         if let Some(size) = template.and_then(|template| new_size(template, job, gates)) {

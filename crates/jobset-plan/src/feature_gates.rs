@@ -13,6 +13,8 @@ pub struct Gates {
     pub in_place_restart: bool,
     /// Users can change parallelism and completions of Indexed Jobs.
     pub elastic_jobset: bool,
+    /// A Job under exclusive placement starts with its leader. Its other pods follow when the leader has a node.
+    pub leader_first_placement: bool,
     /// A Job counts as failed as soon as the Job controller sets `FailureTarget`, while its pods are still stopping.
     pub restart_on_failure_target: bool,
 }
@@ -50,7 +52,7 @@ enum Switch {
 }
 
 /// Every feature gate.
-pub const FEATURE_GATES: [FeatureGate; 5] = {
+pub const FEATURE_GATES: [FeatureGate; 6] = {
     use Stage::{Alpha, Ga};
     use Switch::{Locked, Works};
     const fn gate(name: &'static str, stage: Stage, default: bool, switch: Switch) -> FeatureGate {
@@ -59,6 +61,7 @@ pub const FEATURE_GATES: [FeatureGate; 5] = {
     [
         gate("ElasticJobSet", Alpha, false, Works(|gates| &mut gates.elastic_jobset)),
         gate("InPlaceRestart", Alpha, false, Works(|gates| &mut gates.in_place_restart)),
+        gate("LeaderFirstPlacement", Alpha, false, Works(|gates| &mut gates.leader_first_placement)),
         gate("RestartJob", Alpha, false, Works(|gates| &mut gates.restart_job)),
         gate("RestartOnFailureTarget", Alpha, false, Works(|gates| &mut gates.restart_on_failure_target)),
         gate("TLSOptions", Ga, true, Locked),
@@ -132,6 +135,7 @@ mod tests {
         for (text, gates) in [
             ("RestartJob: true", Gates { restart_job: true, ..none() }),
             ("ElasticJobSet: true, RestartJob: false", Gates { elastic_jobset: true, ..none() }),
+            ("LeaderFirstPlacement: true", Gates { leader_first_placement: true, ..none() }),
             ("RestartOnFailureTarget: true", Gates { restart_on_failure_target: true, ..none() }),
             ("InPlaceRestart: true", Gates { in_place_restart: true, ..none() }),
             ("TLSOptions: true, InPlaceRestart: false", none()),
@@ -147,6 +151,7 @@ mod tests {
             elastic_jobset: true,
             restart_on_failure_target: true,
             in_place_restart: true,
+            leader_first_placement: true,
         };
         for (text, gates) in [
             ("AllAlpha: true", all.clone()),

@@ -1,6 +1,7 @@
 //! The resume of a suspended child Job.
 
 use crate::job_size::JobSize;
+use jobset_api::labels;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{PodSchedulingGate, Toleration},
@@ -31,6 +32,8 @@ pub struct JobResume {
     pub scheduling_gates: Vec<PodSchedulingGate>,
     /// The new size of the Job, if it changes.
     pub size: Option<JobSize>,
+    /// Whether it starts with its leader: the Job gets the annotation.
+    pub leader_first: bool,
 }
 
 impl JobResume {
@@ -58,6 +61,9 @@ impl JobResume {
             if let Some(metadata) = patch.get_mut("metadata") {
                 merge_into(metadata, json!({"resourceVersion": now.metadata.resource_version}));
             }
+        }
+        if let (true, Some(metadata)) = (self.leader_first, patch.get_mut("metadata")) {
+            merge_into(metadata, json!({"annotations": {labels::LEADER_FIRST: "true"}}));
         }
         if let (Some(JobSize { parallelism, completions }), Some(spec)) = (self.size, patch.get_mut("spec")) {
             merge_into(spec, json!({"parallelism": parallelism, "completions": completions}));

@@ -25,6 +25,7 @@ mod feature_gates;
 pub mod in_place_restart;
 mod job_resume;
 mod job_size;
+mod leader_first;
 mod lost_status;
 mod message_patterns;
 mod network;
@@ -119,6 +120,7 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         suspend::resume(jobset, &jobs.active, gates, &mut draft);
     }
     elastic::scale(jobset, &jobs.active, gates, &mut draft);
+    leader_first::add_followers(snapshot, &jobs.active, gates, &mut draft);
     if gates.in_place_restart {
         in_place_restart::apply(jobset, snapshot.in_place_pods, &mut draft);
     }

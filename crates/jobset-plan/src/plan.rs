@@ -105,6 +105,16 @@ pub enum Action {
         /// Its new size.
         size: JobSize,
     },
+    /// Add the followers to a child Job that started with its leader: change its number of pods, and remove the
+    /// annotation.
+    AddFollowers {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// Its new size.
+        size: JobSize,
+    },
     /// Create a claim.
     CreateClaim(Box<PersistentVolumeClaim>),
     /// Delete the JobSet after its children (propagation policy Foreground).

@@ -1,6 +1,6 @@
 //! `status.replicatedJobsStatus`: counts of Jobs for each ReplicatedJob.
 
-use crate::{buckets::Buckets, feature_gates::Gates, snapshot::JobRecord, status_entries};
+use crate::{buckets::Buckets, feature_gates::Gates, leader_first, snapshot::JobRecord, status_entries};
 use jobset_api::{JobSet, ReplicatedJobStatus};
 use std::collections::BTreeMap;
 
@@ -22,17 +22,17 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<R
     let mut counts: BTreeMap<&str, ReplicatedJobStatus> =
         jobset.spec.replicated_jobs.iter().map(|rj| (rj.name.as_str(), fresh(&rj.name))).collect();
     // Jobs of an unknown ReplicatedJob are not counted.
-    let mut count = |jobs: &[&JobRecord], add: fn(&mut ReplicatedJobStatus, &JobRecord)| {
+    let mut count = |jobs: &[&JobRecord], add: &dyn Fn(&mut ReplicatedJobStatus, &JobRecord)| {
         for job in jobs {
             if let Some(status) = job.replicated_job.as_deref().and_then(|name| counts.get_mut(name)) {
                 add(status, job);
             }
         }
     };
-    count(&jobs.successful, |status, _| status.succeeded += 1);
-    count(&jobs.failed, |status, _| status.failed += 1);
-    count(&jobs.active, |status, job| {
-        status.ready += i32::from(is_ready(job));
+    count(&jobs.successful, &|status, _| status.succeeded += 1);
+    count(&jobs.failed, &|status, _| status.failed += 1);
+    count(&jobs.active, &|status, job| {
+        status.ready += i32::from(is_ready(jobset, job));
         status.active += i32::from(job.active > 0);
         status.suspended += i32::from(job.suspended);
     });
@@ -41,7 +41,8 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<R
 
 /// A Job is ready when the number of its ready and succeeded pods reaches its parallelism, or its completions if they
 /// are lower.
-fn is_ready(job: &JobRecord) -> bool {
-    let wanted = job.completions.map_or(job.parallelism, |completions| completions.min(job.parallelism));
+fn is_ready(jobset: &JobSet, job: &JobRecord) -> bool {
+    let parallelism = leader_first::full_parallelism(jobset, job);
+    let wanted = job.completions.map_or(parallelism, |completions| completions.min(parallelism));
     job.succeeded.saturating_add(job.ready) >= wanted
 }

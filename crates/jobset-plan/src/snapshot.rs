@@ -4,7 +4,7 @@ use crate::in_place_restart::InPlacePods;
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -21,6 +21,8 @@ pub struct Snapshot<'a> {
     pub claims: &'a BTreeSet<String>,
     /// The topology keys of exclusive placement for which a leader waits for a node.
     pub topologies: &'a [TopologyRecord],
+    /// UIDs of the Jobs whose leader has a node: the pod of index 0 under exclusive placement.
+    pub placed_leaders: &'a HashSet<String>,
     /// What its pods report about in-place restarts. Empty if it does not restart in place.
     pub in_place_pods: &'a InPlacePods,
 }
@@ -87,6 +89,8 @@ pub struct JobRecord {
     pub parallelism: i32,
     /// `spec.completions`.
     pub completions: Option<i32>,
+    /// Annotation: it has its leader alone, and gets its followers when the leader has a node.
+    pub leader_first: bool,
     /// `spec.suspend`.
     pub suspended: bool,
     /// Whether `status.startTime` is set. If it is, the API server rejects changes to the pod template.

@@ -6,7 +6,7 @@ use crate::{
     elastic,
     feature_gates::Gates,
     job_resume::JobResume,
-    placement,
+    leader_first, placement,
     plan::{Action, EventKind},
     snapshot::JobRecord,
     startup_policy,
@@ -79,6 +79,11 @@ fn job_resume(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, 
         let entries = map.into_iter().flatten().filter(|(key, _)| !is_fixed(key));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
+    // A new number of completions requires the same parallelism.
+    let scaled = elastic::new_size(replicated_job, job, gates).filter(|_| !job.leader_first);
+    let with_leader =
+        scaled.is_none().then(|| leader_first::resumed_size(jobset, replicated_job, job, gates)).flatten();
+    let (size, leader_first) = (scaled.or(with_leader), with_leader.is_some());
     JobResume {
         name: job.name.clone(),
         uid: job.uid.clone(),
@@ -91,6 +96,7 @@ fn job_resume(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, 
         ),
         tolerations: pod.and_then(|pod| pod.tolerations.clone()).unwrap_or_default(),
         scheduling_gates: pod.and_then(|pod| pod.scheduling_gates.clone()).unwrap_or_default(),
-        size: elastic::new_size(replicated_job, job, gates),
+        size,
+        leader_first,
     }
 }

@@ -10,6 +10,7 @@ mod depends_on;
 mod elastic;
 mod failure_policy;
 mod in_place_restart;
+mod leader_first;
 mod lost_status;
 mod network;
 mod replicated_jobs_status;
@@ -30,7 +31,10 @@ use k8s_openapi::{
     api::batch::v1::Job,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// The second at which plans are made.
 const NOW: i64 = 1_000_000;
@@ -45,6 +49,7 @@ struct Scene {
     claims: BTreeSet<String>,
     topologies: Vec<TopologyRecord>,
     pods: InPlacePods,
+    placed_leaders: HashSet<String>,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -65,6 +70,7 @@ fn jobset(spec: &str) -> Scene {
         claims,
         topologies: Vec::new(),
         pods: InPlacePods::default(),
+        placed_leaders: HashSet::new(),
         late: 900,
     }
 }
@@ -105,6 +111,7 @@ impl Scene {
                 "RestartJob" => self.gates.restart_job = true,
                 "ElasticJobSet" => self.gates.elastic_jobset = true,
                 "InPlaceRestart" => self.gates.in_place_restart = true,
+                "LeaderFirstPlacement" => self.gates.leader_first_placement = true,
                 "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
                 _ => panic!("unknown feature gate: {name}"),
             }
@@ -153,8 +160,10 @@ impl Scene {
     }
 
     fn plan(&self) -> Plan {
-        let Self { jobset, jobs, gates, service, claims, topologies, pods, late } = self;
-        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims, topologies, in_place_pods: pods };
+        let Self { jobset, jobs, gates, service, claims, topologies, pods, placed_leaders, late } = self;
+        let service = service.as_ref();
+        let snapshot =
+            Snapshot { jobset, jobs, service, claims, topologies, placed_leaders, in_place_pods: pods };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
 
@@ -187,7 +196,7 @@ impl Scene {
 /// Parses a Job from words: its ReplicatedJob and index, then its properties. Without properties, its pod runs.
 ///
 /// States: `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`, `failing@<second>` (its pods
-/// are still stopping), `deleting`, `started=false`. Labels of the Job and of its pod template: `attempt=<label>`,
+/// are still stopping), `deleting`, `started=false`, `leader-first` (no followers yet). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
 /// `pods=<parallelism>/<completions>`.
@@ -206,6 +215,7 @@ fn job(words: &str) -> JobRecord {
         job_index: LabelValue::read(Some(index)),
         parallelism: 1,
         completions: Some(1),
+        leader_first: false,
         suspended: false,
         started: true,
         active: 1,
@@ -228,6 +238,7 @@ fn job(words: &str) -> JobRecord {
             ("complete", _) => ended = Some((Outcome::Complete, 1)),
             ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
             ("failing", second) => ended = Some((Outcome::Failing, second.parse().unwrap())),
+            ("leader-first", _) => job.leader_first = true,
             ("deleting", _) => job.deleting = true,
             ("attempt", text) => {
                 (job.restart_attempt, job.template_restart_attempt) = (label(text), label(text));
@@ -337,9 +348,11 @@ fn actions(plan: &Plan) -> Vec<String> {
         }
         Action::ResumeJob(resume) => {
             let size = resume.size.map(size).map(|size| format!(" as {size}")).unwrap_or_default();
-            format!("resume {}{size}", resume.name)
+            let leader_first = if resume.leader_first { ", leader first" } else { "" };
+            format!("resume {}{size}{leader_first}", resume.name)
         }
         Action::ScaleJob { name, size: new, .. } => format!("scale {name} to {}", size(*new)),
+        Action::AddFollowers { name, size: new, .. } => format!("add followers to {name}: {}", size(*new)),
         Action::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata.name)),
         Action::DeleteJobSet => "delete JobSet".into(),
         Action::CreateService(service) => format!("create Service {}", name(&service.metadata.name)),

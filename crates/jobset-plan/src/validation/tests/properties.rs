@@ -192,6 +192,7 @@ fn gates() -> impl Strategy<Value = Gates> {
             in_place_restart,
             elastic_jobset,
             restart_on_failure_target,
+            ..Gates::default()
         },
     )
 }
