@@ -11,10 +11,10 @@ use crate::{
 use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{EventKind, Execution, Gates, JobRecord, Requeue, Snapshot, Step, Subject};
+use jobset_plan::{EventKind, Execution, Gates, InPlacePods, JobRecord, Requeue, Snapshot, Step, Subject};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ObjectReference, Service},
+    core::v1::{ObjectReference, Pod, Service},
 };
 use kube::{
     Resource,
@@ -27,7 +27,7 @@ use manager_runtime::{
     writer::Writer,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -151,7 +151,15 @@ impl Reconciler {
         let began = Instant::now();
         let ObservedJobSet { jobset, jobs, service, claims } = observed;
         let topologies = &self.placement.topologies(jobset);
-        let snapshot = Snapshot { jobset, jobs, service: service.as_ref(), claims, topologies };
+        let snapshot = Snapshot {
+            jobset,
+            jobs,
+            service: service.as_ref(),
+            claims,
+            topologies,
+            placed_leaders: &HashSet::new(),
+            in_place_pods: &InPlacePods::default(),
+        };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.
         let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
@@ -277,6 +285,7 @@ fn reference(jobset: &JobSet, resource_version: Option<String>) -> ObjectReferen
 fn subject_reference(jobset: &JobSet, subject: Subject) -> Option<ObjectReference> {
     let (api_version, kind, name, uid) = match subject {
         Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
+        Subject::Pod { name, uid } => (Pod::api_version(&()), Pod::kind(&()), name, uid),
         Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),
         Subject::TopologyKey(_) => return None,
     };

@@ -10,7 +10,7 @@
 //! The simulation of the controller compiles this file too, and sends the requests to its own API server.
 
 use crate::observe::{ChildJob, Kind, Observation, ObservedService, UnconfirmedJob};
-use jobset_api::{JobSet, JobSetStatus, conditions::reasons};
+use jobset_api::{JobSet, JobSetStatus, conditions::reasons, labels};
 use jobset_plan::{Action, JobResume, JobSize};
 use k8s_openapi::{
     api::{
@@ -299,6 +299,13 @@ impl<E: RequestError> Operation<E> {
             Action::SuspendJob { name, uid } => patch(name, &uid, json!({"suspend": true})),
             Action::ScaleJob { name, uid, size: JobSize { parallelism, completions } } => {
                 patch(name, &uid, json!({"parallelism": parallelism, "completions": completions}))
+            }
+            Action::AddFollowers { name, uid, size: JobSize { parallelism, completions } } => {
+                let patch = json!({
+                    "metadata": {"uid": uid, "annotations": {labels::LEADER_FIRST: null}},
+                    "spec": {"parallelism": parallelism, "completions": completions},
+                });
+                (Request::PatchJob { name: name.clone(), patch }, Purpose::ChangeJob { name })
             }
             Action::ResumeJob(resume) if resume.clear_start_time => {
                 let patch = json!({"metadata": {"uid": resume.uid}, "status": {"startTime": null}});

@@ -170,10 +170,14 @@ fn suspend_and_scale_job() {
     let conflict = "expected: changing job \"train-worker-0\": Some(Conflict)";
     assert_eq!(act(suspend.clone(), vec![CONFLICT]), [patch, conflict]);
     assert_eq!(act(suspend, vec![NOT_FOUND]), [patch, "changing job \"train-worker-0\": Some(NotFound)"]);
-    let scale = Action::ScaleJob { name, uid, size: JobSize { parallelism: 2, completions: 2 } };
+    let size = JobSize { parallelism: 2, completions: 2 };
+    let add = Action::AddFollowers { name: name.clone(), uid: uid.clone(), size };
+    let scale = Action::ScaleJob { name, uid, size };
     let patch =
         r#"patch train-worker-0 {"metadata":{"uid":"job-uid"},"spec":{"completions":2,"parallelism":2}}"#;
     assert_eq!(act(scale, vec![own()]), [patch, "> job job-uid"]);
+    let patch = r#"patch train-worker-0 {"metadata":{"annotations":{"jobset.sigs.k8s.io/leader-first":null},"uid":"job-uid"},"spec":{"completions":2,"parallelism":2}}"#;
+    assert_eq!(act(add, vec![own()]), [patch, "> job job-uid"]);
 }
 
 #[test]

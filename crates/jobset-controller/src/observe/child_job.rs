@@ -94,6 +94,8 @@ impl ChildJob {
     /// The record for decisions.
     pub(crate) fn record(&self) -> JobRecord {
         let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
+        let has_annotation =
+            |key: &str| self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
         let created = &self.spec.template.metadata.labels;
         let count = |count: Option<i32>| count.unwrap_or(0);
         JobRecord {
@@ -107,6 +109,7 @@ impl ChildJob {
             job_index: LabelValue::read(label(labels::JOB_INDEX)),
             parallelism: self.spec.parallelism.unwrap_or(1),
             completions: self.spec.completions,
+            leader_first: has_annotation(labels::LEADER_FIRST),
             suspended: self.spec.suspend.unwrap_or(false),
             started: self.status.start_time.is_some(),
             active: count(self.status.active),
@@ -148,6 +151,7 @@ mod tests {
             r#"
             metadata:
               name: train-worker-3
+              annotations: {jobset.sigs.k8s.io/leader-first: "true"}
               uid: job-uid
               labels:
                 jobset.sigs.k8s.io/replicatedjob-name: worker
@@ -185,6 +189,7 @@ mod tests {
                 job_index: LabelValue::Number(3),
                 parallelism: 4,
                 completions: Some(8),
+                leader_first: true,
                 suspended: false,
                 started: true,
                 active: 0,

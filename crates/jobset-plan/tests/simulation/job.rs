@@ -148,6 +148,7 @@ impl Job {
             job_index: self.job_index.clone(),
             parallelism: self.parallelism,
             completions: self.completions,
+            leader_first: false,
             suspended: self.suspend,
             started: self.started,
             active: self.active,

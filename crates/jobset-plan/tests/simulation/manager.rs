@@ -10,8 +10,12 @@ use crate::{
     world::{Millis, World, timestamp},
 };
 use jobset_api::JobSet;
-use jobset_plan::{Action, Execution, Requeue, Snapshot, StatusTiming, Step, plan};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use jobset_plan::{Action, Execution, InPlacePods, Requeue, Snapshot, StatusTiming, Step, plan};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// A process that acquires the lease.
 pub(crate) struct Process {
@@ -122,6 +126,7 @@ impl World {
             service: observed.service.as_ref(),
             claims: &observed.claims,
             topologies: &[],
+            placed_leaders: &HashSet::new(),
             in_place_pods: &InPlacePods::default(),
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);

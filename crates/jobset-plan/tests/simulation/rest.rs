@@ -7,8 +7,8 @@ use crate::{
     world::{Violation, World, timestamp},
 };
 use jobset_api::{JobSet, conditions as types, jobset::Operator};
-use jobset_plan::{Plan, Snapshot, claim_names, plan, subdomain};
-use std::sync::Arc;
+use jobset_plan::{InPlacePods, Plan, Snapshot, claim_names, plan, subdomain};
+use std::{collections::HashSet, sync::Arc};
 
 impl World {
     /// Checks a world at rest.
@@ -37,6 +37,7 @@ impl World {
             service: service.as_ref(),
             claims: &claims,
             topologies: &[],
+            placed_leaders: &HashSet::new(),
             in_place_pods: &InPlacePods::default(),
         };
         plan(&snapshot, timestamp(self.now), &self.gates)
