@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use devcluster::process::{self, Daemon, Record};
 use devcluster::state::Layout;
-use jobset_api::configuration::{self, Configuration};
+use jobset_api::configuration::{self, Configuration, InPlaceRestart};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
@@ -33,6 +33,8 @@ use crate::wait::{TIMEOUT, wait_for};
 
 /// Name of the program, of its log file, and of its Deployment in `manifests/`.
 pub const PROGRAM: &str = "jobset-controller-manager";
+/// Image of the agent in the configuration.
+pub const AGENT_IMAGE: &str = "agent.example/jobset:v1";
 
 /// Field manager of the objects in the manifests.
 const FIELD_MANAGER: &str = "kubectl";
@@ -243,6 +245,7 @@ pub(crate) fn configuration_at(webhook: SocketAddr, probes: SocketAddr) -> Confi
         kind: configuration::KIND.into(),
         ..Configuration::default()
     };
+    configuration.in_place_restart = Some(InPlaceRestart { agent_image: AGENT_IMAGE.into() });
     configuration.webhook.port = Some(webhook.port());
     configuration.webhook.host = webhook.ip().to_string();
     configuration.metrics.bind_address = "0".into();

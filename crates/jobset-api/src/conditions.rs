@@ -57,6 +57,8 @@ pub mod reasons {
     pub const SERVICE_CONFLICT: &str = "HeadlessServiceConflict";
     /// Event: no node has the topology key of exclusive placement.
     pub const TOPOLOGY_KEY_NOT_FOUND: &str = "TopologyKeyNotFound";
+    /// Event: a service account lacks a permission that the agent of in-place restart needs.
+    pub const AGENT_PERMISSION_MISSING: &str = "InPlaceRestartPermissionMissing";
     /// Event: the controller could not create a child Job.
     pub const JOB_CREATION_FAILED: &str = "JobCreationFailed";
     /// Event: the controller could not create a claim.

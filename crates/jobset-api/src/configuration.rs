@@ -33,6 +33,9 @@ pub struct Configuration {
     pub internal_cert_management: InternalCertManagement,
     /// Limits of the requests to the API server.
     pub client_connection: ClientConnection,
+    /// The agent of in-place restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_place_restart: Option<InPlaceRestart>,
     /// Feature gates by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_gates: BTreeMap<String, bool>,
@@ -144,4 +147,13 @@ pub struct ClientConnection {
     /// Burst of requests above that rate. Defaults to 500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<i32>,
+}
+
+/// The agent of in-place restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InPlaceRestart {
+    /// Image of the agent that the controller adds to pods. The program is `/in-place-restart-agent`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub agent_image: String,
 }

@@ -51,6 +51,9 @@ pub const IN_PLACE_RESTART_ATTEMPT: &str = "jobset.sigs.k8s.io/in-place-restart-
 /// Annotation on a JobSet, set by the user: the agents open their barriers and become inactive.
 pub const DISABLE_IN_PLACE_RESTART: &str = "jobset.sigs.k8s.io/disable-in-place-restart";
 
+/// Annotation on a JobSet, set by the user, and on its pods: admission adds the agent to the pods.
+pub const INJECT_AGENT: &str = "jobset.sigs.k8s.io/inject-in-place-restart-agent";
+
 /// Value of `spec.managedBy` for this controller. The controller ignores JobSets with any other value.
 pub const MANAGED_BY_JOBSET_CONTROLLER: &str = "jobset.sigs.k8s.io/jobset-controller";
 

@@ -5,6 +5,7 @@
 //! jobset-plan (snapshot, now) -> plan            decisions: pure, in a separate crate
 //! act/        actions -> requests -> index       rate-limited writes
 //! reconcile   the loop of observe, plan and act; memory: its state between reconciles
+//! agent_permissions  checks the permissions of the agent of in-place restart
 //! failures    distinguishes new failures from repeated ones
 //! repair      evicts pods outside the topology domain of their leader
 //! requeue     adds JobSets to the work queue after watch events
@@ -18,6 +19,7 @@
 
 mod act;
 pub mod admission;
+mod agent_permissions;
 mod certificates;
 mod failures;
 mod memory;

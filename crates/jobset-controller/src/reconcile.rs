@@ -3,6 +3,7 @@
 
 use crate::{
     act::{ActError, Actor},
+    agent_permissions::AgentPermissions,
     failures::{Failure, KnownFailures, Reported},
     memory::Memory,
     metrics::JobSetMetrics,
@@ -11,10 +12,13 @@ use crate::{
 use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{EventKind, Execution, Gates, InPlacePods, JobRecord, Requeue, Snapshot, Step, Subject};
+use jobset_plan::{
+    EventKind, Execution, Gates, InPlacePods, JobRecord, Requeue, Snapshot, Step, Subject, agent_injection,
+    in_place_restart::restarts_in_place,
+};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ObjectReference, Pod, Service},
+    core::v1::{ObjectReference, Pod, Service, ServiceAccount},
 };
 use kube::{
     Resource,
@@ -27,7 +31,7 @@ use manager_runtime::{
     writer::Writer,
 };
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -82,6 +86,7 @@ pub(crate) struct Reconciler {
     pub(crate) placement: Placement,
     pub(crate) queue: Arc<WorkQueue<String>>,
     pub(crate) actor: Actor,
+    pub(crate) agent_permissions: AgentPermissions,
     pub(crate) events: EventSender,
     pub(crate) gates: Gates,
     pub(crate) memory: Memory,
@@ -151,20 +156,29 @@ impl Reconciler {
         let began = Instant::now();
         let ObservedJobSet { jobset, jobs, service, claims } = observed;
         let topologies = &self.placement.topologies(jobset);
+        let namespace = jobset.metadata.namespace.as_deref().unwrap_or("");
+        let in_place_pods = if restarts_in_place(jobset) {
+            self.placement.pods.in_place(uid)
+        } else {
+            InPlacePods::default()
+        };
         let snapshot = Snapshot {
             jobset,
             jobs,
             service: service.as_ref(),
             claims,
             topologies,
-            placed_leaders: &HashSet::new(),
-            in_place_pods: &InPlacePods::default(),
+            placed_leaders: &self.placement.pods.placed_leaders(namespace, jobs),
+            in_place_pods: &in_place_pods,
         };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.
         let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
         for why in &plan.waiting {
             debug!("waiting: {why}");
+        }
+        if self.gates.in_place_restart && agent_injection::is_requested(jobset) && !has_finished(jobset) {
+            plan.problems.extend(self.agent_permissions.problems(jobset).await);
         }
         for problem in self.memory.new_problems(uid, std::mem::take(&mut plan.problems)) {
             self.send_planned(jobset, problem.event, subject_reference(jobset, problem.subject));
@@ -286,6 +300,9 @@ fn subject_reference(jobset: &JobSet, subject: Subject) -> Option<ObjectReferenc
     let (api_version, kind, name, uid) = match subject {
         Subject::Job { name, uid } => (Job::api_version(&()), Job::kind(&()), name, uid),
         Subject::Pod { name, uid } => (Pod::api_version(&()), Pod::kind(&()), name, uid),
+        Subject::ServiceAccount(name) => {
+            (ServiceAccount::api_version(&()), ServiceAccount::kind(&()), name, String::new())
+        }
         Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),
         Subject::TopologyKey(_) => return None,
     };
@@ -294,9 +311,13 @@ fn subject_reference(jobset: &JobSet, subject: Subject) -> Option<ObjectReferenc
         kind: Some(kind.into_owned()),
         namespace: jobset.metadata.namespace.clone(),
         name: Some(name),
-        uid: Some(uid),
+        uid: Some(uid).filter(|uid| !uid.is_empty()),
         ..Default::default()
     })
+}
+
+fn has_finished(jobset: &JobSet) -> bool {
+    jobset.status.as_ref().is_some_and(|status| !status.terminal_state.is_empty())
 }
 
 /// Whether a Job has ended and a rule of the failure policy has message patterns.

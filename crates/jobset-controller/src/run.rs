@@ -3,6 +3,7 @@
 use crate::{
     act,
     admission::{Admission, Webhook},
+    agent_permissions::AgentPermissions,
     certificates,
     memory::Memory,
     metrics::JobSetMetrics,
@@ -72,8 +73,9 @@ pub async fn run(flags: &Flags, log: LogHandle) -> Result<()> {
         let served = server.serve(metrics.clone(), client.clone(), log, shutdown.clone());
         servers.spawn(async move { served.await.context("metrics.bindAddress") });
     }
-    let admission =
-        Admission::new(client.clone(), index.clone(), placement.clone(), &settings.gates).router();
+    let admission = Admission::new(client.clone(), index.clone(), placement.clone(), &settings.gates)
+        .with_agent_image(settings.agent_image.clone())
+        .router();
     let certificate = {
         let (source, client, metrics) =
             (settings.webhook_certificates.clone(), client.clone(), metrics.clone());
@@ -176,6 +178,7 @@ async fn control(
         failing: Mutex::default(),
     });
     let reconciler = Arc::new(reconcile::Reconciler {
+        agent_permissions: AgentPermissions::new(client.clone()),
         actor: act::Actor::new(client, writer, index.clone()),
         events,
         gates: settings.gates,

@@ -1,6 +1,7 @@
 //! The child Jobs: which of them are missing, and the content of each.
 
 use crate::{
+    agent_injection,
     buckets::{Buckets, Foreign},
     depends_on,
     draft::Draft,
@@ -158,6 +159,7 @@ fn construct(
     let pod_metadata = spec.template.metadata.get_or_insert_default();
     merge(&mut pod_metadata.labels, &labels);
     merge(&mut pod_metadata.annotations, &annotations);
+    agent_injection::annotate(jobset, gates, pod_metadata.annotations.get_or_insert_default());
     let mut metadata = ObjectMeta {
         labels: template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()),
         annotations: template.metadata.as_ref().and_then(|metadata| metadata.annotations.clone()),

@@ -12,6 +12,7 @@
 //!
 //! [`defaulting`], [`validation`] and [`pod_admission`] contain the decisions of admission.
 
+pub mod agent_injection;
 mod buckets;
 mod child_job;
 mod conditions;

@@ -55,6 +55,8 @@ pub enum Subject {
         /// Its UID.
         uid: String,
     },
+    /// A service account of the pods, by name.
+    ServiceAccount(String),
     /// The Service of the pods' subdomain.
     Service {
         /// Its name.

@@ -129,6 +129,17 @@ pub fn topology_key(pod: &Pod) -> Option<&str> {
     annotation(pod, labels::EXCLUSIVE_TOPOLOGY).filter(|_| places)
 }
 
+/// Whether the pod is a follower whose leader, or the domain of its leader, is not known yet.
+pub fn waits_for_leader(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> bool {
+    let Some(topology_key) = topology_key(pod).filter(|_| !is_leader(pod)) else { return false };
+    match leader_of(pod, namespace, view) {
+        Ok(leader) if !leader.node.is_empty() => {
+            matches!(view.domain(&leader.node, topology_key), Domain::Unknown | Domain::NoNode)
+        }
+        _ => true,
+    }
+}
+
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
@@ -481,6 +492,28 @@ mod tests {
         assert_eq!(mutated("gone"), Refusal::NodeNotFound("gone".into()));
         let unread = "label rack of node new not yet read, not creating follower pod. this is an expected, transient error";
         assert_eq!(mutated("new"), Refusal::Forbidden(unread.into()));
+    }
+
+    #[test]
+    fn only_a_follower_waits_for_its_leader() {
+        let waits = |pod: &Value, leaders| waits_for_leader(&typed(pod), "team", &view(leaders));
+        for (leaders, expected) in [
+            (&[][..], true),
+            (&[("job-uid", "")], true),
+            (&[("old", "labelled")], true),
+            (&[("job-uid", "gone")], true),
+            (&[("job-uid", "bare")], false),
+            (&[("job-uid", "labelled")], false),
+        ] {
+            assert_eq!(waits(&pod("1"), leaders), expected, "{leaders:?}");
+            assert!(!waits(&pod("0"), leaders), "the leader itself");
+        }
+        let mut shared = pod("1");
+        shared["metadata"]["annotations"]
+            .as_object_mut()
+            .unwrap()
+            .remove("alpha.jobset.sigs.k8s.io/exclusive-topology");
+        assert!(!waits(&shared, &[]));
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub struct Controller {
 
 /// The fields of a child Job that plans use.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "fields of Kubernetes")]
 pub struct JobRecord {
     /// Its name.
     pub name: String,

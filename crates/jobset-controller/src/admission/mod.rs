@@ -1,5 +1,6 @@
 //! The HTTP server of the admission webhooks. `jobset-plan` makes the decisions. Every replica serves them.
 
+mod leader_wait;
 mod review;
 
 use crate::observe::{Index, Placement};
@@ -14,12 +15,13 @@ use axum::{
 use futures::{StreamExt, stream};
 use jobset_api::JobSet;
 use jobset_plan::{
-    Gates, defaulting,
+    Gates, agent_injection, defaulting,
     pod_admission::{self, Refusal},
     validation::{self, ExistingClaim, ExistingClaims},
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Client};
+use leader_wait::LeaderWait;
 use review::{AdmissionRequest, Answer, Operation};
 use serde::Deserialize;
 use serde_json::json;
@@ -42,9 +44,9 @@ pub enum Webhook {
     DefaultJobSet,
     /// Validates a created or updated JobSet.
     ValidateJobSet,
-    /// Places a new pod with exclusive placement.
+    /// Places a new pod with exclusive placement, and adds the agent of in-place restart.
     PlacePod,
-    /// Validates a new pod with exclusive placement.
+    /// Validates a new pod with exclusive placement or an added agent.
     ValidatePod,
 }
 
@@ -69,6 +71,8 @@ pub struct Admission {
     index: Index,
     placement: Placement,
     gates: Gates,
+    agent_image: Option<String>,
+    leader_wait: LeaderWait,
 }
 
 async fn handle(webhook: Webhook, State(state): State<Arc<Admission>>, request: Request<Body>) -> Response {
@@ -92,7 +96,20 @@ impl Admission {
     /// `client` reads the existing claims of a new JobSet. `index` holds the other JobSets, and `placement` holds
     /// leader pods and nodes. Every replica watches these objects.
     pub fn new(client: Client, index: Index, placement: Placement, gates: &Gates) -> Self {
-        Self { client, index, placement, gates: gates.clone() }
+        Self {
+            client,
+            index,
+            placement,
+            gates: gates.clone(),
+            agent_image: None,
+            leader_wait: LeaderWait::default(),
+        }
+    }
+
+    /// Sets the image of the agent that pods get.
+    #[must_use]
+    pub fn with_agent_image(self, agent_image: Option<String>) -> Self {
+        Self { agent_image, ..self }
     }
 
     /// Returns a router that serves every webhook at its path.
@@ -114,12 +131,20 @@ impl Admission {
             Webhook::DefaultJobSet => default(&request),
             Webhook::ValidateJobSet => self.validate(&request).await,
             Webhook::PlacePod => {
-                let place = |pod: &Pod| pod_admission::mutate(pod, &request.namespace, &self.placement);
-                self.of_pod(&request, |pod| place(pod).map(Answer::patched)).await
+                let place = |pod: &Pod| {
+                    let mut patch = agent_injection::inject(pod, self.agent_image.as_deref(), &self.gates)?;
+                    patch.extend(pod_admission::mutate(pod, &request.namespace, &self.placement)?);
+                    Ok(Answer::patched(patch))
+                };
+                self.of_pod(&request, place).await
             }
             Webhook::ValidatePod => {
-                let check = |pod: &Pod| pod_admission::validate(pod, &request.namespace, &self.placement);
-                self.of_pod(&request, |pod| check(pod).map(|()| Answer::allowed())).await
+                let validate = |pod: &Pod| {
+                    agent_injection::validate(pod, self.agent_image.as_deref(), &self.gates)?;
+                    pod_admission::validate(pod, &request.namespace, &self.placement)?;
+                    Ok(Answer::allowed())
+                };
+                self.of_pod(&request, validate).await
             }
         }
     }
@@ -145,6 +170,9 @@ impl Admission {
                 let _ = timeout(LONGEST_WAIT, self.placement.demand.listed(key)).await;
             }
         }
+        if self.gates.leader_first_placement {
+            self.leader_wait.for_leader(&pod, &request.namespace, &self.placement).await;
+        }
         decide(&pod).unwrap_or_else(|refusal| {
             debug!(namespace = request.namespace, pod = pod.metadata.generate_name, ?refusal, "denied");
             match refusal {
@@ -167,7 +195,9 @@ impl Admission {
         new.spec.replicated_jobs.iter_mut().for_each(defaulting::fill_in);
         let errors = if request.operation == Operation::Create {
             let claims = self.existing_claims(&request.namespace, &new).await;
-            validation::validate_create(&new, &claims, &self.gates)
+            let mut errors = validation::validate_create(&new, &claims, &self.gates);
+            errors.extend(validation::validate_injection(&new, self.agent_image.is_some(), &self.gates));
+            errors
         } else {
             match JobSet::deserialize(&request.old_object) {
                 Ok(old) => validation::validate_update(&old, &new, &self.gates),
@@ -180,6 +210,8 @@ impl Admission {
         if errors.is_empty() {
             debug!(namespace = request.namespace, jobset = name, "allowed");
             let mut warnings = validation::warnings(&new);
+            let has_image = self.agent_image.is_some();
+            warnings.extend(validation::injection_warnings(&new, has_image, &self.gates));
             if request.operation == Operation::Create {
                 warnings.extend(self.shared_subdomain(&request.namespace, new));
             }

@@ -16,7 +16,8 @@ use super::{
 };
 use jobset_api::JobSet;
 use jobset_plan::{
-    Controller, JobRecord, ServiceRecord, claim_names, subdomain, topology_keys, validation::headless_service,
+    Controller, JobRecord, ServiceRecord, claim_names, in_place_restart::restarts_in_place, subdomain,
+    topology_keys, validation::headless_service,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
@@ -110,6 +111,11 @@ impl Index {
     /// Whether the index contains a JobSet with this UID.
     pub(crate) fn has_jobset(&self, uid: &str) -> bool {
         self.state().jobsets.get(uid).is_some()
+    }
+
+    /// Whether the JobSet with this UID restarts in place. None for an unknown JobSet.
+    pub(crate) fn restarts_in_place(&self, uid: &str) -> Option<bool> {
+        self.state().jobsets.get(uid).map(|jobset| restarts_in_place(jobset))
     }
 
     /// The number of objects of each kind.

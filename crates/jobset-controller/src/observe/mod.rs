@@ -2,6 +2,7 @@
 
 mod child_job;
 mod demand;
+mod in_place;
 mod index;
 mod named;
 mod nodes;

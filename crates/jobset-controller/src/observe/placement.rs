@@ -12,6 +12,7 @@ use jobset_plan::{
     topology_keys,
 };
 use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::Notify;
 
 /// The pods and nodes that exclusive placement needs. Clones share the state.
 #[derive(Clone, Default)]
@@ -19,6 +20,8 @@ pub struct Placement {
     pub(crate) pods: Pods,
     pub(crate) nodes: Nodes,
     pub(crate) demand: Arc<Demand>,
+    /// Notifies of leaders that got a node, and of changed nodes.
+    pub(crate) changed: Arc<Notify>,
 }
 
 impl Placement {

@@ -164,6 +164,11 @@ impl ObservedPod {
         PodAttempt::read(self.annotations.attempt.as_deref())
     }
 
+    /// The first characters of the attempt, for messages about an invalid value.
+    pub(super) fn attempt_text(&self) -> Box<str> {
+        self.annotations.attempt.iter().flat_map(|text| text.chars()).take(40).collect()
+    }
+
     /// The highest number of restarts of one container.
     pub(super) fn restarts(&self) -> i32 {
         let Status { init_container_statuses, container_statuses, .. } = &self.status;

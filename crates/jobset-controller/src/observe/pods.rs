@@ -3,8 +3,14 @@
 //! The index keeps only the pods that decisions need: those that exclusive placement places, or every pod of a JobSet
 //! after [`Pods::keep_all`]. A record and its share of the maps take less than 300 bytes.
 
-use super::{pod::ObservedPod, shared_texts::SharedTexts, versioned::Source};
-use jobset_plan::{PodGroup, PodRecord, Uid, pod_admission::LeaderPod};
+use super::{
+    in_place::{InPlaceCounts, report},
+    pod::ObservedPod,
+    shared_texts::SharedTexts,
+    versioned::Source,
+};
+use jobset_plan::{InPlacePods, JobRecord, PodAttempt, PodGroup, PodRecord, Uid, pod_admission::LeaderPod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
     borrow::Borrow,
     collections::{HashMap, HashSet},
@@ -53,6 +59,31 @@ struct Members {
     leader: Option<Arc<PodRecord>>,
 }
 
+impl PodChange {
+    /// The JobSets of the pod, by label.
+    pub(crate) fn jobsets(&self) -> impl Iterator<Item = &Uid> {
+        let [before, now] =
+            [&self.before, &self.now].map(|pod| pod.as_ref().and_then(|pod| pod.group.jobset_uid.as_ref()));
+        now.into_iter().chain(before.filter(|before| Some(*before) != now))
+    }
+
+    /// Whether the pod reports something else about in-place restarts.
+    pub(crate) fn changes_report(&self) -> bool {
+        report(self.before.as_deref()) != report(self.now.as_deref())
+    }
+
+    /// Whether a leader got a node, or no longer has it.
+    pub(crate) fn moves_leader(&self) -> bool {
+        let has_node = |pod: &Option<Arc<PodRecord>>| pod.as_deref().is_some_and(is_placed_leader);
+        has_node(&self.before) != has_node(&self.now)
+    }
+}
+
+/// Whether the pod is a leader of exclusive placement that has a node, and that runs or will run.
+fn is_placed_leader(pod: &PodRecord) -> bool {
+    pod.is_leader() && pod.group.topology.is_some() && pod.is_active() && pod.node.is_some()
+}
+
 /// Namespace and name.
 type JobSetKey = (Box<str>, Box<str>);
 
@@ -65,6 +96,9 @@ struct State {
     by_jobset: HashMap<JobSetKey, HashSet<Arc<PodGroup>>>,
     /// By `<namespace>/<name without the random suffix>`: the leaders of Jobs.
     leaders: HashMap<Box<str>, Vec<Arc<PodRecord>>>,
+    /// By UID of the JobSet: what its pods report about in-place restarts. Not by name, so that a JobSet does not count
+    /// the pods of a predecessor.
+    in_place: HashMap<Uid, InPlaceCounts>,
     texts: SharedTexts,
     /// While the watch reads a list: the UIDs in it.
     listed: Option<HashSet<Uid>>,
@@ -129,6 +163,11 @@ impl Pods {
             state.unlink(before);
         }
         state.link(&record);
+        if let (PodAttempt::Malformed, Some(jobset)) = (record.attempt, &record.group.jobset_uid)
+            && let Some(counts) = state.in_place.get_mut(jobset)
+        {
+            counts.set_malformed(&record.uid, pod.attempt_text());
+        }
         state.pods.replace(ByUid(record.clone()));
         Some(PodChange { before, now: Some(record) })
     }
@@ -173,6 +212,51 @@ impl Pods {
             node: pod.node.as_deref().unwrap_or("").to_owned(),
         };
         leaders.filter(|pod| pod.is_active()).map(leader).collect()
+    }
+
+    /// What the pods of a JobSet report about in-place restarts.
+    pub(crate) fn in_place(&self, jobset_uid: &str) -> InPlacePods {
+        self.state().in_place.get(&Uid::from(jobset_uid)).map(InPlaceCounts::pods).unwrap_or_default()
+    }
+
+    /// Of the Jobs that started with their leader: the UIDs of those whose leader has a node.
+    pub(crate) fn placed_leaders(&self, namespace: &str, jobs: &[Arc<JobRecord>]) -> HashSet<String> {
+        let mut started = jobs.iter().filter(|job| job.leader_first).peekable();
+        if started.peek().is_none() {
+            return HashSet::new();
+        }
+        let state = self.state();
+        let is_placed = |job: &&Arc<JobRecord>| {
+            // The Job controller names the pod of index 0 `<job>-0-<random>`.
+            let leaders = state.leaders.get(&*leader_key(namespace, &format!("{}-0", job.name)));
+            let uid = Uid::from(job.uid.as_str());
+            leaders
+                .into_iter()
+                .flatten()
+                .any(|pod| pod.group.job.as_ref() == Some(&uid) && is_placed_leader(pod))
+        };
+        started.filter(is_placed).map(|job| job.uid.clone()).collect()
+    }
+
+    /// Removes the pods of a JobSet that does not restart in place, except for those that exclusive placement places.
+    pub(crate) fn release(&self, jobset: &ObjectMeta) {
+        let (Some(namespace), Some(name), Some(uid)) = (&jobset.namespace, &jobset.name, &jobset.uid) else {
+            return;
+        };
+        let mut state = self.state();
+        if !state.keeps_all {
+            return;
+        }
+        let uid = Uid::from(uid.as_str());
+        let key = (namespace.as_str().into(), name.as_str().into());
+        let groups = state.by_jobset.get(&key).into_iter().flatten();
+        let is_released =
+            |group: &&Arc<PodGroup>| group.topology.is_none() && group.jobset_uid.as_ref() == Some(&uid);
+        let pods = groups.filter(is_released).filter_map(|group| state.by_group.get(group));
+        let pods = pods.flat_map(|members| &members.pods);
+        for pod in pods.map(|pod| pod.0.uid.clone()).collect::<Vec<_>>() {
+            state.remove(&pod);
+        }
     }
 
     /// The pods of a group, that is of one Job.
@@ -240,6 +324,9 @@ impl State {
         if record.is_leader() && record.is_active() {
             siblings.leader = Some(record.clone());
         }
+        if let Some(jobset) = group.jobset_uid.as_ref().filter(|_| report(Some(record)) != report(None)) {
+            self.in_place.entry(jobset.clone()).or_default().add(record);
+        }
         if let Some(key) = leader_key_of(record) {
             self.leaders.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(record.clone());
         }
@@ -260,6 +347,14 @@ impl State {
                         self.by_jobset.remove(&jobset);
                     }
                 }
+            }
+        }
+        if let Some(jobset) = &group.jobset_uid
+            && let Some(counts) = self.in_place.get_mut(jobset)
+        {
+            counts.remove(record);
+            if counts.is_empty() {
+                self.in_place.remove(jobset);
             }
         }
         if let Some(key) = leader_key_of(record)

@@ -6,14 +6,18 @@ use super::{
     index::{Index, Kind, UnconfirmedJob},
     placement::Placement,
     pod::ObservedPod,
+    pods::{PodChange, Pods},
     service::ObservedService,
     versioned::Source,
 };
 use crate::requeue::Requeue;
 use futures::{Stream, StreamExt};
-use jobset_api::{JobSet, jobset::RestartStrategy, labels};
-use jobset_plan::{Gates, topology_keys};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
+use jobset_api::{JobSet, labels};
+use jobset_plan::{Gates, in_place_restart::restarts_in_place, topology_keys};
+use k8s_openapi::{
+    api::core::v1::{Node, PersistentVolumeClaim},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta},
@@ -79,7 +83,7 @@ pub(crate) fn start(
         index: index.clone(),
         placement: placement.clone(),
         requeue: requeue.clone(),
-        in_place_restart: gates.in_place_restart,
+        gates: gates.clone(),
         verify: Arc::new(verify),
     };
 
@@ -203,9 +207,8 @@ async fn deliver<K>(
     }
 }
 
-fn restarts_in_place(jobset: &JobSet) -> bool {
-    let policy = jobset.spec.failure_policy.as_ref();
-    policy.is_some_and(|policy| policy.restart_strategy == RestartStrategy::InPlaceRestart)
+fn end_pod(pods: &Pods, pod: &ObservedPod) -> Option<PodChange> {
+    pods.end(pod.metadata.uid.as_deref()?)
 }
 
 #[derive(Clone)]
@@ -213,7 +216,7 @@ struct Feeder {
     index: Index,
     placement: Placement,
     requeue: Requeue,
-    in_place_restart: bool,
+    gates: Gates,
     verify: Arc<dyn Fn(UnconfirmedJob) + Send + Sync>,
 }
 
@@ -233,12 +236,13 @@ impl Feeder {
                 self.placement.demand.topologies(keys.iter().map(String::as_str), || keys.clone());
             }
             Change::Applied(DeserializeGuard(Ok(jobset))) => {
-                if self.in_place_restart && restarts_in_place(&jobset) {
-                    self.placement.demand.all_pods();
-                }
+                let no_longer_needed = self.demand_pods(&jobset);
                 let keys: Vec<String> =
                     if listing { Vec::new() } else { topology_keys(&jobset).map(str::to_owned).collect() };
                 self.requeue.add(self.index.apply_jobset(jobset, Source::Watch));
+                if let Some(metadata) = no_longer_needed {
+                    self.placement.pods.release(&metadata);
+                }
                 let keys = keys.iter().map(String::as_str);
                 self.placement.demand.topologies(keys, || self.index.topology_keys());
             }
@@ -300,9 +304,8 @@ impl Feeder {
     }
 
     fn pods(self) -> impl FnMut(Change<ObservedPod>) {
-        let Self { placement, requeue, .. } = self;
-        let Placement { pods, demand, .. } = placement.clone();
-        let demand = demand.pods();
+        let demand = self.placement.demand.pods();
+        let pods = self.placement.pods.clone();
         move |change| match change {
             Change::ListBegins => {
                 if *demand.borrow() == PodDemand::All {
@@ -311,35 +314,90 @@ impl Feeder {
                 pods.begin_list();
             }
             Change::ListEnds => {
-                pods.finish_list();
-                placement.demand.pods_are_listed();
+                pods.finish_list().iter().for_each(|change| self.pod_changed(change));
+                self.placement.demand.pods_are_listed();
             }
             Change::Applied(pod) => {
-                let Some(change) = pods.apply(&pod, Source::Watch) else { return };
-                if let Some(job) = placement.needs_repair(&change) {
-                    requeue.repair(job);
+                let change =
+                    if self.needs(&pod) { pods.apply(&pod, Source::Watch) } else { end_pod(&pods, &pod) };
+                if let Some(change) = change {
+                    self.requeue_repair(&change);
+                    self.pod_changed(&change);
                 }
-                requeue.add(placement.changes_waiting(&change));
             }
-            Change::Deleted(pod) => pod.metadata.uid.iter().for_each(|uid| drop(pods.end(uid))),
+            Change::Deleted(pod) => {
+                if let Some(change) = end_pod(&pods, &pod) {
+                    self.pod_changed(&change);
+                }
+            }
+        }
+    }
+
+    /// Requeues the Job of a pod if its followers may be misplaced, and the JobSets whose leaders wait for a node.
+    fn requeue_repair(&self, change: &PodChange) {
+        if let Some(job) = self.placement.needs_repair(change) {
+            self.requeue.repair(job);
+        }
+        self.requeue.add(self.placement.changes_waiting(change));
+    }
+
+    /// Requests the pods of a JobSet that restarts in place. Returns the metadata of another JobSet, whose pods were kept
+    /// while the JobSet was unknown.
+    fn demand_pods(&self, jobset: &JobSet) -> Option<ObjectMeta> {
+        if !self.gates.in_place_restart {
+            return None;
+        }
+        if !restarts_in_place(jobset) {
+            let ObjectMeta { namespace, name, uid, .. } = jobset.metadata.clone();
+            return Some(ObjectMeta { namespace, name, uid, ..ObjectMeta::default() });
+        }
+        self.placement.demand.all_pods();
+        None
+    }
+
+    /// Whether exclusive placement or in-place restart needs the pod. The pod of an unknown JobSet may restart in place.
+    fn needs(&self, pod: &ObservedPod) -> bool {
+        let restarts_in_place =
+            || pod.jobset_uid().is_none_or(|uid| self.index.restarts_in_place(uid).unwrap_or(true));
+        pod.topology().is_some() || self.gates.in_place_restart && restarts_in_place()
+    }
+
+    /// Requeues the JobSet of a pod if its next plan can differ.
+    fn pod_changed(&self, change: &PodChange) {
+        if change.moves_leader() {
+            self.placement.changed.notify_waiters();
+        }
+        let Gates { in_place_restart, leader_first_placement, .. } = self.gates;
+        let moves_leader = leader_first_placement && change.moves_leader();
+        let changes_report = in_place_restart && change.changes_report();
+        if !moves_leader && !changes_report {
+            return;
+        }
+        for uid in change.jobsets().map(ToString::to_string) {
+            if moves_leader || self.index.restarts_in_place(&uid) == Some(true) {
+                self.requeue.add([uid]);
+            }
         }
     }
 
     fn nodes(self) -> impl FnMut(Change<PartialObjectMeta<Node>>) {
-        let Placement { nodes, demand, .. } = self.placement;
+        let Placement { nodes, demand, changed, .. } = self.placement;
         let keys = demand.keys();
         let mut listing = BTreeSet::new();
-        move |change| match change {
-            Change::ListBegins => {
-                listing.clone_from(&keys.borrow());
-                nodes.begin_list(&listing);
+        move |change| {
+            match change {
+                Change::ListBegins => {
+                    listing.clone_from(&keys.borrow());
+                    nodes.begin_list(&listing);
+                }
+                Change::ListEnds => {
+                    nodes.finish_list();
+                    demand.nodes_are_listed(listing.clone());
+                }
+                Change::Applied(node) => nodes.apply(node),
+                Change::Deleted(node) => node.metadata.name.iter().for_each(|name| nodes.end(name)),
             }
-            Change::ListEnds => {
-                nodes.finish_list();
-                demand.nodes_are_listed(listing.clone());
-            }
-            Change::Applied(node) => nodes.apply(node),
-            Change::Deleted(node) => node.metadata.name.iter().for_each(|name| nodes.end(name)),
+            changed.notify_waiters();
         }
     }
 
@@ -355,3 +413,7 @@ impl Feeder {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_test.rs"]
+mod tests;

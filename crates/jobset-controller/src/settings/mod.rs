@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) qps: f32,
     pub(crate) burst: i32,
     pub(crate) gates: Gates,
+    /// Image of the agent that admission adds to pods.
+    pub(crate) agent_image: Option<String>,
 }
 
 /// Namespace of the controller if the pod's own namespace is unknown.
@@ -118,9 +120,22 @@ impl Settings {
             lease: elect.then(|| lease(leader_election, timings, own_namespace)).transpose()?,
             qps,
             burst,
+            agent_image: agent_image(configuration)?,
             gates: Gates::configured(&configuration.feature_gates).context("featureGates")?,
         })
     }
+}
+
+/// Reads the image of the agent. The API server would reject pods with white space in an image.
+fn agent_image(configuration: &Configuration) -> Result<Option<String>> {
+    let agent = configuration.in_place_restart.as_ref();
+    let image = agent.map(|agent| agent.agent_image.as_str()).filter(|image| !image.is_empty());
+    if let Some(image) = image.filter(|image| image.contains(char::is_whitespace)) {
+        bail!(
+            "inPlaceRestart.agentImage: {image:?} is not an image such as registry.example/jobset-operator:v1"
+        );
+    }
+    Ok(image.map(str::to_owned))
 }
 
 /// Reads the names of the objects around certificates that the controller issues.
@@ -238,6 +253,7 @@ mod tests {
         assert_eq!(metrics.address.to_string(), "[::]:8443");
         assert_eq!(metrics.certificates, Path::new("/tmp/k8s-metrics-server/serving-certs"));
         assert_eq!((settings.qps, settings.burst), (500.0, 500));
+        assert_eq!(settings.agent_image, None);
         let lease = settings.lease.unwrap();
         assert_eq!(
             (lease.namespace.as_str(), lease.name.as_str()),
@@ -297,6 +313,10 @@ mod tests {
     fn fields_without_a_value_are_unset() {
         let yaml = "webhook:\nmetrics: {certDir: , bindAddress: null}\nfeatureGates:\ntls:\nhealth: ~";
         assert_eq!(check(&[], yaml).unwrap().webhook.port(), 9443);
+        for (yaml, expected) in [("{agentImage: a}", Some("a")), ("{agentImage: ''}", None), ("", None)] {
+            let settings = check(&[], &format!("inPlaceRestart: {yaml}")).unwrap();
+            assert_eq!(settings.agent_image.as_deref(), expected);
+        }
         assert_eq!(check(&[], "webhook: {port: 0}\n---\n").unwrap().webhook.port(), 9443);
     }
 
@@ -353,6 +373,8 @@ mod tests {
                 "tls: {minVersion: VersionTLS13, cipherSuites: [TLS_AES_128_GCM_SHA256]}",
                 "tls.cipherSuites: may not be specified when `minVersion` is 'VersionTLS13'",
             ),
+            ("inPlaceRestart: {agentImage: a b}", "inPlaceRestart.agentImage: \"a b\" is not an image"),
+            ("inPlaceRestart: {image: a}", "unknown field \"inPlaceRestart.image\""),
             ("health: {healthProbeBindAddress: nowhere}", "health.healthProbeBindAddress: \"nowhere\""),
         ] {
             let error = format!("{:#}", check(&[], yaml).unwrap_err());

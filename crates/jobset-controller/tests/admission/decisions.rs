@@ -222,3 +222,60 @@ async fn a_follower_without_a_leader_is_denied_with_403() {
         );
     }
 }
+
+/// Pods and JobSets that ask for the agent of in-place restart, with and without an image of the agent.
+#[tokio::test]
+async fn the_agent_is_added_from_the_configured_image() {
+    const INJECT: &str = "jobset.sigs.k8s.io/inject-in-place-restart-agent";
+    let respond = async |webhook: Webhook, object: &Value, image: Option<&str>| {
+        let client = Client::new(
+            service_fn(async |_: Request<kube::client::Body>| {
+                Ok::<_, Infallible>(Response::new(Body::from("{}")))
+            }),
+            "default",
+        );
+        let gates = Gates { in_place_restart: true, ..Gates::default() };
+        let admission = Admission::new(client, Index::default(), Placement::default(), &gates)
+            .with_agent_image(image.map(str::to_owned))
+            .router();
+        let body = review("CREATE", object).to_string();
+        response_of(post(admission, webhook.path(), "application/json", body).await)
+    };
+    let mut leader = pod("0");
+    leader["metadata"]["annotations"][INJECT] = "true".into();
+    let patch = patch_of(&respond(Webhook::PlacePod, &leader, Some("agent:v1")).await);
+    let paths: Vec<_> = patch.as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        paths[..4],
+        [
+            "/spec/initContainers",
+            "/spec/containers/0/restartPolicy",
+            "/spec/containers/0/restartPolicyRules",
+            "/metadata/labels/jobset.sigs.k8s.io~1priority"
+        ]
+    );
+    assert_eq!(patch[0]["value"][0]["image"], "agent:v1");
+    let mut changed = leader.clone();
+    let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
+    json_patch::patch(&mut changed, &patch).unwrap();
+    let allowed = respond(Webhook::ValidatePod, &changed, Some("agent:v1")).await;
+    assert_eq!(allowed["allowed"], true, "{allowed}");
+    changed["spec"]["initContainers"][0].as_object_mut().unwrap().remove("restartPolicyRules");
+    let denied = respond(Webhook::ValidatePod, &changed, Some("agent:v1")).await;
+    assert_eq!(denied["status"]["code"], 403, "{denied}");
+    assert_eq!(respond(Webhook::PlacePod, &leader, None).await["status"]["code"], 403);
+
+    let mut jobset = jobset();
+    jobset["metadata"]["annotations"] = json!({INJECT: "true"});
+    jobset["spec"]["failurePolicy"] = json!({"restartStrategy": "InPlaceRestart"});
+    for job in jobset["spec"]["replicatedJobs"].as_array_mut().unwrap() {
+        let size = json!({"parallelism": 1, "completions": 1, "backoffLimit": i32::MAX, "podReplacementPolicy": "Failed"});
+        json_patch::merge(&mut job["template"]["spec"], &size);
+    }
+    let allowed = respond(Webhook::ValidateJobSet, &jobset, Some("agent:v1")).await;
+    assert_eq!((&allowed["allowed"], allowed.get("warnings")), (&json!(true), None), "{allowed}");
+    let denied = respond(Webhook::ValidateJobSet, &jobset, None).await;
+    let message = denied["status"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("metadata.annotations[{INJECT}]: Forbidden: ")), "{message}");
+    assert!(message.contains("set inPlaceRestart.agentImage"), "{message}");
+}

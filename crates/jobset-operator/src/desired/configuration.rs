@@ -3,7 +3,8 @@
 use super::{Certificates, DesiredError, Inputs};
 use crate::names;
 use jobset_api::configuration::{
-    API_VERSION, ClientConnection, Configuration, InternalCertManagement, KIND, LeaderElection,
+    API_VERSION, ClientConnection, Configuration, InPlaceRestart, InternalCertManagement, KIND,
+    LeaderElection,
 };
 use serde_json::Value;
 
@@ -77,6 +78,7 @@ fn configuration(inputs: &Inputs) -> Configuration {
             qps: connection.and_then(|connection| connection.qps).map(|qps| qps as f32),
             burst: connection.and_then(|connection| connection.burst),
         },
+        in_place_restart: Some(InPlaceRestart { agent_image: inputs.operand_image.clone() }),
         feature_gates: inputs.controller.feature_gates.clone(),
         ..Configuration::default()
     }
@@ -116,6 +118,11 @@ mod tests {
         assert_eq!(read["webhook"], json!({"port": 9444}));
         assert_eq!(read.get("leaderElection"), None);
         assert_eq!(read["internalCertManagement"]["enable"], true);
+    }
+
+    #[test]
+    fn the_agent_is_in_the_image_of_the_operand() {
+        assert_eq!(read(&inputs())["inPlaceRestart"], json!({"agentImage": "image"}));
     }
 
     #[test]

@@ -137,7 +137,8 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "the metrics server authorizes clients",
+                reason: "the metrics server authorizes clients, and the controller checks whether the agent of in-place \
+                         restart has its permissions",
                 groups: &["authorization.k8s.io"],
                 resources: &["subjectaccessreviews"],
                 verbs: &["create"],

@@ -14,7 +14,7 @@ fn each_condition_has_its_cause_and_event() {
     let all_ready = "driver-0 ready, worker-0 ready, worker-1 ready";
     let all_complete = "driver-0 complete, worker-0 complete, worker-1 complete";
     let first = "(first failed job: train-worker-0)";
-    for (scene, kind, expected) in [
+    for (scene, kind, expected) in vec![
         (
             jobset("").jobs(all_complete),
             "Normal",

@@ -1,4 +1,4 @@
-//! Exclusive placement with the feature gate LeaderFirstPlacement: three Jobs of four pods.
+//! Exclusive placement with the feature gate `LeaderFirstPlacement`: three Jobs of four pods.
 
 use super::*;
 

@@ -322,7 +322,8 @@ fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
         let (Subject::Job { uid, .. }
         | Subject::Pod { uid, .. }
         | Subject::Service { uid, .. }
-        | Subject::TopologyKey(uid)) = subject;
+        | Subject::TopologyKey(uid)
+        | Subject::ServiceAccount(uid)) = subject;
         format!("of {uid}: {} {}", event.reason, event.note)
     };
     lines.extend(plan.problems.iter().map(problem));

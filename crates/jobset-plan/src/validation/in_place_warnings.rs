@@ -1,6 +1,6 @@
 //! Warnings about JobSets that the API accepts and that cannot restart in place.
 
-use crate::in_place_restart::restarts_in_place;
+use crate::{agent_injection::is_requested, in_place_restart::restarts_in_place};
 use jobset_api::{
     JobSet,
     jobset::{DependsOnStatus, ReplicatedJob, StartupPolicyOrder},
@@ -10,6 +10,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 /// A container restarts only if its pod or the container itself has a restart policy that allows it.
 pub(super) fn of_template(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
     let pod = pod_of(replicated_job).filter(|_| restarts_in_place(jobset))?;
+    if is_requested(jobset) {
+        return None;
+    }
     let may_restart = |container: &Container| {
         container.restart_policy.as_deref().is_some_and(|policy| policy != "Never")
             || container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty())
@@ -26,6 +29,7 @@ pub(super) fn of_template(jobset: &JobSet, replicated_job: &ReplicatedJob, path:
 /// The agents wait until every pod of the JobSet exists. Pods that wait for the end of other pods would never exist.
 pub(super) fn of_order(jobset: &JobSet) -> Option<String> {
     let spec = Some(&jobset.spec).filter(|_| restarts_in_place(jobset))?;
+    let is_ready_after_barrier = |replicated_job| is_ready_after_barrier(jobset, replicated_job);
     let waits_for_end = spec.replicated_jobs.iter().enumerate().find_map(|(index, replicated_job)| {
         let mut dependencies = replicated_job.depends_on.iter().flatten();
         let which = dependencies.position(|dependency| {
@@ -53,11 +57,13 @@ pub(super) fn of_order(jobset: &JobSet) -> Option<String> {
 }
 
 /// Whether a sidecar keeps the pods unready until all pods exist.
-fn is_ready_after_barrier(replicated_job: &ReplicatedJob) -> bool {
+fn is_ready_after_barrier(jobset: &JobSet, replicated_job: &ReplicatedJob) -> bool {
     let sidecars = pod_of(replicated_job).into_iter().flat_map(|pod| pod.init_containers.iter().flatten());
-    sidecars.into_iter().any(|container| {
-        container.restart_policy.as_deref() == Some("Always") && container.startup_probe.is_some()
-    })
+    let mut sidecars = sidecars.into_iter();
+    is_requested(jobset)
+        || sidecars.any(|container| {
+            container.restart_policy.as_deref() == Some("Always") && container.startup_probe.is_some()
+        })
 }
 
 fn pod_of(replicated_job: &ReplicatedJob) -> Option<&PodSpec> {

@@ -1,5 +1,8 @@
 use super::edited;
-use crate::validation::{headless_service, shared_subdomain, warnings};
+use crate::{
+    Gates,
+    validation::{headless_service, injection_warnings, shared_subdomain, validate_injection, warnings},
+};
 use serde_json::{Value, json};
 
 /// The warnings about [`valid`] with edits.
@@ -36,6 +39,94 @@ fn pods_that_cannot_restart_in_place() {
         ("the container restarts", vec![strategy.clone(), never, own_rule], vec![]),
     ] {
         assert_eq!(warned(&edits), expected, "{what}");
+    }
+}
+
+#[test]
+fn injection_without_effect_or_with_another_agent() {
+    const ANNOTATION: &str = "/metadata/annotations/jobset.sigs.k8s.io~1inject-in-place-restart-agent";
+    const FIELD: &str = "metadata.annotations[jobset.sigs.k8s.io/inject-in-place-restart-agent]";
+    const POD: &str = "spec.replicatedJobs[1].template.spec.template.spec";
+    let strategy = ("/spec/failurePolicy", json!({"restartStrategy": "InPlaceRestart"}));
+    let pod = |rest: &str| format!("/spec/replicatedJobs/1/template/spec/template/spec/{rest}");
+    let (own, token) = (pod("initContainers"), pod("automountServiceAccountToken"));
+    let agent = json!({"name": "a", "command": ["/in-place-restart-agent"]});
+    let asked = |value: &'static str| (ANNOTATION, json!(value));
+    let has_own = |agents: Value| (&*own, agents);
+    let on = Gates { in_place_restart: true, ..Gates::default() };
+    let off = Gates::default();
+    for (edits, gates, image, expected) in [
+        (vec![asked("true"), strategy.clone()], &on, true, None),
+        (vec![asked("false")], &on, true, None),
+        (
+            vec![asked("yes")],
+            &on,
+            true,
+            Some(format!("{FIELD}: \"yes\" has no effect; set \"true\", or remove the annotation")),
+        ),
+        (
+            vec![asked("true")],
+            &on,
+            true,
+            Some(format!(
+                "{FIELD}: has no effect without spec.failurePolicy.restartStrategy InPlaceRestart; set this strategy, or \
+                 remove the annotation"
+            )),
+        ),
+        (
+            vec![asked("true"), strategy.clone()],
+            &off,
+            true,
+            Some(format!(
+                "{FIELD}: has no effect without feature gate InPlaceRestart of the controller; enable the gate"
+            )),
+        ),
+        (
+            vec![asked("true"), strategy.clone()],
+            &on,
+            false,
+            Some(format!(
+                "{FIELD}: pods are denied without inPlaceRestart.agentImage in the controller's configuration; set it"
+            )),
+        ),
+        (
+            vec![asked("true"), strategy.clone(), has_own(json!([{"name": "i"}, agent]))],
+            &on,
+            true,
+            Some(format!(
+                "{POD}.initContainers[1]: this container is an in-place-restart-agent, so none is injected; remove the \
+                 container, or the annotation of the JobSet"
+            )),
+        ),
+        (vec![strategy.clone(), has_own(json!([agent]))], &on, true, None),
+        (
+            vec![strategy.clone(), has_own(json!([agent, agent]))],
+            &on,
+            true,
+            Some(format!(
+                "{POD}: initContainers[0] and initContainers[1] are both in-place-restart-agents; keep one of them"
+            )),
+        ),
+        (
+            vec![asked("true"), strategy.clone(), (&*token, json!(false))],
+            &on,
+            true,
+            Some(format!(
+                "{POD}.automountServiceAccountToken: false: the injected agent needs the token of the service account; \
+                 remove the field"
+            )),
+        ),
+    ] {
+        let jobset = edited(&edits);
+        assert_eq!(Vec::from_iter(expected), injection_warnings(&jobset, image, gates), "{edits:?}");
+        let denied = validate_injection(&jobset, image, gates).map(|error| error.to_string());
+        assert_eq!(denied.is_some(), !image, "{edits:?}");
+        if let Some(error) = denied {
+            assert!(
+                error.starts_with(&format!("{FIELD}: Forbidden: ")) && error.contains("agentImage"),
+                "{error}"
+            );
+        }
     }
 }
 

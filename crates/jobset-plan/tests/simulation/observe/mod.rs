@@ -15,6 +15,8 @@ mod subdomains;
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
 
+#[path = "../../../../jobset-controller/src/observe/in_place.rs"]
+mod in_place;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/nodes.rs"]
 mod nodes;
