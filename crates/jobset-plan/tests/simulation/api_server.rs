@@ -7,7 +7,7 @@ use crate::{
     operation::{self, Request, RequestError},
     world::{Millis, NAMESPACE, timestamp},
 };
-use jobset_api::{JobSet, JobSetStatus};
+use jobset_api::{JobSet, JobSetStatus, labels};
 use k8s_openapi::{
     api::batch::v1 as batch,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -327,6 +327,9 @@ impl ApiServer {
             job.suspend = spec.get("suspend").and_then(Value::as_bool).unwrap_or(job.suspend);
             job.parallelism = count("parallelism").unwrap_or(job.parallelism);
             job.completions = count("completions").or(job.completions);
+            if let Some(annotation) = annotation_of(patch) {
+                job.leader_first = !annotation.is_null();
+            }
         });
         job.map(Answer::Job).ok_or(Refusal::NotFound)
     }
@@ -356,6 +359,11 @@ impl ApiServer {
     fn get_named(all: &BTreeMap<String, Arc<ObjectMeta>>, name: &str) -> Result<Answer, Refusal> {
         all.get(name).cloned().map(Answer::Named).ok_or(Refusal::NotFound)
     }
+}
+
+/// The change of the annotation that marks a Job with its leader alone: null removes it.
+pub(crate) fn annotation_of(patch: &Value) -> Option<&Value> {
+    patch.pointer("/metadata/annotations")?.get(labels::LEADER_FIRST)
 }
 
 /// A pod template without empty fields.

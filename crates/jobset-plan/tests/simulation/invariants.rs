@@ -2,7 +2,7 @@
 //! sees that state with a delay. The name of each rule says what must hold.
 
 use crate::{
-    api_server::{Answer, Refusal, version_of},
+    api_server::{Answer, Refusal, annotation_of, version_of},
     job::Job,
     lost_status::Proofs,
     observe::{Observation, ObservedJobSet},
@@ -19,6 +19,7 @@ use jobset_api::{
     jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
 };
 use jobset_plan::{Action, Event, JobRecord, LabelValue, Outcome, Plan, claim_names, subdomain};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -180,6 +181,13 @@ impl World {
                 if job.uid != uid && !refused {
                     let how = format!("{:?} was planned for {uid} and affects {}", sent.request, job.uid);
                     self.violated(RIGHT_JOB, how);
+                }
+                if let Request::PatchJob { patch, .. } = &sent.request
+                    && annotation_of(patch).is_some_and(Value::is_null)
+                    && !refused
+                    && !self.leader_had_node(&job.uid)
+                {
+                    self.violated("followers are added after their leader has a node", job.name.clone());
                 }
                 if let Request::PatchJob { patch, .. } = &sent.request
                     && patch.pointer("/spec/suspend") == Some(&false.into())

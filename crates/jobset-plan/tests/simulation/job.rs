@@ -27,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) suspend: bool,
     pub(crate) parallelism: i32,
     pub(crate) completions: Option<i32>,
+    /// Annotation: it has its leader alone.
+    pub(crate) leader_first: bool,
     /// Whether `status.startTime` is set.
     pub(crate) started: bool,
     pub(crate) active: i32,
@@ -69,6 +71,11 @@ impl Job {
             suspend: spec.suspend.unwrap_or(false),
             parallelism,
             completions,
+            leader_first: job
+                .metadata
+                .annotations
+                .as_ref()
+                .is_some_and(|annotations| annotations.contains_key(labels::LEADER_FIRST)),
             started: false,
             active: 0,
             ready: 0,
@@ -148,7 +155,7 @@ impl Job {
             job_index: self.job_index.clone(),
             parallelism: self.parallelism,
             completions: self.completions,
-            leader_first: false,
+            leader_first: self.leader_first,
             suspended: self.suspend,
             started: self.started,
             active: self.active,

@@ -13,7 +13,10 @@ use crate::{
     world::{Millis, World, whole_seconds},
 };
 use jobset_plan::{Outcome, Verdict};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 /// The state of the Job controller: the pods of each Job, by UID.
 #[derive(Default)]
@@ -25,8 +28,12 @@ pub(crate) struct JobController {
 struct Pods {
     /// Counts how often the pods were started or stopped. Events of earlier runs are ignored.
     run: u32,
-    /// The last observed `suspend`, `parallelism` and deletion.
-    seen: Option<(bool, i32, bool)>,
+    /// The last observed `suspend`, `parallelism`, deletion, and whether it has its leader alone.
+    seen: Option<(bool, i32, bool, bool)>,
+    /// Whether the leader has a node, and the other pods do not exist.
+    leader_alone: bool,
+    /// Whether the leader of a run had a node.
+    leader_had_node: bool,
     /// Whether the pods have ended.
     done: bool,
 }
@@ -35,7 +42,7 @@ impl World {
     /// Schedules a reconcile of a stored Job if a relevant field changed.
     pub(crate) fn job_was_stored(&mut self, job: &Job) {
         let pods = self.job_controller.jobs.entry(job.uid.clone()).or_default();
-        let now = Some((job.suspend, job.parallelism, job.deleting));
+        let now = Some((job.suspend, job.parallelism, job.deleting, job.leader_first));
         if pods.seen != now {
             pods.seen = now;
             let lag = self.rng.u64(10..800);
@@ -123,12 +130,54 @@ impl World {
     fn place_pods(&mut self) {
         while let Some((uid, run)) = self.scheduler.place() {
             let Some(job) = self.server.job(&uid).cloned() else { continue };
-            let outcome = self.outcome(&job);
-            if outcome.never_ready {
-                self.job_step(&uid, run, outcome.until_ready, JobStep::PodsEnd);
+            if let Some(pods) = self.job_controller.jobs.get_mut(&uid).filter(|_| job.leader_first) {
+                (pods.leader_alone, pods.leader_had_node) = (true, true);
+                self.note("scheduler", || format!("places the leader of Job {uid}"));
+                self.notify_of_leader(&uid);
             } else {
-                self.job_step(&uid, run, outcome.until_ready, JobStep::Ready);
+                self.start_pods(&job, run);
             }
+        }
+    }
+
+    /// All pods of a Job exist and have a node.
+    fn start_pods(&mut self, job: &Job, run: u32) {
+        let outcome = self.outcome(job);
+        let next = if outcome.never_ready { JobStep::PodsEnd } else { JobStep::Ready };
+        self.job_step(&job.uid, run, outcome.until_ready, next);
+    }
+
+    /// Whether a leader of the Job had a node.
+    pub(crate) fn leader_had_node(&self, uid: &str) -> bool {
+        self.job_controller.jobs.get(uid).is_some_and(|pods| pods.leader_had_node)
+    }
+
+    /// UIDs of the Jobs whose leader has a node, and that have no other pods.
+    pub(crate) fn placed_leaders(&self) -> HashSet<String> {
+        let jobs = self.job_controller.jobs.iter().filter(|(_, pods)| pods.leader_alone);
+        jobs.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Schedules the delivery of a leader that got a node, or lost it.
+    fn notify_of_leader(&mut self, uid: &str) {
+        for process in 0..self.processes.len() {
+            let stalls = self.faults_now().stalls;
+            let lag = if self.happens(stalls) { self.rng.u64(500..45_000) } else { self.rng.u64(1..60) };
+            self.after(lag, ScheduledEvent::ObserveLeader { process, uid: uid.to_owned() });
+        }
+    }
+
+    /// The watch of pods delivers the current state of a leader.
+    pub(crate) fn observe_leader(&mut self, process: usize, uid: &str) {
+        if !self.processes[process].alive {
+            return;
+        }
+        let is_placed = self.job_controller.jobs.get(uid).is_some_and(|pods| pods.leader_alone);
+        let leaders = &mut self.processes[process].placed_leaders;
+        let changed = if is_placed { leaders.insert(uid.to_owned()) } else { leaders.remove(uid) };
+        if let (true, Some(owner)) = (changed, self.server.job(uid).and_then(|job| job.owner())) {
+            let owner = owner.to_owned();
+            self.requeue(process, owner);
         }
     }
 
@@ -170,14 +219,24 @@ impl World {
                 job.active = job.parallelism;
                 job.ready = if was_ready { job.parallelism } else { 0 };
             });
+            let pods = self.job_controller.jobs.entry(job.uid.clone()).or_default();
+            if !job.leader_first && std::mem::take(&mut pods.leader_alone) {
+                self.checker.count("followers");
+                self.start_pods(job, before);
+                self.notify_of_leader(&job.uid);
+            }
         }
     }
 
     fn next_run(&mut self, uid: &str) -> u32 {
         let pods = self.job_controller.jobs.entry(uid.to_owned()).or_default();
         pods.run += 1;
+        let (run, lost_leader) = (pods.run, std::mem::take(&mut pods.leader_alone));
         self.scheduler.withdraw(uid);
-        pods.run
+        if lost_leader {
+            self.notify_of_leader(uid);
+        }
+        run
     }
 
     fn pods_end(&mut self, job: &Arc<Job>, run: u32) {

@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pub(crate) leads_from: Millis,
     pub(crate) index: Index,
     pub(crate) watches: [Watch; 4],
+    /// UIDs of the Jobs whose leader has a node, as far as the watch of pods has delivered them.
+    pub(crate) placed_leaders: HashSet<String>,
     queue: WorkQueue<String>,
     reconciles: BTreeMap<String, Reconcile>,
     timing: BTreeMap<String, StatusTiming>,
@@ -63,6 +65,7 @@ impl World {
             leads_from,
             index: Index::default(),
             watches: Default::default(),
+            placed_leaders: self.placed_leaders(),
             queue: WorkQueue::new(()),
             reconciles: BTreeMap::new(),
             timing: BTreeMap::new(),
@@ -120,13 +123,15 @@ impl World {
         };
         self.check_view(process, uid, &observed);
         self.planted_bug_changes_view(process, &mut observed);
+        let mut placed_leaders = self.processes[process].placed_leaders.clone();
+        self.planted_bug_places_leaders(&observed, &mut placed_leaders);
         let snapshot = Snapshot {
             jobset: &observed.jobset,
             jobs: &observed.jobs,
             service: observed.service.as_ref(),
             claims: &observed.claims,
             topologies: &[],
-            placed_leaders: &HashSet::new(),
+            placed_leaders: &placed_leaders,
             in_place_pods: &InPlacePods::default(),
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);

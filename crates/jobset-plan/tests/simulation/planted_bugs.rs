@@ -4,7 +4,10 @@
 use crate::{api_server::Change, observe::ObservedJobSet, operation::Request, seeds::run, world::World};
 use jobset_api::{JobSet, jobset::RestartStrategy};
 use jobset_plan::{Action, LabelValue, Plan};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +50,14 @@ pub(crate) enum Bug {
     LostStatusNotRestored,
     /// A label that a user edited is trusted.
     EditedLabelTrusted,
+    /// Every leader counts as placed.
+    FollowersAtOnce,
+    /// Followers are never added.
+    FollowersOmitted,
 }
 
 impl Bug {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::JobsMatchedByName,
@@ -70,6 +77,8 @@ impl Bug {
         Self::PreviousFailuresCount,
         Self::LostStatusNotRestored,
         Self::EditedLabelTrusted,
+        Self::FollowersAtOnce,
+        Self::FollowersOmitted,
     ];
 }
 
@@ -172,6 +181,13 @@ impl World {
         }
     }
 
+    /// See [`Bug::FollowersAtOnce`].
+    pub(crate) fn planted_bug_places_leaders(&self, observed: &ObservedJobSet, placed: &mut HashSet<String>) {
+        if self.has(Bug::FollowersAtOnce) {
+            placed.extend(observed.jobs.iter().map(|job| job.uid.clone()));
+        }
+    }
+
     /// Applies bugs that change the output of the planner.
     pub(crate) fn planted_bug_changes_plan(&self, observed: &ObservedJobSet, plan: &mut Plan) {
         let before = |jobset: &JobSet| jobset.status.clone().unwrap_or_default();
@@ -185,6 +201,9 @@ impl World {
             }
             Some(Bug::ResumeOmitted) => {
                 plan.actions.retain(|action| !matches!(action, Action::ResumeJob(_)));
+            }
+            Some(Bug::FollowersOmitted) => {
+                plan.actions.retain(|action| !matches!(action, Action::AddFollowers { .. }));
             }
             Some(Bug::PreviousJobsKept) => {
                 plan.actions.retain(|action| !matches!(action, Action::DeleteJob { .. }));

@@ -8,7 +8,7 @@ use crate::{
 };
 use jobset_api::{JobSet, conditions as types, jobset::Operator};
 use jobset_plan::{InPlacePods, Plan, Snapshot, claim_names, plan, subdomain};
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 impl World {
     /// Checks a world at rest.
@@ -37,7 +37,7 @@ impl World {
             service: service.as_ref(),
             claims: &claims,
             topologies: &[],
-            placed_leaders: &HashSet::new(),
+            placed_leaders: &self.placed_leaders(),
             in_place_pods: &InPlacePods::default(),
         };
         plan(&snapshot, timestamp(self.now), &self.gates)
@@ -64,6 +64,9 @@ impl World {
         }
         if let Some(job) = jobs.iter().find(|job| job.deleting) {
             wrong.push(("the deletion of an object ends", job.name.clone()));
+        }
+        if let Some(job) = jobs.iter().find(|job| job.leader_first && !job.suspend && job.unfinished()) {
+            wrong.push(("a Job that starts with its leader gets its followers", job.name.clone()));
         }
         let plan = self.plan_for_stored_objects(jobset);
         let Plan { actions, status: new_status, events, requeue_after, .. } = &plan;

@@ -29,6 +29,8 @@ pub(crate) enum ScheduledEvent {
     Answer(RequestId),
     /// The Job controller, the scheduler or a kubelet acts on a Job.
     Job { uid: String, run: u32, step: JobStep },
+    /// The watch of pods delivers the leader of the Job with this UID to a process.
+    ObserveLeader { process: usize, uid: String },
     /// The garbage collector runs.
     Collect,
     /// A user sends a request.

@@ -2,7 +2,7 @@
 
 use crate::pod_outcomes::{MESSAGES, REASONS};
 use fastrand::Rng;
-use jobset_api::JobSet;
+use jobset_api::{JobSet, labels};
 use jobset_plan::Gates;
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,7 @@ pub(crate) fn gates(rng: &mut Rng) -> Gates {
         restart_job: rng.u8(0..4) != 0,
         elastic_jobset: rng.bool(),
         restart_on_failure_target: rng.bool(),
+        leader_first_placement: rng.u8(0..3) == 0,
         ..Gates::default()
     }
 }
@@ -66,6 +67,9 @@ pub(crate) fn jobset(rng: &mut Rng, name: &str, gates: &Gates) -> JobSet {
     let mut jobset: JobSet =
         serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("a JobSet");
     jobset.metadata.namespace = Some(crate::world::NAMESPACE.to_owned());
+    if gates.leader_first_placement && rng.bool() {
+        place_exclusively(rng, &mut jobset);
+    }
     jobset
 }
 
@@ -93,6 +97,16 @@ fn replicated_job(rng: &mut Rng, place: usize, depends: bool, claims: bool) -> V
         replicated_job["dependsOn"] = on.into();
     }
     replicated_job
+}
+
+/// Gives a JobSet exclusive placement, and followers to most of its leaders.
+fn place_exclusively(rng: &mut Rng, jobset: &mut JobSet) {
+    let topology = (labels::EXCLUSIVE_TOPOLOGY.to_owned(), "rack".to_owned());
+    jobset.metadata.annotations.get_or_insert_default().extend([topology]);
+    for spec in jobset.spec.replicated_jobs.iter_mut().filter_map(|rj| rj.template.spec.as_mut()) {
+        let pods = *pick(rng, &[1, 2, 3]);
+        (spec.parallelism, spec.completions) = (Some(pods), Some(pods));
+    }
 }
 
 fn failure_policy(rng: &mut Rng, kinds: usize, gates: &Gates) -> Value {

@@ -209,6 +209,7 @@ impl World {
             ScheduledEvent::Arrive(id) => self.arrive(id),
             ScheduledEvent::Answer(id) => self.answered(id),
             ScheduledEvent::Job { uid, run, step } => self.step_job(&uid, run, step),
+            ScheduledEvent::ObserveLeader { process, uid } => self.observe_leader(process, &uid),
             ScheduledEvent::Collect => {
                 self.collecting = false;
                 self.collect_garbage();
