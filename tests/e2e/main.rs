@@ -3,6 +3,7 @@
 // A panic fails only its own test.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod in_place_jobset;
 mod in_place_restart;
 mod installation;
 mod load;
@@ -61,6 +62,10 @@ fn main() -> ExitCode {
         in_place_restart::main_container_runs_and_restarts_the_worker,
         in_place_restart::missing_permission_is_in_the_log_of_the_pod,
     ];
+    let in_place_restart = tests![
+        in_place_jobset::injected_agents_restart_all_pods_in_place,
+        in_place_jobset::agents_in_main_containers_restart_all_pods_in_place,
+    ];
     let operator = tests![
         operator_lifecycle::settled_operator_writes_nothing,
         operator_lifecycle::log_level_change_rejects_no_request,
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
     let parts = vec![
         Part::new(1, prepare, installation),
         Part::new(4, prepare, workloads),
+        Part::new(2, prepare_in_place_restart, in_place_restart),
         Part::new(1, prepare, operator),
         Part::new(1, prepare, uninstallation),
         Part::new(
@@ -97,6 +103,25 @@ fn main() -> ExitCode {
         Part::new(1, migration::prepare, migration),
     ];
     suite::run_parts("e2e", NodeKind::Real, parts)
+}
+
+/// Like [`prepare`], with feature gate `InPlaceRestart`.
+async fn prepare_in_place_restart(cluster: SuiteCluster) -> Result<E2e> {
+    let mut e2e = prepare(cluster).await?;
+    e2e.operator.data["spec"]["controller"]["featureGates"] = serde_json::json!({ "InPlaceRestart": true });
+    e2e.install_operand().await.inspect_err(|_| e2e.keep_program_logs())?;
+    let example = objects::repository().join("docs/examples/in-place-restart-injected.yaml");
+    let example = objects::read(&example)?.remove(0);
+    wait_for(
+        "the webhooks to accept the restart strategy",
+        TIMEOUT,
+        || async { Ok(objects::create(&e2e.client, "default", &example, true).await.err()) },
+        Option::is_none,
+    )
+    .await?;
+    let deployment = "deployment/jobset-controller-manager";
+    e2e.kubectl.run(&["rollout", "status", deployment, "--namespace", &e2e.installation.namespace])?;
+    Ok(e2e)
 }
 
 /// Installs the operator and its operand, unless they are installed.

@@ -10,7 +10,9 @@ mod depends_on;
 mod elastic;
 mod failure_policy;
 mod foreign_jobs;
+mod in_place_restart;
 mod jobset;
+mod leader_first;
 mod lifecycle;
 mod lost_status;
 mod managed_by;
@@ -45,8 +47,13 @@ struct Integration {
 }
 
 /// Feature gates that are off by default.
-const ALPHA: &[(&str, bool)] =
-    &[("RestartJob", true), ("ElasticJobSet", true), ("RestartOnFailureTarget", true)];
+const ALPHA: &[(&str, bool)] = &[
+    ("RestartJob", true),
+    ("ElasticJobSet", true),
+    ("RestartOnFailureTarget", true),
+    ("InPlaceRestart", true),
+    ("LeaderFirstPlacement", true),
+];
 
 fn main() -> ExitCode {
     let by_default = tests![
@@ -113,6 +120,10 @@ fn main() -> ExitCode {
         restart_job::failed_job_restarts_alone,
         restart_job::blocking_recreate_waits_for_each_restarting_job,
         elastic::running_jobs_follow_their_template,
+        leader_first::waiting_jobs_can_be_suspended_and_scaled,
+        in_place_restart::attempts_follow_the_pods,
+        in_place_restart::pods_of_a_predecessor_do_not_count,
+        in_place_restart::agent_is_injected_and_its_permissions_are_checked,
     ];
     suite::run_parts(
         "integration",
@@ -121,6 +132,23 @@ fn main() -> ExitCode {
         vec![
             Part::new(8, |cluster| prepare(cluster, &[]), by_default),
             Part::new(8, |cluster| prepare(cluster, ALPHA), with_feature_gates),
+            // These tests measure times.
+            Part::new(
+                1,
+                |cluster| prepare(cluster, &[("LeaderFirstPlacement", true)]),
+                tests![leader_first::followers_are_never_denied],
+            ),
+            Part::new(
+                1,
+                |cluster| prepare(cluster, &[]),
+                tests![leader_first::jobs_are_placed_without_the_gate],
+            ),
+            // This test starts other controllers.
+            Part::new(
+                1,
+                |cluster| prepare(cluster, &[("InPlaceRestart", true)]),
+                tests![in_place_restart::gate_can_be_disabled_and_enabled_again],
+            ),
             // This test runs last, because it checks which rules all the other tests used.
             Part::new(
                 1,

@@ -17,10 +17,10 @@ use crate::Integration;
 use crate::jobset::LiveJobSet;
 
 /// The Job controller creates the pods of Jobs, and admission denies some of them.
-const JOB_CONTROLLER: &str = "system:serviceaccount:kube-system:job-controller";
+pub(crate) const JOB_CONTROLLER: &str = "system:serviceaccount:kube-system:job-controller";
 
 /// A ReplicatedJob with exclusive placement by this label key, for the nodes of [`racks`].
-fn placed(key: &str, replicas: usize, pods: usize, pod_spec: &str) -> String {
+pub(crate) fn placed(key: &str, replicas: usize, pods: usize, pod_spec: &str) -> String {
     format!(
         "{{name: w, replicas: {replicas}, template: {{
             metadata: {{annotations: {{alpha.jobset.sigs.k8s.io/exclusive-topology: {key}}}}},
@@ -32,7 +32,7 @@ fn placed(key: &str, replicas: usize, pods: usize, pod_spec: &str) -> String {
 /// Containers of which each node has room for one.
 const ONE_PER_NODE: &str = ", containers: [{name: c, image: i, ports: [{containerPort: 80, hostPort: 80}]}]";
 
-fn spec(replicated_job: &str) -> String {
+pub(crate) fn spec(replicated_job: &str) -> String {
     format!("{{network: {{enableDNSHostnames: false}}, replicatedJobs: [{replicated_job}]}}")
 }
 
@@ -51,7 +51,7 @@ async fn create_node(suite: &Integration, key: &str, name: String, rack: usize) 
 }
 
 /// Creates `nodes` nodes in `racks` racks, and waits until they are Ready.
-async fn racks(suite: &Integration, key: &str, racks: usize, nodes: usize) -> Result<()> {
+pub(crate) async fn racks(suite: &Integration, key: &str, racks: usize, nodes: usize) -> Result<()> {
     let prefix = key.replace(['/', '.'], "-");
     let creations =
         (0..nodes).map(|number| create_node(suite, key, format!("{prefix}-{number}"), number % racks));
@@ -69,10 +69,10 @@ async fn racks(suite: &Integration, key: &str, racks: usize, nodes: usize) -> Re
 }
 
 /// The active pods of a Job: the UID of each, and its rack.
-type Placed = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Placed = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Waits until every pod of `jobs` Jobs is bound. Returns the pods of each Job.
-async fn all_bound(
+pub(crate) async fn all_bound(
     suite: &Integration,
     jobset: &LiveJobSet,
     key: &str,
@@ -106,7 +106,7 @@ async fn all_bound(
 }
 
 /// Checks that each Job is in one rack, that no two Jobs share a rack, and that they use this many racks.
-fn check_exclusive(placed: &Placed, racks: usize) -> Result<()> {
+pub(crate) fn check_exclusive(placed: &Placed, racks: usize) -> Result<()> {
     let mut used = BTreeSet::new();
     for (job, pods) in placed {
         let own: BTreeSet<&str> = pods.values().map(String::as_str).collect();
