@@ -78,7 +78,7 @@ fn configuration(inputs: &Inputs) -> Configuration {
             qps: connection.and_then(|connection| connection.qps).map(|qps| qps as f32),
             burst: connection.and_then(|connection| connection.burst),
         },
-        in_place_restart: Some(InPlaceRestart { agent_image: inputs.operand_image.clone() }),
+        in_place_restart: in_place_restart(inputs),
         feature_gates: inputs.controller.feature_gates.clone(),
         ..Configuration::default()
     }
@@ -90,6 +90,14 @@ fn drop_empty(value: &mut Value) {
         fields.values_mut().for_each(drop_empty);
         fields.retain(|_, field| !field.as_object().is_some_and(serde_json::Map::is_empty));
     }
+}
+
+/// The image with the agent, if the feature is on. Without the field, the JobSet project's controller can read the
+/// configuration, for example when one of its pods restarts during a migration.
+fn in_place_restart(inputs: &Inputs) -> Option<InPlaceRestart> {
+    let gates = &inputs.controller.feature_gates;
+    let on = gates.get("InPlaceRestart").or_else(|| gates.get("AllAlpha"));
+    (on == Some(&true)).then(|| InPlaceRestart { agent_image: inputs.operand_image.clone() })
 }
 
 #[cfg(test)]
@@ -121,8 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_is_in_the_image_of_the_operand() {
-        assert_eq!(read(&inputs())["inPlaceRestart"], json!({"agentImage": "image"}));
+    fn with_in_place_restart_the_agent_is_in_the_image_of_the_operand() {
+        for (gates, expected) in [
+            (vec![], Value::Null),
+            (vec![("InPlaceRestart", true)], json!({"agentImage": "image"})),
+            (vec![("AllAlpha", true)], json!({"agentImage": "image"})),
+            (vec![("AllAlpha", true), ("InPlaceRestart", false)], Value::Null),
+        ] {
+            let mut inputs = inputs();
+            inputs.controller.feature_gates =
+                gates.into_iter().map(|(name, on)| (name.to_owned(), on)).collect();
+            assert_eq!(read(&inputs)["inPlaceRestart"], expected, "{:?}", inputs.controller.feature_gates);
+        }
     }
 
     #[test]
