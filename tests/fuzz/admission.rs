@@ -41,6 +41,7 @@ static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
         restart_job: true,
         elastic_jobset: true,
         restart_on_failure_target: true,
+        leader_first_placement: true,
     };
     Admission::new(Client::new(server, "default"), Index::default(), Placement::default(), &gates)
 });

@@ -184,6 +184,8 @@ impl World {
                 }
                 if let Request::PatchJob { patch, .. } = &sent.request
                     && annotation_of(patch).is_some_and(Value::is_null)
+                    // An elastic JobSet can lose its followers before they exist.
+                    && patch.pointer("/spec/parallelism").and_then(Value::as_i64).is_some_and(|pods| pods > 1)
                     && !refused
                     && !self.leader_had_node(&job.uid)
                 {
