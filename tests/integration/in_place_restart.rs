@@ -99,13 +99,10 @@ pub(crate) async fn attempts_follow_the_pods(suite: Arc<Integration>) -> Result<
 
     report(&jobset.pods, &successor, "3").await?;
     jobset.status_when("failure", |status| status["terminalState"] == "Failed").await?;
-    jobset
-        .events_of("ReachedMaxRestarts")
-        .await?
-        .iter()
-        .find(|event| event.note.as_deref() == Some("jobset failed due to reaching max number of restarts"))
-        .map(drop)
-        .context("an event about the maximum of restarts")
+    let event = jobset.event("ReachedMaxRestarts", |_| true).await?;
+    let note = event.note.unwrap_or_default();
+    ensure!(note == "jobset failed due to reaching max number of restarts", "{note}");
+    Ok(())
 }
 
 /// A pod of a deleted JobSet of the same name, with later attempts, does not count.
@@ -240,7 +237,7 @@ pub(crate) async fn gate_can_be_disabled_and_enabled_again(suite: Arc<Integratio
         let pods = jobset.pods.list(&ListParams::default()).await?.items;
         let running = pods.iter().filter(|pod| crate::jobset::phase(pod) == "Running");
         let active = running.filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        Ok(active.map(|pod| pod.name_any()).collect::<Vec<_>>())
+        Ok(active.map(Pod::name_any).collect::<Vec<_>>())
     };
     let new = wait_for("the pods to run", TIMEOUT, active, |pods| pods.len() == 5).await?;
 

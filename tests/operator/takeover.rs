@@ -133,7 +133,7 @@ pub(crate) async fn the_operator_takes_over_a_second_time(suite: Arc<Suite>) -> 
         (first("deployments/jobset-controller-manager"), first("clusterroles/jobset-manager-role"));
     assert!(deployment.is_some() && deployment < role, "the pod of the Go operator lost rights: {writes:?}");
     let unused = ("rbac.authorization.k8s.io/v1", "RoleBinding", "jobset-manager-secrets-rolebinding");
-    let last = || async { Ok(suite.get(unused.0, unused.1, unused.2).await?) };
+    let last = || suite.get(unused.0, unused.1, unused.2);
     wait_for("the unused role to be deleted", TIMEOUT, last, Option::is_none).await?;
     suite.install(json!({})).await?;
     let since = jiff::Timestamp::now();
