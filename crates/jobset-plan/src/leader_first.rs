@@ -61,7 +61,7 @@ pub(crate) fn resumed_size(
     gates: &Gates,
 ) -> Option<JobSize> {
     let completions = job.completions?;
-    (!job.leader_first && job.parallelism > 1 && applies(jobset, replicated_job, gates))
+    (!job.leader_first && job.exclusive && job.parallelism > 1 && applies(jobset, replicated_job, gates))
         .then_some(JobSize { parallelism: 1, completions })
 }
 
@@ -85,7 +85,8 @@ pub(crate) fn add_followers(
         };
         // A leader that has succeeded may be gone.
         let has_node = snapshot.placed_leaders.contains(&job.uid) || job.succeeded > 0;
-        if !has_node && applies(snapshot.jobset, template, gates) {
+        // Pods without exclusive placement have no leader.
+        if !has_node && job.exclusive && applies(snapshot.jobset, template, gates) {
             waiting += 1;
         } else if let Some(size) = full_size(template, job, gates) {
             draft.actions.push(Action::AddFollowers { name: job.name.clone(), uid: job.uid.clone(), size });

@@ -92,6 +92,9 @@ pub struct JobRecord {
     pub completions: Option<i32>,
     /// Annotation: it has its leader alone, and gets its followers when the leader has a node.
     pub leader_first: bool,
+    /// Annotations of the pod template: exclusive placement applies to its pods, and their nodes are not prepared. The
+    /// annotations of the JobSet can differ, because they can change after the creation of the Job.
+    pub exclusive: bool,
     /// `spec.suspend`.
     pub suspended: bool,
     /// Whether `status.startTime` is set. If it is, the API server rejects changes to the pod template.

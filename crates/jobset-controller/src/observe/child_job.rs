@@ -1,4 +1,4 @@
-//! The parts of a Job that the controller reads: the fields that decisions need, and two labels of the pod template.
+//! The parts of a Job that the controller reads: the fields that decisions need, and two labels and two annotations of the pod template.
 
 use jiff::Timestamp;
 use jobset_api::{jobset, labels};
@@ -39,6 +39,17 @@ struct Template {
 #[serde(default)]
 struct TemplateMetadata {
     labels: TemplateLabels,
+    annotations: TemplateAnnotations,
+}
+
+/// The annotations of the pod template that decisions need.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateAnnotations {
+    #[serde(rename = "alpha.jobset.sigs.k8s.io/exclusive-topology")]
+    topology: Option<String>,
+    #[serde(rename = "alpha.jobset.sigs.k8s.io/node-selector")]
+    prepared_nodes: Option<String>,
 }
 
 /// The labels of the pod template that decisions need.
@@ -96,7 +107,7 @@ impl ChildJob {
         let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
         let has_annotation =
             |key: &str| self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
-        let created = &self.spec.template.metadata.labels;
+        let TemplateMetadata { labels: created, annotations } = &self.spec.template.metadata;
         let count = |count: Option<i32>| count.unwrap_or(0);
         JobRecord {
             name: self.metadata.name.clone().unwrap_or_default(),
@@ -110,6 +121,7 @@ impl ChildJob {
             parallelism: self.spec.parallelism.unwrap_or(1),
             completions: self.spec.completions,
             leader_first: has_annotation(labels::LEADER_FIRST),
+            exclusive: annotations.topology.is_some() && annotations.prepared_nodes.is_none(),
             suspended: self.spec.suspend.unwrap_or(false),
             started: self.status.start_time.is_some(),
             active: count(self.status.active),
@@ -190,6 +202,7 @@ mod tests {
                 parallelism: 4,
                 completions: Some(8),
                 leader_first: true,
+                exclusive: false,
                 suspended: false,
                 started: true,
                 active: 0,
@@ -204,6 +217,17 @@ mod tests {
                 deleting: false,
             }
         );
+    }
+
+    #[test]
+    fn the_pod_template_decides_about_exclusive_placement() {
+        let topology = "alpha.jobset.sigs.k8s.io/exclusive-topology: rack";
+        let prepared = format!("{topology}, alpha.jobset.sigs.k8s.io/node-selector: 'true'");
+        for (annotations, expected) in [("", false), (topology, true), (&prepared, false)] {
+            let yaml = format!("spec: {{template: {{metadata: {{annotations: {{{annotations}}}}}}}}}");
+            let job: ChildJob = serde_yaml::from_str(&yaml).unwrap();
+            assert_eq!(job.record().exclusive, expected, "{annotations}");
+        }
     }
 
     #[test]

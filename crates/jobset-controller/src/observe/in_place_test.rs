@@ -230,6 +230,7 @@ fn job_record(uid: &str, name: &str) -> JobRecord {
         parallelism: 1,
         completions: Some(4),
         leader_first: false,
+        exclusive: true,
         suspended: false,
         started: true,
         active: 1,

@@ -135,6 +135,16 @@ fn a_resume_starts_with_the_leader_again() {
     assert_eq!(actions(&running.plan()), ["suspend train-driver-0"], "one request for each Job");
 }
 
+/// A user adds the topology while the Jobs are suspended, or the pod template names prepared nodes.
+#[test]
+fn jobs_whose_pods_have_no_leader_get_all_pods() {
+    let resumed =
+        placed(FOUR).jobs("driver-0 suspended not-exclusive pods=4/4, worker-0 pods=4/4, worker-1 pods=4/4");
+    assert_eq!(actions(&resumed.plan()), ["resume train-driver-0"]);
+    let started = "driver-0 leader-first not-exclusive pods=1/4, worker-0 pods=4/4, worker-1 pods=4/4";
+    placed(FOUR).jobs(started).expect(&["add followers to train-driver-0: 4/4"]);
+}
+
 #[test]
 fn switching_the_gate_off_adds_the_followers() {
     let mut scene = placed(FOUR).jobs("driver-0 leader-first pods=1/4, worker-0 pods=4/4, worker-1 pods=4/4");

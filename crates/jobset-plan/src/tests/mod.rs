@@ -196,7 +196,8 @@ impl Scene {
 /// Parses a Job from words: its ReplicatedJob and index, then its properties. Without properties, its pod runs.
 ///
 /// States: `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`, `failing@<second>` (its pods
-/// are still stopping), `deleting`, `started=false`, `leader-first` (no followers yet). Labels of the Job and of its pod template: `attempt=<label>`,
+/// are still stopping), `deleting`, `started=false`, `leader-first` (no followers yet), `not-exclusive` (exclusive
+/// placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
 /// `pods=<parallelism>/<completions>`.
@@ -216,6 +217,7 @@ fn job(words: &str) -> JobRecord {
         parallelism: 1,
         completions: Some(1),
         leader_first: false,
+        exclusive: true,
         suspended: false,
         started: true,
         active: 1,
@@ -239,6 +241,7 @@ fn job(words: &str) -> JobRecord {
             ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
             ("failing", second) => ended = Some((Outcome::Failing, second.parse().unwrap())),
             ("leader-first", _) => job.leader_first = true,
+            ("not-exclusive", _) => job.exclusive = false,
             ("deleting", _) => job.deleting = true,
             ("attempt", text) => {
                 (job.restart_attempt, job.template_restart_attempt) = (label(text), label(text));

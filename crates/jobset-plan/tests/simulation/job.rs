@@ -142,6 +142,14 @@ impl Job {
         batch::Job { metadata: self.metadata(), spec: Some(spec), status: None }
     }
 
+    fn is_exclusive(&self) -> bool {
+        let metadata = self.template.metadata.as_ref();
+        metadata.and_then(|metadata| metadata.annotations.as_ref()).is_some_and(|annotations| {
+            annotations.contains_key(labels::EXCLUSIVE_TOPOLOGY)
+                && !annotations.contains_key(labels::NODE_SELECTOR_STRATEGY)
+        })
+    }
+
     /// The fields that the planner reads.
     pub(crate) fn record(&self) -> JobRecord {
         JobRecord {
@@ -156,6 +164,7 @@ impl Job {
             parallelism: self.parallelism,
             completions: self.completions,
             leader_first: self.leader_first,
+            exclusive: self.is_exclusive(),
             suspended: self.suspend,
             started: self.started,
             active: self.active,
