@@ -66,18 +66,14 @@ impl fmt::Display for UnknownDomain {
 /// `domain` returns the domain of a node, by its name and a label key.
 ///
 /// Pods that have ended or are being deleted do not count: they occupy no node, or soon none.
-pub fn repair(
-    group: &PodGroup,
-    pods: &[Arc<PodRecord>],
-    domain: impl FnOnce(&str, &str) -> Domain,
-) -> Repair {
+pub fn repair(group: &PodGroup, pods: &[Arc<PodRecord>], domain: impl Fn(&str, &str) -> Domain) -> Repair {
     let (Some(job), Some(key)) = (&group.job, &group.topology) else { return Repair::Nothing };
     let own = pods.iter().filter(|pod| pod.group.job.as_ref() == Some(job) && pod.is_active());
     let (leaders, followers): (Vec<_>, Vec<_>) = own.cloned().partition(|pod| pod.is_leader());
     // Two leaders exist only until the Job controller deletes one of them.
     let [leader] = &leaders[..] else { return Repair::Nothing };
     let Some(node) = leader.node.as_deref().filter(|_| !followers.is_empty()) else { return Repair::Nothing };
-    let domain = match domain(node, key) {
+    let leads_to = match domain(node, key) {
         Domain::Value(domain) => domain,
         Domain::NoNode => return Repair::Later(UnknownDomain::NoNode { node: node.to_owned() }),
         Domain::NoLabel => {
@@ -85,10 +81,15 @@ pub fn repair(
         }
         Domain::Unknown => return Repair::Later(UnknownDomain::NotListed { key: key.to_string() }),
     };
-    if followers.iter().all(|pod| pod.selected.as_deref() == Some(&*domain)) {
+    // A pod that runs in the domain stays, even if the administrator renamed the domain after the pod was placed.
+    let runs_there = |pod: &PodRecord| {
+        let node = pod.node.as_deref();
+        node.is_some_and(|node| domain(node, key) == Domain::Value(leads_to.clone()))
+    };
+    if followers.iter().all(|pod| pod.selected.as_deref() == Some(&*leads_to) || runs_there(pod)) {
         return Repair::Nothing;
     }
-    Repair::Evict { leader: leader.clone(), domain, followers }
+    Repair::Evict { leader: leader.clone(), domain: leads_to, followers }
 }
 
 /// The patch of a pod's status that says why the controller deletes the pod.
