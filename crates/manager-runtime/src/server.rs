@@ -58,9 +58,10 @@ pub enum ServeError {
 pub struct Limits {
     /// Open connections. The server closes further ones at once.
     pub connections: usize,
-    /// Time for the TLS handshake, and again for the headers of the first request.
+    /// Time for the TLS handshake or, without TLS, for the headers of the first request.
     pub first_request: Duration,
-    /// Time between two requests, including the headers of the later one.
+    /// Time between two requests, including the headers of the later one. After a TLS handshake, also the time for the
+    /// first request: the API server opens connections in reserve, and a request on one that the server closes is lost.
     pub idle: Duration,
     /// Time for the body of a request and its response.
     pub request: Duration,
@@ -197,7 +198,8 @@ impl Server {
     pub async fn serve(self, router: Router, shutdown: CancellationToken) -> Result<(), ServeError> {
         let (address, acceptor) = (self.address, ConnectionLimit::new(&self.limits));
         let router = self.within_limits(router, shutdown.clone()).into_make_service();
-        let served = self.http(shutdown).acceptor(acceptor).serve(router).await;
+        let first_request = self.limits.first_request;
+        let served = self.http(first_request, shutdown).acceptor(acceptor).serve(router).await;
         served.map_err(|error| ServeError::Bind(address, error))
     }
 
@@ -218,7 +220,8 @@ impl Server {
             .handshake_timeout(self.limits.first_request)
             .acceptor(ConnectionLimit::new(&self.limits));
         let router = self.within_limits(router, shutdown.clone()).into_make_service();
-        let served = self.http(shutdown).acceptor(acceptor).serve(router).await;
+        let first_request = self.limits.idle;
+        let served = self.http(first_request, shutdown).acceptor(acceptor).serve(router).await;
         served.map_err(|error| ServeError::Bind(address, error))
     }
 
@@ -239,7 +242,7 @@ impl Server {
         }))
     }
 
-    fn http(self, shutdown: CancellationToken) -> axum_server::Server<SocketAddr> {
+    fn http(self, first_request: Duration, shutdown: CancellationToken) -> axum_server::Server<SocketAddr> {
         let handle: Handle<SocketAddr> = Handle::new();
         let stop = handle.clone();
         tokio::spawn(async move {
@@ -258,7 +261,7 @@ impl Server {
         });
         let mut server = axum_server::Server::from_listener(self.listener)
             .http1_only()
-            .first_request_timeout(self.limits.first_request)
+            .first_request_timeout(first_request)
             .accept_error_handler(|client, error| debug!(?client, %error, "connection not accepted"))
             .handle(handle);
         server.http_builder().http1().header_read_timeout(self.limits.idle).max_buf_size(self.limits.headers);
