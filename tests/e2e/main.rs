@@ -121,6 +121,17 @@ async fn prepare_in_place_restart(cluster: SuiteCluster) -> Result<E2e> {
     .await?;
     let deployment = "deployment/jobset-controller-manager";
     e2e.kubectl.run(&["rollout", "status", deployment, "--namespace", &e2e.installation.namespace])?;
+    // A pod that ends still admits pods, without the feature.
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
+    let operand = kube::api::ListParams::default().labels("control-plane=controller-manager");
+    wait_for(
+        "the pods without the feature to end",
+        TIMEOUT,
+        || async { Ok(pods.list(&operand).await?.items) },
+        |pods| pods.len() == 1,
+    )
+    .await?;
     Ok(e2e)
 }
 
