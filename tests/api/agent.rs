@@ -163,7 +163,7 @@ pub(crate) async fn admission_policy_limits_the_agent_to_its_annotation(api: Arc
     let denied = wait_for(
         "the policy to be effective",
         TIMEOUT,
-        || async { Ok(workload.patch_as_agent("in-place-restart", &labels).await?) },
+        || workload.patch_as_agent("in-place-restart", &labels),
         |result| {
             result.as_ref().is_err_and(|it| it.contains("can change only the annotation jobset.sigs.k8s.io/"))
         },
