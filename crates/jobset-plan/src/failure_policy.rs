@@ -211,7 +211,8 @@ fn because(what: &str, job: &JobRecord) -> String {
     format!("{what} (first failed job: {})", job.name)
 }
 
-fn fail(draft: &mut Draft<'_>, reason: &str, message: &str) {
+/// Fails the JobSet.
+pub(crate) fn fail(draft: &mut Draft<'_>, reason: &str, message: &str) {
     draft.set_condition(EventKind::Warning, types::FAILED, true, reason, message);
     draft.set_condition(
         EventKind::Normal,

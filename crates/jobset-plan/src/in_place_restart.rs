@@ -9,17 +9,16 @@
 //! some pod is at a later attempt n         previousInPlaceRestartAttempt: n-1  agents of older attempts restart
 //! ```
 
-use crate::{
-    draft::Draft,
-    plan::{EventKind, Subject},
-};
+use crate::{draft::Draft, failure_policy, plan::Subject};
 use jobset_api::{
     JobSet,
-    conditions::{self as types, reasons},
+    conditions::reasons,
     jobset::{ReplicatedJob, RestartStrategy},
     labels,
 };
 use std::collections::BTreeMap;
+
+const MAX_RESTARTS_REACHED: &str = "jobset failed due to reaching max number of restarts";
 
 /// What the pods of a JobSet report about in-place restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub(crate) fn apply(jobset: &JobSet, pods: &InPlacePods, draft: &mut Draft<'_>) 
     };
     let max_restarts = i64::from(policy.max_restarts);
     if i64::from(pods.container_restarts) > max_restarts {
-        return fail(draft);
+        return failure_policy::fail(draft, reasons::REACHED_MAX_RESTARTS, MAX_RESTARTS_REACHED);
     }
     if let Some(malformed) = &pods.malformed {
         return report_malformed(malformed, draft);
@@ -64,7 +63,7 @@ pub(crate) fn apply(jobset: &JobSet, pods: &InPlacePods, draft: &mut Draft<'_>) 
     let latest = pods.attempts.keys().next_back().copied();
     let uncounted = i64::from(draft.status.restarts) - i64::from(draft.status.restarts_count_towards_max);
     if i64::from(latest.unwrap_or(0)) - uncounted > max_restarts {
-        return fail(draft);
+        return failure_policy::fail(draft, reasons::REACHED_MAX_RESTARTS, MAX_RESTARTS_REACHED);
     }
     let expected = match expected_pods(jobset) {
         Ok(expected) => expected,
@@ -116,12 +115,4 @@ fn report_malformed(malformed: &MalformedAttempt, draft: &mut Draft<'_>) {
     let remedy = "delete the pod so that its agent writes the annotation again";
     draft.report(subject, reasons::INVALID_IN_PLACE_RESTART_ATTEMPT, format!("{why}; {remedy}"));
     draft.waiting.push(why);
-}
-
-fn fail(draft: &mut Draft<'_>) {
-    const MESSAGE: &str = "jobset failed due to reaching max number of restarts";
-    draft.set_condition(EventKind::Warning, types::FAILED, true, reasons::REACHED_MAX_RESTARTS, MESSAGE);
-    let reason = reasons::JOB_SET_FAILED;
-    draft.set_condition(EventKind::Normal, types::RESTARTING, false, reason, "jobset failed");
-    types::FAILED.clone_into(&mut draft.status.terminal_state);
 }

@@ -1,5 +1,7 @@
 //! The size of a Job.
 
+use k8s_openapi::api::batch::v1::JobSpec;
+
 /// The number of pods of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobSize {
@@ -7,4 +9,14 @@ pub struct JobSize {
     pub parallelism: i32,
     /// `spec.completions`.
     pub completions: i32,
+}
+
+/// The number of pods of a Job that run at the same time.
+pub(crate) fn pods_at_once(parallelism: i32, completions: Option<i32>) -> i32 {
+    completions.map_or(parallelism, |completions| completions.min(parallelism))
+}
+
+/// Whether the pods of a Job have indices.
+pub(crate) fn is_indexed(job: &JobSpec) -> bool {
+    job.completion_mode.as_deref() == Some("Indexed")
 }

@@ -15,7 +15,7 @@ use crate::{
     draft::Draft,
     elastic,
     feature_gates::Gates,
-    job_size::JobSize,
+    job_size::{JobSize, is_indexed, pods_at_once},
     placement,
     plan::Action,
     snapshot::{JobRecord, Snapshot},
@@ -25,19 +25,11 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
 /// Whether new Jobs of the ReplicatedJob start with their leader alone: other pods follow the pod of index 0.
 fn applies(jobset: &JobSet, replicated_job: &ReplicatedJob, gates: &Gates) -> bool {
-    let placement = placement::annotations(jobset, replicated_job);
-    let spec = replicated_job.template.spec.as_ref();
+    let has_followers =
+        |job: &JobSpec| is_indexed(job) && pods_at_once(job.parallelism.unwrap_or(1), job.completions) > 1;
     gates.leader_first_placement
-        && placement.contains_key(labels::EXCLUSIVE_TOPOLOGY)
-        && !placement.contains_key(labels::NODE_SELECTOR_STRATEGY)
-        && spec
-            .is_some_and(|spec| spec.completion_mode.as_deref() == Some("Indexed") && pods_at_once(spec) > 1)
-}
-
-/// The number of pods of a Job that run at the same time.
-fn pods_at_once(spec: &JobSpec) -> i32 {
-    let parallelism = spec.parallelism.unwrap_or(1);
-    spec.completions.map_or(parallelism, |completions| completions.min(parallelism))
+        && placement::follows_leader(&placement::annotations(jobset, replicated_job))
+        && replicated_job.template.spec.as_ref().is_some_and(has_followers)
 }
 
 /// Makes a new Job start with its leader. A suspended Job has no pods, and its resume starts with the leader.

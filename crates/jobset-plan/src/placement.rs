@@ -22,6 +22,12 @@ pub(crate) fn annotations(jobset: &JobSet, replicated_job: &ReplicatedJob) -> An
     result
 }
 
+/// Whether, by these annotations of a Job, its other pods follow the pod of index 0.
+pub(crate) fn follows_leader(annotations: &Annotations) -> bool {
+    annotations.contains_key(labels::EXCLUSIVE_TOPOLOGY)
+        && !annotations.contains_key(labels::NODE_SELECTOR_STRATEGY)
+}
+
 /// The topology keys of the pods of a JobSet that the controller places.
 pub fn topology_keys(jobset: &JobSet) -> impl Iterator<Item = &str> {
     fn levels<'a>(jobset: &'a JobSet, replicated_job: &'a ReplicatedJob) -> [Option<&'a Annotations>; 3] {
@@ -36,10 +42,8 @@ pub fn topology_keys(jobset: &JobSet) -> impl Iterator<Item = &str> {
         .iter()
         .flat_map(|replicated_job| levels(jobset, replicated_job))
         .flatten()
-        .filter_map(|annotations| {
-            let prepared = annotations.contains_key(labels::NODE_SELECTOR_STRATEGY);
-            annotations.get(labels::EXCLUSIVE_TOPOLOGY).filter(|_| !prepared).map(String::as_str)
-        })
+        .filter(|annotations| follows_leader(annotations))
+        .filter_map(|annotations| annotations.get(labels::EXCLUSIVE_TOPOLOGY).map(String::as_str))
 }
 
 /// Restricts the pods of a Job to the nodes that an administrator prepared for it, if the strategy asks for it.

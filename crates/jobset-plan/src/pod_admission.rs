@@ -56,7 +56,7 @@ pub enum Refusal {
 /// The changes to a new pod, as JSON patch operations (RFC 6902).
 pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Vec<Value>, Refusal> {
     let mut patch = Vec::new();
-    if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
+    if !may_be_placed(pod) {
         return Ok(patch);
     }
     // The API server rejects a pod without a spec.
@@ -65,7 +65,7 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
         let exists = pod.metadata.labels.is_some();
         put_in_map(&mut patch, "/metadata/labels", exists, labels::PRIORITY, &priority_label(priority));
     }
-    let Some(topology_key) = annotation(pod, labels::EXCLUSIVE_TOPOLOGY) else { return Ok(patch) };
+    let Some(topology_key) = topology_key(pod) else { return Ok(patch) };
     if is_leader(pod) {
         patch.extend(affinity(pod, topology_key));
         return Ok(patch);
@@ -95,10 +95,7 @@ pub fn mutate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<Ve
 
 /// Checks whether a new pod, after its changes, may be created.
 pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<(), Refusal> {
-    if !has(pod, labels::JOBSET_NAME) || has(pod, labels::NODE_SELECTOR_STRATEGY) {
-        return Ok(());
-    }
-    let Some(topology_key) = annotation(pod, labels::EXCLUSIVE_TOPOLOGY) else { return Ok(()) };
+    let Some(topology_key) = topology_key(pod) else { return Ok(()) };
     if is_leader(pod) {
         return Ok(());
     }
@@ -125,8 +122,12 @@ pub fn validate(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Result<
 
 /// The topology key of a pod that the controller places.
 pub fn topology_key(pod: &Pod) -> Option<&str> {
-    let places = has(pod, labels::JOBSET_NAME) && !has(pod, labels::NODE_SELECTOR_STRATEGY);
-    annotation(pod, labels::EXCLUSIVE_TOPOLOGY).filter(|_| places)
+    annotation(pod, labels::EXCLUSIVE_TOPOLOGY).filter(|_| may_be_placed(pod))
+}
+
+/// Whether the pod belongs to a JobSet and does not run on prepared nodes.
+fn may_be_placed(pod: &Pod) -> bool {
+    has(pod, labels::JOBSET_NAME) && !has(pod, labels::NODE_SELECTOR_STRATEGY)
 }
 
 /// Whether the pod is a follower whose leader, or the domain of its leader, is not known yet.

@@ -1,6 +1,9 @@
 //! `status.replicatedJobsStatus`: counts of Jobs for each ReplicatedJob.
 
-use crate::{buckets::Buckets, feature_gates::Gates, leader_first, snapshot::JobRecord, status_entries};
+use crate::{
+    buckets::Buckets, feature_gates::Gates, job_size::pods_at_once, leader_first, snapshot::JobRecord,
+    status_entries,
+};
 use jobset_api::{JobSet, ReplicatedJobStatus};
 use std::collections::BTreeMap;
 
@@ -42,7 +45,6 @@ pub(crate) fn count(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates) -> Vec<R
 /// A Job is ready when the number of its ready and succeeded pods reaches its parallelism, or its completions if they
 /// are lower.
 fn is_ready(jobset: &JobSet, job: &JobRecord) -> bool {
-    let parallelism = leader_first::full_parallelism(jobset, job);
-    let wanted = job.completions.map_or(parallelism, |completions| completions.min(parallelism));
+    let wanted = pods_at_once(leader_first::full_parallelism(jobset, job), job.completions);
     job.succeeded.saturating_add(job.ready) >= wanted
 }

@@ -1,6 +1,7 @@
 //! Validation of `spec.coordinator`. A problem is an error at creation and a warning after an update.
 
-use super::{field_error::quote, names, replicated_job::is_indexed};
+use super::{field_error::quote, names};
+use crate::job_size::is_indexed;
 use jobset_api::{JobSet, jobset::Coordinator, labels};
 
 /// The first reason why the coordinator does not name a pod of the JobSet.
@@ -13,7 +14,7 @@ pub(super) fn fault(coordinator: &Coordinator, jobset: &JobSet) -> Option<String
         return Some(format!("coordinator job index {job_index} is invalid for replicatedJob {name}"));
     }
     let job = replicated_job.template.spec.as_ref();
-    let Some(completions) = job.filter(|job| is_indexed(Some(job))).and_then(|job| job.completions) else {
+    let Some(completions) = job.filter(|job| is_indexed(job)).and_then(|job| job.completions) else {
         return Some(
             "job for coordinator pod must be indexed completion mode, and completions number must be set"
                 .to_owned(),

@@ -1,8 +1,8 @@
-//! Properties of a ReplicatedJob that several rules use: whether its pods are indexed, and the length of names.
+//! Properties of a ReplicatedJob that several rules use: the length of names.
 
 use super::names;
+use crate::job_size::is_indexed;
 use jobset_api::{JobSet, jobset::ReplicatedJob};
-use k8s_openapi::api::batch::v1::JobSpec;
 
 /// Suffix of pod names: a dash and five random characters (Kubernetes).
 const POD_SUFFIX: &str = "-abcde";
@@ -10,11 +10,6 @@ const POD_SUFFIX: &str = "-abcde";
 /// The JobSet's name, or a name with the length that the API server will generate.
 pub(super) fn jobset_name(jobset: &JobSet) -> String {
     names::name_or_generated(jobset.metadata.name.as_deref(), jobset.metadata.generate_name.as_deref())
-}
-
-/// Whether the pods of the Job have an index.
-pub(super) fn is_indexed(job: Option<&JobSpec>) -> bool {
-    job.and_then(|job| job.completion_mode.as_deref()) == Some("Indexed")
 }
 
 /// The longest Job name of this ReplicatedJob, which is the name of the last Job.
@@ -26,6 +21,6 @@ pub(super) fn longest_job_name(jobset: &str, replicated_job: &ReplicatedJob) -> 
 /// The longest pod name of this ReplicatedJob, if its pods are indexed and completions are set.
 pub(super) fn longest_pod_name(jobset: &str, replicated_job: &ReplicatedJob) -> Option<String> {
     let job = replicated_job.template.spec.as_ref();
-    let last = i64::from(job.filter(|job| is_indexed(Some(job)))?.completions?) - 1;
+    let last = i64::from(job.filter(|job| is_indexed(job))?.completions?) - 1;
     Some(format!("{}-{last}{POD_SUFFIX}", longest_job_name(jobset, replicated_job)))
 }

@@ -4,7 +4,8 @@
 //! Validation compares old and new with their defaults. A JobSet that was created while no webhook ran lacks them, and
 //! an explicit default is no change.
 
-use super::{FieldError, field_error::shown_list, replicated_job::is_indexed, semantic_equality};
+use super::{FieldError, field_error::shown_list, semantic_equality};
+use crate::job_size::is_indexed;
 use crate::{Gates, conditions, defaulting};
 use jobset_api::{JobSet, jobset::ReplicatedJob};
 use k8s_openapi::api::batch::v1::JobSpec;
@@ -22,7 +23,7 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
         let finished = is_finished(old);
         for (index, job) in masked.iter_mut().enumerate() {
             let Some(before) = before.get(index, &job.name) else { continue };
-            if is_indexed(job.template.spec.as_ref()) {
+            if job.template.spec.as_ref().is_some_and(is_indexed) {
                 let path = format!("spec.replicatedJobs[{index}].template.spec");
                 validate_size(before, job, finished, &path, &mut errors);
                 mask_size(job, before);

@@ -2,6 +2,7 @@
 
 use super::{coordinator, field_error::quote, in_place_warnings, names, replicated_job};
 use crate::{
+    job_size,
     message_patterns::{self, MAX_PATTERNS},
     placement,
 };
@@ -49,9 +50,8 @@ pub(super) fn as_header(mut warning: String) -> String {
 /// With exclusive placement, pods follow the pod of index 0. Without indices, there is no such pod.
 fn unschedulable_placement(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
     let placement = placement::annotations(jobset, replicated_job);
-    let followers = placement.contains_key(labels::EXCLUSIVE_TOPOLOGY)
-        && !placement.contains_key(labels::NODE_SELECTOR_STRATEGY);
-    if !followers || replicated_job::is_indexed(replicated_job.template.spec.as_ref()) {
+    let is_indexed = replicated_job.template.spec.as_ref().is_some_and(job_size::is_indexed);
+    if !placement::follows_leader(&placement) || is_indexed {
         return None;
     }
     let mode = replicated_job.template.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref());
