@@ -36,7 +36,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -97,55 +97,43 @@ impl Reconciler {
     /// Processes the queue until `shutdown`, then finishes the current reconciles.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         self.metrics.workers(WORKERS);
-        let mut workers = JoinSet::new();
-        for _ in 0..WORKERS {
-            workers.spawn(self.clone().work(shutdown.clone()));
-        }
-        workers.join_all().await;
+        let queue = self.queue.clone();
+        queue.run(WORKERS, shutdown, move |uid| self.clone().process(uid)).await;
     }
 
-    async fn work(self: Arc<Self>, shutdown: CancellationToken) {
-        loop {
-            let uid = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                uid = self.queue.next() => uid,
-            };
-            let Some(observed) = self.index.observe(&uid) else {
-                self.memory.forget(&uid);
+    async fn process(self: Arc<Self>, uid: String) {
+        let Some(observed) = self.index.observe(&uid) else {
+            self.memory.forget(&uid);
+            self.queue.done(&uid);
+            return;
+        };
+        let metadata = &observed.jobset.metadata;
+        let running = self.metrics.begin();
+        let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
+        // A panic is a bug in the controller. It must stop neither the process nor other JobSets.
+        let outcome =
+            AssertUnwindSafe(self.reconcile(&uid, &observed)).catch_unwind().instrument(span.clone()).await;
+        let _entered = span.entered();
+        running.end(outcome.as_ref().map_or(Outcome::Panic, ReconcileResult::outcome));
+        let Ok(result) = outcome else {
+            let after = self.queue.retry(&uid);
+            tracing::error!(?after, "reconcile panicked: this is a bug, please report it");
+            return;
+        };
+        match result.requeue {
+            Requeue::Now => self.queue.requeue(&uid),
+            Requeue::OnChange => self.queue.done(&uid),
+            Requeue::After(delay) => {
                 self.queue.done(&uid);
-                continue;
-            };
-            let metadata = &observed.jobset.metadata;
-            let running = self.metrics.begin();
-            let span = info_span!("reconcile", namespace = metadata.namespace, jobset = metadata.name, uid);
-            // A panic is a bug in the controller. It must stop neither the process nor other JobSets.
-            let outcome = AssertUnwindSafe(self.reconcile(&uid, &observed))
-                .catch_unwind()
-                .instrument(span.clone())
-                .await;
-            let _entered = span.entered();
-            running.end(outcome.as_ref().map_or(Outcome::Panic, ReconcileResult::outcome));
-            let Ok(result) = outcome else {
-                let after = self.queue.retry(&uid);
-                tracing::error!(?after, "reconcile panicked: this is a bug, please report it");
-                continue;
-            };
-            match result.requeue {
-                Requeue::Now => self.queue.requeue(&uid),
-                Requeue::OnChange => self.queue.done(&uid),
-                Requeue::After(delay) => {
-                    self.queue.done(&uid);
-                    self.queue.add_after(uid, delay);
-                }
-                Requeue::Retry(within) => {
-                    let after = self.queue.retry_within(&uid, within.min(result.longest_wait()));
-                    let (count, errors) = (result.errors.len(), result.some_errors());
-                    if result.has_new_errors {
-                        warn!(?after, count, errors, "reconcile failed, retrying");
-                    } else {
-                        debug!(?after, count, errors, "reconcile incomplete, retrying");
-                    }
+                self.queue.add_after(uid, delay);
+            }
+            Requeue::Retry(within) => {
+                let after = self.queue.retry_within(&uid, within.min(result.longest_wait()));
+                let (count, errors) = (result.errors.len(), result.some_errors());
+                if result.has_new_errors {
+                    warn!(?after, count, errors, "reconcile failed, retrying");
+                } else {
+                    debug!(?after, count, errors, "reconcile incomplete, retrying");
                 }
             }
         }

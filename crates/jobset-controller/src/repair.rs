@@ -21,7 +21,6 @@ use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -54,37 +53,27 @@ impl Repairer {
     /// Processes the queue until `shutdown`, then finishes the current repairs.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         self.metrics.workers(WORKERS);
-        let mut workers = JoinSet::new();
-        for _ in 0..WORKERS {
-            workers.spawn(self.clone().work(shutdown.clone()));
-        }
-        workers.join_all().await;
+        let queue = self.queue.clone();
+        queue.run(WORKERS, shutdown, move |group| self.clone().process(group)).await;
     }
 
-    async fn work(self: Arc<Self>, shutdown: CancellationToken) {
-        loop {
-            let group = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                group = self.queue.next() => group,
-            };
-            let running = self.metrics.begin();
-            let result = self.repair(&group).await;
-            running.end(if result.is_ok() { Outcome::Success } else { Outcome::Error });
-            match result {
-                Ok(()) => {
-                    self.queue.done(&group);
-                    self.failing().remove(&group);
-                }
-                Err(error) => {
-                    let after = self.queue.retry(&group);
-                    let is_new = self.failing().insert(group.clone());
-                    let PodGroup { namespace, jobset, job, .. } = &*group;
-                    if is_new {
-                        warn!(%namespace, %jobset, ?job, %error, ?after, "exclusive placement not verified, retrying");
-                    } else {
-                        debug!(%namespace, %jobset, ?job, %error, ?after, "exclusive placement not verified, retrying");
-                    }
+    async fn process(self: Arc<Self>, group: Arc<PodGroup>) {
+        let running = self.metrics.begin();
+        let result = self.repair(&group).await;
+        running.end(if result.is_ok() { Outcome::Success } else { Outcome::Error });
+        match result {
+            Ok(()) => {
+                self.queue.done(&group);
+                self.failing().remove(&group);
+            }
+            Err(error) => {
+                let after = self.queue.retry(&group);
+                let is_new = self.failing().insert(group.clone());
+                let PodGroup { namespace, jobset, job, .. } = &*group;
+                if is_new {
+                    warn!(%namespace, %jobset, ?job, %error, ?after, "exclusive placement not verified, retrying");
+                } else {
+                    debug!(%namespace, %jobset, ?job, %error, ?after, "exclusive placement not verified, retrying");
                 }
             }
         }

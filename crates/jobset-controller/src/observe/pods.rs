@@ -266,7 +266,7 @@ impl Pods {
     }
 
     /// The pods of a JobSet, by its namespace and name.
-    #[allow(dead_code, reason = "in-place restart will use it")]
+    #[cfg(test)]
     pub(crate) fn of_jobset(&self, namespace: &str, name: &str) -> Vec<Arc<PodRecord>> {
         let state = self.state();
         state.groups_of(namespace, name).flat_map(|group| &group.pods).map(|pod| pod.0.clone()).collect()

@@ -20,8 +20,10 @@ use std::{
 };
 use tokio::{
     sync::Notify,
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 /// A queue of keys; see the module documentation.
 pub struct WorkQueue<K> {
@@ -85,6 +87,33 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> WorkQueue<K> {
         metrics.longest.set(running.clone().fold(0.0, f64::max));
         // The sum of nothing is -0.
         metrics.unfinished.set(running.sum::<f64>() + 0.0);
+    }
+}
+
+impl<K: Clone + Ord + Hash + Send + 'static> WorkQueue<K> {
+    /// Passes each key to `process`, by this number of workers. After `shutdown`, the workers finish their keys.
+    /// `process` ends the work on its key with [`Self::done`], [`Self::requeue`] or [`Self::retry`].
+    pub async fn run<F: Future<Output = ()> + Send + 'static>(
+        self: Arc<Self>,
+        workers: usize,
+        shutdown: CancellationToken,
+        process: impl Fn(K) -> F + Clone + Send + Sync + 'static,
+    ) {
+        let mut running = JoinSet::new();
+        for _ in 0..workers {
+            let (queue, shutdown, process) = (self.clone(), shutdown.clone(), process.clone());
+            running.spawn(async move {
+                loop {
+                    let key = tokio::select! {
+                        biased;
+                        () = shutdown.cancelled() => return,
+                        key = queue.next() => key,
+                    };
+                    process(key).await;
+                }
+            });
+        }
+        running.join_all().await;
     }
 }
 
