@@ -26,8 +26,9 @@ use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::suite::{self, Part};
 use jobset_tests::wait::{TIMEOUT, wait_for};
 use jobset_tests::{objects, tests};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::DynamicObject;
+use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
 
 /// Name of the image, which is loaded into the node.
@@ -122,16 +123,8 @@ async fn prepare_in_place_restart(cluster: SuiteCluster) -> Result<E2e> {
     let deployment = "deployment/jobset-controller-manager";
     e2e.kubectl.run(&["rollout", "status", deployment, "--namespace", &e2e.installation.namespace])?;
     // A pod that ends still admits pods, without the feature.
-    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
-        kube::Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
-    let operand = kube::api::ListParams::default().labels("control-plane=controller-manager");
-    wait_for(
-        "the pods without the feature to end",
-        TIMEOUT,
-        || async { Ok(pods.list(&operand).await?.items) },
-        |pods| pods.len() == 1,
-    )
-    .await?;
+    let replaced = |pods: &Vec<Pod>| pods.len() == 1;
+    wait_for("the pods without the feature to end", TIMEOUT, || e2e.operand_pods(), replaced).await?;
     Ok(e2e)
 }
 
@@ -153,6 +146,13 @@ async fn prepare(cluster: SuiteCluster) -> Result<E2e> {
 }
 
 impl E2e {
+    /// The pods of the operand, also those that are ending.
+    async fn operand_pods(&self) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.installation.namespace);
+        let of_operand = ListParams::default().labels("control-plane=controller-manager");
+        Ok(pods.list(&of_operand).await?.items)
+    }
+
     /// Creates a suspended JobSet.
     async fn create_suspended(&self, name: &str) -> Result<DynamicObject> {
         let jobset = objects::suspended_jobset(name)?;

@@ -91,15 +91,8 @@ pub(crate) async fn rollout_with_a_slow_kube_proxy_rejects_no_request(e2e: Arc<E
     let load = Load::start(&e2e.client).await?;
     let kube_proxy = freeze(e2e.cluster.layout(), "kube-proxy")?;
     specify(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;
-    let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
-    let operand = ListParams::default().labels("control-plane=controller-manager");
-    wait_for(
-        "the old pod to end",
-        TIMEOUT,
-        || async { Ok(pods.list(&operand).await?.items) },
-        |pods| pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some()),
-    )
-    .await?;
+    let is_ending = |pods: &Vec<Pod>| pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
+    wait_for("the old pod to end", TIMEOUT, || e2e.operand_pods(), is_ending).await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     drop(kube_proxy);
     settle(&e2e, json!({"managementState": "Managed", "logLevel": "Debug"})).await?;

@@ -9,6 +9,7 @@ pub mod operator_condition;
 pub mod status;
 
 use crate::desired::Issue;
+use crate::desired::condition_types::Finding;
 use crate::desired::crd_ownership::Release;
 use crate::desired::plan::{INJECT_CA_FROM, Plan, Step, secret};
 use crate::desired::selector;
@@ -27,7 +28,6 @@ use manager_runtime::certificates::{IssueError, decide::secret_after};
 use manager_runtime::leader::Fence;
 use manager_runtime::metrics::Metrics;
 use manager_runtime::writer::Writer;
-use operator_condition::Upgradeable;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -155,7 +155,7 @@ pub struct Actor {
     index: Arc<Index>,
     writer: Writer,
     applied: HashMap<ObjectKey, Applied>,
-    upgradeable: Option<Upgradeable>,
+    upgradeable: Option<Finding>,
     recorder: Recorder,
 }
 

@@ -13,14 +13,6 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
 
-/// The condition that OLM has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Upgradeable {
-    status: bool,
-    reason: String,
-    message: String,
-}
-
 impl Actor {
     /// Stores the condition in the `OperatorCondition` with this name, if it exists and differs.
     pub async fn report_upgradeable(
@@ -29,12 +21,7 @@ impl Actor {
         finding: &Finding,
         now: &Time,
     ) -> Result<(), ActError> {
-        let reported = Upgradeable {
-            status: finding.status,
-            reason: finding.reason.clone(),
-            message: finding.message.clone(),
-        };
-        if self.upgradeable.as_ref() == Some(&reported) {
+        if self.upgradeable.as_ref() == Some(finding) {
             return Ok(());
         }
         let kind = GroupVersionKind::gvk("operators.coreos.com", "v2", "OperatorCondition");
@@ -62,14 +49,14 @@ impl Actor {
                 "condition Upgradeable reported to OLM"
             );
         }
-        self.upgradeable = Some(reported);
+        self.upgradeable = Some(finding.clone());
         Ok(())
     }
 }
 
 /// The conditions with `finding`, or None if they contain it already.
 fn with_condition(conditions: &[Value], finding: &Finding, now: &Time) -> Option<Vec<Value>> {
-    let status = if finding.status { "True" } else { "False" };
+    let status = finding.status_text();
     let is_same = |condition: &&Value| condition["type"] == finding.kind;
     let before = conditions.iter().find(is_same);
     let unchanged = |before: &Value| before["status"] == status;

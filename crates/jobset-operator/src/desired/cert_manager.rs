@@ -92,7 +92,7 @@ fn failed_renewal(live: &Live, issuance: &mut Issuance, now: Timestamp) -> Optio
     if let Some(last) = text(live, "/status/lastFailureTime") {
         let attempts = live.object.data.pointer("/status/failedIssuanceAttempts").and_then(Value::as_i64);
         let attempts = attempts.unwrap_or(1);
-        let why = complaint(live).map(|why| format!(": {why}")).unwrap_or_default();
+        let why = failure_message(live).map(|why| format!(": {why}")).unwrap_or_default();
         return Some(format!("failed attempts: {attempts}, the last one at {last}{why}"));
     }
     if let Some(ready) = condition(live, "Ready").filter(|ready| ready["status"] != "True")
@@ -116,7 +116,7 @@ fn requested_at(live: &Live) -> Option<Timestamp> {
 }
 
 fn missing(observed: &Observed, secret: &str, certificate: &str) -> String {
-    let not_ready = |name: &str| complaint(observed.get("Certificate", name)?);
+    let not_ready = |name: &str| failure_message(observed.get("Certificate", name)?);
     let why = match (not_ready(certificate), not_ready(names::CA_CERTIFICATE)) {
         (Some(own), Some(root)) => format!("{own}; Certificate {}: {root}", names::CA_CERTIFICATE),
         (Some(own), None) => own,
@@ -127,7 +127,7 @@ fn missing(observed: &Observed, secret: &str, certificate: &str) -> String {
 }
 
 /// cert-manager's message about a failed attempt, or about a certificate that is not ready.
-fn complaint(live: &Live) -> Option<String> {
+fn failure_message(live: &Live) -> Option<String> {
     let failed = condition(live, "Issuing")
         .filter(|issuing| issuing["status"] == "False" && issuing["reason"] == "Failed");
     let not_ready = || condition(live, "Ready").filter(|ready| ready["status"] != "True");

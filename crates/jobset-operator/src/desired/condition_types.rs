@@ -19,6 +19,7 @@ pub(super) const AS_EXPECTED: &str = "AsExpected";
 pub(super) const SYNC_ERROR: &str = "SyncError";
 
 /// A condition without its transition time.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Type.
     pub kind: &'static str,
@@ -31,6 +32,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// The status as Kubernetes stores it.
+    pub fn status_text(&self) -> &'static str {
+        if self.status { "True" } else { "False" }
+    }
+
     pub(super) fn new(kind: &'static str, status: bool, reason: &str, message: impl Into<String>) -> Self {
         Self { kind, status, reason: reason.to_owned(), message: message.into() }
     }

@@ -156,7 +156,7 @@ fn has_reached_version(
 }
 
 fn condition(finding: Finding, old: Option<&JobSetOperatorStatus>, now: &Time) -> OperatorCondition {
-    let status = if finding.status { "True" } else { "False" };
+    let status = finding.status_text();
     let before = old.and_then(|old| old.conditions.iter().find(|condition| condition.type_ == finding.kind));
     let since =
         before.filter(|before| before.status == status).map_or(now, |before| &before.last_transition_time);
