@@ -111,15 +111,7 @@ async fn prepare_in_place_restart(cluster: SuiteCluster) -> Result<E2e> {
     let mut e2e = prepare(cluster).await?;
     e2e.operator.data["spec"]["controller"]["featureGates"] = serde_json::json!({ "InPlaceRestart": true });
     e2e.install_operand().await.inspect_err(|_| e2e.keep_program_logs())?;
-    let example = objects::repository().join("docs/examples/in-place-restart-injected.yaml");
-    let example = objects::read(&example)?.remove(0);
-    wait_for(
-        "the webhooks to accept the restart strategy",
-        TIMEOUT,
-        || async { Ok(objects::create(&e2e.client, "default", &example, true).await.err()) },
-        Option::is_none,
-    )
-    .await?;
+    e2e.wait_until_accepted("in-place-restart-injected.yaml").await?;
     let deployment = "deployment/jobset-controller-manager";
     e2e.kubectl.run(&["rollout", "status", deployment, "--namespace", &e2e.installation.namespace])?;
     // A pod that ends still admits pods, without the feature.
@@ -171,11 +163,16 @@ impl E2e {
         )
         .await?;
         // kube-proxy updates its rules a moment after a pod becomes ready.
-        let example = objects::read(&objects::repository().join("docs/examples/demo-jobset.yaml"))?.remove(0);
+        self.wait_until_accepted("demo-jobset.yaml").await
+    }
+
+    /// Waits until the webhooks accept a file of docs/examples.
+    async fn wait_until_accepted(&self, example: &str) -> Result<()> {
+        let jobset = objects::read(&objects::repository().join("docs/examples").join(example))?.remove(0);
         wait_for(
-            "the webhooks to respond",
+            &format!("the webhooks to accept {example}"),
             TIMEOUT,
-            || async { Ok(objects::create(&self.client, "default", &example, true).await.err()) },
+            || async { Ok(objects::create(&self.client, "default", &jobset, true).await.err()) },
             Option::is_none,
         )
         .await?;

@@ -23,8 +23,10 @@ use std::{convert::Infallible, sync::LazyLock};
 use tokio::runtime::{Builder, Runtime};
 use tower::service_fn;
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().build().expect("cannot create a runtime"));
+/// Waiting takes no time.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("cannot create a runtime")
+});
 
 /// Admission with an API server that has no objects. All feature gates are on, to reach more code.
 static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
