@@ -44,6 +44,11 @@ static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
         elastic_jobset: true,
         restart_on_failure_target: true,
         leader_first_placement: true,
+        execution_attempts_tracking: true,
+        active_deadline_seconds: true,
+        workload_aware_scheduling: true,
+        mutable_pod_resources: true,
+        replace_on_resume: true,
     };
     Admission::new(Client::new(server, "default"), Index::default(), Placement::default(), &gates)
 });

@@ -1,6 +1,6 @@
 //! JobSet, `jobset.x-k8s.io/v1alpha2`: a group of Jobs that runs as one unit.
 
-use crate::{JobSetStatus, open_enum, schema};
+use crate::{JobSetStatus, open_enum, scheduling::Scheduling, schema};
 use k8s_openapi::{
     api::{batch::v1::JobTemplateSpec, core::v1::PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -60,11 +60,23 @@ impl kube::Resource for JobSet {
 /// What the user wants of a JobSet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = schema::rule(
-    "!(has(self.startupPolicy) && self.startupPolicy.startupPolicyOrder == 'InOrder' \
-     && has(self.replicatedJobs) && self.replicatedJobs.exists(x, has(x.dependsOn)))",
-    "StartupPolicy and DependsOn APIs are mutually exclusive",
-)))]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!(has(self.startupPolicy) && self.startupPolicy.startupPolicyOrder == 'InOrder' \
+                 && has(self.replicatedJobs) && self.replicatedJobs.exists(x, has(x.dependsOn)))",
+        "message": "StartupPolicy and DependsOn APIs are mutually exclusive",
+    },
+    {
+        "rule": "!has(self.scheduling) \
+                 || (has(self.scheduling.replicatedJobs) && size(self.scheduling.replicatedJobs) > 0) \
+                 || !((has(self.startupPolicy) && self.startupPolicy.startupPolicyOrder == 'InOrder') \
+                 || (has(self.replicatedJobs) \
+                 && self.replicatedJobs.exists(x, has(x.dependsOn) && size(x.dependsOn) > 0)))",
+        "message": "scheduling without replicatedJobs places all pods together, and cannot be set with DependsOn or \
+                    InOrder startup: set scheduling.replicatedJobs",
+        "fieldPath": ".scheduling",
+    },
+]))]
 pub struct JobSetSpec {
     /// Templates of the Jobs in the JobSet. The controller creates `replicas` Jobs from each, with the names
     /// `<jobset>-<replicatedJob>-<index>`.
@@ -101,6 +113,14 @@ pub struct JobSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,
+    /// Seconds that the JobSet may run before the controller fails it. Suspended time does not count. Requires the
+    /// feature gate JobSetActiveDeadlineSeconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub active_deadline_seconds: Option<i64>,
+    /// Which pods start together, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
     /// Persistent volume claims that the JobSet's Jobs share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -1,6 +1,6 @@
 //! `status` of a JobSet: what the controller observed. Users read it; only the controller writes it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,15 @@ pub struct JobSetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub current_in_place_restart_attempt: Option<i32>,
+    /// When the JobSet began to run, or resumed, or restarted. Absent while it is suspended, and without the feature
+    /// gate JobSetActiveDeadlineSeconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// Number of times that the JobSet began to run again: restarts of all Jobs, and resumes. Absent before the first
+    /// run, and without the feature gate ExecutionAttemptsTracking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub execution_attempts: Option<i32>,
 }
 
 /// Counts of the Jobs of one ReplicatedJob in the current attempt.

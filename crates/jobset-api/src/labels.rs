@@ -44,6 +44,12 @@ pub const NO_SCHEDULE_TAINT: &str = "alpha.jobset.sigs.k8s.io/no-schedule";
 /// Annotation on a Job: it has its leader alone, and gets its followers when the leader has a node.
 pub const LEADER_FIRST: &str = "jobset.sigs.k8s.io/leader-first";
 
+/// Annotation on Jobs and pod templates: `status.executionAttempts` when the Job started. Only with the feature gate
+/// `ExecutionAttemptsTracking`.
+pub const EXECUTION_ATTEMPT: &str = "jobset.sigs.k8s.io/execution-attempt";
+/// Annotation on a Job (Kubernetes: the template in the Workload of the PodGroup of its pods).
+pub const GROUP_TEMPLATE_NAME: &str = "scheduling.k8s.io/group-template-name";
+
 /// Label on pods only: the priority of the pod. Exclusive placement applies within one priority.
 pub const PRIORITY: &str = "jobset.sigs.k8s.io/priority";
 /// Annotation on pods, set by the agent: in-place restart attempt of the pod.

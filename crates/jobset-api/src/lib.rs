@@ -16,6 +16,7 @@ pub mod jobset_operator;
 pub mod jobset_status;
 pub mod labels;
 pub mod open_enum;
+pub mod scheduling;
 pub mod schema;
 
 pub use configuration::Configuration;

@@ -158,6 +158,7 @@ impl Reconciler {
             topologies,
             placed_leaders: &self.placement.pods.placed_leaders(namespace, jobs),
             in_place_pods: &in_place_pods,
+            scheduling: None,
         };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.

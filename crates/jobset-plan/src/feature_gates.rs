@@ -17,6 +17,16 @@ pub struct Gates {
     pub leader_first_placement: bool,
     /// A Job counts as failed as soon as the Job controller sets `FailureTarget`, while its pods are still stopping.
     pub restart_on_failure_target: bool,
+    /// `status.executionAttempts` counts runs.
+    pub execution_attempts_tracking: bool,
+    /// `spec.activeDeadlineSeconds` limits the time of a run.
+    pub active_deadline_seconds: bool,
+    /// `spec.scheduling` places pods together.
+    pub workload_aware_scheduling: bool,
+    /// Users can change the resources of the pods of a suspended JobSet.
+    pub mutable_pod_resources: bool,
+    /// A resume replaces the node selector, tolerations and scheduling gates of a Job by those of its template.
+    pub replace_on_resume: bool,
 }
 
 /// The maturity of a feature.
@@ -52,7 +62,7 @@ enum Switch {
 }
 
 /// Every feature gate.
-pub const FEATURE_GATES: [FeatureGate; 6] = {
+pub const FEATURE_GATES: [FeatureGate; 11] = {
     use Stage::{Alpha, Ga};
     use Switch::{Locked, Works};
     const fn gate(name: &'static str, stage: Stage, default: bool, switch: Switch) -> FeatureGate {
@@ -60,8 +70,28 @@ pub const FEATURE_GATES: [FeatureGate; 6] = {
     }
     [
         gate("ElasticJobSet", Alpha, false, Works(|gates| &mut gates.elastic_jobset)),
+        gate(
+            "ExecutionAttemptsTracking",
+            Alpha,
+            false,
+            Works(|gates| &mut gates.execution_attempts_tracking),
+        ),
         gate("InPlaceRestart", Alpha, false, Works(|gates| &mut gates.in_place_restart)),
+        gate("JobSetActiveDeadlineSeconds", Alpha, false, Works(|gates| &mut gates.active_deadline_seconds)),
+        gate(
+            "JobSetWorkloadAwareSchedulingAPI",
+            Alpha,
+            false,
+            Works(|gates| &mut gates.workload_aware_scheduling),
+        ),
         gate("LeaderFirstPlacement", Alpha, false, Works(|gates| &mut gates.leader_first_placement)),
+        gate(
+            "MutablePodResourcesForSuspendedJobSets",
+            Alpha,
+            false,
+            Works(|gates| &mut gates.mutable_pod_resources),
+        ),
+        gate("ReplacePodTemplateOnResume", Alpha, false, Works(|gates| &mut gates.replace_on_resume)),
         gate("RestartJob", Alpha, false, Works(|gates| &mut gates.restart_job)),
         gate("RestartOnFailureTarget", Alpha, false, Works(|gates| &mut gates.restart_on_failure_target)),
         gate("TLSOptions", Ga, true, Locked),
@@ -138,6 +168,11 @@ mod tests {
             ("LeaderFirstPlacement: true", Gates { leader_first_placement: true, ..none() }),
             ("RestartOnFailureTarget: true", Gates { restart_on_failure_target: true, ..none() }),
             ("InPlaceRestart: true", Gates { in_place_restart: true, ..none() }),
+            ("ExecutionAttemptsTracking: true", Gates { execution_attempts_tracking: true, ..none() }),
+            ("JobSetActiveDeadlineSeconds: true", Gates { active_deadline_seconds: true, ..none() }),
+            ("JobSetWorkloadAwareSchedulingAPI: true", Gates { workload_aware_scheduling: true, ..none() }),
+            ("MutablePodResourcesForSuspendedJobSets: true", Gates { mutable_pod_resources: true, ..none() }),
+            ("ReplacePodTemplateOnResume: true", Gates { replace_on_resume: true, ..none() }),
             ("TLSOptions: true, InPlaceRestart: false", none()),
         ] {
             assert_eq!(configured(text), Ok(gates), "{text}");
@@ -152,6 +187,11 @@ mod tests {
             restart_on_failure_target: true,
             in_place_restart: true,
             leader_first_placement: true,
+            execution_attempts_tracking: true,
+            active_deadline_seconds: true,
+            workload_aware_scheduling: true,
+            mutable_pod_resources: true,
+            replace_on_resume: true,
         };
         for (text, gates) in [
             ("AllAlpha: true", all.clone()),

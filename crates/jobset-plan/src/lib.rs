@@ -38,6 +38,7 @@ mod pod_record;
 mod repair;
 mod replicated_jobs_status;
 mod restart;
+mod scheduling_action;
 mod service;
 mod snapshot;
 mod spec_defaults;
@@ -62,8 +63,10 @@ pub use placement::topology_keys;
 pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
 pub use pod_record::{DISRUPTION_TARGET, PodAttempt, PodGroup, PodPhase, PodRecord};
 pub use repair::{Repair, UnknownDomain, disruption_target, repair};
+pub use scheduling_action::SchedulingAction;
 pub use snapshot::{
-    Controller, JobRecord, LabelValue, Outcome, ServiceRecord, Snapshot, TopologyRecord, Verdict,
+    Controller, JobRecord, LabelValue, Outcome, PodGroupRecord, ScheduledCondition, SchedulingRecord,
+    ServiceRecord, Snapshot, TopologyRecord, Verdict, WorkloadRecord,
 };
 pub use status_timing::StatusTiming;
 pub use uid::Uid;

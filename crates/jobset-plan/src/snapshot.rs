@@ -3,6 +3,7 @@
 use crate::in_place_restart::InPlacePods;
 use jiff::Timestamp;
 use jobset_api::JobSet;
+use k8s_openapi::api::scheduling::v1beta1::{PodGroupSpec, WorkloadSpec};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
@@ -25,6 +26,56 @@ pub struct Snapshot<'a> {
     pub placed_leaders: &'a HashSet<String>,
     /// What its pods report about in-place restarts. Empty if it does not restart in place.
     pub in_place_pods: &'a InPlacePods,
+    /// Its Workload and PodGroups. None if the API server does not serve them, or the gate is off.
+    pub scheduling: Option<&'a SchedulingRecord>,
+}
+
+/// The scheduling objects that a JobSet controls (by owner UID).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SchedulingRecord {
+    /// The Workloads, sorted by name.
+    pub workloads: Vec<WorkloadRecord>,
+    /// The PodGroups, sorted by name.
+    pub pod_groups: Vec<PodGroupRecord>,
+}
+
+/// The fields of a Workload that plans use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkloadRecord {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its spec, with what the API server added.
+    pub spec: WorkloadSpec,
+    /// Whether its deletion has begun.
+    pub deleting: bool,
+}
+
+/// The fields of a PodGroup that plans use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodGroupRecord {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its spec, with what the API server added.
+    pub spec: PodGroupSpec,
+    /// When its deletion began. It waits for the end of its pods.
+    pub deleting_since: Option<Timestamp>,
+    /// Condition `PodGroupInitiallyScheduled`, once the scheduler has set it.
+    pub scheduled: Option<ScheduledCondition>,
+}
+
+/// What the scheduler reports about a PodGroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScheduledCondition {
+    /// Whether its pods were scheduled once.
+    pub status: bool,
+    /// The scheduler's reason.
+    pub reason: String,
+    /// The scheduler's message.
+    pub message: String,
 }
 
 /// A topology key for which a leader waits for a node.
@@ -95,6 +146,12 @@ pub struct JobRecord {
     /// Annotations of the pod template: exclusive placement applies to its pods, and their nodes are not prepared. The
     /// annotations of the JobSet can differ, because they can change after the creation of the Job.
     pub exclusive: bool,
+    /// Annotation: the template of its PodGroup.
+    pub group_template: Option<String>,
+    /// `spec.schedulingGroup.podGroupName` of the pod template: the PodGroup of its pods.
+    pub pod_group: Option<String>,
+    /// Annotation: the execution attempt.
+    pub execution_attempt: LabelValue,
     /// `spec.suspend`.
     pub suspended: bool,
     /// Whether `status.startTime` is set. If it is, the API server rejects changes to the pod template.

@@ -33,6 +33,20 @@ struct Spec {
 #[serde(default)]
 struct Template {
     metadata: TemplateMetadata,
+    spec: PodSpec,
+}
+
+/// The fields of the pods that decisions need.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpec {
+    scheduling_group: SchedulingGroup,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SchedulingGroup {
+    pod_group_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -105,8 +119,7 @@ impl ChildJob {
     /// The record for decisions.
     pub(crate) fn record(&self) -> JobRecord {
         let label = |key: &str| self.metadata.labels.as_ref()?.get(key).map(String::as_str);
-        let has_annotation =
-            |key: &str| self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
+        let annotation = |key: &str| self.metadata.annotations.as_ref()?.get(key).map(String::as_str);
         let TemplateMetadata { labels: created, annotations } = &self.spec.template.metadata;
         let count = |count: Option<i32>| count.unwrap_or(0);
         JobRecord {
@@ -120,8 +133,11 @@ impl ChildJob {
             job_index: LabelValue::read(label(labels::JOB_INDEX)),
             parallelism: self.spec.parallelism.unwrap_or(1),
             completions: self.spec.completions,
-            leader_first: has_annotation(labels::LEADER_FIRST),
+            leader_first: annotation(labels::LEADER_FIRST).is_some(),
             exclusive: annotations.topology.is_some() && annotations.prepared_nodes.is_none(),
+            group_template: annotation(labels::GROUP_TEMPLATE_NAME).map(str::to_owned),
+            pod_group: self.spec.template.spec.scheduling_group.pod_group_name.clone(),
+            execution_attempt: LabelValue::read(annotation(labels::EXECUTION_ATTEMPT)),
             suspended: self.spec.suspend.unwrap_or(false),
             started: self.status.start_time.is_some(),
             active: count(self.status.active),
@@ -163,7 +179,10 @@ mod tests {
             r#"
             metadata:
               name: train-worker-3
-              annotations: {jobset.sigs.k8s.io/leader-first: "true"}
+              annotations:
+                jobset.sigs.k8s.io/leader-first: "true"
+                jobset.sigs.k8s.io/execution-attempt: "6"
+                scheduling.k8s.io/group-template-name: workers
               uid: job-uid
               labels:
                 jobset.sigs.k8s.io/replicatedjob-name: worker
@@ -177,7 +196,7 @@ mod tests {
               completions: 8
               template:
                 metadata: {labels: {jobset.sigs.k8s.io/restart-attempt: "1", jobset.sigs.k8s.io/job-restart-attempt: "7"}}
-                spec: {containers: [{name: skipped}]}
+                spec: {containers: [{name: skipped}], schedulingGroup: {podGroupName: train-workers}}
             status:
               startTime: "2026-03-01T09:00:00Z"
               succeeded: 5
@@ -203,6 +222,9 @@ mod tests {
                 completions: Some(8),
                 leader_first: true,
                 exclusive: false,
+                group_template: Some("workers".into()),
+                pod_group: Some("train-workers".into()),
+                execution_attempt: LabelValue::Number(6),
                 suspended: false,
                 started: true,
                 active: 0,

@@ -162,8 +162,16 @@ impl Scene {
     fn plan(&self) -> Plan {
         let Self { jobset, jobs, gates, service, claims, topologies, pods, placed_leaders, late } = self;
         let service = service.as_ref();
-        let snapshot =
-            Snapshot { jobset, jobs, service, claims, topologies, placed_leaders, in_place_pods: pods };
+        let snapshot = Snapshot {
+            jobset,
+            jobs,
+            service,
+            claims,
+            topologies,
+            placed_leaders,
+            in_place_pods: pods,
+            scheduling: None,
+        };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
 
@@ -218,6 +226,9 @@ fn job(words: &str) -> JobRecord {
         completions: Some(1),
         leader_first: false,
         exclusive: true,
+        group_template: None,
+        pod_group: None,
+        execution_attempt: LabelValue::Missing,
         suspended: false,
         started: true,
         active: 1,

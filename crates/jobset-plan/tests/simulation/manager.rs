@@ -133,6 +133,7 @@ impl World {
             topologies: &[],
             placed_leaders: &placed_leaders,
             in_place_pods: &InPlacePods::default(),
+            scheduling: None,
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
         self.planted_bug_changes_plan(&observed, &mut plan);

@@ -39,6 +39,7 @@ impl World {
             topologies: &[],
             placed_leaders: &self.placed_leaders(),
             in_place_pods: &InPlacePods::default(),
+            scheduling: None,
         };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
