@@ -1,9 +1,11 @@
 //! The operator with a real operand: rollouts, certificates and crashes, under admission load.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use devcluster::node::network;
 use jobset_tests::freeze::freeze;
 use jobset_tests::objects;
 use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
@@ -192,15 +194,22 @@ pub(crate) async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
     Ok(())
 }
 
+/// Kills pods, and waits until new ones serve instead. Until kube-proxy forgets a killed pod, connections to it are
+/// refused.
 async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
     let found = pods.list(&ListParams::default().labels(selector)).await?;
     ensure!(!found.items.is_empty(), "no pod matches {selector}");
-    let mut killed = Vec::new();
+    let (mut killed, mut addresses) = (Vec::new(), Vec::new());
     for pod in found {
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        pods.delete(&pod.name_any(), &at_once).await?;
+        match pods.delete(&pod.name_any(), &at_once).await {
+            // The list also has pods of an earlier rollout that end by themselves.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            answer => drop(answer?),
+        }
         killed.push(pod.name_any());
+        addresses.extend(pod.status.and_then(|status| status.pod_ip));
     }
     wait_for(
         "new pods to be ready",
@@ -210,6 +219,19 @@ async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
             Ok(found.into_iter().map(|pod| (pod.name_any(), is_ready(&pod))).collect::<Vec<_>>())
         },
         |pods| !pods.is_empty() && pods.iter().all(|(name, ready)| *ready && !killed.contains(name)),
+    )
+    .await?;
+    let namespace = e2e.cluster.cluster().context().netns().context("the cluster has a network namespace")?;
+    let is_address = |character: char| character.is_ascii_digit() || character == '.';
+    wait_for(
+        "kube-proxy to forget the killed pods",
+        TIMEOUT,
+        || async {
+            let rules = network::rules(namespace)?;
+            let forwarded: HashSet<&str> = rules.split(|character| !is_address(character)).collect();
+            Ok(addresses.iter().filter(|it| forwarded.contains(it.as_str())).cloned().collect::<Vec<_>>())
+        },
+        Vec::is_empty,
     )
     .await?;
     Ok(())

@@ -41,6 +41,12 @@ pub fn namespace_file(id: &str) -> PathBuf {
     Path::new(NETNS_FOLDER).join(id)
 }
 
+/// The nftables rules in the namespace, which kube-proxy maintains: the addresses behind each Service.
+pub fn rules(id: &str) -> Result<String> {
+    let namespace = format!("--net={}", namespace_file(id).display());
+    run(Command::new("nsenter").arg(namespace).args(["nft", "list", "ruleset"]))
+}
+
 /// Name of the host's interface. It contains a hash, because Linux allows at most 15 characters.
 pub fn interface(id: &str) -> String {
     format!("dc{}", digest::short([id], 5))
