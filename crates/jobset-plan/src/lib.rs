@@ -23,6 +23,7 @@ mod elastic;
 mod execution;
 mod failure_policy;
 mod feature_gates;
+mod gang_scheduling;
 pub mod in_place_restart;
 mod job_resume;
 mod job_size;
