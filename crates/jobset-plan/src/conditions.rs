@@ -13,6 +13,11 @@ pub(crate) fn finished(conditions: &[Condition]) -> Option<Timestamp> {
     terminal.next().map(|condition| condition.last_transition_time.0)
 }
 
+/// Whether the condition `type_` is True.
+pub(crate) fn is_true(conditions: &[Condition], type_: &str) -> bool {
+    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
 /// Sets `new` in `conditions`. Returns whether a condition changed.
 ///
 /// - An absent condition is added only if it is True.

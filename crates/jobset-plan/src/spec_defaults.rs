@@ -63,12 +63,13 @@ fn complete(spec: &mut JobSetSpec) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Gates;
     use serde_json::{Value, json};
 
     /// The JobSet as admission would store it.
     fn admitted(jobset: &Value) -> JobSet {
         let mut jobset = jobset.clone();
-        for default in defaulting::defaults(&jobset) {
+        for default in defaulting::defaults(&jobset, &Gates::default()) {
             let (parent, field) = default.path.rsplit_once('/').unwrap();
             jobset.pointer_mut(parent).unwrap()[field] = default.value;
         }

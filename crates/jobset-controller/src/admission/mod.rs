@@ -128,7 +128,7 @@ impl Admission {
 
     async fn decide(&self, webhook: Webhook, request: AdmissionRequest) -> Answer {
         match webhook {
-            Webhook::DefaultJobSet => default(&request),
+            Webhook::DefaultJobSet => default(&request, &self.gates),
             Webhook::ValidateJobSet => self.validate(&request).await,
             Webhook::PlacePod => {
                 let place = |pod: &Pod| {
@@ -247,10 +247,10 @@ impl Admission {
 }
 
 /// Sets the defaults of a JobSet.
-fn default(request: &AdmissionRequest) -> Answer {
+fn default(request: &AdmissionRequest, gates: &Gates) -> Answer {
     let defaults = match request.operation {
-        Operation::Create => defaulting::defaults(&request.object),
-        Operation::Update => defaulting::defaults_on_update(&request.old_object, &request.object),
+        Operation::Create => defaulting::defaults(&request.object, gates),
+        Operation::Update => defaulting::defaults_on_update(&request.old_object, &request.object, gates),
         Operation::Other => Vec::new(),
     };
     let operation =

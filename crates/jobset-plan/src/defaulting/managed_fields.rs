@@ -50,8 +50,13 @@ fn without_times(managed_fields: &Value) -> Option<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::defaults_on_update;
+    use super::super::Default;
+    use crate::Gates;
     use serde_json::{Value, json};
+
+    fn defaults_on_update(old: &Value, new: &Value) -> Vec<Default> {
+        super::super::defaults_on_update(old, new, &Gates::default())
+    }
 
     fn jobset(managed_fields: &Value, spec: &Value) -> Value {
         json!({"metadata": {"name": "train", "managedFields": managed_fields}, "spec": spec})
@@ -88,7 +93,7 @@ mod tests {
         old["metadata"]["uid"] = json!("u-1");
         old["status"] = json!({"restarts": 1});
         let mut new = jobset(&later, &json!({}));
-        let has = |defaults: Vec<super::Default>| defaults.iter().any(|default| default.path == super::PATH);
+        let has = |defaults: Vec<Default>| defaults.iter().any(|default| default.path == super::PATH);
         assert!(has(defaults_on_update(&old, &new)), "a replacement omits uid and status");
         new["metadata"]["labels"] = json!({"team": "red"});
         assert!(!has(defaults_on_update(&old, &new)), "a label changed");

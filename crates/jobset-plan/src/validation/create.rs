@@ -3,6 +3,7 @@
 use super::{
     FieldError, coordinator, failure_policy, names,
     replicated_job::{jobset_name, longest_job_name, longest_pod_name},
+    scheduling,
     volume_claims::{self, ExistingClaims},
 };
 use crate::Gates;
@@ -78,6 +79,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
         errors.extend(coordinator::label_fault(coordinator, jobset, &name).map(FieldError::plain));
     }
     volume_claims::validate(jobset, &name, claims, &mut errors);
+    scheduling::validate_create(jobset, &name, gates, &mut errors);
     errors
 }
 

@@ -24,6 +24,8 @@ pub enum ErrorType {
     Required,
     /// The value is too long. The text does not contain the value.
     TooLong,
+    /// The list is too long. The text contains its length.
+    TooMany,
     /// The cause is not the value, or not a single field.
     Internal,
 }
@@ -35,6 +37,7 @@ impl ErrorType {
             Self::Forbidden => "Forbidden",
             Self::Required => "Required value",
             Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
             Self::Internal => "Internal error",
         }
     }
@@ -46,6 +49,7 @@ impl ErrorType {
             Self::Forbidden => "FieldValueForbidden",
             Self::Required => "FieldValueRequired",
             Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
             Self::Internal => "InternalError",
         }
     }
@@ -88,6 +92,12 @@ impl FieldError {
     /// A string of more than `max` bytes.
     pub fn too_long(field: impl Into<String>, max: usize) -> Self {
         Self::new(ErrorType::TooLong, field, None, format!("may not be more than {max} bytes"))
+    }
+
+    /// A list of `count` items, more than `max`.
+    pub fn too_many(field: impl Into<String>, count: i64, max: i64) -> Self {
+        let detail = format!("must have at most {max} items");
+        Self::new(ErrorType::TooMany, field, Some(count.to_string()), detail)
     }
 
     /// An error that the field does not cause.
@@ -265,6 +275,11 @@ mod tests {
                 FieldError::too_long("a", 63),
                 "a: Too long: may not be more than 63 bytes",
                 "FieldValueTooLong",
+            ),
+            (
+                FieldError::too_many("a", 9, 8),
+                "a: Too many: 9: must have at most 8 items",
+                "FieldValueTooMany",
             ),
             (FieldError::internal("a", "no"), "a: Internal error: no", "InternalError"),
             (FieldError::plain("no"), "<nil>: Internal error: no", "InternalError"),

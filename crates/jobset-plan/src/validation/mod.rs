@@ -20,6 +20,7 @@ mod in_place_warnings;
 mod names;
 mod quantity;
 mod replicated_job;
+mod scheduling;
 pub(crate) mod semantic_equality;
 mod shared_subdomain;
 mod update;

@@ -28,6 +28,7 @@ pub fn warnings(jobset: &JobSet) -> Vec<String> {
         let path = format!("spec.replicatedJobs[{index}]");
         warnings.extend(unschedulable_placement(jobset, replicated_job, &path));
         warnings.extend(self_dependency(replicated_job, &path));
+        warnings.extend(ineffective_scheduling(jobset, replicated_job, &path));
         warnings.extend(names_near_the_limit(&name, replicated_job, &path));
         warnings.extend(in_place_warnings::of_template(jobset, replicated_job, &path));
     }
@@ -71,6 +72,17 @@ fn self_dependency(replicated_job: &ReplicatedJob, path: &str) -> Option<String>
          or remove the entry",
         shown(&replicated_job.name)
     ))
+}
+
+/// The Job controller creates no PodGroup for a Job of a JobSet (Kubernetes 1.37).
+fn ineffective_scheduling(jobset: &JobSet, replicated_job: &ReplicatedJob, path: &str) -> Option<String> {
+    let is_set = replicated_job.template.spec.as_ref().is_some_and(|job| job.scheduling.is_some());
+    (is_set && jobset.spec.scheduling.is_none()).then(|| {
+        format!(
+            "{path}.template.spec.scheduling: Kubernetes ignores this field in a Job of a JobSet; set spec.scheduling of \
+             the JobSet, or remove the field"
+        )
+    })
 }
 
 /// Names of pods and Jobs are host names of at most 63 characters. They cannot change later.

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 mod create;
 mod failure_policy_and_coordinator;
 mod properties;
+mod scheduling;
+mod scheduling_update;
 mod update;
 mod volume_claims;
 mod warnings;

@@ -107,6 +107,7 @@ fn pod_template() -> BoxedStrategy<Value> {
         ("volumes", list(volume)),
         ("nodeSelector", text_map().boxed()),
         ("tolerations", list(toleration)),
+        ("priorityClassName", name().prop_map(Value::from).boxed()),
         ("hostNetwork", any::<bool>().prop_map(Value::from).boxed()),
         ("securityContext", Just(json!({})).boxed()),
     ]);
@@ -130,6 +131,21 @@ fn replicated_job() -> BoxedStrategy<Value> {
         ("replicas", number().boxed()),
         ("dependsOn", list(depends_on)),
         ("template", some_of(vec![("metadata", metadata()), ("spec", job)])),
+    ])
+}
+
+fn scheduling() -> BoxedStrategy<Value> {
+    let policy = || select(vec![json!({"gang": {}}), json!({"basic": {}}), json!({})]).boxed();
+    let job = number().prop_map(|count| json!({"schedulingPolicy": {"gang": {"minCount": count}}}));
+    let entry = some_of(vec![
+        ("targetReplicatedJobs", names()),
+        ("schedulingPolicy", policy()),
+        ("job", prop_oneof![Just(json!({})), job].boxed()),
+    ]);
+    some_of(vec![
+        ("schedulingPolicy", policy()),
+        ("disruptionMode", Just(json!({"all": {}})).boxed()),
+        ("replicatedJobs", list(entry)),
     ])
 }
 
@@ -175,6 +191,7 @@ fn json_of_jobset() -> BoxedStrategy<Value> {
         ("coordinator", coordinator),
         ("managedBy", name().prop_map(Value::from).boxed()),
         ("volumeClaimPolicies", list(policy)),
+        ("scheduling", scheduling()),
     ]);
     some_of(vec![("metadata", metadata()), ("spec", spec)])
 }
@@ -186,12 +203,19 @@ fn jobset() -> BoxedStrategy<JobSet> {
 }
 
 fn gates() -> impl Strategy<Value = Gates> {
-    any::<[bool; 4]>().prop_map(
-        |[restart_job, in_place_restart, elastic_jobset, restart_on_failure_target]| Gates {
+    any::<[bool; 5]>().prop_map(
+        |[
             restart_job,
             in_place_restart,
             elastic_jobset,
             restart_on_failure_target,
+            workload_aware_scheduling,
+        ]| Gates {
+            restart_job,
+            in_place_restart,
+            elastic_jobset,
+            restart_on_failure_target,
+            workload_aware_scheduling,
             ..Gates::default()
         },
     )
@@ -273,7 +297,8 @@ fn json_of_valid_jobset() -> impl Strategy<Value = Value> {
 
 /// The JobSet after the mutating webhook.
 fn defaulted(mut json: Value) -> Value {
-    for default in defaulting::defaults(&json) {
+    let gates = Gates { workload_aware_scheduling: true, ..Gates::default() };
+    for default in defaulting::defaults(&json, &gates) {
         set(&mut json, &default.path, default.value);
     }
     json
@@ -291,7 +316,8 @@ proptest! {
 
     #[test]
     fn defaulting_is_idempotent(json in json_of_jobset()) {
-        prop_assert_eq!(defaulting::defaults(&defaulted(json)), vec![]);
+        let gates = Gates { workload_aware_scheduling: true, ..Gates::default() };
+        prop_assert_eq!(defaulting::defaults(&defaulted(json), &gates), vec![]);
     }
 
     #[test]
@@ -306,8 +332,8 @@ proptest! {
         wild in wild(),
         gates in gates(),
     ) {
-        // Except for the size of elastic Jobs, which has a lower bound.
-        let gates = Gates { elastic_jobset: false, ..gates };
+        // Except for the size of elastic Jobs, which has a lower bound, and for a gang that never starts.
+        let gates = Gates { elastic_jobset: false, workload_aware_scheduling: false, ..gates };
         let mut new = old.clone();
         replace(&mut new, &path, wild);
         if let (Ok(old), Ok(new)) = (serde_json::from_value(old), serde_json::from_value(new)) {

@@ -364,3 +364,24 @@ fn a_shared_subdomain_names_the_other_jobset() {
     let long = shared_subdomain(&edited(&[(subdomain, json!("n".repeat(63)))]), &"o".repeat(253));
     assert!(long.ends_with("spec.network.subdomain") && long.len() <= 256, "{} {long}", long.len());
 }
+
+#[test]
+fn scheduling_of_a_job_template() {
+    let of_job =
+        ("/spec/replicatedJobs/1/template/spec/scheduling", json!({"schedulingPolicy": {"gang": {}}}));
+    let of_pod = (
+        "/spec/replicatedJobs/1/template/spec/template/spec/schedulingGroup",
+        json!({"podGroupName": "mine"}),
+    );
+    assert_eq!(
+        warned(std::slice::from_ref(&of_job)),
+        [
+            "spec.replicatedJobs[1].template.spec.scheduling: Kubernetes ignores this field in a Job of a JobSet; set \
+             spec.scheduling of the JobSet, or remove the field"
+        ]
+    );
+    // Another controller can own the PodGroup.
+    assert!(warned(&[of_pod]).is_empty());
+    // With `spec.scheduling`, creation denies it.
+    assert!(warned(&[of_job, ("/spec/scheduling", json!({}))]).is_empty());
+}
