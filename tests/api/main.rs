@@ -10,6 +10,7 @@ mod kubectl;
 mod manifests;
 mod pods;
 mod process;
+mod scheduling;
 mod schema;
 mod server_side_apply;
 mod validation_errors;
@@ -73,6 +74,12 @@ fn main() -> ExitCode {
             manifests::unchanged_manifests_change_nothing,
             manifests::changed_manifests_are_rejected,
             manifests::jobsets_without_defaults_can_be_changed,
+            scheduling::invalid_scheduling_is_rejected_by_the_schema,
+            scheduling::valid_scheduling_is_accepted_and_defaulted,
+            scheduling::scheduling_without_groups_allows_no_startup_order,
+            scheduling::invalid_scheduling_is_denied,
+            scheduling::scheduling_can_change_while_stopped,
+            scheduling::empty_scheduling_can_be_sent_again,
             server_side_apply::second_manager_adds_fields,
             server_side_apply::containers_merge_by_name,
             server_side_apply::disagreeing_managers_get_a_conflict,
@@ -107,6 +114,7 @@ async fn prepare(cluster: SuiteCluster) -> Result<Api> {
     for crd in bundle.iter().filter(|object| objects::kind(object) == "CustomResourceDefinition") {
         objects::apply(&client, crd, "olm").await?;
     }
-    let controller = Controller::start(&client, cluster.layout()).await?;
+    let gates = [("JobSetWorkloadAwareSchedulingAPI", true)];
+    let controller = Controller::start_with(&client, cluster.layout(), &gates).await?;
     Ok(Api { cluster, client, controller })
 }

@@ -85,7 +85,13 @@ pub struct JobScheduling {
     pub disruption_mode: Option<DisruptionMode>,
     /// Resource claims that the pods of the Job share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 4), extend(
+        "x-kubernetes-list-type" = "atomic",
+        "x-kubernetes-validations" = schema::rule(
+            "self.all(x, self.exists_one(y, x.name == y.name))",
+            "names of resourceClaims must be unique",
+        )
+    ))]
     pub resource_claims: Vec<ResourceClaim>,
 }
 
@@ -162,7 +168,7 @@ pub struct SchedulingConstraints {
 pub struct TopologyConstraint {
     /// The node label key, for example `topology.kubernetes.io/rack`.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(length(min = 1, max = 317), regex(pattern = schema::QUALIFIED_NAME))]
     pub key: String,
 }
 
@@ -195,10 +201,10 @@ pub struct ResourceClaim {
     pub name: String,
     /// Name of a ResourceClaim in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::DNS_SUBDOMAIN))]
     pub resource_claim_name: Option<String>,
     /// Name of a ResourceClaimTemplate in the same namespace. Each group gets a claim of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::DNS_SUBDOMAIN))]
     pub resource_claim_template_name: Option<String>,
 }

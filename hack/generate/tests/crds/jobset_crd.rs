@@ -171,14 +171,8 @@ fn jobset_lists_have_their_types_and_keys() {
 #[test]
 fn jobset_crd_has_its_cel_rules() {
     let crd = jobset();
-    let rules: Vec<_> = all(&crd)
-        .into_iter()
-        .flat_map(|(path, node)| {
-            node["x-kubernetes-validations"].as_array().into_iter().flatten().map(move |rule| {
-                (path.clone(), rule["rule"].as_str().unwrap(), rule["message"].as_str().unwrap())
-            })
-        })
-        .collect();
+    let mut rules = cel_rules(&crd);
+    rules.retain(|(path, _, message)| !is_about_scheduling(path, message));
     let immutable = |path: &str| (format!(".spec.{path}"), "self == oldSelf", IMMUTABLE);
     let mut expected = vec![
         (
@@ -207,9 +201,71 @@ fn jobset_crd_has_its_cel_rules() {
         rules.sort();
         rules
     };
-    let mut rules = rules;
     rules.sort();
     assert_eq!(rules, sorted(expected));
+}
+
+/// Path, rule and message of each CEL rule.
+fn cel_rules(crd: &Value) -> Vec<(String, &str, &str)> {
+    let mut rules = Vec::new();
+    for (path, node) in all(crd) {
+        for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            rules.push((path.clone(), rule["rule"].as_str().unwrap(), rule["message"].as_str().unwrap()));
+        }
+    }
+    rules
+}
+
+fn is_about_scheduling(path: &str, message: &str) -> bool {
+    path.starts_with(".spec.scheduling") || message.starts_with("scheduling ")
+}
+
+/// The api suite tests the rules with an API server. This test finds a lost rule.
+#[test]
+fn scheduling_has_its_cel_rules() {
+    let crd = jobset();
+    let mut found: Vec<(String, &str)> = cel_rules(&crd)
+        .into_iter()
+        .filter(|(path, _, message)| is_about_scheduling(path, message))
+        .map(|(path, _, message)| (path, message))
+        .collect();
+    found.sort();
+    let one_policy = "exactly one of basic or gang must be set";
+    let one_mode = "exactly one of single or all must be set";
+    let no_group_count = "minGroupCount is not supported";
+    let scheduling = |path: &str, message: &'static str| (format!(".spec.scheduling{path}"), message);
+    let expected = [
+        (
+            ".spec".to_owned(),
+            "scheduling without replicatedJobs places all pods together, and cannot be set with DependsOn or InOrder \
+             startup: set scheduling.replicatedJobs",
+        ),
+        scheduling(
+            "",
+            "schedulingPolicy, schedulingConstraints and disruptionMode cannot be set together with replicatedJobs: \
+             set them in the entries of replicatedJobs",
+        ),
+        scheduling(".disruptionMode", one_mode),
+        scheduling(
+            ".replicatedJobs[]",
+            "schedulingPolicy, schedulingConstraints and disruptionMode cannot be set when job is set: set them in job",
+        ),
+        scheduling(".replicatedJobs[]", "targetReplicatedJobs must have exactly one item when job is set"),
+        scheduling(".replicatedJobs[].disruptionMode", one_mode),
+        scheduling(".replicatedJobs[].job.disruptionMode", one_mode),
+        scheduling(".replicatedJobs[].job.resourceClaims", "names of resourceClaims must be unique"),
+        scheduling(
+            ".replicatedJobs[].job.resourceClaims[]",
+            "exactly one of resourceClaimName or resourceClaimTemplateName must be set",
+        ),
+        scheduling(".replicatedJobs[].job.schedulingPolicy", one_policy),
+        scheduling(".replicatedJobs[].job.schedulingPolicy.gang", "minCount must be a positive integer"),
+        scheduling(".replicatedJobs[].schedulingPolicy", one_policy),
+        scheduling(".replicatedJobs[].schedulingPolicy.gang", no_group_count),
+        scheduling(".schedulingPolicy", one_policy),
+        scheduling(".schedulingPolicy.gang", no_group_count),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]
