@@ -82,6 +82,24 @@ async fn an_update_gets_the_stored_defaults() {
 }
 
 #[tokio::test]
+async fn the_feature_gate_decides_about_scheduling() {
+    let mut object = jobset();
+    object["spec"]["scheduling"] = json!({});
+    let policy = "/spec/scheduling/schedulingPolicy";
+    for on in [false, true] {
+        let gates = Gates { workload_aware_scheduling: on, ..Gates::default() };
+        let respond = async |webhook: Webhook| {
+            let body = review("CREATE", &object).to_string();
+            response_of(post(with_gates(&gates), webhook.path(), "application/json", body).await)
+        };
+        let patch = patch_of(&respond(Webhook::DefaultJobSet).await);
+        let default = patch.as_array().unwrap().iter().find(|operation| operation["path"] == policy);
+        assert_eq!(default.map(|operation| &operation["value"]), on.then_some(&json!({"gang": {}})), "{on}");
+        assert_eq!(respond(Webhook::ValidateJobSet).await["allowed"], on);
+    }
+}
+
+#[tokio::test]
 async fn an_invalid_jobset_is_denied_with_a_complete_status() {
     let mut object = jobset();
     object["spec"]["replicatedJobs"][0]["dependsOn"] = json!([]);
@@ -161,8 +179,9 @@ async fn claims_are_read_in_the_namespace_of_the_request() {
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data-train"},
         "spec": {"accessModes": ["ReadWriteMany"]},
     });
-    let response =
-        response_of(post(with_api_server(200, claim), path, "application/json", body.clone()).await);
+    let response = response_of(
+        post(with_api_server(200, claim, &Gates::default()), path, "application/json", body.clone()).await,
+    );
     let causes = response["status"]["details"]["causes"].as_array().unwrap();
     let found: Vec<_> =
         causes.iter().map(|cause| (&cause["field"], cause["message"].as_str().unwrap())).collect();
@@ -175,7 +194,9 @@ async fn claims_are_read_in_the_namespace_of_the_request() {
     assert_eq!(found[1].1, r#"Invalid value: "Delete": retentionPolicy must be retain when PVC exists"#);
 
     let status = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "not yours", "status": "Failure"});
-    let response = response_of(post(with_api_server(403, status), path, "application/json", body).await);
+    let response = response_of(
+        post(with_api_server(403, status, &Gates::default()), path, "application/json", body).await,
+    );
     let cause = &response["status"]["details"]["causes"][0];
     assert_eq!(cause["field"], "spec.volumeClaimPolicies[0].template[0]");
     let message = cause["message"].as_str().unwrap();

@@ -24,20 +24,24 @@ use tower::{ServiceExt, service_fn};
 
 /// Admission with an API server without objects: every read returns 404.
 fn admission() -> Router {
+    with_gates(&Gates::default())
+}
+
+/// [`admission`] with feature gates.
+fn with_gates(gates: &Gates) -> Router {
     let not_found =
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
-    with_api_server(404, not_found)
+    with_api_server(404, not_found, gates)
 }
 
 /// Admission with an API server that returns this response to every request.
-fn with_api_server(code: u16, answer: Value) -> Router {
+fn with_api_server(code: u16, answer: Value, gates: &Gates) -> Router {
     let server = service_fn(move |_: Request<kube::client::Body>| {
         let mut response = Response::new(Body::from(answer.to_string()));
         *response.status_mut() = StatusCode::from_u16(code).unwrap();
         async { Ok::<_, Infallible>(response) }
     });
-    Admission::new(Client::new(server, "default"), Index::default(), Placement::default(), &Gates::default())
-        .router()
+    Admission::new(Client::new(server, "default"), Index::default(), Placement::default(), gates).router()
 }
 
 /// An `AdmissionReview` of `object`.

@@ -10,8 +10,16 @@ const REQUESTS: usize = 10_000;
 #[tokio::test]
 async fn admission_responds_to_every_mutated_request() {
     let mut rng = Rng::with_seed(0x006a_6f62_7365_7473);
-    let admission = admission();
+    let gates = Gates { elastic_jobset: true, workload_aware_scheduling: true, ..Gates::default() };
+    let admission = with_gates(&gates);
     let seeds = seeds();
+    for seed in seeds.iter().filter(|seed| seed["request"]["object"]["spec"].get("scheduling").is_some()) {
+        let body = seed.to_string();
+        let response = response_of(
+            post(admission.clone(), Webhook::ValidateJobSet.path(), "application/json", body).await,
+        );
+        assert_eq!(response["allowed"], true, "{response}");
+    }
     let (mut reviews, mut allowed, mut refused) = (0, 0, 0);
     for number in 0..REQUESTS {
         let webhook = Webhook::ALL[number % Webhook::ALL.len()];
@@ -106,10 +114,27 @@ fn seeds() -> Vec<Value> {
     full["spec"]["replicatedJobs"][1]["dependsOn"] = json!([{"name": "driver", "status": "Ready"}]);
     let mut update = review("UPDATE", &full);
     update["request"]["oldObject"] = full.clone();
+    let mut gang = jobset();
+    gang["spec"]["suspend"] = json!(true);
+    gang["spec"]["replicatedJobs"][0]["replicas"] = json!(3);
+    gang["spec"]["scheduling"] = json!({"replicatedJobs": [
+        {"targetReplicatedJobs": ["driver"], "job": {"schedulingPolicy": {"gang": {"minCount": 1}},
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]}},
+        {"targetReplicatedJobs": ["worker"], "schedulingPolicy": {"gang": {}}, "disruptionMode": {"all": {}},
+            "schedulingConstraints": {"topology": [{"key": "rack"}]}},
+    ]});
+    gang["status"] = json!({"restarts": 0, "conditions": [{"type": "Suspended", "status": "True", "reason": "R",
+        "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    let mut regrouped = review("UPDATE", &gang);
+    regrouped["request"]["oldObject"] = gang.clone();
+    regrouped["request"]["object"]["spec"]["scheduling"] =
+        json!({"replicatedJobs": [{"targetReplicatedJobs": ["driver", "worker"]}]});
     vec![
         review("CREATE", &jobset()),
         review("CREATE", &full),
+        review("CREATE", &gang),
         update,
+        regrouped,
         review("CREATE", &pod("0")),
         review("CREATE", &pod("1")),
     ]
