@@ -19,6 +19,8 @@ pub mod reasons {
     pub const ALL_JOBS_COMPLETED: &str = "AllJobsCompleted";
     /// A Job failed and there is no failure policy.
     pub const FAILED_JOBS: &str = "FailedJobs";
+    /// The JobSet ran for longer than `activeDeadlineSeconds`.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// The JobSet has reached `maxRestarts`.
     pub const REACHED_MAX_RESTARTS: &str = "ReachedMaxRestarts";
     /// A restart because no rule matches.

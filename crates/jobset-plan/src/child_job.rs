@@ -5,6 +5,7 @@ use crate::{
     buckets::{Buckets, Foreign},
     depends_on,
     draft::Draft,
+    execution_attempts,
     feature_gates::Gates,
     leader_first, network,
     owner_reference::owner_reference,
@@ -49,7 +50,8 @@ pub(crate) fn create_missing(
         for place in places.filter(|_| !blocked) {
             let name = job_name(jobset, replicated_job, place.index);
             if !existing.contains(name.as_str()) {
-                let job = construct(jobset, replicated_job, name, &place, gates);
+                let attempt = execution_attempts::annotation(gates, &draft.status);
+                let job = construct(jobset, replicated_job, name, &place, attempt, gates);
                 draft.actions.push(Action::CreateJob(Box::new(job)));
             }
         }
@@ -143,6 +145,7 @@ fn construct(
     replicated_job: &ReplicatedJob,
     name: String,
     place: &Place,
+    execution_attempt: Option<(String, String)>,
     gates: &Gates,
 ) -> Job {
     let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
@@ -151,6 +154,7 @@ fn construct(
         let keys = identity(jobset, replicated_job, &namespace, &name, place, gates);
         let mut annotations = keys.clone();
         annotations.extend(placement::annotations(jobset, replicated_job));
+        annotations.extend(execution_attempt);
         (keys, annotations)
     };
 

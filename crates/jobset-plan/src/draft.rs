@@ -122,6 +122,6 @@ impl<'a> Draft<'a> {
 }
 
 /// The API server stores condition times in whole seconds. A more precise time would never equal the stored time.
-fn whole_seconds(time: Timestamp) -> Timestamp {
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

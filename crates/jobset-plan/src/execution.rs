@@ -91,12 +91,13 @@ impl Execution {
         timing: &mut StatusTiming,
         now: Duration,
     ) -> Step {
-        let mut within = Duration::MAX;
+        let mut within = self.requeue_after.unwrap_or(Duration::MAX);
         if let Some(counts) = self.status.take().and_then(|new| only_counts(stored, &new)) {
-            within = timing.wait(false, now);
-            if within.is_zero() {
+            let wait = timing.wait(false, now);
+            if wait.is_zero() {
                 return Step::StoreStatus(Box::new(counts));
             }
+            within = within.min(wait);
         }
         Step::Finish(Vec::new(), Requeue::Retry(within))
     }
@@ -184,12 +185,15 @@ mod tests {
     fn steps_follow_in_order_and_depend_on_results() {
         let first = || Step::Execute(vec![delete("a"), create_service()]);
         let pods = || Step::Execute(vec![Action::CreateJob(Box::<Job>::default())]);
-        let retry = || Step::Finish(vec![], Requeue::Retry(Duration::MAX));
         let nine = Duration::from_secs(9);
+        // What is due at a time is not delayed by a backoff.
+        let retry = || Step::Finish(vec![], Requeue::Retry(nine));
+        let retry_any_time = || Step::Finish(vec![], Requeue::Retry(Duration::MAX));
         let only_time = || Plan { requeue_after: Some(nine), ..Plan::default() };
         let only_status = || Plan { status: Some(status(1, 0)), status_is_urgent: true, ..Plan::default() };
         let no_counts = || Plan { status: Some(status(1, 0)), ..full() };
-        let cases: [(&str, Plan, &[usize], Vec<Step>); 9] = [
+        let no_time = || Plan { requeue_after: None, ..no_counts() };
+        let cases: [(&str, Plan, &[usize], Vec<Step>); 10] = [
             ("nothing to do", Plan::default(), &[], vec![Step::Finish(vec![], Requeue::OnChange)]),
             ("nothing to do yet", only_time(), &[], vec![Step::Finish(vec![], Requeue::After(nine))]),
             (
@@ -206,6 +210,7 @@ mod tests {
                 vec![first(), pods(), store(0, 2), retry()],
             ),
             ("counts are unchanged", no_counts(), &[0], vec![first(), retry()]),
+            ("nothing is due at a time", no_time(), &[0], vec![first(), retry_any_time()]),
             ("counts are refused, too", full(), &[0, 1], vec![first(), store(0, 2), retry()]),
             ("no event if the status is refused", full(), &[2], {
                 vec![first(), pods(), store(1, 2), retry()]

@@ -104,7 +104,7 @@ fn act(
                 || reasons::DEFAULT_FAILURE_POLICY.to_owned(),
                 |rule| format!("{}{}", reasons::FAILURE_POLICY_RULE, rule.name),
             );
-            restart::restart(draft, counts, &reason, &message);
+            restart::restart(draft, counts, gates, &reason, &message);
         }
         FailurePolicyAction::RestartJob | FailurePolicyAction::RestartJobAndIgnoreMaxRestarts => {
             if !is_allowed(action, gates) {

@@ -34,6 +34,8 @@ pub struct JobResume {
     pub size: Option<JobSize>,
     /// Whether it starts with its leader: the Job gets the annotation.
     pub leader_first: bool,
+    /// Annotations of the Job and of its pod template that no template sets.
+    pub job_annotations: BTreeMap<String, String>,
 }
 
 impl JobResume {
@@ -62,13 +64,17 @@ impl JobResume {
                 merge_into(metadata, json!({"resourceVersion": now.metadata.resource_version}));
             }
         }
-        if let (true, Some(metadata)) = (self.leader_first, patch.get_mut("metadata")) {
-            merge_into(metadata, json!({"annotations": {labels::LEADER_FIRST: "true"}}));
+        let mut own = self.job_annotations.clone();
+        own.extend(self.leader_first.then(|| (labels::LEADER_FIRST.to_owned(), "true".to_owned())));
+        if let (false, Some(metadata)) = (own.is_empty(), patch.get_mut("metadata")) {
+            merge_into(metadata, json!({"annotations": own}));
         }
         if let (Some(JobSize { parallelism, completions }), Some(spec)) = (self.size, patch.get_mut("spec")) {
             merge_into(spec, json!({"parallelism": parallelism, "completions": completions}));
         }
-        let metadata = json!({"labels": self.labels, "annotations": self.annotations});
+        let mut annotations = self.annotations.clone();
+        annotations.extend(self.job_annotations.clone());
+        let metadata = json!({"labels": self.labels, "annotations": annotations});
         let template = json!({"template": {"metadata": metadata, "spec": pod}});
         if let Some(spec) = patch.get_mut("spec") {
             merge_into(spec, template);

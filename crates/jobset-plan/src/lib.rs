@@ -12,6 +12,7 @@
 //!
 //! [`defaulting`], [`validation`] and [`pod_admission`] contain the decisions of admission.
 
+mod active_deadline;
 pub mod agent_injection;
 mod buckets;
 mod child_job;
@@ -21,6 +22,7 @@ mod depends_on;
 mod draft;
 mod elastic;
 mod execution;
+mod execution_attempts;
 mod failure_policy;
 mod feature_gates;
 mod gang_scheduling;
@@ -106,9 +108,12 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     }
     service::report_conflict(snapshot, gates, &mut draft);
     topology::report_missing(snapshot, &mut draft);
+    execution_attempts::recover(snapshot, gates, &mut draft);
     draft.delete_jobs(&jobs.previous);
+    active_deadline::keep_start_time(jobset, gates, &mut draft);
     restart::end_when_ready(jobset, &mut draft);
-    if !jobs.failed.is_empty() {
+    let expired = active_deadline::has_passed(jobset, &mut draft);
+    if !expired && !jobs.failed.is_empty() {
         failure_policy::apply(jobset, &jobs.failed, gates, &mut draft);
         return draft.finish();
     }
@@ -116,8 +121,15 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
         success_policy::complete(&mut draft);
         return draft.finish();
     }
+    if expired {
+        active_deadline::fail(jobset, &jobs.active, &mut draft);
+        return draft.finish();
+    }
     network::ensure_headless_service(snapshot, &mut draft);
     volume_claims::ensure(snapshot, &mut draft);
+    if execution_attempts::count_run(jobset, &jobs, gates, &mut draft) {
+        return draft.finish();
+    }
     child_job::create_missing(snapshot, &jobs, gates, &mut draft);
     if jobset.spec.is_suspended() {
         suspend::suspend(&jobs.active, &mut draft);

@@ -24,6 +24,9 @@
 //!   again changes nothing, and a restart would.
 //! * `jobRestarts` and `jobRestartsCountTowardsMax` (gate RestartJob): the same for single Jobs. The name of the Job
 //!   must match its index, because users can edit the index label, too.
+//! * `startTime`: absent, because the start of the proven attempt is unknown. The next plan sets it.
+//!
+//! [`crate::execution_attempts`] restores `executionAttempts`.
 //!
 //! The next plan derives the counts and the conditions Completed, Failed, Suspended and those of the startup policy
 //! from the Jobs. Two things stay lost. The first is the reason of the last restart (condition `RestartingJobSet`). The
@@ -76,6 +79,7 @@ fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Optio
         return None;
     }
     status.restarts = attempt;
+    status.start_time = None;
     let failed = snapshot.jobs.iter().any(|job| self::attempt(job) == Some(attempt) && has_failed(job));
     let counted = &mut status.restarts_count_towards_max;
     if all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts) {

@@ -49,7 +49,8 @@ impl StatusTiming {
 /// - all Jobs have become ready or have succeeded (Kueue: the workload runs),
 /// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free),
 /// - no Job is suspended any more: the condition of the resume was stored earlier,
-/// - the attempts of in-place restarts changed: agents wait for them.
+/// - the attempts of in-place restarts changed: agents wait for them,
+/// - the start time or the execution attempt changed: the controller decides from the stored values.
 pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {
     let nothing = JobSetStatus::default();
     let old = jobset.status.as_ref().unwrap_or(&nothing);
@@ -65,7 +66,9 @@ pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) 
     let attempts = |status: &JobSetStatus| {
         (status.current_in_place_restart_attempt, status.previous_in_place_restart_attempt)
     };
+    let run = |status: &JobSetStatus| (status.start_time.clone(), status.execution_attempts);
     attempts(old) != attempts(new)
+        || run(old) != run(new)
         || changed(|entry| entry.failed)
         || (all_ready(jobset, new) && !all_ready(jobset, old))
         || (is_all_or_none && changed(|entry| entry.suspended))

@@ -3,7 +3,7 @@
 use crate::{
     depends_on,
     draft::Draft,
-    elastic,
+    elastic, execution_attempts,
     feature_gates::Gates,
     job_resume::JobResume,
     leader_first, placement,
@@ -54,7 +54,8 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draf
                     .waiting
                     .push(format!("job {} resumes when its {} pods have stopped", job.name, job.active));
             } else {
-                let resume = job_resume(jobset, job, replicated_job, gates);
+                let attempt = execution_attempts::annotation(gates, &draft.status);
+                let resume = job_resume(jobset, job, replicated_job, attempt, gates);
                 draft.actions.push(Action::ResumeJob(Box::new(resume)));
             }
         }
@@ -68,7 +69,13 @@ pub(crate) fn resume(jobset: &JobSet, active: &[&JobRecord], gates: &Gates, draf
     }
 }
 
-fn job_resume(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, gates: &Gates) -> JobResume {
+fn job_resume(
+    jobset: &JobSet,
+    job: &JobRecord,
+    replicated_job: &ReplicatedJob,
+    execution_attempt: Option<(String, String)>,
+    gates: &Gates,
+) -> JobResume {
     let template = replicated_job.template.spec.as_ref().map(|spec| &spec.template);
     let metadata = template.and_then(|template| template.metadata.as_ref());
     let pod = template.and_then(|template| template.spec.as_ref());
@@ -98,5 +105,6 @@ fn job_resume(jobset: &JobSet, job: &JobRecord, replicated_job: &ReplicatedJob, 
         scheduling_gates: pod.and_then(|pod| pod.scheduling_gates.clone()).unwrap_or_default(),
         size,
         leader_first,
+        job_annotations: execution_attempt.into_iter().collect(),
     }
 }

@@ -4,10 +4,12 @@
 //! the whole plan as text, so a plan must contain nothing that the row does not name. The text omits the counts of
 //! `replicatedJobsStatus`; `replicated_jobs_status.rs` tests them.
 
+mod active_deadline;
 mod child_job;
 mod conditions;
 mod depends_on;
 mod elastic;
+mod execution_attempts;
 mod failure_policy;
 mod in_place_restart;
 mod leader_first;
@@ -113,6 +115,8 @@ impl Scene {
                 "InPlaceRestart" => self.gates.in_place_restart = true,
                 "LeaderFirstPlacement" => self.gates.leader_first_placement = true,
                 "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
+                "ExecutionAttemptsTracking" => self.gates.execution_attempts_tracking = true,
+                "JobSetActiveDeadlineSeconds" => self.gates.active_deadline_seconds = true,
                 _ => panic!("unknown feature gate: {name}"),
             }
         }
@@ -135,6 +139,18 @@ impl Scene {
             ..Default::default()
         };
         self.status().replicated_jobs_status.push(entry);
+        self
+    }
+
+    /// Sets the execution attempt of the stored status.
+    fn attempt(mut self, attempt: impl Into<Option<i32>>) -> Self {
+        self.status().execution_attempts = attempt.into();
+        self
+    }
+
+    /// Sets the start time of the stored status, in seconds relative to [`NOW`].
+    fn started(mut self, second: i64) -> Self {
+        self.status().start_time = Some(Time(Timestamp::from_second(NOW + second).unwrap()));
         self
     }
 
@@ -208,7 +224,7 @@ impl Scene {
 /// placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
-/// `pods=<parallelism>/<completions>`.
+/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`.
 fn job(words: &str) -> JobRecord {
     let mut words = words.split_whitespace();
     let short = words.next().unwrap();
@@ -265,6 +281,7 @@ fn job(words: &str) -> JobRecord {
             ("name", name) => job.name = name.into(),
             ("index", text) => job.job_index = label(text),
             ("of", name) => job.replicated_job = (name != "none").then(|| name.into()),
+            ("run", text) => job.execution_attempt = label(text),
             ("reason", text) => reason = text,
             ("message", text) => message = text,
             ("pods", text) => {
@@ -302,6 +319,14 @@ fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
         changed("previous attempt in place", was, is);
         let (was, is) = of(|status| status.current_in_place_restart_attempt);
         changed("current attempt in place", was, is);
+        let of = |of: fn(&JobSetStatus) -> Option<i32>| (attempt(of(&before)), attempt(of(now)));
+        let (was, is) = of(|status| status.execution_attempts);
+        changed("executionAttempts", was, is);
+        let start = |status: &JobSetStatus| {
+            let start = status.start_time.as_ref().map(|time| time.0.as_second() - NOW);
+            start.map_or("none".to_owned(), |second| format!("{second:+}s"))
+        };
+        changed("startTime", start(&before), start(now));
         for entry in &now.replicated_jobs_status {
             let was = before.replicated_jobs_status.iter().find(|was| was.name == entry.name);
             let was = was.cloned().unwrap_or_default();

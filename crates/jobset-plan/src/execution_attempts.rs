@@ -1,0 +1,82 @@
+//! `status.executionAttempts` (feature gate ExecutionAttemptsTracking): a number for each run of the Jobs, which
+//! increases with each restart of all Jobs and with each resume. Jobs and pods have it as an annotation, so that logs of
+//! different runs have different numbers.
+//!
+//! ```text
+//! created suspended     none
+//! first run             0
+//! resume                +1, stored before a Job is resumed
+//! restart of all Jobs   +1, together with `restarts`
+//! ```
+
+use crate::{
+    buckets::Buckets,
+    draft::Draft,
+    feature_gates::Gates,
+    snapshot::{JobRecord, LabelValue, Snapshot},
+};
+use jobset_api::{JobSet, JobSetStatus, conditions as types, labels};
+
+/// Raises the number to that of a Job. A Job has a higher number if the status was lost or is not stored yet.
+pub(crate) fn recover(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<'_>) {
+    if gates.execution_attempts_tracking {
+        let highest = snapshot.jobs.iter().filter_map(|job| number(job)).max();
+        draft.status.execution_attempts = draft.status.execution_attempts.max(highest);
+    }
+}
+
+/// Counts the first run or a resume of a JobSet. Returns whether Jobs must wait until the number of a resume is stored:
+/// a run whose number is lost would have the number of another run.
+pub(crate) fn count_run(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates, draft: &mut Draft<'_>) -> bool {
+    if !gates.execution_attempts_tracking || jobset.spec.is_suspended() {
+        return false;
+    }
+    let JobSetStatus { restarts, execution_attempts: before, .. } = draft.status;
+    let resumes = is_suspended(&draft.status);
+    let now = match before {
+        None if resumes && restarts > 0 => restarts.saturating_add(1),
+        None => restarts,
+        Some(count) if resumes && !is_counted(count, jobs) => count.saturating_add(1),
+        Some(count) => count,
+    };
+    draft.status.execution_attempts = Some(now);
+    resumes && before != Some(now)
+}
+
+/// Counts a restart of all Jobs, after `restarts` has increased.
+pub(crate) fn count_restart(gates: &Gates, status: &mut JobSetStatus) {
+    if gates.execution_attempts_tracking {
+        let count = status.execution_attempts.map_or(status.restarts, |count| count.saturating_add(1));
+        status.execution_attempts = Some(count);
+    }
+}
+
+/// The annotation of a Job that is created or resumed now.
+pub(crate) fn annotation(gates: &Gates, status: &JobSetStatus) -> Option<(String, String)> {
+    let count = status.execution_attempts.filter(|_| gates.execution_attempts_tracking)?;
+    Some((labels::EXECUTION_ATTEMPT.to_owned(), count.to_string()))
+}
+
+/// Whether the Jobs show that the resume is already counted: one of them is resumed, or has a lower number. If no Job
+/// is left to resume, the finished Jobs show it.
+fn is_counted(count: i32, jobs: &Buckets<'_>) -> bool {
+    let is_lower = |job: &&JobRecord| number(job).is_none_or(|of| of < count);
+    if jobs.active.is_empty() {
+        let mut finished = jobs.successful.iter().chain(&jobs.failed).peekable();
+        return finished.peek().is_none() || finished.any(is_lower);
+    }
+    jobs.active.iter().any(|job| !job.suspended || is_lower(job))
+}
+
+fn is_suspended(status: &JobSetStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == types::SUSPENDED && condition.status == "True")
+}
+
+/// The number in the annotation of a Job.
+fn number(job: &JobRecord) -> Option<i32> {
+    match job.execution_attempt {
+        LabelValue::Number(number) => Some(number),
+        LabelValue::Missing | LabelValue::Malformed(_) => None,
+    }
+}
