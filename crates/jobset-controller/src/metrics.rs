@@ -7,7 +7,10 @@
 use crate::act::ActError;
 use crate::observe::{Index, Placement};
 use jiff::Timestamp;
-use jobset_api::{JobSet, JobSetStatus, conditions};
+use jobset_api::{
+    JobSet, JobSetStatus,
+    conditions::{self, reasons},
+};
 use jobset_plan::{JobRecord, LabelValue, Outcome};
 use manager_runtime::metrics::{
     Metrics,
@@ -46,6 +49,7 @@ pub(crate) struct JobSetMetrics {
     controller: ControllerMetrics,
     completed: IntCounterVec,
     failed: IntCounterVec,
+    deadline_exceeded: IntCounterVec,
     finished: IntCounterVec,
     restarts: IntCounterVec,
     attempts: HistogramVec,
@@ -117,6 +121,11 @@ impl JobSetMetrics {
             controller: metrics.controller("jobset"),
             completed: counters("jobset_completed_total", "The total number of completed JobSets", own)?,
             failed: counters("jobset_failed_total", "The total number of failed JobSets", own)?,
+            deadline_exceeded: counters(
+                "jobset_active_deadline_exceeded_total",
+                "The total number of JobSets that failed because they exceeded activeDeadlineSeconds",
+                own,
+            )?,
             finished: counters(
                 "jobset_finished_total",
                 "The total number of JobSets that finished by terminal state",
@@ -209,6 +218,9 @@ impl JobSetMetrics {
             self.end_attempt(jobset, &new.terminal_state.to_lowercase(), now);
             self.finished.with_label_values(&[new.terminal_state.as_str()]).inc();
             let (namespace, name) = name_of(jobset);
+            if exceeded_deadline(new) {
+                self.deadline_exceeded.with_label_values(&[name, namespace]).inc();
+            }
             match new.terminal_state.as_str() {
                 conditions::COMPLETED => self.completed.with_label_values(&[name, namespace]).inc(),
                 conditions::FAILED => self.failed.with_label_values(&[name, namespace]).inc(),
@@ -252,9 +264,10 @@ impl JobSetMetrics {
             let labels = &[jobset.name.as_str(), jobset.namespace.as_str()];
             // A successor with the same name continues the series.
             if !tracked.values().any(|other| [other.name.as_str(), other.namespace.as_str()] == *labels) {
-                // Either series may be missing.
-                drop(self.completed.remove_label_values(labels));
-                drop(self.failed.remove_label_values(labels));
+                for series in [&self.completed, &self.failed, &self.deadline_exceeded] {
+                    // The series may be missing.
+                    drop(series.remove_label_values(labels));
+                }
             }
         }
     }
@@ -262,6 +275,14 @@ impl JobSetMetrics {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, TrackedJobSet>> {
         self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the JobSet failed because it exceeded `activeDeadlineSeconds`.
+fn exceeded_deadline(status: &JobSetStatus) -> bool {
+    let mut conditions = status.conditions.iter().filter(|condition| condition.status == "True");
+    conditions.any(|condition| {
+        condition.type_ == conditions::FAILED && condition.reason == reasons::DEADLINE_EXCEEDED
+    })
 }
 
 /// Namespace and name.
@@ -363,6 +384,31 @@ mod tests {
     }
 
     #[test]
+    fn a_jobset_that_exceeded_its_deadline_is_counted() {
+        let failed = |reason: &str| {
+            let condition = json!({"type": "Failed", "status": "True", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-02T00:00:00Z"});
+            let status = json!({"restarts": 0, "terminalState": "Failed", "conditions": [condition]});
+            serde_json::from_value::<JobSetStatus>(status).unwrap()
+        };
+        let (metrics, index, measured) = measured();
+        let running = jobset("u", &json!({"restarts": 0}));
+        index.apply_jobset(running.clone(), Source::Watch);
+        measured.status_stored(&running, &failed("FailedJobs"), &[], &index);
+        let has_series = || metrics.text().unwrap().contains("jobset_active_deadline_exceeded_total{");
+        assert!(!has_series());
+        measured.status_stored(&running, &failed("DeadlineExceeded"), &[], &index);
+        let series = "{jobset_name=\"train\",namespace=\"team\"}";
+        assert_line(&metrics, &format!("jobset_active_deadline_exceeded_total{series} 1"));
+        assert_line(&metrics, &format!("jobset_failed_total{series} 2"));
+        index.end_jobset("u");
+        let now = Instant::now();
+        measured.clean(|uid| index.has_jobset(uid), now);
+        measured.clean(|uid| index.has_jobset(uid), now + KEPT_FOR);
+        assert!(!has_series(), "the JobSet was deleted");
+    }
+
+    #[test]
     fn restarts_are_counted_by_action_and_cause() {
         let (metrics, index, measured) = measured();
         let old = jobset("u", &json!({"restarts": 1, "restartsCountTowardsMax": 1}));
@@ -402,11 +448,13 @@ mod tests {
         let (metrics, index, measured) = measured();
         let running = jobset("u", &json!({"restarts": 0}));
         for terminal_state in ["Completed", "Failed"] {
-            let finished = JobSetStatus {
-                terminal_state: terminal_state.into(),
-                restarts: 1,
-                ..JobSetStatus::default()
-            };
+            let finished = serde_json::from_value(json!({
+                "terminalState": terminal_state,
+                "restarts": 1,
+                "conditions": [{"type": terminal_state, "status": "True", "reason": "DeadlineExceeded", "message": "",
+                    "lastTransitionTime": "2026-01-02T00:00:00Z"}],
+            }))
+            .unwrap();
             measured.status_stored(&running, &finished, &[], &index);
         }
         metrics.leads("lease", true);

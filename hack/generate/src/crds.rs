@@ -44,6 +44,12 @@ pub fn jobset(kubernetes: &Kubernetes) -> Result<Value> {
             "description": "JobSet suspended",
         },
         {
+            "name": "StartTime",
+            "type": "date",
+            "jsonPath": ".status.startTime",
+            "description": "Time the JobSet became active",
+        },
+        {
             "name": "Age",
             "type": "date",
             "jsonPath": ".metadata.creationTimestamp",

@@ -1,7 +1,7 @@
 //! Validation of a new JobSet, after defaulting.
 
 use super::{
-    FieldError, coordinator, failure_policy, names,
+    FieldError, active_deadline, coordinator, failure_policy, names,
     replicated_job::{jobset_name, longest_job_name, longest_pod_name},
     scheduling,
     volume_claims::{self, ExistingClaims},
@@ -80,6 +80,7 @@ pub fn validate_create(jobset: &JobSet, claims: &ExistingClaims, gates: &Gates) 
     }
     volume_claims::validate(jobset, &name, claims, &mut errors);
     scheduling::validate_create(jobset, &name, gates, &mut errors);
+    errors.extend(active_deadline::validate(None, spec.active_deadline_seconds, gates));
     errors
 }
 

@@ -11,6 +11,7 @@
 //! from the cluster: the caller reads the claims that [`claims_to_read`] returns, and finds the JobSets that share the
 //! [`headless_service`] of the new JobSet.
 
+mod active_deadline;
 mod agent_injection;
 mod coordinator;
 mod create;

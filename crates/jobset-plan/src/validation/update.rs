@@ -4,7 +4,7 @@
 //! Validation compares old and new with their defaults. A JobSet that was created while no webhook ran lacks them, and
 //! an explicit default is no change.
 
-use super::{FieldError, field_error::shown_list, scheduling, semantic_equality};
+use super::{FieldError, active_deadline, field_error::shown_list, scheduling, semantic_equality};
 use crate::job_size::is_indexed;
 use crate::{Gates, conditions, defaulting};
 use jobset_api::{JobSet, jobset::ReplicatedJob};
@@ -44,6 +44,8 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
         errors.push(immutable("spec.managedBy", &new.spec.managed_by));
     }
     scheduling::validate_update(old, new, gates, &mut errors);
+    let deadline = (old.spec.active_deadline_seconds, new.spec.active_deadline_seconds);
+    errors.extend(active_deadline::validate(deadline.0, deadline.1, gates));
     errors
 }
 

@@ -5,6 +5,7 @@ use crate::Gates;
 use jobset_api::JobSet;
 use serde_json::{Value, json};
 
+mod active_deadline;
 mod create;
 mod failure_policy_and_coordinator;
 mod properties;
