@@ -40,16 +40,27 @@ pub(crate) async fn settled_jobset_causes_no_write(suite: Arc<Integration>) -> R
 /// From creation to completion, a JobSet with R Jobs and one Service causes R + 1 creations, one event and at most 4
 /// status writes. No request is repeated or rejected, and no update has a conflict.
 pub(crate) async fn small_jobset_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
-    expect_minimal_writes(&suite, 4).await
+    expect_minimal_writes(&suite, 4, "", 4).await
 }
 
 pub(crate) async fn large_jobset_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
-    expect_minimal_writes(&suite, 20).await
+    expect_minimal_writes(&suite, 20, "", 4).await
 }
 
-async fn expect_minimal_writes(suite: &Arc<Integration>, jobs: u32) -> Result<()> {
+/// With the gates of deadlines and execution attempts, one more status write stores the start.
+pub(crate) async fn jobset_with_a_deadline_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
+    expect_minimal_writes(&suite, 4, "activeDeadlineSeconds: 3600, ", 5).await
+}
+
+async fn expect_minimal_writes(
+    suite: &Arc<Integration>,
+    jobs: u32,
+    fields: &str,
+    most_status_writes: usize,
+) -> Result<()> {
     let workers = replicated_job("worker", jobs - 1, "succeed", "3s");
-    let spec = format!("{{replicatedJobs: [{}, {workers}]}}", replicated_job("leader", 1, "succeed", "3s"));
+    let spec =
+        format!("{{{fields}replicatedJobs: [{}, {workers}]}}", replicated_job("leader", 1, "succeed", "3s"));
     let jobset = LiveJobSet::create(suite, "counted", &spec).await?;
     jobset
         .status_when("completion", |status| {
@@ -81,7 +92,7 @@ async fn expect_minimal_writes(suite: &Arc<Integration>, jobs: u32) -> Result<()
         .await?;
     println!("{jobs} Jobs: {sent:?}");
     let status_writes = sent.remove("update jobsets/status 200").unwrap_or_default();
-    assert!((1..=4).contains(&status_writes), "{status_writes} status writes");
+    assert!((1..=most_status_writes).contains(&status_writes), "{status_writes} status writes");
     let jobs = usize::try_from(jobs)?;
     let expected = [("create jobs/ 201", jobs), ("create services/ 201", 1), ("create events/ 201", 1)];
     assert_eq!(sent, expected.map(|(request, count)| (request.to_owned(), count)).into());

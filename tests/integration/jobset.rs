@@ -70,6 +70,19 @@ impl LiveJobSet {
         })
     }
 
+    /// The same JobSet, with another controller.
+    pub(crate) fn with(&self, suite: &Arc<Integration>) -> Self {
+        Self {
+            suite: Arc::clone(suite),
+            api: self.api.clone(),
+            jobs: self.jobs.clone(),
+            pods: self.pods.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+        }
+    }
+
     // --- reading ------------------------------------------------------------------------------------------
 
     /// The JobSet, if it still exists.

@@ -2,12 +2,14 @@
 // A panic fails only the test in which it occurs.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod active_deadline;
 mod api_requests;
 mod children;
 mod creation_failures;
 mod defaults;
 mod depends_on;
 mod elastic;
+mod execution_attempts;
 mod failure_policy;
 mod foreign_jobs;
 mod in_place_restart;
@@ -53,6 +55,8 @@ const ALPHA: &[(&str, bool)] = &[
     ("RestartOnFailureTarget", true),
     ("InPlaceRestart", true),
     ("LeaderFirstPlacement", true),
+    ("ExecutionAttemptsTracking", true),
+    ("JobSetActiveDeadlineSeconds", true),
 ];
 
 fn main() -> ExitCode {
@@ -124,6 +128,11 @@ fn main() -> ExitCode {
         in_place_restart::attempts_follow_the_pods,
         in_place_restart::pods_of_a_predecessor_do_not_count,
         in_place_restart::agent_is_injected_and_its_permissions_are_checked,
+        active_deadline::running_jobset_fails_at_its_deadline,
+        active_deadline::suspension_stops_the_deadline,
+        active_deadline::restart_of_all_jobs_begins_a_new_time,
+        execution_attempts::resumes_and_restarts_count,
+        api_requests::jobset_with_a_deadline_causes_minimal_writes,
     ];
     suite::run_parts(
         "integration",
@@ -143,11 +152,20 @@ fn main() -> ExitCode {
                 |cluster| prepare(cluster, &[]),
                 tests![leader_first::jobs_are_placed_without_the_gate],
             ),
-            // This test starts other controllers.
+            // These tests stop the controller or start other controllers.
             Part::new(
                 1,
                 |cluster| prepare(cluster, &[("InPlaceRestart", true)]),
                 tests![in_place_restart::gate_can_be_disabled_and_enabled_again],
+            ),
+            Part::new(
+                1,
+                |cluster| prepare(cluster, &[("JobSetActiveDeadlineSeconds", true)]),
+                tests![
+                    active_deadline::expired_jobset_that_succeeded_completes,
+                    active_deadline::gate_can_be_disabled_and_enabled_again,
+                    execution_attempts::gate_can_be_disabled_and_enabled_again,
+                ],
             ),
             // This test runs last, because it checks which rules all the other tests used.
             Part::new(

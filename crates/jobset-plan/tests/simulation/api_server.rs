@@ -8,6 +8,7 @@ use crate::{
     world::{Millis, NAMESPACE, timestamp},
 };
 use jobset_api::{JobSet, JobSetStatus, labels};
+use jobset_plan::LabelValue;
 use k8s_openapi::{
     api::batch::v1 as batch,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -329,6 +330,11 @@ impl ApiServer {
             job.completions = count("completions").or(job.completions);
             if let Some(annotation) = annotation_of(patch) {
                 job.leader_first = !annotation.is_null();
+            }
+            let attempt =
+                patch.pointer("/metadata/annotations").and_then(|all| all.get(labels::EXECUTION_ATTEMPT));
+            if let Some(attempt) = attempt {
+                job.execution_attempt = LabelValue::read(attempt.as_str());
             }
         });
         job.map(Answer::Job).ok_or(Refusal::NotFound)

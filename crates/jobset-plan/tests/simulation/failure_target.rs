@@ -5,6 +5,7 @@
 //!
 //! - There are no faults.
 //! - At most one Job fails in each attempt. With two, the gate can change which of them fails first.
+//! - There is no deadline.
 //! - Success requires every Job. Otherwise a JobSet can complete while the pods of a failed Job terminate: it completes
 //!   without the gate, and restarts with it.
 
@@ -29,6 +30,7 @@ fn world(seed: u64, gate: bool) -> World {
     config.pod_outcomes.failing = 100;
     for jobset in &mut config.jobsets {
         jobset.spec.success_policy = None;
+        jobset.spec.active_deadline_seconds = None;
     }
     let mut world = World::new(config, false);
     if let Err(violation) = world.run() {

@@ -9,6 +9,7 @@ use crate::{
     operation::Request,
     requests::Sent,
     restart_times::RestartTimes,
+    run_rules::Suspension,
     status_rules::{count, restarts_of},
     world::{Millis, Violation, World, timestamp},
 };
@@ -59,6 +60,8 @@ pub(crate) struct Ledger {
     restart_events: i32,
     /// The attempts that its Jobs prove after its status is lost.
     pub(crate) proofs: Proofs,
+    /// Its number and its restarts at its last suspension.
+    pub(crate) suspension: Suspension,
     /// The duration of its restarts.
     pub(crate) restarts: RestartTimes,
 }
@@ -195,6 +198,9 @@ impl World {
                     && patch.pointer("/spec/suspend") == Some(&false.into())
                 {
                     self.check_order(&job);
+                    if job.uid == uid {
+                        self.check_number_of_resumed_job(&job, patch);
+                    }
                 }
             }
             Request::StoreStatus { name, uid, version, status } => {
@@ -203,6 +209,7 @@ impl World {
                     && (version.is_none() || *version == jobset.metadata.resource_version);
                 if lands {
                     self.check_status(&jobset, uid.as_deref().unwrap_or_default(), status);
+                    self.check_run(&jobset, uid.as_deref().unwrap_or_default(), status);
                 }
             }
             Request::DeleteJobSet { name, uid, version } => {
@@ -239,11 +246,15 @@ impl World {
         if ledger.finished_at.is_some_and(|version| sent.planned_on >= version) {
             self.violated("a finished JobSet starts no Job", format!("Job {name}"));
         }
+        let no_loss = self.checker.ledgers.get(&owner).is_some_and(|ledger| ledger.proofs.losses == 0);
         if let Some(jobset) = self.server.jobset(&owner).cloned()
             && version_of(&jobset.metadata) == sent.planned_on
         {
             let restarts = jobset.status.as_ref().map_or(0, |status| status.restarts);
             let status = jobset.status.clone().unwrap_or_default();
+            if no_loss {
+                self.check_number_of_new_job(&jobset, job);
+            }
             let own = self
                 .gates
                 .restart_job
@@ -363,6 +374,7 @@ impl World {
             reasons::FAILED_JOBS,
             reasons::REACHED_MAX_RESTARTS,
             reasons::FAIL_JOB_SET_ACTION,
+            reasons::DEADLINE_EXCEEDED,
         ];
         let reason = event.reason.as_str();
         if ends.contains(&reason) {

@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) completions: Option<i32>,
     /// Annotation: it has its leader alone.
     pub(crate) leader_first: bool,
+    /// Annotation: its execution attempt.
+    pub(crate) execution_attempt: LabelValue,
     /// Whether `status.startTime` is set.
     pub(crate) started: bool,
     pub(crate) active: i32,
@@ -76,6 +78,7 @@ impl Job {
                 .annotations
                 .as_ref()
                 .is_some_and(|annotations| annotations.contains_key(labels::LEADER_FIRST)),
+            execution_attempt: execution_attempt(&job.metadata),
             started: false,
             active: 0,
             ready: 0,
@@ -142,6 +145,11 @@ impl Job {
         batch::Job { metadata: self.metadata(), spec: Some(spec), status: None }
     }
 
+    /// The execution attempt in the annotation of its pod template.
+    pub(crate) fn template_execution_attempt(&self) -> LabelValue {
+        execution_attempt(self.template.metadata.as_ref().unwrap_or(&ObjectMeta::default()))
+    }
+
     fn is_exclusive(&self) -> bool {
         let metadata = self.template.metadata.as_ref();
         metadata.and_then(|metadata| metadata.annotations.as_ref()).is_some_and(|annotations| {
@@ -167,7 +175,7 @@ impl Job {
             exclusive: self.is_exclusive(),
             group_template: None,
             pod_group: None,
-            execution_attempt: LabelValue::Missing,
+            execution_attempt: self.execution_attempt.clone(),
             suspended: self.suspend,
             started: self.started,
             active: self.active,
@@ -177,6 +185,13 @@ impl Job {
             deleting: self.deleting,
         }
     }
+}
+
+fn execution_attempt(metadata: &ObjectMeta) -> LabelValue {
+    let annotations = metadata.annotations.as_ref();
+    LabelValue::read(
+        annotations.and_then(|annotations| annotations.get(labels::EXECUTION_ATTEMPT)).map(String::as_str),
+    )
 }
 
 /// The number in a label, or 0 without a number.

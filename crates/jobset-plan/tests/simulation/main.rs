@@ -28,6 +28,8 @@ mod repair_scenarios;
 mod requests;
 mod rest;
 mod restart_times;
+mod run_rules;
+mod run_scenarios;
 mod scenarios;
 mod schedule;
 mod scheduler;

@@ -54,10 +54,22 @@ pub(crate) enum Bug {
     FollowersAtOnce,
     /// Followers are never added.
     FollowersOmitted,
+    /// The deadline is half as long.
+    DeadlineTooEarly,
+    /// The deadline is ignored.
+    DeadlineIgnored,
+    /// The start time stays when a JobSet is suspended or restarts.
+    StartTimeKept,
+    /// A resume is counted again in each plan until it has ended.
+    ResumeCountsAgain,
+    /// A Job is resumed with the number of its previous run.
+    AttemptNotResumed,
+    /// The number of a run is not stored.
+    AttemptNotStored,
 }
 
 impl Bug {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 27] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::JobsMatchedByName,
@@ -79,6 +91,12 @@ impl Bug {
         Self::EditedLabelTrusted,
         Self::FollowersAtOnce,
         Self::FollowersOmitted,
+        Self::DeadlineTooEarly,
+        Self::DeadlineIgnored,
+        Self::StartTimeKept,
+        Self::ResumeCountsAgain,
+        Self::AttemptNotResumed,
+        Self::AttemptNotStored,
     ];
 }
 
@@ -154,6 +172,18 @@ impl World {
             Some(Bug::MaxRestartsOffByOne) => {
                 jobset.spec.failure_policy.iter_mut().for_each(|policy| policy.max_restarts += 1);
             }
+            Some(Bug::DeadlineTooEarly) => {
+                jobset.spec.active_deadline_seconds = jobset.spec.active_deadline_seconds.map(|all| all / 2);
+            }
+            Some(Bug::DeadlineIgnored) => jobset.spec.active_deadline_seconds = None,
+            Some(Bug::ResumeCountsAgain) => {
+                // The resumed Jobs look as before the resume.
+                let stored = jobset.status.as_ref().and_then(|status| status.execution_attempts);
+                for job in Arc::make_mut(&mut observed.jobs).iter_mut().filter(|job| job.suspended) {
+                    Arc::make_mut(job).execution_attempt =
+                        stored.map_or(LabelValue::Missing, LabelValue::Number);
+                }
+            }
             Some(Bug::BlockingIgnored) => {
                 let policy = jobset.spec.failure_policy.iter_mut();
                 policy.for_each(|policy| policy.restart_strategy = RestartStrategy::Recreate);
@@ -197,6 +227,24 @@ impl World {
                     plan.status.as_mut().filter(|s| s.restarts > before(&observed.jobset).restarts)
                 {
                     status.restarts += 1;
+                }
+            }
+            Some(Bug::StartTimeKept) => {
+                let start = before(&observed.jobset).start_time;
+                if let Some(status) = plan.status.as_mut().filter(|_| start.is_some()) {
+                    status.start_time = start;
+                }
+            }
+            Some(Bug::AttemptNotResumed) => {
+                for action in &mut plan.actions {
+                    if let Action::ResumeJob(resume) = action {
+                        resume.job_annotations.clear();
+                    }
+                }
+            }
+            Some(Bug::AttemptNotStored) => {
+                if let Some(status) = &mut plan.status {
+                    status.execution_attempts = before(&observed.jobset).execution_attempts;
                 }
             }
             Some(Bug::ResumeOmitted) => {

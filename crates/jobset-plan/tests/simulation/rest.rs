@@ -6,7 +6,7 @@ use crate::{
     schedule::ScheduledEvent,
     world::{Violation, World, timestamp},
 };
-use jobset_api::{JobSet, conditions as types, jobset::Operator};
+use jobset_api::{JobSet, JobSetStatus, conditions as types, jobset::Operator};
 use jobset_plan::{InPlacePods, Plan, Snapshot, claim_names, plan, subdomain};
 use std::sync::Arc;
 
@@ -81,6 +81,8 @@ impl World {
             if jobset.spec.ttl_seconds_after_finished.is_some() {
                 wrong.push(("a finished JobSet is deleted after its ttlSecondsAfterFinished", name.clone()));
             }
+        } else if let Some(how) = self.wrong_run_at_rest(jobset, &status) {
+            wrong.push(("a running JobSet has a start time and a number", format!("JobSet {name}: {how}")));
         } else if jobset.spec.suspend.unwrap_or(false) {
             if let Some(job) = jobs.iter().find(|job| job.unfinished() && (!job.suspend || job.active > 0)) {
                 wrong.push(("no Job of a suspended JobSet runs", job.name.clone()));
@@ -102,6 +104,15 @@ impl World {
         for (rule, how) in wrong {
             self.violated(rule, how);
         }
+    }
+
+    /// Describes a start time or a number that an unfinished JobSet lacks, or should not have.
+    fn wrong_run_at_rest(&self, jobset: &JobSet, status: &JobSetStatus) -> Option<String> {
+        let runs = !jobset.spec.suspend.unwrap_or(false);
+        let wrong_start = status.start_time.is_some() != (runs && self.gates.active_deadline_seconds);
+        let no_number = status.execution_attempts.is_none() && runs && self.gates.execution_attempts_tracking;
+        (wrong_start || no_number)
+            .then(|| format!("{:?}, {:?}", status.start_time, status.execution_attempts))
     }
 
     fn check_orphans(&mut self) {

@@ -78,10 +78,12 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Events that 10 000 worlds must include. Without them, the test would not cover what it claims to cover.
-const REQUIRED_EVENTS: [&str; 32] = [
+const REQUIRED_EVENTS: [&str; 34] = [
     "AllJobsCompleted",
     "AlreadyExists",
     "Conflict",
+    "Deadline",
+    "DeadlineExceeded",
     "DefaultFailurePolicy",
     "Delete",
     "DeleteJob",

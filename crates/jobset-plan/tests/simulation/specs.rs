@@ -23,6 +23,8 @@ pub(crate) fn gates(rng: &mut Rng) -> Gates {
         elastic_jobset: rng.bool(),
         restart_on_failure_target: rng.bool(),
         leader_first_placement: rng.u8(0..3) == 0,
+        active_deadline_seconds: rng.u8(0..3) == 0,
+        execution_attempts_tracking: rng.u8(0..3) == 0,
         ..Gates::default()
     }
 }
@@ -57,6 +59,10 @@ pub(crate) fn jobset(rng: &mut Rng, name: &str, gates: &Gates) -> JobSet {
     if rng.u8(0..5) == 0 {
         spec.insert("ttlSecondsAfterFinished".into(), rng.u32(0..120).into());
     }
+    // The deadline can be older than a controller without the gate.
+    if rng.u8(0..if gates.active_deadline_seconds { 2 } else { 20 }) == 0 {
+        spec.insert("activeDeadlineSeconds".into(), deadline(rng).into());
+    }
     if claims {
         let retention = *pick(rng, &["Retain", "Delete"]);
         spec.insert(
@@ -71,6 +77,11 @@ pub(crate) fn jobset(rng: &mut Rng, name: &str, gates: &Gates) -> JobSet {
         place_exclusively(rng, &mut jobset);
     }
     jobset
+}
+
+/// A deadline: a part of the time that Jobs run, or much longer.
+pub(crate) fn deadline(rng: &mut Rng) -> i64 {
+    *pick(rng, &[1, 20, 60, 120, 300, i64::MAX])
 }
 
 fn replicated_job(rng: &mut Rng, place: usize, depends: bool, claims: bool) -> Value {

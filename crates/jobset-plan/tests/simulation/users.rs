@@ -31,6 +31,7 @@ pub(crate) enum UserAction {
     /// The JobSet is created, unless one with this name exists.
     Create(Box<JobSet>),
     Ttl(Option<i32>),
+    Deadline(Option<i64>),
     /// A queueing system selects nodes. Admission allows this while the JobSet is suspended.
     NodeSelector(u32),
     /// An elastic JobSet is scaled.
@@ -74,7 +75,7 @@ impl World {
     }
 
     fn schedule_random_action(&mut self, name: &str, at: Millis) {
-        let action = match self.rng.u8(0..25) {
+        let action = match self.rng.u8(0..27) {
             0..=2 => UserAction::Suspend(true),
             3..=7 => {
                 // Suspend, change and resume, after a short or a long pause.
@@ -110,6 +111,8 @@ impl World {
             }
             21 => UserAction::DeleteService,
             22 => UserAction::LoseStatus,
+            23 => UserAction::Deadline(Some(specs::deadline(&mut self.rng))),
+            24 => UserAction::Deadline(None),
             _ => UserAction::RewindStatus { number: self.rng.usize(0..100) },
         };
         self.schedule_action(at, name, action);
@@ -134,6 +137,9 @@ impl World {
             UserAction::Suspend(suspend) => self.edit(name, |jobset| jobset.spec.suspend = Some(*suspend)),
             UserAction::Ttl(seconds) => {
                 self.edit(name, |jobset| jobset.spec.ttl_seconds_after_finished = *seconds);
+            }
+            UserAction::Deadline(seconds) => {
+                self.edit(name, |jobset| jobset.spec.active_deadline_seconds = *seconds);
             }
             UserAction::NodeSelector(pool) => self.edit(name, |jobset| {
                 for replicated_job in &mut jobset.spec.replicated_jobs {

@@ -45,6 +45,7 @@ fn jobset_crd_has_five_columns() {
             ["Restarts", "string", ".status.restarts", "Number of restarts"],
             ["Completed", "string", ".status.conditions[?(@.type==\"Completed\")].status", ""],
             ["Suspended", "string", ".spec.suspend", "JobSet suspended"],
+            ["StartTime", "date", ".status.startTime", "Time the JobSet became active"],
             ["Age", "date", ".metadata.creationTimestamp", "Time this JobSet was created"],
         ]
     );
