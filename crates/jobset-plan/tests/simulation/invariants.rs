@@ -60,7 +60,7 @@ pub(crate) struct Ledger {
     restart_events: i32,
     /// The attempts that its Jobs prove after its status is lost.
     pub(crate) proofs: Proofs,
-    /// Its number and its restarts at its last suspension.
+    /// Its state at its last suspension.
     pub(crate) suspension: Suspension,
     /// The duration of its restarts.
     pub(crate) restarts: RestartTimes,

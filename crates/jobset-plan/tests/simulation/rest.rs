@@ -2,6 +2,7 @@
 //! reconcile writes nothing.
 
 use crate::{
+    job::Job,
     observe::{Kind, observed_service},
     schedule::ScheduledEvent,
     world::{Violation, World, timestamp},
@@ -66,10 +67,13 @@ impl World {
         if let Some(job) = jobs.iter().find(|job| job.deleting) {
             wrong.push(("the deletion of an object ends", job.name.clone()));
         }
-        if let Some(job) = jobs.iter().find(|job| job.leader_first && !job.suspend && job.unfinished()) {
+        let plan = self.plan_for_stored_objects(jobset);
+        // After a failure to which no policy can be applied, the whole JobSet waits.
+        let gate_is_missing = plan.waiting.iter().any(|why| why.contains("feature gate RestartJob"));
+        let alone = |job: &&Arc<Job>| job.leader_first && !job.suspend && job.unfinished();
+        if let Some(job) = jobs.iter().find(alone).filter(|_| !gate_is_missing) {
             wrong.push(("a Job that starts with its leader gets its followers", job.name.clone()));
         }
-        let plan = self.plan_for_stored_objects(jobset);
         let Plan { actions, status: new_status, events, requeue_after, .. } = &plan;
         if !actions.is_empty() || new_status.is_some() || !events.is_empty() || requeue_after.is_some() {
             wrong.push(("nothing is left to do", format!("JobSet {name}: {plan:?}")));
@@ -92,7 +96,6 @@ impl World {
                 wrong.push(("a suspended JobSet has the condition Suspended", name.clone()));
             }
         } else {
-            let gate_is_missing = plan.waiting.iter().any(|why| why.contains("feature gate RestartJob"));
             let wanted: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
             let completed = jobs.iter().filter(|job| !job.unfinished()).count();
             let has_run = usize::try_from(wanted) == Ok(completed) && !can_complete(jobset);

@@ -25,7 +25,7 @@ const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 /// With faults, a request arrives within this time.
 const IN_TRANSIT: SignedDuration = SignedDuration::from_secs(60);
 
-/// The state of a JobSet when it became suspended: its number and its restarts.
+/// The number and the restarts of a JobSet when a user suspended it.
 pub(crate) type Suspension = Option<(i32, i32)>;
 
 fn is(status: &JobSetStatus, type_: &str) -> bool {
@@ -53,7 +53,7 @@ impl World {
             self.wrong_start(jobset, before, after).map(|how| (START, how)),
             self.wrong_deadline(jobset, uid, before, after).map(|how| (DEADLINE, how)),
             self.wrong_number(jobset, before, after).map(|how| (ATTEMPTS, how)),
-            self.wrong_count_of_resumes(uid, before, after).map(|how| (ATTEMPTS, how)),
+            self.wrong_count_of_resumes(uid, after).map(|how| (ATTEMPTS, how)),
         ];
         for (rule, how) in broken.into_iter().flatten() {
             self.violated(rule, format!("JobSet {uid}: {how}"));
@@ -129,24 +129,20 @@ impl World {
         })
     }
 
-    fn wrong_count_of_resumes(
-        &mut self,
-        uid: &str,
-        before: &JobSetStatus,
-        after: &JobSetStatus,
-    ) -> Option<String> {
-        let ledger = self.checker.ledgers.get_mut(uid)?;
-        let now = after.execution_attempts.map(|number| (number, after.restarts));
-        match (is(before, types::SUSPENDED), is(after, types::SUSPENDED)) {
-            (false, true) => ledger.suspension = now,
-            (true, false) => {
-                let ((was, restarts_before), (is, restarts)) = ledger.suspension.take().zip(now)?;
-                let resumes = is - was - (restarts - restarts_before);
-                return (resumes > 1).then(|| format!("one resume counts {resumes} times"));
-            }
-            _ => {}
+    fn wrong_count_of_resumes(&self, uid: &str, after: &JobSetStatus) -> Option<String> {
+        let suspension = self.checker.ledgers.get(uid)?.suspension;
+        let ((was, restarts), is) = suspension.zip(after.execution_attempts)?;
+        let resumes = is - was - (after.restarts - restarts);
+        (resumes > 1).then(|| format!("one resume counts {resumes} times"))
+    }
+
+    /// Records that a user suspended a JobSet.
+    pub(crate) fn jobset_was_suspended(&mut self, jobset: &JobSet) {
+        let ledger = jobset.metadata.uid.as_ref().and_then(|uid| self.checker.ledgers.get_mut(uid));
+        let status = jobset.status.as_ref();
+        if let Some(ledger) = ledger {
+            ledger.suspension = status.and_then(|status| Some((status.execution_attempts?, status.restarts)));
         }
-        None
     }
 
     /// Checks the number of a new Job. The JobSet is the one that the Job was planned for.

@@ -229,7 +229,10 @@ impl World {
         }
         let errors = validation::validate_update(&old, &new, &self.gates);
         if errors.is_empty() {
-            self.server.update_jobset(new);
+            let jobset = self.server.update_jobset(new);
+            if jobset.spec.suspend == Some(true) {
+                self.jobset_was_suspended(&jobset);
+            }
         } else {
             self.note("user", || format!("admission denies the change: {errors:?}"));
         }
