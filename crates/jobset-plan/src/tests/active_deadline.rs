@@ -23,7 +23,7 @@ fn start(scene: &Scene) -> Option<i64> {
 /// A whole second, as the API server stores it. It does not depend on `activeDeadlineSeconds`.
 #[test]
 fn a_running_jobset_has_a_start_time() {
-    for (what, scene, expected) in [
+    for (what, scene, expected) in vec![
         ("created", with(""), Some(0)),
         ("running before the gate", with("").jobs(RUNNING), Some(0)),
         ("running", with("").jobs(RUNNING).started(-9), Some(-9)),
