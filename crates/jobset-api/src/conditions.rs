@@ -67,4 +67,8 @@ pub mod reasons {
     pub const PVC_CREATION_FAILED: &str = "PVCCreationFailed";
     /// Event: the controller could not create the headless Service.
     pub const SERVICE_CREATION_FAILED: &str = "HeadlessServiceCreationFailed";
+    /// Event: the controller could not correct the ports of the headless Service.
+    pub const SERVICE_UPDATE_FAILED: &str = "HeadlessServiceUpdateFailed";
+    /// Event: the API server rejected new requests or limits of a suspended Job.
+    pub const FAILED_RESOURCE_PROPAGATION: &str = "FailedResourcePropagation";
 }

@@ -35,7 +35,8 @@ impl ActError {
             Self::CreateService(_) => "CreateService",
             Self::CreateClaim { .. } => "CreateClaim",
             Self::DeleteJob { .. } => "DeleteJob",
-            Self::ChangeJob { .. } => "ChangeJob",
+            Self::ChangeJob { .. } | Self::PropagateResources { .. } => "ChangeJob",
+            Self::SetServicePorts { .. } | Self::OtherServicePorts { .. } => "UpdateService",
             Self::VerifyJob { .. } => "VerifyJob",
             Self::DeleteJobSet(_) => "DeleteJobSet",
             Self::Status(_) => "StoreStatus",
@@ -43,7 +44,7 @@ impl ActError {
     }
 
     /// Every [`ActError::action`].
-    pub(crate) const ACTIONS: [&str; 8] = [
+    pub(crate) const ACTIONS: [&str; 9] = [
         "ChangeJob",
         "CreateClaim",
         "CreateJob",
@@ -51,6 +52,7 @@ impl ActError {
         "DeleteJob",
         "DeleteJobSet",
         "StoreStatus",
+        "UpdateService",
         "VerifyJob",
     ];
 
@@ -62,9 +64,15 @@ impl ActError {
             | Self::NameHeld { name }
             | Self::DeleteJob { name, .. }
             | Self::ChangeJob { name, .. }
+            | Self::PropagateResources { name, .. }
             | Self::VerifyJob { name, .. }
             | Self::CreateClaim { name, .. } => Some(name.clone()),
-            Self::CreateService(_) | Self::DeleteJobSet(_) | Self::Status(_) => None,
+            // A JobSet has one Service.
+            Self::CreateService(_)
+            | Self::SetServicePorts { .. }
+            | Self::OtherServicePorts { .. }
+            | Self::DeleteJobSet(_)
+            | Self::Status(_) => None,
         };
         Failure { action: self.action(), object, text: self.to_string() }
     }

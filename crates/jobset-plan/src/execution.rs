@@ -1,7 +1,7 @@
 //! Executes a plan: the order of its requests, and what their results mean for status, events and requeue.
 //!
 //! ```text
-//! other actions ──► actions that start pods ──► the status ──► its events, and the requeue
+//! other actions ──► actions that start pods ──► optional actions ──► the status ──► its events, and the requeue
 //!        │                       │
 //!        └── a request failed ───┴──► only the counts ──► no event, and a retry
 //! ```
@@ -16,6 +16,7 @@ use std::{collections::VecDeque, time::Duration};
 /// A plan in execution. The caller performs each [`Execution::next`] step and reports its result, until
 /// [`Step::Finish`].
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about the steps so far")]
 pub struct Execution {
     actions: VecDeque<Vec<Action>>,
     status: Option<JobSetStatus>,
@@ -24,6 +25,10 @@ pub struct Execution {
     requeue_after: Option<Duration>,
     wrote: bool,
     failed: bool,
+    /// Whether the last step sent optional actions.
+    sent_optional: bool,
+    /// Whether an optional action failed.
+    incomplete: bool,
 }
 
 /// One step of an execution.
@@ -56,9 +61,20 @@ impl Execution {
     /// Starts the execution of a plan.
     pub fn new(plan: Plan) -> Self {
         let Plan { actions, status, status_is_urgent, events, requeue_after, .. } = plan;
-        let (second, first): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::starts_pods);
-        let actions = [first, second].into_iter().filter(|actions| !actions.is_empty()).collect();
-        Self { actions, status, status_is_urgent, events, requeue_after, wrote: false, failed: false }
+        let (optional, required): (Vec<_>, Vec<_>) = actions.into_iter().partition(Action::is_optional);
+        let (second, first): (Vec<_>, Vec<_>) = required.into_iter().partition(Action::starts_pods);
+        let actions = [first, second, optional].into_iter().filter(|actions| !actions.is_empty()).collect();
+        Self {
+            actions,
+            status,
+            status_is_urgent,
+            events,
+            requeue_after,
+            wrote: false,
+            failed: false,
+            sent_optional: false,
+            incomplete: false,
+        }
     }
 
     /// The next step. `stored` is the status of the snapshot.
@@ -66,8 +82,10 @@ impl Execution {
         if self.failed {
             return self.after_failure(stored, timing, now);
         }
+        self.wrote |= std::mem::take(&mut self.sent_optional);
         if let Some(actions) = self.actions.pop_front() {
-            self.wrote = true;
+            self.sent_optional = actions.iter().all(Action::is_optional);
+            self.wrote |= !self.sent_optional;
             return Step::Execute(actions);
         }
         let mut again = self.requeue_after;
@@ -80,7 +98,13 @@ impl Execution {
         } else {
             timing.settled();
         }
-        let next = if self.wrote { Requeue::Now } else { again.map_or(Requeue::OnChange, Requeue::After) };
+        let next = if self.wrote {
+            Requeue::Now
+        } else if self.incomplete {
+            Requeue::Retry(again.unwrap_or(Duration::MAX))
+        } else {
+            again.map_or(Requeue::OnChange, Requeue::After)
+        };
         Step::Finish(std::mem::take(&mut self.events), next)
     }
 
@@ -108,9 +132,13 @@ impl Execution {
         self.wrote = true;
     }
 
-    /// Reports that a request of the last step failed.
+    /// Reports that a request of the last step failed. If the step sent optional actions, the execution continues.
     pub fn failed(&mut self) {
-        self.failed = true;
+        if std::mem::take(&mut self.sent_optional) {
+            self.incomplete = true;
+        } else {
+            self.failed = true;
+        }
     }
 }
 
@@ -133,6 +161,10 @@ mod tests {
 
     fn create_service() -> Action {
         Action::CreateService(Box::<Service>::default())
+    }
+
+    fn set_ports() -> Action {
+        Action::SetServicePorts { name: "net".into(), uid: String::new(), ports: Vec::new() }
     }
 
     fn status(restarts: i32, ready: i32) -> JobSetStatus {
@@ -193,7 +225,16 @@ mod tests {
         let only_status = || Plan { status: Some(status(1, 0)), status_is_urgent: true, ..Plan::default() };
         let no_counts = || Plan { status: Some(status(1, 0)), ..full() };
         let no_time = || Plan { requeue_after: None, ..no_counts() };
-        let cases: [(&str, Plan, &[usize], Vec<Step>); 10] = [
+        let ports = || Step::Execute(vec![set_ports()]);
+        let only_ports =
+            |requeue_after| Plan { actions: vec![set_ports()], requeue_after, ..Plan::default() };
+        let with_ports = || {
+            let mut plan = full();
+            plan.actions.insert(0, set_ports());
+            plan
+        };
+        let all = |end| vec![first(), pods(), ports(), store(1, 2), end];
+        let cases: [(&str, Plan, &[usize], Vec<Step>); 15] = [
             ("nothing to do", Plan::default(), &[], vec![Step::Finish(vec![], Requeue::OnChange)]),
             ("nothing to do yet", only_time(), &[], vec![Step::Finish(vec![], Requeue::After(nine))]),
             (
@@ -216,6 +257,26 @@ mod tests {
                 vec![first(), pods(), store(1, 2), retry()]
             }),
             ("only a status", only_status(), &[], vec![store(1, 0), Step::Finish(vec![], Requeue::Now)]),
+            ("optional actions are last", with_ports(), &[], all(Step::Finish(vec![event()], Requeue::Now))),
+            (
+                "a failed optional action delays nothing",
+                with_ports(),
+                &[2],
+                all(Step::Finish(vec![event()], Requeue::Now)),
+            ),
+            (
+                "only an optional action",
+                only_ports(None),
+                &[],
+                vec![ports(), Step::Finish(vec![], Requeue::Now)],
+            ),
+            ("a failed optional action is retried", only_ports(None), &[0], vec![ports(), retry()]),
+            (
+                "a failed optional action is retried in time",
+                only_ports(Some(nine)),
+                &[0],
+                vec![ports(), Step::Finish(vec![], Requeue::Retry(nine))],
+            ),
         ];
         for (name, plan, failing, expected) in cases {
             assert_eq!(steps(plan, failing), expected, "{name}");

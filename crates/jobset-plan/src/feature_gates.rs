@@ -91,7 +91,12 @@ pub const FEATURE_GATES: [FeatureGate; 11] = {
             false,
             Works(|gates| &mut gates.mutable_pod_resources),
         ),
-        gate("ReplacePodTemplateOnResume", Alpha, false, Works(|gates| &mut gates.replace_on_resume)),
+        gate(
+            "ReplaceSchedulingDirectivesOnResume",
+            Alpha,
+            false,
+            Works(|gates| &mut gates.replace_on_resume),
+        ),
         gate("RestartJob", Alpha, false, Works(|gates| &mut gates.restart_job)),
         gate("RestartOnFailureTarget", Alpha, false, Works(|gates| &mut gates.restart_on_failure_target)),
         gate("TLSOptions", Ga, true, Locked),
@@ -172,7 +177,7 @@ mod tests {
             ("JobSetActiveDeadlineSeconds: true", Gates { active_deadline_seconds: true, ..none() }),
             ("JobSetWorkloadAwareSchedulingAPI: true", Gates { workload_aware_scheduling: true, ..none() }),
             ("MutablePodResourcesForSuspendedJobSets: true", Gates { mutable_pod_resources: true, ..none() }),
-            ("ReplacePodTemplateOnResume: true", Gates { replace_on_resume: true, ..none() }),
+            ("ReplaceSchedulingDirectivesOnResume: true", Gates { replace_on_resume: true, ..none() }),
             ("TLSOptions: true, InPlaceRestart: false", none()),
         ] {
             assert_eq!(configured(text), Ok(gates), "{text}");

@@ -38,11 +38,13 @@ mod placement;
 mod plan;
 pub mod pod_admission;
 mod pod_record;
+mod pod_resources;
 mod repair;
 mod replicated_jobs_status;
 mod restart;
 mod scheduling_action;
 mod service;
+mod service_ports;
 mod snapshot;
 mod spec_defaults;
 mod startup_policy;
@@ -65,8 +67,10 @@ pub use network::subdomain;
 pub use placement::topology_keys;
 pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
 pub use pod_record::{DISRUPTION_TARGET, PodAttempt, PodGroup, PodPhase, PodRecord};
+pub use pod_resources::PodResources;
 pub use repair::{Repair, UnknownDomain, disruption_target, repair};
 pub use scheduling_action::SchedulingAction;
+pub use service_ports::PortRecord;
 pub use snapshot::{
     Controller, JobRecord, LabelValue, Outcome, PodGroupRecord, ScheduledCondition, SchedulingRecord,
     ServiceRecord, Snapshot, TopologyRecord, Verdict, WorkloadRecord,
@@ -82,8 +86,11 @@ use jobset_api::{JobSet, labels};
 
 /// Plans the next actions for one JobSet at the time `now`. Defaults apply even if admission did not set them.
 pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
-    if snapshot.jobset.metadata.deletion_timestamp.is_some() || has_other_manager(snapshot.jobset) {
+    if snapshot.jobset.metadata.deletion_timestamp.is_some() {
         return Plan::default();
+    }
+    if has_other_manager(snapshot.jobset) {
+        return plan_for_other_manager(snapshot.jobset, now);
     }
     let defaulted = spec_defaults::applied_to(snapshot.jobset);
     let (jobset, snapshot) = (&*defaulted, &Snapshot { jobset: &defaulted, ..*snapshot });
@@ -140,6 +147,15 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     leader_first::add_followers(snapshot, &jobs.active, gates, &mut draft);
     if gates.in_place_restart {
         in_place_restart::apply(jobset, snapshot.in_place_pods, &mut draft);
+    }
+    draft.finish()
+}
+
+/// The manager writes the status and the children. The controller only deletes the JobSet after its TTL.
+fn plan_for_other_manager(jobset: &JobSet, now: Timestamp) -> Plan {
+    let mut draft = Draft::new(jobset, now);
+    if let Some(finished_at) = conditions::finished(&draft.status.conditions) {
+        ttl::apply(jobset, finished_at, &mut draft);
     }
     draft.finish()
 }

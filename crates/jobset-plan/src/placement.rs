@@ -61,10 +61,34 @@ pub(crate) fn select_prepared_nodes(
     pod.node_selector
         .get_or_insert_default()
         .insert(labels::NAMESPACED_JOB.to_owned(), format!("{namespace}_{job}"));
-    pod.tolerations.get_or_insert_default().push(Toleration {
+    pod.tolerations.get_or_insert_default().push(toleration_of_prepared_nodes());
+}
+
+fn toleration_of_prepared_nodes() -> Toleration {
+    Toleration {
         key: Some(labels::NO_SCHEDULE_TAINT.to_owned()),
         operator: Some("Exists".to_owned()),
         effect: Some("NoSchedule".to_owned()),
         ..Default::default()
-    });
+    }
+}
+
+/// What [`select_prepared_nodes`] added to a pod.
+#[derive(Default)]
+pub(crate) struct PreparedNodes {
+    pub(crate) node_selector: BTreeMap<String, String>,
+    pub(crate) tolerations: Vec<Toleration>,
+}
+
+/// What [`select_prepared_nodes`] added to the pod of an existing Job. The annotations can have changed since.
+pub(crate) fn of_prepared_nodes(pod: &PodSpec) -> PreparedNodes {
+    let selector =
+        pod.node_selector.as_ref().and_then(|selector| selector.get_key_value(labels::NAMESPACED_JOB));
+    let Some((key, job)) = selector else { return PreparedNodes::default() };
+    let own = toleration_of_prepared_nodes();
+    let is_tolerated = pod.tolerations.iter().flatten().any(|toleration| *toleration == own);
+    PreparedNodes {
+        node_selector: BTreeMap::from([(key.clone(), job.clone())]),
+        tolerations: is_tolerated.then_some(own).into_iter().collect(),
+    }
 }

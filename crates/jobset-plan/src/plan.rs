@@ -1,6 +1,6 @@
 //! The output of a decision: actions, the new status, events.
 
-use crate::{job_resume::JobResume, job_size::JobSize};
+use crate::{job_resume::JobResume, job_size::JobSize, service_ports::PortRecord};
 use jobset_api::JobSetStatus;
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -11,7 +11,8 @@ use std::time::Duration;
 /// The next steps for one JobSet. The plan of a settled JobSet is empty.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Requests to send. Their order does not matter, except for [`Action::starts_pods`].
+    /// Requests to send. Their order does not matter, except for [`Action::starts_pods`] and
+    /// [`Action::is_optional`].
     pub actions: Vec<Action>,
     /// The whole new status, if it differs from the stored status. The caller stores it after the actions.
     pub status: Option<JobSetStatus>,
@@ -123,6 +124,15 @@ pub enum Action {
     DeleteJobSet,
     /// Create the headless Service.
     CreateService(Box<Service>),
+    /// Replace the ports of the headless Service.
+    SetServicePorts {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// All its ports.
+        ports: Vec<PortRecord>,
+    },
 }
 
 impl Action {
@@ -130,6 +140,11 @@ impl Action {
     /// actions of the plan have succeeded.
     pub fn starts_pods(&self) -> bool {
         matches!(self, Self::CreateJob(_) | Self::ResumeJob(_))
+    }
+
+    /// Whether the JobSet can run without the action. A failure of it delays nothing else.
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Self::SetServicePorts { .. })
     }
 }
 

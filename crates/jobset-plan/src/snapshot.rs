@@ -1,6 +1,6 @@
 //! The input of a plan: the JobSet and a short record of each of its children.
 
-use crate::in_place_restart::InPlacePods;
+use crate::{in_place_restart::InPlacePods, service_ports::PortRecord};
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use k8s_openapi::api::scheduling::v1beta1::{PodGroupSpec, WorkloadSpec};
@@ -100,6 +100,8 @@ pub struct ServiceRecord {
     pub headless: bool,
     /// `spec.selector`.
     pub selector: BTreeMap<String, String>,
+    /// `spec.ports`, if a JobSet controls it.
+    pub ports: Vec<PortRecord>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready_addresses: bool,
     /// Whether it is being deleted, or belongs to a JobSet that is deleted or being deleted.

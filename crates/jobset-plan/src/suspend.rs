@@ -8,6 +8,7 @@ use crate::{
     job_resume::JobResume,
     leader_first, placement,
     plan::{Action, EventKind},
+    pod_resources::PodResources,
     snapshot::JobRecord,
     startup_policy,
 };
@@ -103,6 +104,8 @@ fn job_resume(
         ),
         tolerations: pod.and_then(|pod| pod.tolerations.clone()).unwrap_or_default(),
         scheduling_gates: pod.and_then(|pod| pod.scheduling_gates.clone()).unwrap_or_default(),
+        replaces_directives: gates.replace_on_resume,
+        resources: pod.filter(|_| gates.mutable_pod_resources).map(PodResources::of),
         size,
         leader_first,
         job_annotations: execution_attempt.into_iter().collect(),

@@ -38,6 +38,7 @@ impl RequestError for kube::Error {
             Self::Api(status) if status.is_not_found() => Some(Refusal::NotFound),
             Self::Api(status) if status.is_already_exists() => Some(Refusal::AlreadyExists),
             Self::Api(status) if status.is_conflict() => Some(Refusal::Conflict),
+            Self::Api(status) if status.is_invalid() || status.is_forbidden() => Some(Refusal::Rejected),
             _ => None,
         }
     }
@@ -140,6 +141,13 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
         Request::GetService { name } => {
             let found = Api::<ObservedService>::namespaced(client.clone(), namespace).get(name).await?;
             Ok(Answer::Service(Box::new(found)))
+        }
+        Request::PatchService { name, patch } => {
+            debug!(service = name, "setting the ports");
+            let services = Api::<ObservedService>::namespaced(client.clone(), namespace);
+            let patched =
+                services.patch(name, &PatchParams::default(), &Patch::<&Value>::Merge(patch)).await?;
+            Ok(Answer::Service(Box::new(patched)))
         }
         Request::GetClaim { name } => {
             let found = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace).get(name).await?;

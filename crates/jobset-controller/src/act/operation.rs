@@ -4,18 +4,18 @@
 //! ```text
 //! CreateJob ──► already exists ──► GET: own, a predecessor's, or a foreign Job
 //! DeleteJob ──► conflict ──► GET: deleted, or an admission webhook denied the request
-//! ResumeJob ──► clear status.startTime? ──► GET, if lists are merged? ──► PATCH
+//! ResumeJob ──► clear status.startTime? ──► GET, if lists are replaced? ──► PATCH
 //! ```
 //!
 //! The simulation of the controller compiles this file too, and sends the requests to its own API server.
 
 use crate::observe::{ChildJob, Kind, Observation, ObservedService, UnconfirmedJob};
 use jobset_api::{JobSet, JobSetStatus, conditions::reasons, labels};
-use jobset_plan::{Action, JobResume, JobSize};
+use jobset_plan::{Action, JobResume, JobSize, PortRecord};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
-        core::v1::{PersistentVolumeClaim, Service},
+        core::v1::{PersistentVolumeClaim, Service, ServicePort},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -58,6 +58,11 @@ pub(crate) enum Request {
     CreateService(Box<Service>),
     GetService {
         name: String,
+    },
+    /// A merge patch (RFC 7386).
+    PatchService {
+        name: String,
+        patch: Value,
     },
     CreateClaim(Box<PersistentVolumeClaim>),
     GetClaim {
@@ -106,6 +111,8 @@ pub(crate) enum Refusal {
     NotFound,
     AlreadyExists,
     Conflict,
+    /// Invalid or forbidden.
+    Rejected,
 }
 
 /// The error of a request.
@@ -136,6 +143,12 @@ pub(crate) enum ActError<E: RequestError> {
     /// A child Job could not be changed.
     #[error("changing job {name:?}: {}", error.message())]
     ChangeJob { name: String, error: E },
+    /// The API server rejected the resume of a Job with other requests or limits.
+    #[error(
+        "Failed to propagate mutated resources to child Job {name}: {}. Ensure MutablePodResourcesForSuspendedJobs is enabled on the API server.",
+        error.message()
+    )]
+    PropagateResources { name: String, error: E },
     /// The controller could not read a Job that a list does not contain.
     #[error("verifying that job {name:?} exists: {}", error.message())]
     VerifyJob { name: String, error: E },
@@ -148,6 +161,14 @@ pub(crate) enum ActError<E: RequestError> {
     /// The headless Service could not be created.
     #[error("{}", .0.message())]
     CreateService(E),
+    /// The ports of the headless Service could not be changed.
+    #[error("changing the ports of Service {name:?}: {}", error.message())]
+    SetServicePorts { name: String, error: E },
+    /// The headless Service has other ports than the request that changed them.
+    #[error(
+        "changing the ports of Service {name:?}: the API server stored other ports than the containers declare, because an admission webhook changed them; exempt the Services of JobSets from that webhook"
+    )]
+    OtherServicePorts { name: String },
     /// The status could not be stored.
     #[error("storing the status: {}", .0.message())]
     Status(E),
@@ -159,7 +180,11 @@ impl<E: RequestError> ActError<E> {
         match self {
             Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
             Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
+            Self::SetServicePorts { .. } | Self::OtherServicePorts { .. } => {
+                Some(reasons::SERVICE_UPDATE_FAILED)
+            }
             Self::CreateClaim { .. } => Some(reasons::PVC_CREATION_FAILED),
+            Self::PropagateResources { .. } => Some(reasons::FAILED_RESOURCE_PROPAGATION),
             Self::NameHeld { .. }
             | Self::DeleteJob { .. }
             | Self::ChangeJob { .. }
@@ -183,7 +208,7 @@ impl<E: RequestError> ActError<E> {
     pub(crate) fn is_expected(&self) -> bool {
         match self {
             Self::NameHeld { .. } => true,
-            Self::Status(error) => {
+            Self::Status(error) | Self::SetServicePorts { error, .. } => {
                 matches!(error.refusal(), Some(Refusal::Conflict | Refusal::NotFound))
             }
             Self::DeleteJobSet(error) | Self::ChangeJob { error, .. } => {
@@ -229,6 +254,11 @@ enum Purpose<E> {
     ChangeJob {
         name: String,
     },
+    /// The patch of a resume. It can change requests or limits.
+    ResumeJob {
+        name: String,
+        changes_resources: bool,
+    },
     ClearStartTime(Box<JobResume>),
     /// A patch replaces whole lists, so it needs their current items.
     ReadForResume(Box<JobResume>),
@@ -240,6 +270,10 @@ enum Purpose<E> {
     FindNamed {
         kind: Kind,
         name: String,
+    },
+    SetServicePorts {
+        name: String,
+        ports: Vec<PortRecord>,
     },
     DeleteJobSet {
         uid: Option<String>,
@@ -316,6 +350,12 @@ impl<E: RequestError> Operation<E> {
             Action::CreateService(service) => {
                 let name = service.metadata.name.clone().unwrap_or_default();
                 (Request::CreateService(service), Purpose::CreateNamed { kind: Kind::Services, name })
+            }
+            Action::SetServicePorts { name, uid, ports } => {
+                let all: Vec<ServicePort> = ports.iter().cloned().map(ServicePort::from).collect();
+                let patch = json!({"metadata": {"uid": uid}, "spec": {"ports": all}});
+                let request = Request::PatchService { name: name.clone(), patch };
+                (request, Purpose::SetServicePorts { name, ports })
             }
             Action::CreateClaim(claim) => {
                 let name = claim.metadata.name.clone().unwrap_or_default();
@@ -408,7 +448,14 @@ impl<E: RequestError> Operation<E> {
             (Purpose::ClearStartTime(resume) | Purpose::ReadForResume(resume), Err(error)) => {
                 Outcome::failed(ActError::ChangeJob { name: resume.name, error })
             }
-            (Purpose::ChangeJob { name }, Err(error)) => Outcome::failed(ActError::ChangeJob { name, error }),
+            (Purpose::ResumeJob { name, changes_resources: true }, Err(error))
+                if error.refusal() == Some(Refusal::Rejected) =>
+            {
+                Outcome::failed(ActError::PropagateResources { name, error })
+            }
+            (Purpose::ChangeJob { name } | Purpose::ResumeJob { name, .. }, Err(error)) => {
+                Outcome::failed(ActError::ChangeJob { name, error })
+            }
             (Purpose::CreateNamed { kind, name }, Err(error)) => match (error.refusal(), kind) {
                 (Some(Refusal::AlreadyExists), Kind::Services) => send(
                     None,
@@ -424,6 +471,17 @@ impl<E: RequestError> Operation<E> {
             }
             (Purpose::CreateNamed { .. } | Purpose::FindNamed { .. }, Ok(answer)) => {
                 Outcome::done(answer.observation())
+            }
+            (Purpose::SetServicePorts { name, ports }, Ok(Answer::Service(service))) => {
+                let next = if service.record().ports == ports {
+                    Ok(None)
+                } else {
+                    Err(ActError::OtherServicePorts { name })
+                };
+                Outcome { observed: Some(Observation::Service(service)), next }
+            }
+            (Purpose::SetServicePorts { name, .. }, Err(error)) => {
+                Outcome::failed(ActError::SetServicePorts { name, error })
             }
             (Purpose::DeleteJobSet { uid }, Ok(Answer::Gone)) => {
                 Outcome::done(uid.map(Observation::JobSetGone))
@@ -443,7 +501,9 @@ impl<E: RequestError> Operation<E> {
                 | Purpose::IdentifyJob { .. }
                 | Purpose::DeleteJob { .. }
                 | Purpose::ChangeJob { .. }
+                | Purpose::ResumeJob { .. }
                 | Purpose::ReadForResume(_)
+                | Purpose::SetServicePorts { .. }
                 | Purpose::DeleteJobSet { .. }
                 | Purpose::StoreStatus,
                 Ok(answer),
@@ -485,7 +545,9 @@ fn resume_job<E>(resume: Box<JobResume>) -> (Request, Purpose<E>) {
 
 fn patch_to_resume<E>(resume: &JobResume, current: Option<&Job>) -> (Request, Purpose<E>) {
     let name = resume.name.clone();
-    (Request::PatchJob { name: name.clone(), patch: resume.patch(current) }, Purpose::ChangeJob { name })
+    let changes_resources = current.is_some_and(|current| resume.changes_resources(current));
+    let request = Request::PatchJob { name: name.clone(), patch: resume.patch(current) };
+    (request, Purpose::ResumeJob { name, changes_resources })
 }
 
 fn create_named_failed<E: RequestError>(kind: Kind, name: String, error: E) -> ActError<E> {

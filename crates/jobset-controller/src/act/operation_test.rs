@@ -2,6 +2,7 @@
 
 use super::*;
 use jobset_api::jobset;
+use jobset_plan::PodResources;
 
 /// An error that is a refusal, or that is not about the object.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ type Response = Result<Answer, Failed>;
 const NOT_FOUND: Response = Err(Failed(Some(Refusal::NotFound)));
 const EXISTS: Response = Err(Failed(Some(Refusal::AlreadyExists)));
 const CONFLICT: Response = Err(Failed(Some(Refusal::Conflict)));
+const REJECTED: Response = Err(Failed(Some(Refusal::Rejected)));
 const UNAVAILABLE: Response = Err(Failed(None));
 const GONE: Response = Ok(Answer::Gone);
 
@@ -68,6 +70,7 @@ fn request(request: &Request) -> String {
         Request::PatchJobStatus { name, patch } => format!("patch status {name} {patch}"),
         Request::CreateService(_) => "create service".to_owned(),
         Request::GetService { name } => format!("get service {name}"),
+        Request::PatchService { name, patch } => format!("patch service {name} {patch}"),
         Request::CreateClaim(_) => "create claim".to_owned(),
         Request::GetClaim { name } => format!("get claim {name}"),
         Request::DeleteJobSet { name, uid, version } => {
@@ -216,6 +219,78 @@ fn resume_job_clears_the_start_time_and_reads_lists_first() {
     }
 }
 
+/// A Job whose container `main` has this CPU limit.
+fn whole_with_limit(cpu: &str) -> Job {
+    let containers = json!([{"name": "main", "resources": {"limits": {"cpu": cpu}}}]);
+    let job = json!({
+        "metadata": {"name": "train-worker-0", "resourceVersion": "9"},
+        "spec": {"template": {"spec": {"containers": containers}}},
+    });
+    serde_json::from_value(job).unwrap()
+}
+
+/// The resume of a Job whose template has the CPU limit 2.
+fn resume_with_limit() -> JobResume {
+    let template = whole_with_limit("2").spec.and_then(|spec| spec.template.spec).unwrap();
+    JobResume {
+        name: "train-worker-0".into(),
+        uid: "job-uid".into(),
+        resources: Some(PodResources::of(&template)),
+        ..JobResume::default()
+    }
+}
+
+/// An older API server, and one with the feature gate off, reject new limits. Other errors have another cause.
+#[test]
+fn rejected_resources_are_reported() {
+    let rejected = "Failed to propagate mutated resources to child Job train-worker-0: Some(Rejected). Ensure \
+                    MutablePodResourcesForSuspendedJobs is enabled on the API server.";
+    for (now, response, expected) in [
+        ("1", own(), "> job job-uid"),
+        ("1", REJECTED, rejected),
+        ("1", CONFLICT, "expected: changing job \"train-worker-0\": Some(Conflict)"),
+        ("1", UNAVAILABLE, "changing job \"train-worker-0\": None"),
+        ("2", REJECTED, "changing job \"train-worker-0\": Some(Rejected)"),
+    ] {
+        let (resume, current) = (resume_with_limit(), whole_with_limit(now));
+        let patch = format!("patch train-worker-0 {}", resume.patch(Some(&current)));
+        let responses = vec![Ok(Answer::WholeJob(Box::new(current))), response];
+        let lines = act(Action::ResumeJob(Box::new(resume)), responses);
+        assert_eq!(lines, ["get whole train-worker-0", patch.as_str(), expected]);
+    }
+}
+
+#[test]
+fn set_service_ports() {
+    let port = |name: &str| json!({"name": name, "port": 80, "protocol": "TCP", "targetPort": 80});
+    let service = |ports: &[Value]| {
+        let owner = json!({"apiVersion": jobset::API_VERSION, "kind": jobset::KIND, "controller": true, "name": "train", "uid": "set-uid"});
+        let service = json!({
+            "metadata": {"name": "net", "ownerReferences": [owner]},
+            "spec": {"clusterIP": "None", "ports": ports},
+        });
+        Ok(Answer::Service(serde_json::from_value(service).unwrap()))
+    };
+    let ported: ServicePort = serde_json::from_value(port("tcp-80")).unwrap();
+    let action = Action::SetServicePorts {
+        name: "net".into(),
+        uid: "service-uid".into(),
+        ports: vec![PortRecord::from(&ported)],
+    };
+    let patch = r#"patch service net {"metadata":{"uid":"service-uid"},"spec":{"ports":[{"name":"tcp-80","port":80,"protocol":"TCP","targetPort":80}]}}"#;
+    let changed = "changing the ports of Service \"net\": the API server stored other ports than the containers declare, \
+                   because an admission webhook changed them; exempt the Services of JobSets from that webhook";
+    for (response, expected) in [
+        (service(&[port("tcp-80")]), vec!["> service net"]),
+        (service(&[port("tcp-80"), port("mesh")]), vec!["> service net", changed]),
+        (CONFLICT, vec!["expected: changing the ports of Service \"net\": Some(Conflict)"]),
+        (NOT_FOUND, vec!["expected: changing the ports of Service \"net\": Some(NotFound)"]),
+        (REJECTED, vec!["changing the ports of Service \"net\": Some(Rejected)"]),
+    ] {
+        assert_eq!(act(action.clone(), vec![response]), [&[patch], expected.as_slice()].concat());
+    }
+}
+
 #[test]
 fn create_service_and_claim() {
     let metadata = json!({"metadata": {"name": "net"}});
@@ -282,6 +357,17 @@ fn errors_without_a_watch_event_limit_the_delay() {
         (ActError::ForeignJob { name: name() }, FOREIGN_JOB_RETRY, Some("JobCreationFailed")),
         (ActError::Status(Failed(None)), Duration::MAX, None),
         (ActError::CreateService(Failed(None)), Duration::MAX, Some("HeadlessServiceCreationFailed")),
+        (
+            ActError::SetServicePorts { name: name(), error: Failed(None) },
+            Duration::MAX,
+            Some("HeadlessServiceUpdateFailed"),
+        ),
+        (ActError::OtherServicePorts { name: name() }, Duration::MAX, Some("HeadlessServiceUpdateFailed")),
+        (
+            ActError::PropagateResources { name: name(), error: Failed(None) },
+            Duration::MAX,
+            Some("FailedResourcePropagation"),
+        ),
         (
             ActError::CreateClaim { name: "data".to_owned(), error: Failed(None) },
             Duration::MAX,

@@ -1,7 +1,11 @@
-//! The parts of a Service that the controller reads: its owner, and the pods that it selects.
+//! The parts of a Service that the controller reads: its owner, the pods that it selects, and its ports.
 
-use jobset_plan::{Controller, ServiceRecord};
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use jobset_api::jobset;
+use jobset_plan::{Controller, PortRecord, ServiceRecord};
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::Resource;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -20,17 +24,19 @@ pub(crate) struct ObservedService {
 struct Spec {
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<String>,
+    ports: Option<Vec<ServicePort>>,
     selector: Option<BTreeMap<String, String>>,
     publish_not_ready_addresses: Option<bool>,
 }
 
 impl ObservedService {
-    /// The record for decisions. It keeps the selector of a headless Service only: most Services of a cluster are not
-    /// headless, and their selectors do not matter.
+    /// The record for decisions. It keeps the selector of a headless Service only, and the ports of those that a JobSet
+    /// controls: most Services of a cluster are neither, and their selectors and ports do not matter.
     pub(crate) fn record(&self) -> ServiceRecord {
         let headless = self.spec.cluster_ip.as_deref() == Some("None");
         let mut owners = self.metadata.owner_references.iter().flatten();
         let controller = owners.find(|owner| owner.controller == Some(true));
+        let of_jobset = controller.is_some_and(|owner| owner.kind == jobset::KIND);
         ServiceRecord {
             uid: self.metadata.uid.clone().unwrap_or_default(),
             controller: controller.map(|owner| Controller {
@@ -40,6 +46,7 @@ impl ObservedService {
             }),
             headless,
             selector: self.spec.selector.clone().filter(|_| headless).unwrap_or_default(),
+            ports: self.spec.ports.iter().flatten().filter(|_| of_jobset).map(PortRecord::from).collect(),
             publish_not_ready_addresses: self.spec.publish_not_ready_addresses.unwrap_or(false),
             will_be_deleted: self.metadata.deletion_timestamp.is_some(),
         }
@@ -49,6 +56,7 @@ impl ObservedService {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
     fn record(spec: &str) -> ServiceRecord {
         let yaml = format!("{{metadata: {{name: net, uid: svc}}, {spec}}}");
@@ -56,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_headless_service_is_recorded_with_its_selector() {
+    fn a_headless_service_of_a_jobset_is_recorded_with_selector_and_ports() {
         let service: ObservedService = serde_yaml::from_str(
             "
 metadata:
@@ -67,12 +75,21 @@ metadata:
   - {apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: uid-of-train, controller: true}
 spec:
   clusterIP: None
-  ports: [{port: 80}]
+  ports:
+  - {name: tcp-80, port: 80, protocol: TCP, targetPort: 80}
+  - {name: dns, port: 53, protocol: UDP, targetPort: dns, nodePort: 30053, appProtocol: dns}
+  - {port: 90}
   publishNotReadyAddresses: true
   selector: {app: mpi}
 ",
         )
         .unwrap();
+        let port = |name: &str, protocol: &str, port, target_port| PortRecord {
+            name: name.into(),
+            protocol: protocol.into(),
+            port,
+            target_port,
+        };
         let (kind, name, uid) = ("JobSet".into(), "train".into(), "uid-of-train".into());
         assert_eq!(
             service.record(),
@@ -81,6 +98,11 @@ spec:
                 controller: Some(Controller { kind, name, uid }),
                 headless: true,
                 selector: [("app".to_owned(), "mpi".to_owned())].into(),
+                ports: vec![
+                    port("tcp-80", "TCP", 80, IntOrString::Int(80)),
+                    port("dns", "UDP", 53, IntOrString::String("dns".into())),
+                    port("", "TCP", 90, IntOrString::Int(90)),
+                ],
                 publish_not_ready_addresses: true,
                 will_be_deleted: false,
             }
@@ -88,16 +110,19 @@ spec:
     }
 
     #[test]
-    fn other_services_are_recorded_without_a_selector() {
+    fn other_services_are_recorded_without_selector_and_ports() {
         let bare = ServiceRecord { uid: "svc".into(), ..ServiceRecord::default() };
         for spec in [
-            "spec: {clusterIP: 10.0.0.7, selector: {app: web}}",
+            "spec: {clusterIP: 10.0.0.7, ports: [{port: 80}], selector: {app: web}}",
             "spec: {type: ExternalName, externalName: example.com}",
             "spec: {selector: null}",
             "status: {}",
         ] {
             assert_eq!(record(spec), bare, "{spec}");
         }
-        assert_eq!(record("spec: {clusterIP: None}"), ServiceRecord { headless: true, ..bare });
+        assert_eq!(
+            record("spec: {clusterIP: None, ports: [{port: 80}]}"),
+            ServiceRecord { headless: true, ..bare }
+        );
     }
 }

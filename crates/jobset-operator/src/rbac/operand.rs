@@ -63,10 +63,10 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 ..Rule::NONE
             },
             Rule {
-                reason: "the headless Service gives pods their DNS names",
+                reason: "the headless Service gives pods their DNS names, and has the ports of their containers",
                 groups: &[""],
                 resources: &["services"],
-                verbs: &["create", "get", "list", "watch"],
+                verbs: &["create", "get", "list", "patch", "watch"],
                 ..Rule::NONE
             },
             Rule {

@@ -85,6 +85,7 @@ fn service_of(jobset: &str) -> ServiceRecord {
         controller: Some(Controller { kind, name, uid }),
         headless: true,
         selector: [(labels::JOBSET_NAME.to_owned(), jobset.to_owned())].into(),
+        ports: Vec::new(),
         publish_not_ready_addresses: true,
         will_be_deleted: false,
     }
@@ -114,6 +115,8 @@ impl Scene {
                 "ElasticJobSet" => self.gates.elastic_jobset = true,
                 "InPlaceRestart" => self.gates.in_place_restart = true,
                 "LeaderFirstPlacement" => self.gates.leader_first_placement = true,
+                "MutablePodResourcesForSuspendedJobSets" => self.gates.mutable_pod_resources = true,
+                "ReplaceSchedulingDirectivesOnResume" => self.gates.replace_on_resume = true,
                 "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
                 "ExecutionAttemptsTracking" => self.gates.execution_attempts_tracking = true,
                 "JobSetActiveDeadlineSeconds" => self.gates.active_deadline_seconds = true,
@@ -396,6 +399,11 @@ fn actions(plan: &Plan) -> Vec<String> {
         Action::CreateClaim(claim) => format!("create claim {}", name(&claim.metadata.name)),
         Action::DeleteJobSet => "delete JobSet".into(),
         Action::CreateService(service) => format!("create Service {}", name(&service.metadata.name)),
+        Action::SetServicePorts { name, uid, ports } => {
+            assert_eq!(uid, "uid-of-service");
+            let ports: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+            format!("set ports of Service {name}: {}", ports.join(", "))
+        }
     };
     plan.actions.iter().map(line).collect()
 }

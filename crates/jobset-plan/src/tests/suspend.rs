@@ -120,10 +120,20 @@ fn a_suspended_jobset_restarts_and_fails() {
 
 /// The resume and its merge patch of the only Job of `solo`, whose pod template is now `template`.
 fn resume_patch(annotations: &str, template: &str, job_now: Option<Value>) -> (JobResume, Value) {
+    resume_patch_with("", annotations, template, job_now)
+}
+
+/// The same with feature gates.
+fn resume_patch_with(
+    gates: &str,
+    annotations: &str,
+    template: &str,
+    job_now: Option<Value>,
+) -> (JobResume, Value) {
     let mut scene =
         jobset(&format!("replicatedJobs: [{{name: solo, template: {{spec: {{template: {template}}}}}}}]"));
     scene.jobset.metadata.annotations = Some(serde_yaml::from_str(annotations).unwrap());
-    let plan = scene.jobs("solo-0 suspended").plan();
+    let plan = scene.gates(gates).jobs("solo-0 suspended").plan();
     let [Action::ResumeJob(resume)] = plan.actions.as_slice() else { panic!("{:?}", plan.actions) };
     let now: Option<Job> = job_now.map(|now| serde_json::from_value(now).unwrap());
     let patch = resume.patch(now.as_ref());
@@ -208,4 +218,146 @@ fn a_job_that_never_started_keeps_its_status() {
     let scene = jobset("replicatedJobs: [{name: solo}]").jobs("solo-0 suspended started=false");
     let plan = scene.plan();
     assert!(matches!(&plan.actions[..], [Action::ResumeJob(resume)] if !resume.clear_start_time));
+}
+
+/// The Job of flavor `a`, and the template of flavor `b`.
+const FLAVOR_B: &str = "{metadata: {labels: {flavor: b}}, spec: {containers: [], nodeSelector: {pool: b, arch: arm}, \
+     tolerations: [{key: b}, {key: both}], schedulingGates: [{name: b}]}}";
+
+fn job_of_flavor_a() -> Value {
+    json!({
+        "metadata": {"resourceVersion": "77"},
+        "spec": {"template": {"metadata": {"labels": {"flavor": "a", "gone": "x"}}, "spec": {
+            "containers": [],
+            "nodeSelector": {"pool": "a", "zone": "a"},
+            "tolerations": [{"key": "a"}, {"key": "both"}],
+            "schedulingGates": [{"name": "a"}],
+        }}},
+    })
+}
+
+/// The pod template of a Job after a merge patch.
+fn template_after(job: Value, patch: &Value) -> Value {
+    let mut job = job;
+    json_patch::merge(&mut job, patch);
+    job["spec"]["template"].clone()
+}
+
+/// A queueing system can admit a JobSet with one flavor, evict it, and admit it with another one. Labels and annotations
+/// do not determine nodes, so they are always merged.
+#[test]
+fn a_resume_replaces_scheduling_directives_with_the_gate() {
+    let (resume, merged) = resume_patch_with("", "{}", FLAVOR_B, Some(job_of_flavor_a()));
+    assert!(!resume.replaces_directives);
+    let (resume, replaced) =
+        resume_patch_with("ReplaceSchedulingDirectivesOnResume", "{}", FLAVOR_B, Some(job_of_flavor_a()));
+    assert!(resume.needs_current());
+    assert_eq!(replaced["metadata"], json!({"uid": "uid-of-solo-0", "resourceVersion": "77"}));
+    for (patch, spec) in [
+        (
+            merged,
+            json!({
+                "containers": [],
+                "nodeSelector": {"pool": "b", "zone": "a", "arch": "arm"},
+                "tolerations": [{"key": "a"}, {"key": "both"}, {"key": "b"}],
+                "schedulingGates": [{"name": "a"}, {"name": "b"}],
+            }),
+        ),
+        (
+            replaced,
+            json!({
+                "containers": [],
+                "nodeSelector": {"pool": "b", "arch": "arm"},
+                "tolerations": [{"key": "b"}, {"key": "both"}],
+                "schedulingGates": [{"name": "b"}],
+            }),
+        ),
+    ] {
+        let after = template_after(job_of_flavor_a(), &patch);
+        assert_eq!(
+            after,
+            json!({"metadata": {"labels": {"flavor": "b", "gone": "x"}, "annotations": {}}, "spec": spec})
+        );
+    }
+    let (_, emptied) = resume_patch_with(
+        "ReplaceSchedulingDirectivesOnResume",
+        "{}",
+        "{spec: {containers: []}}",
+        Some(job_of_flavor_a()),
+    );
+    let none = json!({"containers": [], "nodeSelector": {}, "tolerations": [], "schedulingGates": []});
+    assert_eq!(template_after(job_of_flavor_a(), &emptied)["spec"], none);
+}
+
+/// The nodes that an administrator prepared for a Job stay selected, even if the annotations of the JobSet are gone.
+#[test]
+fn replaced_directives_keep_the_prepared_nodes() {
+    let prepared = json!({"alpha.jobset.sigs.k8s.io/namespaced-job": "team_train-solo-0"});
+    let tolerated =
+        json!({"key": "alpha.jobset.sigs.k8s.io/no-schedule", "operator": "Exists", "effect": "NoSchedule"});
+    let job = |selector: &Value| {
+        let mut job = job_of_flavor_a();
+        let pod = &mut job["spec"]["template"]["spec"];
+        pod["nodeSelector"] = selector.clone();
+        pod["nodeSelector"]["pool"] = "a".into();
+        pod["tolerations"] = json!([{"key": "a"}, tolerated]);
+        job
+    };
+    let placed =
+        "{alpha.jobset.sigs.k8s.io/exclusive-topology: rack, alpha.jobset.sigs.k8s.io/node-selector: 'true'}";
+    let template =
+        "{spec: {containers: [], nodeSelector: {alpha.jobset.sigs.k8s.io/namespaced-job: x, pool: b}}}";
+    for (annotations, selector, selects, tolerates) in [
+        (placed, &prepared, &prepared, json!([tolerated])),
+        ("{}", &prepared, &prepared, json!([tolerated])),
+        // Another client added the toleration.
+        (placed, &json!({}), &json!({}), json!([])),
+    ] {
+        let gate = "ReplaceSchedulingDirectivesOnResume";
+        let (_, patch) = resume_patch_with(gate, annotations, template, Some(job(selector)));
+        let after = template_after(job(selector), &patch);
+        let mut selected = selects.clone();
+        selected["pool"] = "b".into();
+        assert_eq!(after["spec"]["nodeSelector"], selected);
+        assert_eq!(after["spec"]["tolerations"], tolerates);
+    }
+}
+
+/// With the gate, requests and limits of a suspended JobSet reach the Job when it resumes.
+#[test]
+fn a_resume_copies_requests_and_limits_with_the_gate() {
+    let template = "{spec: {containers: [{name: main, image: new, resources: {requests: {cpu: 2}}}], \
+                    initContainers: [{name: init, resources: {limits: {cpu: 1}}}]}}";
+    let gate = "MutablePodResourcesForSuspendedJobSets";
+    let job = |main: Value, init: Value| {
+        json!({"metadata": {"resourceVersion": "77"}, "spec": {"template": {"spec": {
+            "containers": [{"name": "main", "image": "old", "resources": main}, {"name": "injected"}],
+            "initContainers": [{"name": "init", "resources": init}],
+        }}}})
+    };
+    let old = || job(json!({"requests": {"cpu": "1", "memory": "1Gi"}}), json!({}));
+    let settled = || job(json!({"requests": {"cpu": "2"}}), json!({"limits": {"cpu": "1"}}));
+    let parse = |job: Value| serde_json::from_value::<Job>(job).unwrap();
+
+    let (resume, patch) = resume_patch_with(gate, "{}", template, Some(old()));
+    assert!(resume.needs_current() && resume.changes_resources(&parse(old())));
+    assert_eq!(patch["metadata"]["resourceVersion"], "77");
+    let after = parse(json!({"spec": {"template": template_after(old(), &patch)}}));
+    let pod = |job: Job| {
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        (pod.containers, pod.init_containers)
+    };
+    assert_eq!(pod(after), pod(parse(settled())));
+
+    let (resume, patch) = resume_patch_with(gate, "{}", template, Some(settled()));
+    assert!(!resume.changes_resources(&parse(settled())));
+    let spec = &patch["spec"]["template"]["spec"];
+    assert!(spec.get("containers").is_none() && spec.get("initContainers").is_none(), "{patch}");
+
+    let (resume, patch) = resume_patch_with("", "{}", template, Some(old()));
+    assert!(!resume.needs_current() && !resume.changes_resources(&parse(old())));
+    assert_eq!(
+        template_after(old(), &patch)["spec"]["containers"],
+        old()["spec"]["template"]["spec"]["containers"]
+    );
 }

@@ -66,3 +66,26 @@ fn running_jobs_are_deleted_together_with_the_jobset() {
         &stopping(3),
     ]);
 }
+
+/// The manager sets the terminal condition. The controller deletes the JobSet, and leaves status and Jobs to the manager.
+#[test]
+fn a_jobset_of_another_manager_is_deleted_after_its_ttl() {
+    let completed = "Completed=True AllJobsCompleted: x";
+    for (spec, condition, expected) in [
+        ("ttlSecondsAfterFinished: 60", completed, vec!["delete JobSet"]),
+        ("ttlSecondsAfterFinished: 60", "Failed=True Evicted: x", vec!["delete JobSet"]),
+        (
+            "ttlSecondsAfterFinished: 1000000",
+            completed,
+            vec!["again in 4.1s", "waiting: ttlSecondsAfterFinished: the JobSet is deleted in 5s"],
+        ),
+        ("ttlSecondsAfterFinished: 60", "Completed=False AllJobsCompleted: x", vec![]),
+        ("ttlSecondsAfterFinished: 60", "Suspended=True SuspendedJobs: x", vec![]),
+        ("suspend: true", completed, vec![]),
+    ] {
+        let scene = jobset(&format!("managedBy: kueue.x-k8s.io/multikueue\n{spec}")).condition(condition);
+        let mut scene = scene.jobs("driver-0, worker-0 failed@7, worker-1 attempt=none");
+        scene.service = None;
+        scene.expect(&expected);
+    }
+}

@@ -23,7 +23,7 @@
 
 use super::quantity;
 use jobset_api::jobset::ReplicatedJob;
-use k8s_openapi::api::core::v1::PersistentVolumeClaimSpec;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, ResourceRequirements};
 use serde_json::{Map, Value};
 
 /// Whether two lists of ReplicatedJobs mean the same.
@@ -34,6 +34,11 @@ pub(crate) fn replicated_jobs_are_equal(a: &[ReplicatedJob], b: &[ReplicatedJob]
 /// Whether two claim specs mean the same.
 pub(super) fn claim_specs_are_equal(a: &PersistentVolumeClaimSpec, b: &PersistentVolumeClaimSpec) -> bool {
     a == b || is_same(a, b, "spec")
+}
+
+/// Whether the resources of two containers mean the same.
+pub(crate) fn resources_are_equal(a: &ResourceRequirements, b: &ResourceRequirements) -> bool {
+    a == b || is_same(a, b, "resources")
 }
 
 fn is_same<T: serde::Serialize>(a: &T, b: &T, key: &str) -> bool {

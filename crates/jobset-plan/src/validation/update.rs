@@ -6,7 +6,7 @@
 
 use super::{FieldError, active_deadline, field_error::shown_list, scheduling, semantic_equality};
 use crate::job_size::is_indexed;
-use crate::{Gates, conditions, defaulting};
+use crate::{Gates, PodResources, conditions, defaulting};
 use jobset_api::{JobSet, jobset::ReplicatedJob};
 use k8s_openapi::api::batch::v1::JobSpec;
 use std::collections::BTreeMap;
@@ -34,6 +34,9 @@ pub fn validate_update(old: &JobSet, new: &JobSet, gates: &Gates) -> Vec<FieldEr
         for (index, job) in masked.iter_mut().enumerate() {
             if let Some(before) = before.get(index, &job.name) {
                 mask_scheduling(job, before);
+                if gates.mutable_pod_resources {
+                    mask_resources(job, before);
+                }
             }
         }
     }
@@ -146,4 +149,13 @@ fn mask_scheduling(job: &mut ReplicatedJob, before: &ReplicatedJob) {
     spec.node_selector = before.spec.as_ref().and_then(|spec| spec.node_selector.clone());
     spec.tolerations = before.spec.as_ref().and_then(|spec| spec.tolerations.clone());
     spec.scheduling_gates = before.spec.as_ref().and_then(|spec| spec.scheduling_gates.clone());
+}
+
+/// Masks the requests and limits of containers. A queueing system can change them before it admits the JobSet.
+fn mask_resources(job: &mut ReplicatedJob, before: &ReplicatedJob) {
+    let before = before.template.spec.as_ref().and_then(|job| job.template.spec.as_ref());
+    let pod = job.template.spec.as_mut().and_then(|job| job.template.spec.as_mut());
+    if let (Some(before), Some(pod)) = (before, pod) {
+        PodResources::of(before).set_in(pod);
+    }
 }

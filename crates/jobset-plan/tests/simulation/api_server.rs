@@ -10,7 +10,7 @@ use crate::{
 use jobset_api::{JobSet, JobSetStatus, labels};
 use jobset_plan::LabelValue;
 use k8s_openapi::{
-    api::batch::v1 as batch,
+    api::{batch::v1 as batch, core::v1::ServicePort},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use serde_json::{Value, json};
@@ -21,8 +21,16 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(crate) enum Answer {
     JobSet(Arc<JobSet>),
     Job(Arc<Job>),
-    Named(Arc<ObjectMeta>),
+    Named(Arc<Named>),
     Gone,
+}
+
+/// A Service or a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Named {
+    pub(crate) metadata: ObjectMeta,
+    /// `spec.ports` of a Service.
+    pub(crate) ports: Vec<ServicePort>,
 }
 
 impl Answer {
@@ -34,10 +42,11 @@ impl Answer {
                 operation::Answer::WholeJob(Box::new(job.as_kubernetes()))
             }
             (Self::Job(job), _) => operation::Answer::Job(Box::new(ChildJob::new(&job))),
-            (Self::Named(metadata), Request::CreateService(_) | Request::GetService { .. }) => {
-                operation::Answer::Service(Box::new(observed_service(&metadata)))
-            }
-            (Self::Named(metadata), _) => operation::Answer::Claim(Box::new(ObjectMeta::clone(&metadata))),
+            (
+                Self::Named(service),
+                Request::CreateService(_) | Request::GetService { .. } | Request::PatchService { .. },
+            ) => operation::Answer::Service(Box::new(observed_service(&service))),
+            (Self::Named(claim), _) => operation::Answer::Claim(Box::new(claim.metadata.clone())),
             (Self::Gone, _) => operation::Answer::Gone,
         }
     }
@@ -79,7 +88,7 @@ const OTHER_UID: Refusal = Refusal::Invalid("metadata.uid: field is immutable");
 pub(crate) enum Change {
     JobSet(Arc<JobSet>),
     Job(Arc<Job>),
-    Named(Arc<ObjectMeta>),
+    Named(Arc<Named>),
     /// The object with this UID was deleted.
     Gone(String),
 }
@@ -91,8 +100,8 @@ pub(crate) struct ApiServer {
     uids: u64,
     pub(crate) jobsets: BTreeMap<String, Arc<JobSet>>,
     pub(crate) jobs: BTreeMap<String, Arc<Job>>,
-    pub(crate) services: BTreeMap<String, Arc<ObjectMeta>>,
-    pub(crate) claims: BTreeMap<String, Arc<ObjectMeta>>,
+    pub(crate) services: BTreeMap<String, Arc<Named>>,
+    pub(crate) claims: BTreeMap<String, Arc<Named>>,
     logs: [Vec<Change>; 4],
 }
 
@@ -208,8 +217,8 @@ impl ApiServer {
     /// Deletes a Service or a claim.
     pub(crate) fn end_named(&mut self, kind: Kind, name: &str) {
         let named = if kind == Kind::Services { &mut self.services } else { &mut self.claims };
-        if let Some(metadata) = named.remove(name) {
-            let uid = metadata.uid.clone().unwrap_or_default();
+        if let Some(object) = named.remove(name) {
+            let uid = object.metadata.uid.clone().unwrap_or_default();
             self.logs[kind as usize].push(Change::Gone(uid));
         }
     }
@@ -224,8 +233,12 @@ impl ApiServer {
             Request::DeleteJob { name, uid } => self.delete_job(name, uid.as_deref()),
             Request::PatchJob { name, patch } => self.patch_job(name, patch),
             Request::PatchJobStatus { name, patch } => self.patch_job_status(name, patch),
-            Request::CreateService(service) => self.create_named(Kind::Services, &service.metadata),
-            Request::CreateClaim(claim) => self.create_named(Kind::Claims, &claim.metadata),
+            Request::CreateService(service) => {
+                let ports = service.spec.as_ref().and_then(|spec| spec.ports.clone()).unwrap_or_default();
+                self.create_named(Kind::Services, &service.metadata, ports)
+            }
+            Request::CreateClaim(claim) => self.create_named(Kind::Claims, &claim.metadata, Vec::new()),
+            Request::PatchService { name, patch } => self.patch_service(name, patch),
             Request::GetService { name } => Self::get_named(&self.services, name),
             Request::GetClaim { name } => Self::get_named(&self.claims, name),
             Request::DeleteJobSet { name, uid, version } => {
@@ -340,29 +353,61 @@ impl ApiServer {
         job.map(Answer::Job).ok_or(Refusal::NotFound)
     }
 
-    fn named(&mut self, kind: Kind) -> &mut BTreeMap<String, Arc<ObjectMeta>> {
+    fn named(&mut self, kind: Kind) -> &mut BTreeMap<String, Arc<Named>> {
         if kind == Kind::Services { &mut self.services } else { &mut self.claims }
     }
 
-    fn create_named(&mut self, kind: Kind, metadata: &ObjectMeta) -> Result<Answer, Refusal> {
+    /// A merge patch (RFC 7386) of `metadata.uid` (as a precondition) and `spec.ports`.
+    fn patch_service(&mut self, name: &str, patch: &Value) -> Result<Answer, Refusal> {
+        let service = self.services.get(name).ok_or(Refusal::NotFound)?;
+        if patch.pointer("/metadata/uid").and_then(Value::as_str) != service.metadata.uid.as_deref() {
+            return Err(OTHER_UID);
+        }
+        let ports = serde_json::from_value(patch["spec"]["ports"].clone()).unwrap();
+        self.set_ports(name, ports).map(Answer::Named).ok_or(Refusal::NotFound)
+    }
+
+    /// Changes the ports of a Service. A change without effect is not stored.
+    pub(crate) fn set_ports(&mut self, name: &str, ports: Vec<ServicePort>) -> Option<Arc<Named>> {
+        let mut service = Named::clone(self.services.get(name)?);
+        if service.ports != ports {
+            self.version += 1;
+            service.metadata.resource_version = Some(self.version.to_string());
+            service.ports = ports;
+            self.put_named(Kind::Services, Arc::new(service));
+        }
+        self.services.get(name).cloned()
+    }
+
+    fn put_named(&mut self, kind: Kind, object: Arc<Named>) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        self.named(kind).insert(name, object.clone());
+        self.logs[kind as usize].push(Change::Named(object));
+    }
+
+    fn create_named(
+        &mut self,
+        kind: Kind,
+        metadata: &ObjectMeta,
+        ports: Vec<ServicePort>,
+    ) -> Result<Answer, Refusal> {
         let name = metadata.name.clone().unwrap_or_default();
         if self.named(kind).contains_key(&name) {
             return Err(Refusal::AlreadyExists);
         }
         let (uid, version) = self.identity();
-        let stored = ObjectMeta {
+        let metadata = ObjectMeta {
             uid: Some(uid),
             resource_version: Some(version.to_string()),
             namespace: Some(NAMESPACE.to_owned()),
             ..metadata.clone()
         };
-        let stored = Arc::new(stored);
-        self.named(kind).insert(name, stored.clone());
-        self.logs[kind as usize].push(Change::Named(stored.clone()));
+        let stored = Arc::new(Named { metadata, ports });
+        self.put_named(kind, stored.clone());
         Ok(Answer::Named(stored))
     }
 
-    fn get_named(all: &BTreeMap<String, Arc<ObjectMeta>>, name: &str) -> Result<Answer, Refusal> {
+    fn get_named(all: &BTreeMap<String, Arc<Named>>, name: &str) -> Result<Answer, Refusal> {
         all.get(name).cloned().map(Answer::Named).ok_or(Refusal::NotFound)
     }
 }

@@ -41,7 +41,9 @@ impl World {
             let orphans: Vec<String> = all
                 .iter()
                 .filter(|(_, object)| {
-                    is_orphan(object.owner_references.iter().flatten().next().map(|owner| &owner.uid))
+                    is_orphan(
+                        object.metadata.owner_references.iter().flatten().next().map(|owner| &owner.uid),
+                    )
                 })
                 .map(|(name, _)| name.clone())
                 .collect();

@@ -43,6 +43,9 @@ pub(crate) fn describe_request(request: &Request) -> String {
         Request::CreateService(service) => {
             format!("create Service {}", service.metadata.name.as_deref().unwrap_or(""))
         }
+        Request::PatchService { name, patch } => {
+            format!("patch Service {name} {}", patch.get("spec").unwrap_or(patch))
+        }
         Request::CreateClaim(claim) => {
             format!("create claim {}", claim.metadata.name.as_deref().unwrap_or(""))
         }

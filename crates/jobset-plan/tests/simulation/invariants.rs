@@ -20,6 +20,7 @@ use jobset_api::{
     jobset::{DependsOnStatus, RestartStrategy, StartupPolicyOrder},
 };
 use jobset_plan::{Action, Event, JobRecord, LabelValue, Outcome, Plan, claim_names, subdomain};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -356,11 +357,42 @@ impl World {
                 format!("{why:?}: {:?}", sent.request),
             );
         }
+        if let (Request::PatchJob { patch, .. }, Ok(Answer::Job(job))) = (&sent.request, answer)
+            && patch.pointer("/spec/suspend") == Some(&false.into())
+        {
+            self.check_resumed_template(sent, job);
+        }
         if let (Request::StoreStatus { uid, .. }, Ok(Answer::JobSet(jobset))) = (&sent.request, answer)
             && let Some(ledger) = uid.as_ref().and_then(|uid| self.checker.ledgers.get_mut(uid))
         {
             ledger.jobset = jobset.clone();
             ledger.proofs.status_was_stored(jobset);
+        }
+    }
+
+    /// Checks that a resumed Job has what the template of its JobSet says. A JobSet that has changed since the plan
+    /// says something else.
+    fn check_resumed_template(&mut self, sent: &Sent, job: &Job) {
+        let jobset = job.owner().and_then(|owner| self.server.jobset(owner));
+        let jobset = jobset.filter(|jobset| version_of(&jobset.metadata) == sent.planned_on);
+        let replicated_job = jobset
+            .and_then(|jobset| jobset.spec.replicated_jobs.iter().find(|rj| rj.name == job.replicated_job));
+        let template = replicated_job.and_then(|rj| rj.template.spec.as_ref()?.template.spec.as_ref());
+        let (Some(wanted), Some(pod)) = (template, job.template.spec.as_ref()) else { return };
+        let (wanted_nodes, nodes) =
+            (wanted.node_selector.clone().unwrap_or_default(), pod.node_selector.clone().unwrap_or_default());
+        let has_all = wanted_nodes.iter().all(|(key, value)| nodes.get(key) == Some(value));
+        let how = format!("Job {} selects {nodes:?}, and the template {wanted_nodes:?}", job.name);
+        let resources = |pod: &PodSpec| -> Vec<_> {
+            let requests = |container: &Container| container.resources.clone().and_then(|it| it.requests);
+            pod.containers.iter().map(requests).collect()
+        };
+        let (wanted_resources, resources) = (resources(wanted), resources(pod));
+        if !has_all || self.gates.replace_on_resume && nodes != wanted_nodes {
+            self.violated("a resumed Job selects the nodes of its template", how);
+        } else if self.gates.mutable_pod_resources && resources != wanted_resources {
+            let how = format!("Job {} has {resources:?}, and the template {wanted_resources:?}", job.name);
+            self.violated("a resumed Job has the resources of its template", how);
         }
     }
 

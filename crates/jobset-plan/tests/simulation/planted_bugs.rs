@@ -66,10 +66,16 @@ pub(crate) enum Bug {
     AttemptNotResumed,
     /// The number of a run is not stored.
     AttemptNotStored,
+    /// A resume keeps the node selector of an earlier flavor.
+    DirectivesKept,
+    /// A resume keeps the requests and limits of a Job.
+    ResourcesKept,
+    /// The ports of the Service are not corrected.
+    PortsKept,
 }
 
 impl Bug {
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 30] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::JobsMatchedByName,
@@ -97,6 +103,9 @@ impl Bug {
         Self::ResumeCountsAgain,
         Self::AttemptNotResumed,
         Self::AttemptNotStored,
+        Self::DirectivesKept,
+        Self::ResourcesKept,
+        Self::PortsKept,
     ];
 }
 
@@ -249,6 +258,15 @@ impl World {
             }
             Some(Bug::ResumeOmitted) => {
                 plan.actions.retain(|action| !matches!(action, Action::ResumeJob(_)));
+            }
+            Some(Bug::PortsKept) => plan.actions.retain(|action| !action.is_optional()),
+            Some(Bug::DirectivesKept | Bug::ResourcesKept) => {
+                for action in &mut plan.actions {
+                    if let Action::ResumeJob(resume) = action {
+                        resume.replaces_directives &= self.has(Bug::ResourcesKept);
+                        resume.resources = resume.resources.take().filter(|_| self.has(Bug::DirectivesKept));
+                    }
+                }
             }
             Some(Bug::FollowersOmitted) => {
                 plan.actions.retain(|action| !matches!(action, Action::AddFollowers { .. }));

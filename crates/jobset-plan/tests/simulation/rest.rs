@@ -123,8 +123,9 @@ impl World {
         let jobs =
             self.server.jobs.values().filter(|job| job.owner().is_none_or(gone)).map(|job| job.name.clone());
         let named = self.server.services.iter().chain(&self.server.claims);
-        let named = named
-            .filter(|(_, object)| object.owner_references.iter().flatten().any(|owner| gone(&owner.uid)));
+        let named = named.filter(|(_, object)| {
+            object.metadata.owner_references.iter().flatten().any(|owner| gone(&owner.uid))
+        });
         let orphans: Vec<String> = jobs.chain(named.map(|(name, _)| name.clone())).collect();
         if !orphans.is_empty() {
             self.violated("no object is left behind", orphans.join(", "));

@@ -25,6 +25,8 @@ pub(crate) fn gates(rng: &mut Rng) -> Gates {
         leader_first_placement: rng.u8(0..3) == 0,
         active_deadline_seconds: rng.u8(0..3) == 0,
         execution_attempts_tracking: rng.u8(0..3) == 0,
+        mutable_pod_resources: rng.bool(),
+        replace_on_resume: rng.bool(),
         ..Gates::default()
     }
 }
@@ -88,7 +90,9 @@ fn replicated_job(rng: &mut Rng, place: usize, depends: bool, claims: bool) -> V
     let replicas = *pick(rng, &[0, 1, 1, 1, 2, 2, 3]);
     let pods = *pick(rng, &[1, 1, 1, 2]);
     let mounts = if claims { json!([{"name": "data", "mountPath": "/data"}]) } else { json!([]) };
-    let pod = json!({"containers": [{"name": "main", "volumeMounts": mounts}]});
+    let ports: Vec<Value> =
+        (0..rng.u8(0..3)).map(|port| json!({"containerPort": 80 + port, "protocol": "TCP"})).collect();
+    let pod = json!({"containers": [{"name": "main", "ports": ports, "volumeMounts": mounts}]});
     let mut replicated_job = json!({
         "name": NAMES[place],
         "replicas": replicas,

@@ -9,6 +9,7 @@ use crate::{
 };
 use jobset_api::JobSet;
 use jobset_plan::{LabelValue, validation};
+use k8s_openapi::{api::core::v1::ServicePort, apimachinery::pkg::api::resource::Quantity};
 use std::sync::Arc;
 
 /// An action of a user on a JobSet.
@@ -32,8 +33,10 @@ pub(crate) enum UserAction {
     Create(Box<JobSet>),
     Ttl(Option<i32>),
     Deadline(Option<i64>),
-    /// A queueing system selects nodes. Admission allows this while the JobSet is suspended.
+    /// A queueing system selects the nodes of a flavor. Admission allows this while the JobSet is suspended.
     NodeSelector(u32),
+    /// A queueing system changes the CPU requests. Admission allows this while the JobSet is suspended, with the gate.
+    Resources(u32),
     /// An elastic JobSet is scaled.
     Scale(i32),
     /// A Job is deleted. The number selects it.
@@ -60,6 +63,8 @@ pub(crate) enum UserAction {
     DeleteOrphans,
     /// The Service is deleted.
     DeleteService,
+    /// The ports of the Service are replaced by one, or by none.
+    EditPorts(bool),
 }
 
 impl World {
@@ -84,6 +89,9 @@ impl World {
                     if self.rng.bool() { self.rng.u64(10..2_000) } else { self.rng.u64(2_000..90_000) };
                 let pick = self.rng.u32(1..9);
                 self.schedule_action(at + pause / 2, name, UserAction::NodeSelector(pick));
+                if self.rng.bool() {
+                    self.schedule_action(at + pause / 2, name, UserAction::Resources(pick));
+                }
                 self.schedule_action(at + pause, name, UserAction::Suspend(false));
                 return;
             }
@@ -109,6 +117,7 @@ impl World {
                 self.schedule_action(later, name, UserAction::DeleteOrphans);
                 UserAction::RemoveOwner { number: self.rng.usize(0..6) }
             }
+            21 if self.rng.bool() => UserAction::EditPorts(self.rng.bool()),
             21 => UserAction::DeleteService,
             22 => UserAction::LoseStatus,
             23 => UserAction::Deadline(Some(specs::deadline(&mut self.rng))),
@@ -145,7 +154,16 @@ impl World {
                 for replicated_job in &mut jobset.spec.replicated_jobs {
                     let spec = replicated_job.template.spec.get_or_insert_default();
                     let pod = spec.template.spec.get_or_insert_default();
-                    pod.node_selector.get_or_insert_default().insert("pool".into(), pool.to_string());
+                    let flavor = format!("flavor{}", pool % 3);
+                    pod.node_selector = Some([(flavor, pool.to_string())].into());
+                }
+            }),
+            UserAction::Resources(cpu) => self.edit(name, |jobset| {
+                let jobs = jobset.spec.replicated_jobs.iter_mut().filter_map(|rj| rj.template.spec.as_mut());
+                let pods = jobs.filter_map(|job| job.template.spec.as_mut());
+                for container in pods.flat_map(|pod| &mut pod.containers) {
+                    container.resources.get_or_insert_default().requests =
+                        Some([("cpu".to_owned(), Quantity(cpu.to_string()))].into());
                 }
             }),
             UserAction::Scale(pods) => self.edit(name, |jobset| {
@@ -209,6 +227,10 @@ impl World {
             UserAction::LoseStatus => self.lose_status(name, None),
             UserAction::RewindStatus { number } => self.lose_status(name, Some(*number)),
             UserAction::DeleteService => self.server.end_named(Kind::Services, name),
+            UserAction::EditPorts(some) => {
+                let port = ServicePort { name: Some("own".into()), port: 7, ..ServicePort::default() };
+                self.server.set_ports(name, some.then_some(port).into_iter().collect());
+            }
         }
     }
 

@@ -175,6 +175,81 @@ fn scheduling_fields_can_change_while_suspended() {
     assert!(is_immutable(&updated(&Gates::default(), &[yes], &both)), "other fields stay immutable");
 }
 
+/// Rows: the change of a pod template, and whether the gate allows it while the JobSet is suspended.
+#[test]
+fn requests_and_limits_can_change_while_suspended_with_the_gate() {
+    let on = Gates { mutable_pod_resources: true, ..Gates::default() };
+    let yes = ("/spec/suspend", json!(true));
+    let no = ("/spec/suspend", json!(false));
+    let main = |resources: Value| json!([{"name": "main", "image": "i", "resources": resources}]);
+    let init = |resources: Value| json!([{"name": "prepare", "resources": resources}]);
+    let before = [
+        (
+            format!("{POD}/spec/containers"),
+            main(json!({"limits": {"cpu": "1"}, "claims": [{"name": "gpu"}]})),
+        ),
+        (format!("{POD}/spec/initContainers"), init(json!({}))),
+    ];
+    for (what, field, value, allowed) in [
+        (
+            "requests and limits",
+            "containers",
+            main(json!({"limits": {"cpu": "2"}, "requests": {"gpu": "1"}, "claims": [{"name": "gpu"}]})),
+            true,
+        ),
+        ("limits removed", "containers", main(json!({"claims": [{"name": "gpu"}]})), true),
+        ("of an init container", "initContainers", init(json!({"requests": {"cpu": "1"}})), true),
+        ("claims", "containers", main(json!({"limits": {"cpu": "1"}, "claims": [{"name": "other"}]})), false),
+        (
+            "another container",
+            "containers",
+            json!([before[0].1[0], {"name": "more", "resources": {"limits": {"cpu": "1"}}}]),
+            false,
+        ),
+        (
+            "another name",
+            "containers",
+            json!([{"name": "renamed", "image": "i", "resources": before[0].1[0]["resources"]}]),
+            false,
+        ),
+        (
+            "image",
+            "containers",
+            json!([{"name": "main", "image": "j", "resources": before[0].1[0]["resources"]}]),
+            false,
+        ),
+        ("no init container", "initContainers", json!([]), false),
+    ] {
+        let changed = (format!("{POD}/spec/{field}"), value);
+        let edits = |suspend: &(&'static str, Value), change: bool| {
+            let mut edits = vec![(suspend.0.to_owned(), suspend.1.clone())];
+            edits.extend(before.clone());
+            edits.extend(change.then(|| changed.clone()));
+            edits
+        };
+        for (when, old, new, suspended) in [
+            ("while suspended", edits(&yes, false), edits(&yes, true), true),
+            ("with the resuming update", edits(&yes, false), edits(&no, true), true),
+            ("with the suspending update", edits(&no, false), edits(&yes, true), true),
+            ("reverted", edits(&yes, true), edits(&yes, false), true),
+            ("while running", edits(&no, false), edits(&no, true), false),
+        ] {
+            let (old, new): (Vec<_>, Vec<_>) = (
+                old.iter().map(|(pointer, value)| (pointer.as_str(), value.clone())).collect(),
+                new.iter().map(|(pointer, value)| (pointer.as_str(), value.clone())).collect(),
+            );
+            let errors = updated(&on, &old, &new);
+            if allowed && suspended {
+                assert!(errors.is_empty(), "{what}, {when}: {errors:?}");
+            } else {
+                assert!(is_immutable(&errors), "{what}, {when}: {errors:?}");
+            }
+            let errors = updated(&Gates::default(), &old, &new);
+            assert!(is_immutable(&errors), "{what}, {when}, gate off: {errors:?}");
+        }
+    }
+}
+
 #[test]
 fn the_size_of_elastic_jobs_can_change() {
     let on = Gates { elastic_jobset: true, ..Gates::default() };

@@ -39,9 +39,13 @@ pub(crate) use pods::Pods;
 pub(crate) use service::ObservedService;
 pub(crate) use versioned::Source;
 
-use crate::{api_server::Change, operation::Operation, schedule::ScheduledEvent, world::World};
+use crate::{
+    api_server::{Change, Named},
+    operation::Operation,
+    schedule::ScheduledEvent,
+    world::World,
+};
 use jobset_api::labels;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 /// All watched kinds.
@@ -165,12 +169,12 @@ impl World {
                 index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Watch).into_iter().collect()
             }
             Change::Job(job) => index.apply_job(&ChildJob::new(job), Source::Watch).into_iter().collect(),
-            Change::Named(metadata) if kind == Kind::Services => {
-                let changed = index.apply_service(&observed_service(metadata), Source::Watch);
+            Change::Named(service) if kind == Kind::Services => {
+                let changed = index.apply_service(&observed_service(service), Source::Watch);
                 changed.map(|key| index.users_of(kind, &key)).unwrap_or_default()
             }
-            Change::Named(metadata) => {
-                index.apply_claim(metadata, Source::Watch);
+            Change::Named(claim) => {
+                index.apply_claim(&claim.metadata, Source::Watch);
                 Vec::new()
             }
             Change::Gone(uid) => match kind {
@@ -199,9 +203,10 @@ impl World {
 }
 
 /// A Service as the controller creates it.
-pub(crate) fn observed_service(metadata: &ObjectMeta) -> ObservedService {
+pub(crate) fn observed_service(Named { metadata, ports }: &Named) -> ObservedService {
     let owner = metadata.owner_references.iter().flatten().next().map(|owner| &owner.name);
     let selector = json!({labels::JOBSET_NAME: owner});
-    let spec = json!({"clusterIP": "None", "publishNotReadyAddresses": true, "selector": selector});
+    let spec =
+        json!({"clusterIP": "None", "publishNotReadyAddresses": true, "ports": ports, "selector": selector});
     serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a Service")
 }
