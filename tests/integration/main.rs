@@ -25,6 +25,7 @@ mod rbac;
 mod replicated_jobs_status;
 mod restart;
 mod restart_job;
+mod resumed_templates;
 mod startup_policy;
 mod success_policy;
 mod suspend;
@@ -57,6 +58,8 @@ const ALPHA: &[(&str, bool)] = &[
     ("LeaderFirstPlacement", true),
     ("ExecutionAttemptsTracking", true),
     ("JobSetActiveDeadlineSeconds", true),
+    ("MutablePodResourcesForSuspendedJobSets", true),
+    ("ReplaceSchedulingDirectivesOnResume", true),
 ];
 
 fn main() -> ExitCode {
@@ -86,7 +89,9 @@ fn main() -> ExitCode {
         suspend::running_jobset_can_be_suspended_and_moved,
         suspend::template_changes_reach_jobs_on_resume,
         suspend::restart_is_interrupted_by_suspension,
+        resumed_templates::flavors_add_up_by_default,
         network::service_is_named_after_the_jobset,
+        network::service_has_the_ports_of_the_containers,
         network::subdomain_and_readiness_can_be_set,
         network::no_service_is_created_without_host_names,
         network::deleted_service_is_recreated,
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         ttl::running_jobset_is_not_deleted,
         managed_by::jobset_of_another_manager_is_ignored,
         managed_by::jobset_managed_by_this_controller_is_reconciled,
+        managed_by::finished_jobset_of_another_manager_is_deleted,
         metrics::only_authorized_users_read_metrics,
         metrics::log_level_can_be_changed_at_run_time,
         metrics::prometheus_parses_every_line,
@@ -123,6 +129,9 @@ fn main() -> ExitCode {
         restart::failure_target_causes_a_restart_behind_its_gate,
         restart_job::failed_job_restarts_alone,
         restart_job::blocking_recreate_waits_for_each_restarting_job,
+        resumed_templates::flavor_replaces_the_previous_one_behind_its_gate,
+        resumed_templates::resources_can_change_while_suspended,
+        resumed_templates::rejected_resources_are_reported_and_retried,
         elastic::running_jobs_follow_their_template,
         leader_first::waiting_jobs_can_be_suspended_and_scaled,
         in_place_restart::attempts_follow_the_pods,

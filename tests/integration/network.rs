@@ -33,6 +33,44 @@ pub(crate) async fn service_is_named_after_the_jobset(suite: Arc<Integration>) -
     Ok(())
 }
 
+/// The Service has the ports of all containers. The controller restores them, and keeps the fields that it does not set.
+pub(crate) async fn service_has_the_ports_of_the_containers(suite: Arc<Integration>) -> Result<()> {
+    let spec = "
+replicatedJobs:
+- name: driver
+  template: {spec: {template: {spec: {containers: [{name: c, image: i, ports: [{containerPort: 9000}, {containerPort: 53, protocol: UDP}]}]}}}}
+- name: w
+  template: {spec: {template: {spec: {containers: [{name: c, image: i, ports: [{containerPort: 8080, name: http}, {containerPort: 9000}]}]}}}}
+";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), &jobset.namespace);
+    let port = |name: &str, port: i32, protocol: &str| json!({ "name": name, "port": port, "protocol": protocol, "targetPort": port });
+    let expected =
+        json!([port("tcp-9000", 9000, "TCP"), port("udp-53", 53, "UDP"), port("tcp-8080", 8080, "TCP")]);
+    let first = service(&suite, &jobset.namespace, "js", None).await?;
+    assert_eq!(json!(first.spec.and_then(|spec| spec.ports)), expected);
+    jobset.jobs_become(&["driver-0@0", "w-0@0"]).await?;
+    let read = || async { Ok(json!(services.get("js").await?.spec.and_then(|spec| spec.ports))) };
+    // An earlier version creates the Service without ports.
+    for ports in [json!(null), json!([port("web", 80, "TCP"), port("tcp-9000", 9000, "TCP")])] {
+        let patch = json!({ "spec": { "ports": ports } });
+        services.patch("js", &PatchParams::default(), &Patch::Merge(patch)).await?;
+        wait_for("the ports to be restored", TIMEOUT, read, |ports| *ports == expected).await?;
+    }
+    let mut own = expected.clone();
+    own[2]["appProtocol"] = "http".into();
+    let patch = json!({ "spec": { "ports": own } });
+    let patched = services.patch("js", &PatchParams::default(), &Patch::Merge(patch)).await?;
+    holds_for(
+        "no further write of the Service",
+        Duration::from_secs(2),
+        || async { Ok(services.get("js").await?.metadata.resource_version) },
+        |version| *version == patched.metadata.resource_version,
+    )
+    .await?;
+    jobset.events_become(&[]).await
+}
+
 pub(crate) async fn subdomain_and_readiness_can_be_set(suite: Arc<Integration>) -> Result<()> {
     let spec = "{network: {subdomain: custom, publishNotReadyAddresses: false}, replicatedJobs: [{name: w}]}";
     let jobset = LiveJobSet::create(&suite, "named", spec).await?;

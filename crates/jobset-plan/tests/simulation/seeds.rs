@@ -78,7 +78,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Events that 10 000 worlds must include. Without them, the test would not cover what it claims to cover.
-const REQUIRED_EVENTS: [&str; 34] = [
+const REQUIRED_EVENTS: [&str; 36] = [
     "AllJobsCompleted",
     "AlreadyExists",
     "Conflict",
