@@ -92,6 +92,7 @@ fn main() -> ExitCode {
         resumed_templates::flavors_add_up_by_default,
         network::service_is_named_after_the_jobset,
         network::service_has_the_ports_of_the_containers,
+        network::denied_ports_do_not_stop_a_jobset,
         network::subdomain_and_readiness_can_be_set,
         network::no_service_is_created_without_host_names,
         network::deleted_service_is_recreated,

@@ -6,9 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use jobset_tests::objects;
 use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::Integration;
@@ -69,6 +72,67 @@ replicatedJobs:
     )
     .await?;
     jobset.events_become(&[]).await
+}
+
+/// Admission denies the correction of the ports. The controller reports it, and the JobSet runs and restarts Jobs.
+pub(crate) async fn denied_ports_do_not_stop_a_jobset(suite: Arc<Integration>) -> Result<()> {
+    let spec = "
+replicatedJobs:
+- name: w
+  template: {spec: {template: {spec: {containers: [{name: c, image: i, ports: [{containerPort: 80}]}]}}}}
+";
+    let jobset = LiveJobSet::create(&suite, "js", spec).await?;
+    let jobs = jobset.jobs_become(&["w-0@0"]).await?;
+    let (namespace, user) = (&jobset.namespace, suite.controller.user());
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(suite.client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(suite.client.clone());
+    let policy = serde_json::from_value(json!({
+        "metadata": { "name": namespace },
+        "spec": {
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "resources": ["services"], "operations": ["UPDATE"],
+            }] },
+            "validations": [{ "expression": format!("request.userInfo.username != '{user}'"), "message": "not yours" }],
+        },
+    }))?;
+    policies.create(&PostParams::default(), &policy).await?;
+    let binding = serde_json::from_value(json!({
+        "metadata": { "name": namespace },
+        "spec": { "policyName": namespace, "validationActions": ["Deny"], "matchResources": {
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
+        } },
+    }))?;
+    bindings.create(&PostParams::default(), &binding).await?;
+
+    let services: Api<Service> = Api::namespaced(suite.client.clone(), namespace);
+    let ports = || async { Ok(services.get("js").await?.spec.and_then(|spec| spec.ports)) };
+    // The policy takes effect with a delay.
+    let denied = || async {
+        services
+            .patch("js", &PatchParams::default(), &Patch::Merge(json!({"spec": {"ports": null}})))
+            .await?;
+        Ok(jobset.events_of("HeadlessServiceUpdateFailed").await?.pop().and_then(|event| event.note))
+    };
+    let note = wait_for("an event about the ports", TIMEOUT, denied, Option::is_some).await?;
+    let note = note.unwrap_or_default();
+    assert!(
+        note.starts_with("changing the ports of Service \"js\": ") && note.contains("not yours"),
+        "{note}"
+    );
+    assert_eq!(ports().await?, None);
+
+    jobset.jobs.delete("js-w-0", &DeleteParams::background()).await?;
+    let first = jobs["w-0"].metadata.uid.clone();
+    let read = || async { Ok(jobset.jobs.get_opt("js-w-0").await?.and_then(|job| job.metadata.uid)) };
+    wait_for("a new Job", TIMEOUT, read, |uid| uid.is_some() && *uid != first).await?;
+    jobset.suspend(true).await?;
+    jobset.jobs_become(&["w-0@0 suspended"]).await?;
+
+    bindings.delete(namespace, &DeleteParams::default()).await?;
+    policies.delete(namespace, &DeleteParams::default()).await?;
+    jobset.suspend(false).await?;
+    wait_for("the ports", TIMEOUT, ports, Option::is_some).await?;
+    Ok(())
 }
 
 pub(crate) async fn subdomain_and_readiness_can_be_set(suite: Arc<Integration>) -> Result<()> {

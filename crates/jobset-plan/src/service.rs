@@ -1,6 +1,6 @@
 //! Checks whether the Service of the pods' subdomain serves the host names of this JobSet.
 //!
-//! The controller never changes an existing Service. Several JobSets can share a Service that selects the pods of all
+//! The controller changes nothing but the ports of its own Service. Several JobSets can share a Service that selects the pods of all
 //! of them. But if two JobSets have the same `network.subdomain`, the Service that the first JobSet creates selects
 //! only the pods of the first, so the host names of the second do not resolve. The pods run even then, and the
 //! controller reports the conflict.

@@ -58,6 +58,24 @@ fn each_template_creates_a_claim() {
     assert_eq!(claims(&plan), expected.iter().collect::<Vec<_>>());
 }
 
+/// A policy that omits whenDeleted deletes the claims (upstream #1305).
+#[test]
+fn claims_belong_to_the_jobset_unless_they_are_retained() {
+    for (policy, owned) in [
+        ("", true),
+        ("retentionPolicy: {}", true),
+        ("retentionPolicy: {whenDeleted: Delete}", true),
+        ("retentionPolicy: {whenDeleted: Retain}", false),
+    ] {
+        let plan =
+            jobset(&format!("volumeClaimPolicies: [{{templates: [{{metadata: {{name: d}}}}], {policy}}}]"))
+                .plan();
+        let owners: Vec<_> =
+            claims(&plan).iter().map(|claim| claim.metadata.owner_references.is_some()).collect();
+        assert_eq!(owners, [owned], "{policy}");
+    }
+}
+
 /// A Job has a volume for each claim that one of its containers mounts.
 #[test]
 fn jobs_have_volumes_for_mounted_claims() {
