@@ -270,7 +270,7 @@ mod tests {
                 &[],
                 vec![ports(), Step::Finish(vec![], Requeue::Now)],
             ),
-            ("a failed optional action is retried", only_ports(None), &[0], vec![ports(), retry()]),
+            ("a failed optional action is retried", only_ports(None), &[0], vec![ports(), retry_any_time()]),
             (
                 "a failed optional action is retried in time",
                 only_ports(Some(nine)),
