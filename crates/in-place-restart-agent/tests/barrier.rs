@@ -321,7 +321,7 @@ impl World {
             topologies: &[],
             placed_leaders: &HashSet::new(),
             in_place_pods: &reported,
-            scheduling: None,
+            scheduling: jobset_plan::SchedulingApi::Unknown,
         };
         let gates = Gates { in_place_restart: true, ..Gates::default() };
         let stored = jobset.status.clone().unwrap_or_default();

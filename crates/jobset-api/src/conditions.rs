@@ -71,4 +71,6 @@ pub mod reasons {
     pub const SERVICE_UPDATE_FAILED: &str = "HeadlessServiceUpdateFailed";
     /// Event: the API server rejected new requests or limits of a suspended Job.
     pub const FAILED_RESOURCE_PROPAGATION: &str = "FailedResourcePropagation";
+    /// Event: the controller could not create, change or delete a Workload or a PodGroup.
+    pub const SCHEDULING_OBJECTS_FAILED: &str = "SchedulingObjectsReconcileFailed";
 }

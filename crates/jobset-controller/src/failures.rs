@@ -4,7 +4,7 @@
 //! in the name of the object of the action. The error of a quota contains the current usage, and each reconcile may try
 //! other Jobs first.
 
-use crate::act::ActError;
+use crate::act::{ActError, SchedulingVerb};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
@@ -39,18 +39,26 @@ impl ActError {
             Self::SetServicePorts { .. } | Self::OtherServicePorts { .. } => "UpdateService",
             Self::VerifyJob { .. } => "VerifyJob",
             Self::DeleteJobSet(_) => "DeleteJobSet",
+            Self::SchedulingObject { verb: SchedulingVerb::Create, .. }
+            | Self::ForeignSchedulingObject { .. }
+            | Self::SchedulingNameHeld { .. } => "CreateSchedulingObject",
+            Self::SchedulingObject { verb: SchedulingVerb::Change, .. } => "ChangeSchedulingObject",
+            Self::SchedulingObject { verb: SchedulingVerb::Delete, .. } => "DeleteSchedulingObject",
             Self::Status(_) => "StoreStatus",
         }
     }
 
     /// Every [`ActError::action`].
-    pub(crate) const ACTIONS: [&str; 9] = [
+    pub(crate) const ACTIONS: [&str; 12] = [
         "ChangeJob",
+        "ChangeSchedulingObject",
         "CreateClaim",
         "CreateJob",
+        "CreateSchedulingObject",
         "CreateService",
         "DeleteJob",
         "DeleteJobSet",
+        "DeleteSchedulingObject",
         "StoreStatus",
         "UpdateService",
         "VerifyJob",
@@ -65,6 +73,9 @@ impl ActError {
             | Self::DeleteJob { name, .. }
             | Self::ChangeJob { name, .. }
             | Self::PropagateResources { name, .. }
+            | Self::SchedulingObject { name, .. }
+            | Self::ForeignSchedulingObject { name, .. }
+            | Self::SchedulingNameHeld { name, .. }
             | Self::VerifyJob { name, .. }
             | Self::CreateClaim { name, .. } => Some(name.clone()),
             // A JobSet has one Service.

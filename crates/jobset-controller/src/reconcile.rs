@@ -142,7 +142,7 @@ impl Reconciler {
     /// Reconciles one JobSet once.
     async fn reconcile(&self, uid: &str, observed: &ObservedJobSet) -> ReconcileResult {
         let began = Instant::now();
-        let ObservedJobSet { jobset, jobs, service, claims } = observed;
+        let ObservedJobSet { jobset, jobs, service, claims, scheduling } = observed;
         let topologies = &self.placement.topologies(jobset);
         let namespace = jobset.metadata.namespace.as_deref().unwrap_or("");
         let in_place_pods = if restarts_in_place(jobset) {
@@ -158,7 +158,7 @@ impl Reconciler {
             topologies,
             placed_leaders: &self.placement.pods.placed_leaders(namespace, jobs),
             in_place_pods: &in_place_pods,
-            scheduling: None,
+            scheduling: scheduling.api(),
         };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.

@@ -72,8 +72,8 @@ pub use repair::{Repair, UnknownDomain, disruption_target, repair};
 pub use scheduling_action::SchedulingAction;
 pub use service_ports::PortRecord;
 pub use snapshot::{
-    Controller, JobRecord, LabelValue, Outcome, PodGroupRecord, ScheduledCondition, SchedulingRecord,
-    ServiceRecord, Snapshot, TopologyRecord, Verdict, WorkloadRecord,
+    Controller, JobRecord, LabelValue, Outcome, PodGroupRecord, ScheduledCondition, SchedulingApi,
+    SchedulingRecord, ServiceRecord, Snapshot, TopologyRecord, Verdict, WorkloadRecord,
 };
 pub use status_timing::StatusTiming;
 pub use uid::Uid;

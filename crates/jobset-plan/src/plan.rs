@@ -1,6 +1,8 @@
 //! The output of a decision: actions, the new status, events.
 
-use crate::{job_resume::JobResume, job_size::JobSize, service_ports::PortRecord};
+use crate::{
+    job_resume::JobResume, job_size::JobSize, scheduling_action::SchedulingAction, service_ports::PortRecord,
+};
 use jobset_api::JobSetStatus;
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -133,6 +135,8 @@ pub enum Action {
         /// All its ports.
         ports: Vec<PortRecord>,
     },
+    /// Create, change or delete a Workload or a PodGroup.
+    Scheduling(SchedulingAction),
 }
 
 impl Action {

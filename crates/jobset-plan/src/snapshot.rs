@@ -26,8 +26,21 @@ pub struct Snapshot<'a> {
     pub placed_leaders: &'a HashSet<String>,
     /// What its pods report about in-place restarts. Empty if it does not restart in place.
     pub in_place_pods: &'a InPlacePods,
-    /// Its Workload and PodGroups. None if the API server does not serve them, or the gate is off.
-    pub scheduling: Option<&'a SchedulingRecord>,
+    /// Its Workload and PodGroups.
+    pub scheduling: SchedulingApi<'a>,
+}
+
+/// What the controller knows about Workloads and PodGroups (API group `scheduling.k8s.io`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum SchedulingApi<'a> {
+    /// The gate is off, or the controller has not yet asked whether the API server serves them, or the first lists are
+    /// not complete. The next change requeues the JobSets that use them.
+    #[default]
+    Unknown,
+    /// The API server does not serve them.
+    NotServed,
+    /// Those of this JobSet.
+    Served(&'a SchedulingRecord),
 }
 
 /// The scheduling objects that a JobSet controls (by owner UID).

@@ -6,7 +6,7 @@
 //!        └──► end                        └──► end
 //! ```
 
-use super::operation::{Refusal, RequestError};
+use super::error::{Refusal, RequestError};
 use jiff::Timestamp;
 use jobset_plan::{PodRecord, disruption_target};
 use serde_json::Value;

@@ -1,17 +1,22 @@
 //! Sends the requests of each [`Operation`]. Writes pass through the rate-limited writer. The index stores every
 //! response at once, so that no later plan is older than the controller's own writes.
 
+mod error;
 mod eviction;
 mod operation;
+mod request;
+mod scheduling;
 mod verify;
 
-use crate::observe::{ChildJob, Index, ObservedService};
+use crate::observe::{ChildJob, Index, ObservedService, SchedulingKind};
+use error::{Refusal, RequestError};
 use jobset_api::{JobSet, JobSetStatus, jobset};
 use jobset_plan::Action;
 use k8s_openapi::{
     api::{
         batch::v1::Job,
         core::v1::{PersistentVolumeClaim, Service},
+        scheduling::v1beta1::{PodGroup, Workload},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -21,16 +26,18 @@ use kube::{
     core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use manager_runtime::{client::api_message, writer::Writer};
-use operation::{Answer, Operation, Refusal, Request, RequestError};
+use operation::Operation;
+use request::{Answer, Request, SchedulingRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::debug;
 
+pub(crate) use error::SchedulingVerb;
 pub(crate) use eviction::{Eviction, Request as EvictionRequest};
 pub(crate) use verify::Verifier;
 
 /// Why an action failed.
-pub(crate) type ActError = operation::ActError<kube::Error>;
+pub(crate) type ActError = error::ActError<kube::Error>;
 
 impl RequestError for kube::Error {
     fn refusal(&self) -> Option<Refusal> {
@@ -153,6 +160,7 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
             let found = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace).get(name).await?;
             Ok(Answer::Claim(Box::new(found.metadata)))
         }
+        Request::Scheduling(request) => send_scheduling(client, namespace, request).await,
         Request::DeleteJobSet { name, uid, version } => {
             let jobsets = Api::<JobSet>::namespaced(client.clone(), namespace);
             let preconditions = Preconditions { uid: uid.clone(), resource_version: version.clone() };
@@ -170,6 +178,53 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
             replace_status(client, namespace, metadata, status).await
         }
     }
+}
+
+/// Sends a request about a Workload or a PodGroup.
+async fn send_scheduling(
+    client: &Client,
+    namespace: &str,
+    request: &SchedulingRequest,
+) -> kube::Result<Answer> {
+    let workloads = || Api::<Workload>::namespaced(client.clone(), namespace);
+    let pod_groups = || Api::<PodGroup>::namespaced(client.clone(), namespace);
+    let workload = |workload| Answer::Workload(Box::new(workload));
+    let pod_group = |pod_group| Answer::PodGroup(Box::new(pod_group));
+    let params = PatchParams::default();
+    match request {
+        SchedulingRequest::CreateWorkload(desired) => {
+            create(client, namespace, &**desired).await.map(workload)
+        }
+        SchedulingRequest::CreatePodGroup(desired) => {
+            create(client, namespace, &**desired).await.map(pod_group)
+        }
+        SchedulingRequest::Get { kind: SchedulingKind::Workloads, name } => {
+            workloads().get(name).await.map(workload)
+        }
+        SchedulingRequest::Get { kind: SchedulingKind::PodGroups, name } => {
+            pod_groups().get(name).await.map(pod_group)
+        }
+        SchedulingRequest::Patch { kind: SchedulingKind::Workloads, name, patch } => {
+            workloads().patch(name, &params, &Patch::Merge(patch)).await.map(workload)
+        }
+        SchedulingRequest::Patch { kind: SchedulingKind::PodGroups, name, patch } => {
+            pod_groups().patch(name, &params, &Patch::Merge(patch)).await.map(pod_group)
+        }
+        SchedulingRequest::Delete { kind: SchedulingKind::Workloads, name, uid } => {
+            let left = workloads().delete(name, &background(uid)).await?.left();
+            Ok(left.map_or(Answer::Gone, workload))
+        }
+        SchedulingRequest::Delete { kind: SchedulingKind::PodGroups, name, uid } => {
+            // The response is the PodGroup if the PodGroup waits for its pods.
+            let left = pod_groups().delete(name, &background(uid)).await?.left();
+            Ok(left.map_or(Answer::Gone, pod_group))
+        }
+    }
+}
+
+fn background(uid: &str) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    DeleteParams::background().preconditions(preconditions)
 }
 
 fn foreground(preconditions: Preconditions) -> DeleteParams {

@@ -9,215 +9,16 @@
 //!
 //! The simulation of the controller compiles this file too, and sends the requests to its own API server.
 
-use crate::observe::{ChildJob, Kind, Observation, ObservedService, UnconfirmedJob};
-use jobset_api::{JobSet, JobSetStatus, conditions::reasons, labels};
-use jobset_plan::{Action, JobResume, JobSize, PortRecord};
-use k8s_openapi::{
-    api::{
-        batch::v1::Job,
-        core::v1::{PersistentVolumeClaim, Service, ServicePort},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use super::{
+    error::{ActError, Refusal, RequestError},
+    request::{Answer, Owner, Request, exists},
+    scheduling::{self, Next, SchedulingPurpose},
 };
+use crate::observe::{Kind, Observation, UnconfirmedJob};
+use jobset_api::{JobSet, JobSetStatus, labels};
+use jobset_plan::{Action, JobResume, JobSize, PortRecord};
+use k8s_openapi::api::{batch::v1::Job, core::v1::ServicePort};
 use serde_json::{Value, json};
-use std::time::Duration;
-use thiserror::Error;
-
-/// Longest wait for the Jobs of a deleted JobSet with the same name. They are not children, so no watch event requeues.
-const PREDECESSOR_RETRY: Duration = Duration::from_secs(3);
-/// Longest wait for a Job that another owner controls.
-const FOREIGN_JOB_RETRY: Duration = Duration::from_secs(15);
-
-/// A request about an object in the namespace of its [`Operation`].
-#[derive(Clone, Debug)]
-pub(crate) enum Request {
-    CreateJob(Box<Job>),
-    /// Reads the parts of a Job that the index keeps.
-    GetJob {
-        name: String,
-    },
-    /// Reads a Job with its pod template.
-    GetWholeJob {
-        name: String,
-    },
-    /// Propagation Foreground. The UID is a precondition.
-    DeleteJob {
-        name: String,
-        uid: Option<String>,
-    },
-    /// A merge patch (RFC 7386).
-    PatchJob {
-        name: String,
-        patch: Value,
-    },
-    /// A merge patch of subresource `status`.
-    PatchJobStatus {
-        name: String,
-        patch: Value,
-    },
-    CreateService(Box<Service>),
-    GetService {
-        name: String,
-    },
-    /// A merge patch (RFC 7386).
-    PatchService {
-        name: String,
-        patch: Value,
-    },
-    CreateClaim(Box<PersistentVolumeClaim>),
-    GetClaim {
-        name: String,
-    },
-    /// Propagation Foreground. UID and resource version are preconditions.
-    DeleteJobSet {
-        name: String,
-        uid: Option<String>,
-        version: Option<String>,
-    },
-    /// Replaces subresource `status`. UID and resource version are preconditions.
-    StoreStatus {
-        name: String,
-        uid: Option<String>,
-        version: Option<String>,
-        status: Box<JobSetStatus>,
-    },
-}
-
-impl Request {
-    /// Whether the request changes an object.
-    pub(crate) fn writes(&self) -> bool {
-        !matches!(
-            self,
-            Self::GetJob { .. } | Self::GetWholeJob { .. } | Self::GetService { .. } | Self::GetClaim { .. }
-        )
-    }
-}
-
-/// The object in a response.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    JobSet(Box<JobSet>),
-    Job(Box<ChildJob>),
-    WholeJob(Box<Job>),
-    Service(Box<ObservedService>),
-    Claim(Box<ObjectMeta>),
-    /// The object was deleted at once.
-    Gone,
-}
-
-/// Errors that an operation handles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    NotFound,
-    AlreadyExists,
-    Conflict,
-    /// Invalid or forbidden.
-    Rejected,
-}
-
-/// The error of a request.
-pub(crate) trait RequestError {
-    /// The refusal, or None for an error that is not about the object.
-    fn refusal(&self) -> Option<Refusal>;
-    /// The message for logs and events.
-    fn message(&self) -> String;
-}
-
-/// Why an action failed.
-#[derive(Clone, Debug, Error)]
-pub(crate) enum ActError<E: RequestError> {
-    /// A child Job could not be created.
-    #[error("job {name:?} creation failed with error: {}", error.message())]
-    CreateJob { name: String, error: E },
-    /// A Job with the desired name exists, and another owner controls it.
-    #[error(
-        "job {name:?} creation failed with error: a Job of this name exists that this JobSet does not control; delete it, or rename the JobSet"
-    )]
-    ForeignJob { name: String },
-    /// A Job with the desired name is being deleted. This is expected.
-    #[error("job {name:?} cannot be created yet: its predecessor is still being deleted")]
-    NameHeld { name: String },
-    /// A child Job could not be deleted.
-    #[error("deleting job {name:?}: {}", error.message())]
-    DeleteJob { name: String, error: E },
-    /// A child Job could not be changed.
-    #[error("changing job {name:?}: {}", error.message())]
-    ChangeJob { name: String, error: E },
-    /// The API server rejected the resume of a Job with other requests or limits.
-    #[error(
-        "Failed to propagate mutated resources to child Job {name}: {}. Ensure MutablePodResourcesForSuspendedJobs is enabled on the API server.",
-        error.message()
-    )]
-    PropagateResources { name: String, error: E },
-    /// The controller could not read a Job that a list does not contain.
-    #[error("verifying that job {name:?} exists: {}", error.message())]
-    VerifyJob { name: String, error: E },
-    /// A claim could not be created.
-    #[error("{}", error.message())]
-    CreateClaim { name: String, error: E },
-    /// The JobSet could not be deleted.
-    #[error("deleting the JobSet, whose ttlSecondsAfterFinished has passed: {}", .0.message())]
-    DeleteJobSet(E),
-    /// The headless Service could not be created.
-    #[error("{}", .0.message())]
-    CreateService(E),
-    /// The ports of the headless Service could not be changed.
-    #[error("changing the ports of Service {name:?}: {}", error.message())]
-    SetServicePorts { name: String, error: E },
-    /// The headless Service has other ports than the request that changed them.
-    #[error(
-        "changing the ports of Service {name:?}: the API server stored other ports than the containers declare, because an admission webhook changed them; exempt the Services of JobSets from that webhook"
-    )]
-    OtherServicePorts { name: String },
-    /// The status could not be stored.
-    #[error("storing the status: {}", .0.message())]
-    Status(E),
-}
-
-impl<E: RequestError> ActError<E> {
-    /// The reason of the event about the error, or None if it needs no event.
-    pub(crate) fn event_reason(&self) -> Option<&'static str> {
-        match self {
-            Self::CreateJob { .. } | Self::ForeignJob { .. } => Some(reasons::JOB_CREATION_FAILED),
-            Self::CreateService(_) => Some(reasons::SERVICE_CREATION_FAILED),
-            Self::SetServicePorts { .. } | Self::OtherServicePorts { .. } => {
-                Some(reasons::SERVICE_UPDATE_FAILED)
-            }
-            Self::CreateClaim { .. } => Some(reasons::PVC_CREATION_FAILED),
-            Self::PropagateResources { .. } => Some(reasons::FAILED_RESOURCE_PROPAGATION),
-            Self::NameHeld { .. }
-            | Self::DeleteJob { .. }
-            | Self::ChangeJob { .. }
-            | Self::VerifyJob { .. }
-            | Self::DeleteJobSet(_)
-            | Self::Status(_) => None,
-        }
-    }
-
-    /// Longest delay until the next reconcile.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        match self {
-            Self::NameHeld { .. } => PREDECESSOR_RETRY,
-            Self::ForeignJob { .. } => FOREIGN_JOB_RETRY,
-            _ => Duration::MAX,
-        }
-    }
-
-    /// Whether the error is expected: an object still exists, or it changed or was deleted after the snapshot, and the
-    /// watch delivers that.
-    pub(crate) fn is_expected(&self) -> bool {
-        match self {
-            Self::NameHeld { .. } => true,
-            Self::Status(error) | Self::SetServicePorts { error, .. } => {
-                matches!(error.refusal(), Some(Refusal::Conflict | Refusal::NotFound))
-            }
-            Self::DeleteJobSet(error) | Self::ChangeJob { error, .. } => {
-                error.refusal() == Some(Refusal::Conflict)
-            }
-            _ => false,
-        }
-    }
-}
 
 /// One action in execution; see the module documentation.
 #[derive(Clone, Debug)]
@@ -275,6 +76,7 @@ enum Purpose<E> {
         name: String,
         ports: Vec<PortRecord>,
     },
+    Scheduling(SchedulingPurpose<E>),
     DeleteJobSet {
         uid: Option<String>,
     },
@@ -283,13 +85,6 @@ enum Purpose<E> {
         name: String,
         uid: String,
     },
-}
-
-/// The JobSet that owns a new Job.
-#[derive(Clone, Debug)]
-struct Owner {
-    name: String,
-    uid: Option<String>,
 }
 
 /// The result of a response.
@@ -319,12 +114,15 @@ impl<E: RequestError> Operation<E> {
             let patch = json!({"metadata": {"uid": uid}, "spec": spec});
             (Request::PatchJob { name: name.clone(), patch }, Purpose::ChangeJob { name })
         };
+        let owner = || Owner {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone(),
+        };
         let (request, purpose) = match action {
             Action::CreateJob(job) => {
                 let name = job.metadata.name.clone().unwrap_or_default();
-                let jobset =
-                    Owner { name: metadata.name.clone().unwrap_or_default(), uid: metadata.uid.clone() };
-                (Request::CreateJob(job), Purpose::CreateJob { name, jobset })
+                (Request::CreateJob(job), Purpose::CreateJob { name, jobset: owner() })
             }
             Action::DeleteJob { name, uid } => (
                 Request::DeleteJob { name: name.clone(), uid: Some(uid.clone()) },
@@ -360,6 +158,10 @@ impl<E: RequestError> Operation<E> {
             Action::CreateClaim(claim) => {
                 let name = claim.metadata.name.clone().unwrap_or_default();
                 (Request::CreateClaim(claim), Purpose::CreateNamed { kind: Kind::Claims, name })
+            }
+            Action::Scheduling(action) => {
+                let (request, purpose) = scheduling::begin(owner(), action);
+                (Request::Scheduling(request), Purpose::Scheduling(purpose))
             }
             Action::DeleteJobSet => (
                 // The preconditions of the plan's snapshot: a user may have extended the TTL since.
@@ -405,6 +207,13 @@ impl<E: RequestError> Operation<E> {
             next: Ok(Some(Operation { namespace, request, purpose })),
         };
         match (self.purpose, answer) {
+            (Purpose::Scheduling(purpose), answer) => match purpose.answered(answer) {
+                Next::Send(request, purpose) => {
+                    send(None, (Request::Scheduling(request), Purpose::Scheduling(purpose)))
+                }
+                Next::Done(observed) => Outcome::done(observed),
+                Next::Failed(error) => Outcome::failed(error),
+            },
             (Purpose::CreateJob { name, jobset }, Err(error)) => match error.refusal() {
                 Some(Refusal::AlreadyExists) => {
                     let request = Request::GetJob { name: name.clone() };
@@ -509,29 +318,6 @@ impl<E: RequestError> Operation<E> {
                 Ok(answer),
             ) => Outcome::done(answer.observation()),
         }
-    }
-}
-
-impl Answer {
-    /// What the index stores of the response.
-    fn observation(self) -> Option<Observation> {
-        match self {
-            Self::JobSet(jobset) => Some(Observation::JobSet(jobset)),
-            Self::Job(job) => Some(Observation::Job(job)),
-            Self::Service(service) => Some(Observation::Service(service)),
-            Self::Claim(metadata) => Some(Observation::Claim(metadata)),
-            Self::WholeJob(_) | Self::Gone => None,
-        }
-    }
-}
-
-/// Whether a read found the Job with this UID, and not another Job with the same name.
-fn exists<E: RequestError>(uid: &str, answer: Result<Answer, E>) -> Result<bool, E> {
-    match answer {
-        Ok(Answer::Job(job)) => Ok(job.metadata.uid.as_deref() == Some(uid)),
-        Ok(_) => Ok(false),
-        Err(error) if error.refusal() == Some(Refusal::NotFound) => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

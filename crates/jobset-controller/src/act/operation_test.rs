@@ -1,8 +1,18 @@
 #![allow(clippy::unnecessary_wraps, reason = "fixtures are responses")]
 
-use super::*;
+use super::{
+    super::{
+        error::{FOREIGN_OBJECT_RETRY, PREDECESSOR_RETRY},
+        request::SchedulingRequest,
+    },
+    *,
+};
 use jobset_api::jobset;
 use jobset_plan::PodResources;
+use std::time::Duration;
+
+#[path = "scheduling_test.rs"]
+mod scheduling_objects;
 
 /// An error that is a refusal, or that is not about the object.
 #[derive(Clone, Debug)]
@@ -32,13 +42,17 @@ fn jobset() -> JobSet {
     serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap()
 }
 
-/// A Job that a JobSet of this name and UID controls.
-fn job(uid: &str, owner_name: &str, owner_uid: &str) -> Response {
+/// The metadata of an object that a JobSet of this name and UID controls.
+fn controlled(uid: &str, owner_name: &str, owner_uid: &str) -> Value {
     let owner = json!({
         "apiVersion": jobset::API_VERSION, "kind": jobset::KIND, "controller": true,
         "name": owner_name, "uid": owner_uid,
     });
-    let metadata = json!({"name": "train-worker-0", "uid": uid, "ownerReferences": [owner]});
+    json!({"name": "train-worker-0", "uid": uid, "ownerReferences": [owner]})
+}
+
+fn job(uid: &str, owner_name: &str, owner_uid: &str) -> Response {
+    let metadata = controlled(uid, owner_name, owner_uid);
     Ok(Answer::Job(serde_json::from_value(json!({ "metadata": metadata })).unwrap()))
 }
 
@@ -73,6 +87,13 @@ fn request(request: &Request) -> String {
         Request::PatchService { name, patch } => format!("patch service {name} {patch}"),
         Request::CreateClaim(_) => "create claim".to_owned(),
         Request::GetClaim { name } => format!("get claim {name}"),
+        Request::Scheduling(request) => match request {
+            SchedulingRequest::CreateWorkload(_) => "create workload".to_owned(),
+            SchedulingRequest::CreatePodGroup(_) => "create podgroup".to_owned(),
+            SchedulingRequest::Get { kind, name } => format!("get {kind} {name}"),
+            SchedulingRequest::Patch { kind, name, patch } => format!("patch {kind} {name} {patch}"),
+            SchedulingRequest::Delete { kind, name, uid } => format!("delete {kind} {name} {uid}"),
+        },
         Request::DeleteJobSet { name, uid, version } => {
             format!("delete jobset {name} {} {}", uid.as_deref().unwrap(), version.as_deref().unwrap())
         }
@@ -93,6 +114,9 @@ fn observation(observed: &Observation) -> String {
         Observation::Claim(metadata) => format!("claim {}", metadata.name.as_deref().unwrap()),
         Observation::JobSetGone(uid) => format!("jobset {uid} gone"),
         Observation::JobGone(uid) => format!("job {uid} gone"),
+        Observation::Workload(workload) => format!("workload {}", workload.metadata.uid.as_deref().unwrap()),
+        Observation::PodGroup(group) => format!("podgroup {}", group.metadata.uid.as_deref().unwrap()),
+        Observation::SchedulingGone(kind, uid) => format!("{kind} {uid} gone"),
     }
 }
 
@@ -354,7 +378,7 @@ fn errors_without_a_watch_event_limit_the_delay() {
     let name = || "train-worker-0".to_owned();
     for (error, longest, reason) in [
         (ActError::NameHeld { name: name() }, PREDECESSOR_RETRY, None),
-        (ActError::ForeignJob { name: name() }, FOREIGN_JOB_RETRY, Some("JobCreationFailed")),
+        (ActError::ForeignJob { name: name() }, FOREIGN_OBJECT_RETRY, Some("JobCreationFailed")),
         (ActError::Status(Failed(None)), Duration::MAX, None),
         (ActError::CreateService(Failed(None)), Duration::MAX, Some("HeadlessServiceCreationFailed")),
         (

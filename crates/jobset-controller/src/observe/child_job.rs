@@ -1,12 +1,10 @@
 //! The parts of a Job that the controller reads: the fields that decisions need, and two labels and two annotations of the pod template.
 
+use super::owner::{controlling_jobset, will_be_deleted};
 use jiff::Timestamp;
-use jobset_api::{jobset, labels};
+use jobset_api::labels;
 use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
-use k8s_openapi::{
-    api::batch::v1::Job,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use serde::Deserialize;
 
@@ -100,20 +98,12 @@ struct JobCondition {
 impl ChildJob {
     /// UID of the JobSet that controls this Job.
     pub(crate) fn owner(&self) -> Option<&str> {
-        self.controller().map(|owner| owner.uid.as_str())
+        controlling_jobset(&self.metadata).map(|owner| owner.uid.as_str())
     }
 
-    fn controller(&self) -> Option<&OwnerReference> {
-        let owners = self.metadata.owner_references.iter().flatten();
-        let mut controllers = owners.filter(|owner| owner.controller == Some(true));
-        controllers.find(|owner| owner.api_version == jobset::API_VERSION && owner.kind == jobset::KIND)
-    }
-
-    /// Whether the Job is deleted without a user's action: its deletion has begun, or the garbage collector will delete
-    /// it, because its owner is a deleted JobSet with the name `successor`.
+    /// See [`will_be_deleted`].
     pub(crate) fn will_be_deleted(&self, successor: &str) -> bool {
-        let of_predecessor = |owner: &OwnerReference| owner.name == successor;
-        self.metadata.deletion_timestamp.is_some() || self.controller().is_some_and(of_predecessor)
+        will_be_deleted(&self.metadata, successor)
     }
 
     /// The record for decisions.
@@ -249,25 +239,6 @@ mod tests {
             let yaml = format!("spec: {{template: {{metadata: {{annotations: {{{annotations}}}}}}}}}");
             let job: ChildJob = serde_yaml::from_str(&yaml).unwrap();
             assert_eq!(job.record().exclusive, expected, "{annotations}");
-        }
-    }
-
-    #[test]
-    fn a_job_that_is_deleted_or_has_a_deleted_owner_needs_no_user() {
-        for (rest, expected) in [
-            ("{}", false),
-            ("{deletionTimestamp: '2026-03-01T09:00:00Z'}", true),
-            (
-                "{ownerReferences: [{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: train, uid: old, controller: true}]}",
-                true,
-            ),
-            (
-                "{ownerReferences: [{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, name: other, uid: old, controller: true}]}",
-                false,
-            ),
-        ] {
-            let job: ChildJob = serde_yaml::from_str(&format!("{{metadata: {rest}}}")).unwrap();
-            assert_eq!(job.will_be_deleted("train"), expected, "{rest}");
         }
     }
 

@@ -10,6 +10,8 @@
 use super::{
     child_job::ChildJob,
     named::{Key, Named},
+    owned::{Item, Owned, Record},
+    scheduling::{ObservedScheduling, SchedulingKind, SchedulingObjects},
     service::ObservedService,
     subdomains::Subdomains,
     versioned::{Source, Versioned},
@@ -19,9 +21,12 @@ use jobset_plan::{
     Controller, JobRecord, ServiceRecord, claim_names, in_place_restart::restarts_in_place, subdomain,
     topology_keys, validation::headless_service,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{
+    api::scheduling::v1beta1::{PodGroup, Workload},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -33,14 +38,7 @@ pub(crate) struct ObservedJobSet {
     pub(crate) jobs: Arc<Vec<Arc<JobRecord>>>,
     pub(crate) service: Option<ServiceRecord>,
     pub(crate) claims: BTreeSet<String>,
-}
-
-/// The record of a Job, and the JobSet that owns it.
-#[derive(Debug)]
-struct OwnedJob {
-    owner: String,
-    namespace: String,
-    record: Arc<JobRecord>,
+    pub(crate) scheduling: ObservedScheduling,
 }
 
 /// A Job that only the response to a write contained, and that a list does not contain: either it is newer than the
@@ -63,15 +61,18 @@ pub(crate) enum Observation {
     JobSetGone(String),
     /// The Job with this UID does not exist.
     JobGone(String),
+    Workload(Box<Workload>),
+    PodGroup(Box<PodGroup>),
+    /// The Workload or PodGroup with this UID does not exist.
+    SchedulingGone(SchedulingKind, String),
 }
 
 #[derive(Default)]
 struct State {
     jobsets: Versioned<Arc<JobSet>>,
     subdomains: Subdomains,
-    jobs: Versioned<OwnedJob>,
-    /// By owner: one record for each name, sorted by name.
-    jobs_of: HashMap<String, Arc<Vec<Arc<JobRecord>>>>,
+    jobs: Owned<JobRecord>,
+    scheduling: SchedulingObjects,
     services: Named<ServiceRecord>,
     claims: Named<()>,
 }
@@ -98,14 +99,15 @@ impl Index {
     pub(crate) fn observe(&self, uid: &str) -> Option<ObservedJobSet> {
         let state = self.state();
         let jobset = state.jobsets.get(uid)?.clone();
-        let jobs = state.jobs_of.get(uid).cloned().unwrap_or_default();
+        let jobs = state.jobs.of(uid);
+        let scheduling = state.scheduling.of(uid);
         let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
         let service = (namespace.clone(), subdomain(&jobset).to_owned());
         let service = state.services.get(&service).map(|service| state.with_owner(service));
         let claims = claim_names(&jobset).map(|name| (namespace.clone(), name));
         let existing = claims.filter(|key| state.claims.get(key).is_some());
         let claims = existing.map(|(_, name)| name).collect();
-        Some(ObservedJobSet { jobset, jobs, service, claims })
+        Some(ObservedJobSet { jobset, jobs, service, claims, scheduling })
     }
 
     /// Whether the index contains a JobSet with this UID.
@@ -148,6 +150,13 @@ impl Index {
                 None
             }
             Observation::JobGone(uid) => self.end_job(&uid),
+            Observation::Workload(workload) => {
+                self.scheduling(|objects| objects.apply_workload(*workload, Source::Answer))
+            }
+            Observation::PodGroup(pod_group) => {
+                self.scheduling(|objects| objects.apply_pod_group(*pod_group, Source::Answer))
+            }
+            Observation::SchedulingGone(kind, uid) => self.scheduling(|objects| objects.end(kind, &uid)),
         }
     }
 
@@ -214,35 +223,25 @@ impl Index {
 
     /// Stores a Job. Returns its owner, or its previous owner if a user removed the owner reference.
     pub(crate) fn apply_job(&self, job: &ChildJob, source: Source) -> Option<String> {
-        let (uid, version) = identity(&job.metadata)?;
         let record = job.record();
-        let Some(owner) = job.owner().map(str::to_owned) else {
-            let mut state = self.state();
-            let before = state.jobs.dismiss(&uid, &version)?;
-            state.remove_from_owner(&before);
-            return Some(before.owner);
-        };
-        let namespace = job.metadata.namespace.clone().unwrap_or_default();
-        let record = Arc::new(record);
-        let mut state = self.state();
-        if source == Source::Answer && state.jobs.is_already_deleted(&uid, &version) {
-            return None;
-        }
-        let known = OwnedJob { owner: owner.clone(), namespace, record: record.clone() };
-        let before = state.jobs.apply(&uid, &version, source, known).ok()?;
-        if let Some(before) = before.filter(|before| before.owner != owner) {
-            state.remove_from_owner(&before);
-        }
-        state.add_to_owner(&owner, record);
-        Some(owner)
+        self.state().jobs.apply(&job.metadata, job.owner(), source, || record)
     }
 
     /// Removes a deleted Job. Returns the JobSet that owned it.
     pub(crate) fn end_job(&self, uid: &str) -> Option<String> {
-        let mut state = self.state();
-        let job = state.jobs.end(uid)?;
-        state.remove_from_owner(&job);
-        Some(job.owner)
+        self.state().jobs.end(uid)
+    }
+
+    /// Gives access to the Workloads and PodGroups.
+    pub(crate) fn scheduling<T>(&self, use_them: impl FnOnce(&mut SchedulingObjects) -> T) -> T {
+        use_them(&mut self.state().scheduling)
+    }
+
+    /// UIDs of the JobSets that use `spec.scheduling`. Iterates over all JobSets.
+    pub(crate) fn jobsets_with_scheduling(&self) -> Vec<String> {
+        let state = self.state();
+        let users = state.jobsets.values().filter(|jobset| jobset.spec.scheduling.is_some());
+        users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
     }
 
     /// Stores a Service. Returns its key if it is new or changed; see [`Self::users_of`].
@@ -301,35 +300,26 @@ impl Index {
             let mut state = self.state();
             match kind {
                 Kind::JobSets => state.jobsets.finish_list(),
-                Kind::Jobs => state.jobs.finish_list(),
+                Kind::Jobs => {
+                    let (requeue, unconfirmed) = state.jobs.finish_list();
+                    let to_verify = |uid: String| {
+                        let Item { namespace, record, .. } = state.jobs.get(&uid)?;
+                        Some(UnconfirmedJob { namespace: namespace.clone(), name: record.name.clone(), uid })
+                    };
+                    return (requeue, unconfirmed.into_iter().filter_map(to_verify).collect());
+                }
                 Kind::Services => state.services.finish_list(),
                 Kind::Claims => state.claims.finish_list(),
             }
         };
-        let requeue = match kind {
-            Kind::JobSets => {
-                for uid in &gone {
-                    self.end_jobset(uid);
-                }
-                gone
-            }
-            Kind::Jobs => gone.iter().filter_map(|uid| self.end_job(uid)).collect(),
-            // If the object exists after all, the controller tries to create it again, and then finds it.
-            Kind::Services | Kind::Claims => {
-                let ended = gone.iter().flat_map(|uid| self.end_named(kind, uid));
-                let forgotten = unconfirmed.iter().flat_map(|uid| self.forget_unconfirmed(kind, uid));
-                ended.chain(forgotten).collect()
-            }
-        };
-        if kind != Kind::Jobs {
-            return (requeue, Vec::new());
+        if kind == Kind::JobSets {
+            gone.iter().for_each(|uid| self.end_jobset(uid));
+            return (gone, Vec::new());
         }
-        let state = self.state();
-        let to_verify = |uid: String| {
-            let OwnedJob { namespace, record, .. } = state.jobs.get(&uid)?;
-            Some(UnconfirmedJob { namespace: namespace.clone(), name: record.name.clone(), uid })
-        };
-        (requeue, unconfirmed.into_iter().filter_map(to_verify).collect())
+        // If the object exists after all, the controller tries to create it again, and then finds it.
+        let ended = gone.iter().flat_map(|uid| self.end_named(kind, uid));
+        let forgotten = unconfirmed.iter().flat_map(|uid| self.forget_unconfirmed(kind, uid));
+        (ended.chain(forgotten).collect(), Vec::new())
     }
 }
 
@@ -359,42 +349,16 @@ impl State {
         let will_be_deleted = service.will_be_deleted || service.controller.as_ref().is_some_and(is_gone);
         ServiceRecord { will_be_deleted, ..service.clone() }
     }
-
-    /// Adds the record of a Job to the list of its owner. It replaces an older record with the same name.
-    fn add_to_owner(&mut self, owner: &str, record: Arc<JobRecord>) {
-        let Self { jobs, jobs_of, .. } = self;
-        let siblings = jobs_of.entry(owner.to_owned()).or_default();
-        match position(siblings, &record.name) {
-            Err(place) => Arc::make_mut(siblings).insert(place, record),
-            Ok(place) => {
-                let known = siblings.get(place);
-                // The watch may deliver the predecessor of this name after the response that contains the current Job.
-                if known.is_some_and(|known| jobs.succeeds(Some(&known.uid), &record.uid))
-                    && let Some(known) = Arc::make_mut(siblings).get_mut(place)
-                {
-                    *known = record;
-                }
-            }
-        }
-    }
-
-    fn remove_from_owner(&mut self, OwnedJob { owner, record, .. }: &OwnedJob) {
-        let Some(siblings) = self.jobs_of.get_mut(owner) else { return };
-        // The name may already belong to a successor.
-        if let Ok(place) = position(siblings, &record.name)
-            && siblings.get(place).is_some_and(|known| known.uid == record.uid)
-        {
-            Arc::make_mut(siblings).remove(place);
-        }
-        if siblings.is_empty() {
-            self.jobs_of.remove(owner);
-        }
-    }
 }
 
-/// The position of the record with this name, or the position at which to insert it.
-fn position(records: &[Arc<JobRecord>], name: &str) -> Result<usize, usize> {
-    records.binary_search_by(|record| record.name.as_str().cmp(name))
+impl Record for JobRecord {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
 }
 
 /// UID and resource version.

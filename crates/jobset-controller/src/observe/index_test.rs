@@ -236,7 +236,7 @@ fn reconciles_share_the_records() {
 #[test]
 fn a_reconcile_causes_at_most_one_copy_of_the_list() {
     let index = large(500);
-    let list = || Arc::as_ptr(&index.state().jobs_of["set"]);
+    let list = || Arc::as_ptr(&index.state().jobs.by_owner["set"]);
     let held = index.observe("set").unwrap();
     let before = list();
     index.apply_job(&named_job("job-00000", 3), Watch);
@@ -265,7 +265,7 @@ fn jobs_are_sorted_by_name_in_any_order_of_events() {
         index.end_job(&format!("uid-of-{name}"));
     }
     assert!(jobs(&index, "set").is_empty());
-    assert!(index.state().jobs_of.is_empty(), "no list outlives its Jobs");
+    assert!(index.state().jobs.by_owner.is_empty(), "no list outlives its Jobs");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl<V: PartialEq> Named<V> {
         let key = key_of(metadata);
         let before = self.objects.apply(uid, version, source, (key.clone(), record)).ok()?;
         // The watch may deliver the predecessor of this name after the response that contains the current object.
-        if !self.objects.succeeds(self.by_name.get(&key), uid) {
+        if !self.objects.succeeds(self.by_name.get(&key).map(String::as_str), uid) {
             return None;
         }
         let same = before.as_ref().is_some_and(|before| Some(before) == self.objects.get(uid));

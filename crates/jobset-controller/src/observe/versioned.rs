@@ -69,9 +69,9 @@ impl<V> Versioned<V> {
 
     /// Whether the second object has a later version than the first, or the first is unknown. Of two objects with the
     /// same name, the one with the later version is the successor.
-    pub(crate) fn succeeds(&self, first: Option<&String>, second: &str) -> bool {
+    pub(crate) fn succeeds(&self, first: Option<&str>, second: &str) -> bool {
         let version = |uid: &str| self.items.get(uid).map(|item| item.version);
-        first.and_then(|first| version(first)) <= version(second)
+        first.and_then(version) <= version(second)
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {

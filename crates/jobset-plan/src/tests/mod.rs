@@ -189,7 +189,7 @@ impl Scene {
             topologies,
             placed_leaders,
             in_place_pods: pods,
-            scheduling: None,
+            scheduling: SchedulingApi::Unknown,
         };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
@@ -404,6 +404,16 @@ fn actions(plan: &Plan) -> Vec<String> {
             let ports: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
             format!("set ports of Service {name}: {}", ports.join(", "))
         }
+        Action::Scheduling(action) => match action {
+            SchedulingAction::CreateWorkload(new) => format!("create Workload {}", name(&new.metadata.name)),
+            SchedulingAction::CreatePodGroup(new) => format!("create PodGroup {}", name(&new.metadata.name)),
+            SchedulingAction::ScaleWorkload { name, .. } => format!("scale Workload {name}"),
+            SchedulingAction::ScalePodGroup { name, min_count, .. } => {
+                format!("scale PodGroup {name} to {min_count}")
+            }
+            SchedulingAction::DeleteWorkload { name, .. } => format!("delete Workload {name}"),
+            SchedulingAction::DeletePodGroup { name, .. } => format!("delete PodGroup {name}"),
+        },
     };
     plan.actions.iter().map(line).collect()
 }

@@ -2,9 +2,10 @@
 //! changes for each kind, which watches read.
 
 use crate::{
+    error::{self, RequestError},
     job::Job,
     observe::{ChildJob, Kind, observed_service},
-    operation::{self, Request, RequestError},
+    request::{self, Request},
     world::{Millis, NAMESPACE, timestamp},
 };
 use jobset_api::{JobSet, JobSetStatus, labels};
@@ -35,19 +36,19 @@ pub(crate) struct Named {
 
 impl Answer {
     /// Converts the response to the type that the controller decodes.
-    pub(crate) fn decoded(self, request: &Request) -> operation::Answer {
+    pub(crate) fn decoded(self, request: &Request) -> request::Answer {
         match (self, request) {
-            (Self::JobSet(jobset), _) => operation::Answer::JobSet(Box::new(JobSet::clone(&jobset))),
+            (Self::JobSet(jobset), _) => request::Answer::JobSet(Box::new(JobSet::clone(&jobset))),
             (Self::Job(job), Request::GetWholeJob { .. }) => {
-                operation::Answer::WholeJob(Box::new(job.as_kubernetes()))
+                request::Answer::WholeJob(Box::new(job.as_kubernetes()))
             }
-            (Self::Job(job), _) => operation::Answer::Job(Box::new(ChildJob::new(&job))),
+            (Self::Job(job), _) => request::Answer::Job(Box::new(ChildJob::new(&job))),
             (
                 Self::Named(service),
                 Request::CreateService(_) | Request::GetService { .. } | Request::PatchService { .. },
-            ) => operation::Answer::Service(Box::new(observed_service(&service))),
-            (Self::Named(claim), _) => operation::Answer::Claim(Box::new(claim.metadata.clone())),
-            (Self::Gone, _) => operation::Answer::Gone,
+            ) => request::Answer::Service(Box::new(observed_service(&service))),
+            (Self::Named(claim), _) => request::Answer::Claim(Box::new(claim.metadata.clone())),
+            (Self::Gone, _) => request::Answer::Gone,
         }
     }
 }
@@ -66,11 +67,11 @@ pub(crate) enum Refusal {
 }
 
 impl RequestError for Refusal {
-    fn refusal(&self) -> Option<operation::Refusal> {
+    fn refusal(&self) -> Option<error::Refusal> {
         match self {
-            Self::NotFound => Some(operation::Refusal::NotFound),
-            Self::AlreadyExists => Some(operation::Refusal::AlreadyExists),
-            Self::Conflict => Some(operation::Refusal::Conflict),
+            Self::NotFound => Some(error::Refusal::NotFound),
+            Self::AlreadyExists => Some(error::Refusal::AlreadyExists),
+            Self::Conflict => Some(error::Refusal::Conflict),
             Self::Invalid(_) | Self::Unavailable | Self::NoAnswer => None,
         }
     }
@@ -241,6 +242,8 @@ impl ApiServer {
             Request::PatchService { name, patch } => self.patch_service(name, patch),
             Request::GetService { name } => Self::get_named(&self.services, name),
             Request::GetClaim { name } => Self::get_named(&self.claims, name),
+            // No JobSet of the simulation uses `spec.scheduling`.
+            Request::Scheduling(_) => Err(Refusal::Invalid("not served")),
             Request::DeleteJobSet { name, uid, version } => {
                 let jobset = self.jobsets.get(name).ok_or(Refusal::NotFound)?;
                 if *uid != jobset.metadata.uid

@@ -1,7 +1,7 @@
 //! The history of a world, for debugging a seed. It is recorded only when a seed is replayed, because formatting would
 //! take most of the time of a run.
 
-use crate::{job::Job, operation::Request, world::Millis};
+use crate::{job::Job, request::Request, world::Millis};
 
 /// The lines of one world.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use crate::{
     job::Job,
     lost_status::Proofs,
     observe::{Observation, ObservedJobSet},
-    operation::Request,
+    request::Request,
     requests::Sent,
     restart_times::RestartTimes,
     run_rules::Suspension,
@@ -122,7 +122,10 @@ impl Checker {
             Observation::Service(_)
             | Observation::Claim(_)
             | Observation::JobSetGone(_)
-            | Observation::JobGone(_) => {}
+            | Observation::JobGone(_)
+            | Observation::Workload(_)
+            | Observation::PodGroup(_)
+            | Observation::SchedulingGone(..) => {}
         }
     }
 }

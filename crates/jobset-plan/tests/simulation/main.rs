@@ -41,10 +41,17 @@ mod users;
 mod world;
 
 // Source files of the controller, like those that `observe` includes.
+#[path = "../../../jobset-controller/src/act/error.rs"]
+mod error;
 #[path = "../../../jobset-controller/src/act/eviction.rs"]
 mod eviction;
 #[path = "../../../jobset-controller/src/act/operation.rs"]
 mod operation;
+#[allow(dead_code, reason = "no JobSet of the simulation has Workloads")]
+#[path = "../../../jobset-controller/src/act/request.rs"]
+mod request;
+#[path = "../../../jobset-controller/src/act/scheduling.rs"]
+mod scheduling;
 #[allow(dead_code, reason = "the controller also measures the queue")]
 #[path = "../../../manager-runtime/src/queue/state.rs"]
 mod work_queue;

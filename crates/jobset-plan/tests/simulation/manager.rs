@@ -3,8 +3,9 @@
 
 use crate::{
     api_server::{Refusal, version_of},
+    error::ActError,
     observe::{Index, KINDS, Watch},
-    operation::{ActError, Operation},
+    operation::Operation,
     schedule::ScheduledEvent,
     work_queue::State as WorkQueue,
     world::{Millis, World, timestamp},
@@ -133,7 +134,7 @@ impl World {
             topologies: &[],
             placed_leaders: &placed_leaders,
             in_place_pods: &InPlacePods::default(),
-            scheduling: None,
+            scheduling: observed.scheduling.api(),
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
         self.planted_bug_changes_plan(&observed, &mut plan);

@@ -1,7 +1,7 @@
 //! Planted bugs: each is a plausible defect in a wrapper around the real planner or its loop. A simulation that does
 //! not find them proves nothing about the real code.
 
-use crate::{api_server::Change, observe::ObservedJobSet, operation::Request, seeds::run, world::World};
+use crate::{api_server::Change, observe::ObservedJobSet, request::Request, seeds::run, world::World};
 use jobset_api::{JobSet, jobset::RestartStrategy};
 use jobset_plan::{Action, LabelValue, Plan};
 use std::{

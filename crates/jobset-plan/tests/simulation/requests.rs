@@ -4,7 +4,8 @@
 use crate::{
     api_server::{Answer, Refusal},
     history::describe_request,
-    operation::{Operation, Outcome, Request},
+    operation::{Operation, Outcome},
+    request::Request,
     schedule::ScheduledEvent,
     world::{Millis, World},
 };

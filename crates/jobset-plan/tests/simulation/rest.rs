@@ -40,7 +40,7 @@ impl World {
             topologies: &[],
             placed_leaders: &self.placed_leaders(),
             in_place_pods: &InPlacePods::default(),
-            scheduling: None,
+            scheduling: jobset_plan::SchedulingApi::Unknown,
         };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }

@@ -1,8 +1,8 @@
 //! Deadlines and resumes, in a world without other faults.
 
 use crate::{
-    operation::Request,
     pod_outcomes::PodOutcome,
+    request::Request,
     scenarios::{fails_after, train, workers},
     users::{UserAction, UserRequest},
     world::{Millis, World},

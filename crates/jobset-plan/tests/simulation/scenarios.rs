@@ -3,8 +3,8 @@
 use crate::{
     api_server::Refusal,
     faults::Faults,
-    operation::Request,
     pod_outcomes::{PodOutcome, PodOutcomes},
+    request::Request,
     users::{UserAction, UserRequest},
     world::{Millis, World, WorldConfig},
 };

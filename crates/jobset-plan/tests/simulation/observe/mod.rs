@@ -9,6 +9,13 @@ mod child_job;
 mod index;
 #[path = "../../../../jobset-controller/src/observe/named.rs"]
 mod named;
+#[path = "../../../../jobset-controller/src/observe/owned.rs"]
+mod owned;
+#[path = "../../../../jobset-controller/src/observe/owner.rs"]
+mod owner;
+#[allow(dead_code, reason = "the controller uses more of it")]
+#[path = "../../../../jobset-controller/src/observe/scheduling.rs"]
+mod scheduling;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/subdomains.rs"]
 mod subdomains;
@@ -34,8 +41,10 @@ mod shared_texts;
 pub(crate) use child_job::ChildJob;
 pub(crate) use index::{Index, Kind, Observation, ObservedJobSet, UnconfirmedJob};
 pub(crate) use nodes::Nodes;
+pub(crate) use owner::{controlling_jobset, will_be_deleted};
 pub(crate) use pod::ObservedPod;
 pub(crate) use pods::Pods;
+pub(crate) use scheduling::SchedulingKind;
 pub(crate) use service::ObservedService;
 pub(crate) use versioned::Source;
 

@@ -1,0 +1,137 @@
+//! The requests about Workloads and PodGroups, and the meaning of each response. Pure, like [`super::operation`].
+//!
+//! ```text
+//! create ──► already exists ──► GET: own, a predecessor's, or a foreign object
+//! change ──► not found: deleted
+//! delete ──► conflict ──► GET: deleted, or an admission webhook denied the request
+//! ```
+
+use super::{
+    error::{ActError, Refusal, RequestError, SchedulingVerb},
+    request::{Answer, Owner, SchedulingRequest, exists},
+};
+use crate::observe::{Observation, SchedulingKind, controlling_jobset, will_be_deleted};
+use jobset_plan::SchedulingAction;
+use serde_json::json;
+
+/// The purpose of the current request about an object.
+#[derive(Clone, Debug)]
+pub(crate) struct SchedulingPurpose<E> {
+    kind: SchedulingKind,
+    name: String,
+    step: Step<E>,
+}
+
+#[derive(Clone, Debug)]
+enum Step<E> {
+    Create(Owner),
+    /// An object with the name exists: an own one if a response was lost; one of a predecessor whose deletion is not
+    /// complete; or a foreign object.
+    Identify(Owner),
+    Change {
+        uid: String,
+    },
+    Delete {
+        uid: String,
+    },
+    /// A conflict means that a successor has the name, or that an admission webhook denied the request with this code.
+    ConfirmDelete {
+        uid: String,
+        error: E,
+    },
+}
+
+/// What follows from a response.
+pub(crate) enum Next<E: RequestError> {
+    Send(SchedulingRequest, SchedulingPurpose<E>),
+    /// The action is complete. The index stores this.
+    Done(Option<Observation>),
+    Failed(ActError<E>),
+}
+
+/// The first request of an action for `jobset`.
+pub(crate) fn begin<E>(jobset: Owner, action: SchedulingAction) -> (SchedulingRequest, SchedulingPurpose<E>) {
+    use SchedulingKind::{PodGroups, Workloads};
+    let patch = |kind, name: String, uid: String, spec| {
+        let patch = json!({"metadata": {"uid": uid}, "spec": spec});
+        let request = SchedulingRequest::Patch { kind, name: name.clone(), patch };
+        (request, SchedulingPurpose { kind, name, step: Step::Change { uid } })
+    };
+    let delete = |kind, name: String, uid: String| {
+        let request = SchedulingRequest::Delete { kind, name: name.clone(), uid: uid.clone() };
+        (request, SchedulingPurpose { kind, name, step: Step::Delete { uid } })
+    };
+    match action {
+        SchedulingAction::CreateWorkload(workload) => {
+            let name = workload.metadata.name.clone().unwrap_or_default();
+            let purpose = SchedulingPurpose { kind: Workloads, name, step: Step::Create(jobset) };
+            (SchedulingRequest::CreateWorkload(workload), purpose)
+        }
+        SchedulingAction::CreatePodGroup(pod_group) => {
+            let name = pod_group.metadata.name.clone().unwrap_or_default();
+            let purpose = SchedulingPurpose { kind: PodGroups, name, step: Step::Create(jobset) };
+            (SchedulingRequest::CreatePodGroup(pod_group), purpose)
+        }
+        SchedulingAction::ScaleWorkload { name, uid, templates } => {
+            patch(Workloads, name, uid, json!({"podGroupTemplates": templates}))
+        }
+        SchedulingAction::ScalePodGroup { name, uid, min_count } => {
+            patch(PodGroups, name, uid, json!({"schedulingPolicy": {"gang": {"minCount": min_count}}}))
+        }
+        SchedulingAction::DeleteWorkload { name, uid } => delete(Workloads, name, uid),
+        SchedulingAction::DeletePodGroup { name, uid } => delete(PodGroups, name, uid),
+    }
+}
+
+impl<E: RequestError> SchedulingPurpose<E> {
+    /// Takes the response to the request.
+    pub(crate) fn answered(self, answer: Result<Answer, E>) -> Next<E> {
+        let Self { kind, name, step } = self;
+        let gone = |uid| Next::Done(Some(Observation::SchedulingGone(kind, uid)));
+        let get = |name: String, step| {
+            let request = SchedulingRequest::Get { kind, name: name.clone() };
+            Next::Send(request, Self { kind, name, step })
+        };
+        let failed = |verb, name, error| Next::Failed(ActError::SchedulingObject { verb, kind, name, error });
+        match (step, answer) {
+            (Step::Create(_) | Step::Change { .. }, Ok(answer)) => Next::Done(answer.observation()),
+            (Step::Create(jobset), Err(error)) => match error.refusal() {
+                Some(Refusal::AlreadyExists) => get(name, Step::Identify(jobset)),
+                _ => failed(SchedulingVerb::Create, name, error),
+            },
+            (Step::Identify(jobset), Ok(found)) => {
+                let metadata = found.metadata().cloned().unwrap_or_default();
+                let owner = controlling_jobset(&metadata).map(|owner| &owner.uid);
+                if owner.is_some() && owner == jobset.uid.as_ref() {
+                    Next::Done(found.observation())
+                } else if will_be_deleted(&metadata, &jobset.name) {
+                    Next::Failed(ActError::SchedulingNameHeld { kind, name })
+                } else {
+                    let Owner { namespace, name: jobset, .. } = jobset;
+                    Next::Failed(ActError::ForeignSchedulingObject { kind, namespace, name, jobset })
+                }
+            }
+            (Step::Identify(_), Err(error)) => match error.refusal() {
+                Some(Refusal::NotFound) => Next::Failed(ActError::SchedulingNameHeld { kind, name }),
+                _ => failed(SchedulingVerb::Create, name, error),
+            },
+            (Step::Change { uid }, Err(error)) => match error.refusal() {
+                Some(Refusal::NotFound) => gone(uid),
+                _ => failed(SchedulingVerb::Change, name, error),
+            },
+            (Step::Delete { uid }, Ok(Answer::Gone)) => gone(uid),
+            // It waits for the removal of its finalizers.
+            (Step::Delete { .. }, Ok(answer)) => Next::Done(answer.observation()),
+            (Step::Delete { uid }, Err(error)) => match error.refusal() {
+                Some(Refusal::NotFound) => gone(uid),
+                Some(Refusal::Conflict) => get(name, Step::ConfirmDelete { uid, error }),
+                _ => failed(SchedulingVerb::Delete, name, error),
+            },
+            (Step::ConfirmDelete { uid, error }, answer) => match exists(&uid, answer) {
+                Ok(true) => failed(SchedulingVerb::Delete, name, error),
+                Ok(false) => gone(uid),
+                Err(error) => failed(SchedulingVerb::Delete, name, error),
+            },
+        }
+    }
+}
