@@ -94,7 +94,6 @@ impl<E: RequestError> SchedulingPurpose<E> {
         };
         let failed = |verb, name, error| Next::Failed(ActError::SchedulingObject { verb, kind, name, error });
         match (step, answer) {
-            (Step::Create(_) | Step::Change { .. }, Ok(answer)) => Next::Done(answer.observation()),
             (Step::Create(jobset), Err(error)) => match error.refusal() {
                 Some(Refusal::AlreadyExists) => get(name, Step::Identify(jobset)),
                 _ => failed(SchedulingVerb::Create, name, error),
@@ -120,8 +119,10 @@ impl<E: RequestError> SchedulingPurpose<E> {
                 _ => failed(SchedulingVerb::Change, name, error),
             },
             (Step::Delete { uid }, Ok(Answer::Gone)) => gone(uid),
-            // It waits for the removal of its finalizers.
-            (Step::Delete { .. }, Ok(answer)) => Next::Done(answer.observation()),
+            // A deleted object with finalizers still exists.
+            (Step::Create(_) | Step::Change { .. } | Step::Delete { .. }, Ok(answer)) => {
+                Next::Done(answer.observation())
+            }
             (Step::Delete { uid }, Err(error)) => match error.refusal() {
                 Some(Refusal::NotFound) => gone(uid),
                 Some(Refusal::Conflict) => get(name, Step::ConfirmDelete { uid, error }),

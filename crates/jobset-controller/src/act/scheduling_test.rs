@@ -1,11 +1,11 @@
 use super::*;
 use jobset_plan::SchedulingAction;
 
-fn workload(metadata: Value) -> Response {
+fn workload(metadata: &Value) -> Response {
     Ok(Answer::Workload(serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap()))
 }
 
-fn pod_group(metadata: Value) -> Response {
+fn pod_group(metadata: &Value) -> Response {
     let spec = json!({"schedulingPolicy": {"basic": {}}});
     Ok(Answer::PodGroup(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()))
 }
@@ -29,7 +29,7 @@ fn create_pod_group() -> Action {
 fn create_identifies_an_object_that_exists() {
     let deleted = || json!({"name": "n", "uid": "old", "deletionTimestamp": "2026-03-01T09:00:00Z"});
     for (kind, name, action, object) in [
-        ("workload", "train-98", create_workload as fn() -> Action, workload as fn(Value) -> Response),
+        ("workload", "train-98", create_workload as fn() -> Action, workload as fn(&Value) -> Response),
         ("podgroup", "train-w-31", create_pod_group, pod_group),
     ] {
         let get = format!("get {kind} {name}");
@@ -42,15 +42,15 @@ fn create_identifies_an_object_that_exists() {
         );
         let observed = format!("> {kind} u");
         for (responses, expected) in [
-            (vec![object(own())], vec![&observed]),
+            (vec![object(&own())], vec![&observed]),
             (vec![UNAVAILABLE], vec![&failed]),
             // The response to an earlier create was lost.
-            (vec![EXISTS, object(own())], vec![&get, &observed]),
-            (vec![EXISTS, object(controlled("old", "train", "predecessor"))], vec![&get, &held]),
-            (vec![EXISTS, object(deleted())], vec![&get, &held]),
+            (vec![EXISTS, object(&own())], vec![&get, &observed]),
+            (vec![EXISTS, object(&controlled("old", "train", "predecessor"))], vec![&get, &held]),
+            (vec![EXISTS, object(&deleted())], vec![&get, &held]),
             (vec![EXISTS, NOT_FOUND], vec![&get, &held]),
-            (vec![EXISTS, object(controlled("old", "other", "other-uid"))], vec![&get, &foreign]),
-            (vec![EXISTS, object(json!({"name": name, "uid": "foreign"}))], vec![&get, &foreign]),
+            (vec![EXISTS, object(&controlled("old", "other", "other-uid"))], vec![&get, &foreign]),
+            (vec![EXISTS, object(&json!({"name": name, "uid": "foreign"}))], vec![&get, &foreign]),
             (vec![EXISTS, UNAVAILABLE], vec![&get, &failed]),
         ] {
             let create = format!("create {kind}");
@@ -67,10 +67,10 @@ fn scale_patches_the_object_of_the_plan() {
     let templates = vec![serde_json::from_value(template).unwrap()];
     let action = SchedulingAction::ScaleWorkload { name: name.clone(), uid: uid.clone(), templates };
     let patch = r#"patch workload train-98 {"metadata":{"uid":"u"},"spec":{"podGroupTemplates":[{"name":"t","priority":7,"schedulingPolicy":{"gang":{"minCount":3}}}]}}"#;
-    let of_workload = (action, patch, workload(own()), "> workload u", "> workload u gone", "workload");
+    let of_workload = (action, patch, workload(&own()), "> workload u", "> workload u gone", "workload");
     let action = SchedulingAction::ScalePodGroup { name, uid, min_count: 3 };
     let patch = r#"patch podgroup train-98 {"metadata":{"uid":"u"},"spec":{"schedulingPolicy":{"gang":{"minCount":3}}}}"#;
-    let of_group = (action, patch, pod_group(own()), "> podgroup u", "> podgroup u gone", "podgroup");
+    let of_group = (action, patch, pod_group(&own()), "> podgroup u", "> podgroup u gone", "podgroup");
     for (action, patch, changed, observed, gone, kind) in [of_workload, of_group] {
         let act = |response| act(Action::Scheduling(action.clone()), vec![response]);
         assert_eq!(act(changed), [patch, observed]);
@@ -85,23 +85,23 @@ fn delete_confirms_a_conflict() {
     let of_workload = SchedulingAction::DeleteWorkload { name: name.clone(), uid: uid.clone() };
     let of_group = SchedulingAction::DeletePodGroup { name, uid };
     for (kind, action, object) in
-        [("workload", of_workload, workload as fn(Value) -> Response), ("podgroup", of_group, pod_group)]
+        [("workload", of_workload, workload as fn(&Value) -> Response), ("podgroup", of_group, pod_group)]
     {
         let (get, gone, remains) =
             (format!("get {kind} n"), format!("> {kind} u gone"), format!("> {kind} u"));
         let failed = |why: &str| format!("deleting {kind} \"n\": {why}");
         let (unavailable, denied) = (failed("None"), failed("Some(Conflict)"));
-        let successor = || object(controlled("successor", "train", "set-uid"));
+        let successor = || object(&controlled("successor", "train", "set-uid"));
         for (responses, expected) in [
             // It waits for its finalizers.
-            (vec![object(own())], vec![&remains]),
+            (vec![object(&own())], vec![&remains]),
             (vec![GONE], vec![&gone]),
             (vec![NOT_FOUND], vec![&gone]),
             (vec![UNAVAILABLE], vec![&unavailable]),
             // A conflict: a successor has the name, no object has it, or an admission webhook denied the request.
             (vec![CONFLICT, successor()], vec![&get, &gone]),
             (vec![CONFLICT, NOT_FOUND], vec![&get, &gone]),
-            (vec![CONFLICT, object(own())], vec![&get, &denied]),
+            (vec![CONFLICT, object(&own())], vec![&get, &denied]),
             (vec![CONFLICT, UNAVAILABLE], vec![&get, &unavailable]),
         ] {
             let delete = format!("delete {kind} n u");

@@ -1,5 +1,5 @@
-//! Which pods and which labels of nodes the controller needs. A cluster without exclusive placement and in-place
-//! restart needs none, so the controller does not watch them.
+//! Which pods, which labels of nodes, and which Workloads and PodGroups the controller needs. A cluster without exclusive
+//! placement, in-place restart and `spec.scheduling` needs none, so the controller does not watch them.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -30,6 +30,8 @@ pub(crate) struct Demand {
     recent: Mutex<VecDeque<String>>,
     keys: Sender<BTreeSet<String>>,
     pods: Sender<PodDemand>,
+    /// Whether a JobSet has `spec.scheduling`.
+    scheduling: Sender<bool>,
     /// The keys with which the nodes are listed.
     listed_keys: Sender<BTreeSet<String>>,
     /// Whether the pods are listed.
@@ -67,6 +69,11 @@ impl Demand {
         self.raise(PodDemand::All);
     }
 
+    /// Requests the Workloads and PodGroups of JobSets.
+    pub(crate) fn scheduling_objects(&self) {
+        self.scheduling.send_if_modified(|requested| !std::mem::replace(requested, true));
+    }
+
     fn raise(&self, demand: PodDemand) {
         self.pods.send_if_modified(|pods| {
             let raised = *pods < demand;
@@ -99,6 +106,11 @@ impl Demand {
     /// The topology keys.
     pub(crate) fn keys(&self) -> Receiver<BTreeSet<String>> {
         self.keys.subscribe()
+    }
+
+    /// Whether the Workloads and PodGroups of JobSets are needed.
+    pub(crate) fn scheduling(&self) -> Receiver<bool> {
+        self.scheduling.subscribe()
     }
 
     /// The pods.

@@ -121,13 +121,16 @@ impl Index {
     }
 
     /// The number of objects of each kind.
-    pub(crate) fn sizes(&self) -> [(&'static str, usize); 4] {
+    pub(crate) fn sizes(&self) -> [(&'static str, usize); 6] {
         let state = self.state();
+        let [workloads, pod_groups] = state.scheduling.sizes();
         [
             ("JobSet", state.jobsets.len()),
             ("Job", state.jobs.len()),
             ("Service", state.services.len()),
             ("PersistentVolumeClaim", state.claims.len()),
+            workloads,
+            pod_groups,
         ]
     }
 
@@ -313,7 +316,9 @@ impl Index {
             }
         };
         if kind == Kind::JobSets {
-            gone.iter().for_each(|uid| self.end_jobset(uid));
+            for uid in &gone {
+                self.end_jobset(uid);
+            }
             return (gone, Vec::new());
         }
         // If the object exists after all, the controller tries to create it again, and then finds it.

@@ -1,6 +1,7 @@
 //! An index of short records. Watches and the responses to the controller's own writes feed it.
 
 mod child_job;
+mod delivery;
 mod demand;
 mod in_place;
 mod index;
@@ -12,6 +13,7 @@ mod placement;
 mod pod;
 mod pods;
 mod scheduling;
+mod scheduling_watch;
 mod service;
 mod shared_texts;
 mod subdomains;

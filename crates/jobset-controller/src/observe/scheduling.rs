@@ -81,10 +81,11 @@ impl SchedulingObjects {
     /// Stores whether the API server serves both kinds. Returns whether that is new.
     pub(crate) fn set_served(&mut self, served: bool) -> bool {
         let is_new = self.served != Some(served);
-        self.served = Some(served);
-        // The next watch begins with a list.
-        self.workloads_listed &= served;
-        self.pod_groups_listed &= served;
+        if is_new {
+            // The next watch begins with a list.
+            self.served = Some(served);
+            (self.workloads_listed, self.pod_groups_listed) = (false, false);
+        }
         is_new
     }
 

@@ -2,16 +2,17 @@
 
 use super::{
     child_job::ChildJob,
+    delivery::{Change, run_watch, run_watch_on_demand},
     demand::PodDemand,
     index::{Index, Kind, UnconfirmedJob},
     placement::Placement,
     pod::ObservedPod,
     pods::{PodChange, Pods},
+    scheduling_watch,
     service::ObservedService,
     versioned::Source,
 };
 use crate::requeue::Requeue;
-use futures::{Stream, StreamExt};
 use jobset_api::{JobSet, labels};
 use jobset_plan::{Gates, in_place_restart::restarts_in_place, topology_keys};
 use k8s_openapi::{
@@ -21,21 +22,11 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, watcher},
 };
-use manager_runtime::{client::WatchBackoff, logging::in_one_line};
-use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
-use tokio::{
-    sync::watch::{self, Receiver, Sender},
-    time::{Instant, sleep_until},
-};
-use tracing::{info, warn};
-
-/// The shortest time between two lists of a watch that starts again because of a new demand.
-const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::watch::Receiver;
+use tracing::warn;
 
 /// The state of the first lists.
 pub(crate) struct Watched {
@@ -95,6 +86,9 @@ pub(crate) fn start(
         watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets.clone());
     let pods = Api::<ObservedPod>::all(client.clone());
     let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    if gates.workload_aware_scheduling {
+        scheduling_watch::start(client, index, requeue, placement.demand.scheduling());
+    }
     Watched {
         always: vec![
             run_watch("JobSets", jobsets, feeder.clone().jobsets()),
@@ -128,85 +122,6 @@ fn needs_nodes(placement: &Placement) -> bool {
     !placement.demand.keys().borrow().is_empty()
 }
 
-/// A change that a watch delivers.
-enum Change<K> {
-    /// A list of all objects begins.
-    ListBegins,
-    Applied(K),
-    Deleted(K),
-    /// The list is complete.
-    ListEnds,
-}
-
-/// Passes the changes of a watch to `feed` until the process ends. The receiver becomes true when the first list is
-/// complete.
-fn run_watch<K: Resource + Send + 'static>(
-    what: &'static str,
-    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-    mut feed: impl FnMut(Change<K>) + Send + 'static,
-) -> Receiver<bool> {
-    let (filled, is_filled) = watch::channel(false);
-    tokio::spawn(async move { deliver(what, events, &mut feed, &filled).await });
-    is_filled
-}
-
-/// Like [`run_watch`], but starts when `needed` accepts the demand, and starts again with a list when the demand changes.
-fn run_watch_on_demand<K: Resource + Send + 'static, D: Send + Sync + 'static, Events>(
-    what: &'static str,
-    mut demand: Receiver<D>,
-    needed: impl Fn(&D) -> bool + Send + Sync + 'static,
-    events: impl Fn() -> Events + Send + Sync + 'static,
-    mut feed: impl FnMut(Change<K>) + Send + 'static,
-) -> Receiver<bool>
-where
-    Events: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-{
-    let (filled, is_filled) = watch::channel(false);
-    tokio::spawn(async move {
-        // The demand outlives the process's tasks, so waiting for it does not fail.
-        while demand.wait_for(&needed).await.is_ok() {
-            let next_list = Instant::now() + BETWEEN_LISTS;
-            tokio::select! {
-                () = deliver(what, events(), &mut feed, &filled) => {}
-                _ = demand.changed() => {}
-            }
-            sleep_until(next_list).await;
-        }
-    });
-    is_filled
-}
-
-/// Passes the changes of a watch to `feed` until it ends.
-async fn deliver<K>(
-    what: &'static str,
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
-    feed: &mut impl FnMut(Change<K>),
-    filled: &Sender<bool>,
-) {
-    let mut events = pin!(events.backoff(WatchBackoff::default()));
-    let mut logged = String::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => feed(Change::ListBegins),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => feed(Change::Applied(object)),
-            Ok(Event::Delete(object)) => feed(Change::Deleted(object)),
-            Ok(Event::InitDone) => {
-                feed(Change::ListEnds);
-                filled.send_replace(true);
-                logged.clear();
-                info!("list of {what} complete, watching");
-            }
-            Err(error) => {
-                let error = in_one_line(&error);
-                if error != logged {
-                    warn!(error, "watch of {what} interrupted, retrying");
-                    logged = error;
-                }
-            }
-        }
-    }
-}
-
 fn end_pod(pods: &Pods, pod: &ObservedPod) -> Option<PodChange> {
     pods.end(pod.metadata.uid.as_deref()?)
 }
@@ -237,6 +152,9 @@ impl Feeder {
             }
             Change::Applied(DeserializeGuard(Ok(jobset))) => {
                 let no_longer_needed = self.demand_pods(&jobset);
+                if self.gates.workload_aware_scheduling && jobset.spec.scheduling.is_some() {
+                    self.placement.demand.scheduling_objects();
+                }
                 let keys: Vec<String> =
                     if listing { Vec::new() } else { topology_keys(&jobset).map(str::to_owned).collect() };
                 self.requeue.add(self.index.apply_jobset(jobset, Source::Watch));
