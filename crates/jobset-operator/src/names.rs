@@ -14,6 +14,8 @@ pub const CONTROLLER: &str = "jobsetoperator";
 pub const OPERATOR_LEASE: &str = "openshift-jobset-operator-lock";
 /// The operand: its Deployment and ServiceAccount.
 pub const OPERAND: &str = "jobset-controller-manager";
+/// Feature gate of the operand for `spec.scheduling` of JobSets.
+pub const GANG_SCHEDULING_GATE: &str = "JobSetWorkloadAwareSchedulingAPI";
 /// Container of the operand's pods.
 pub const OPERAND_CONTAINER: &str = "manager";
 /// Label selector of the operand's pods.

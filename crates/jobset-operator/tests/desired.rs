@@ -325,3 +325,31 @@ fn a_changed_configuration_or_certificate_changes_the_pods() {
         assert_ne!(before, pods(&changed), "{changed:?}");
     }
 }
+
+#[test]
+fn the_role_of_the_operand_follows_the_gate_of_gang_scheduling() {
+    const GATE: &str = "JobSetWorkloadAwareSchedulingAPI";
+    let gates = |gates: &[(&str, bool)]| {
+        let mut inputs = managed();
+        inputs.controller.feature_gates = gates.iter().map(|(name, on)| ((*name).to_owned(), *on)).collect();
+        inputs
+    };
+    let overridden = |on: bool| Some(json!({"featureGates": {GATE: on}}));
+    for (inputs, expected) in [
+        (gates(&[]), false),
+        (gates(&[(GATE, true)]), true),
+        (gates(&[(GATE, false)]), false),
+        (gates(&[("AllAlpha", true)]), true),
+        (gates(&[("AllAlpha", true), (GATE, false)]), false),
+        (Inputs { config_overrides: overridden(true), ..managed() }, true),
+        (Inputs { config_overrides: overridden(false), ..gates(&[(GATE, true)]) }, false),
+        // No operator follows the gate that an administrator sets in the ConfigMap.
+        (plain(), true),
+    ] {
+        let all = objects(&inputs).unwrap();
+        let role = all.iter().find(|object| name(object) == "jobset-manager-role").unwrap();
+        let rules = role.data["rules"].as_array().unwrap();
+        let granted = rules.iter().any(|rule| rule["apiGroups"] == json!(["scheduling.k8s.io"]));
+        assert_eq!(granted, expected, "{:?} {:?}", inputs.controller.feature_gates, inputs.config_overrides);
+    }
+}

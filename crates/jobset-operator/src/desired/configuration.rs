@@ -7,19 +7,34 @@ use jobset_api::configuration::{
     LeaderElection,
 };
 use serde_json::Value;
+use std::fmt::Display;
 
 const FILE: &str = names::CONFIG_KEY;
 
-/// The text of the file.
-pub(super) fn text(inputs: &Inputs) -> Result<String, DesiredError> {
-    let broken = |message: String| DesiredError::Object { name: FILE, message };
-    let mut merged =
-        serde_json::to_value(configuration(inputs)).map_err(|error| broken(error.to_string()))?;
+/// The content of the file.
+pub(super) fn merged(inputs: &Inputs) -> Result<Value, DesiredError> {
+    let mut merged = serde_json::to_value(configuration(inputs)).map_err(broken)?;
     if let Some(overrides) = &inputs.config_overrides {
         json_patch::merge(&mut merged, overrides);
     }
     drop_empty(&mut merged);
-    serde_yaml::to_string(&merged).map_err(|error| broken(error.to_string()))
+    Ok(merged)
+}
+
+/// The text of the file.
+pub(super) fn text(merged: &Value) -> Result<String, DesiredError> {
+    serde_yaml::to_string(merged).map_err(broken)
+}
+
+fn broken(error: impl Display) -> DesiredError {
+    DesiredError::Object { name: FILE, message: error.to_string() }
+}
+
+/// Whether a configuration enables a feature gate of stage Alpha.
+pub(super) fn enables_alpha(configuration: &Value, gate: &str) -> bool {
+    let gates = configuration.get("featureGates");
+    let named = |name: &str| gates.and_then(|gates| gates.get(name)).and_then(Value::as_bool);
+    named(gate).or_else(|| named("AllAlpha")).unwrap_or(false)
 }
 
 /// Checks whether the configuration with these overrides is valid, and compatible with the operator.
@@ -110,7 +125,7 @@ mod tests {
     }
 
     fn read(inputs: &Inputs) -> Value {
-        serde_yaml::from_str(&text(inputs).unwrap()).unwrap()
+        serde_yaml::from_str(&text(&merged(inputs).unwrap()).unwrap()).unwrap()
     }
 
     #[test]

@@ -205,12 +205,17 @@ pub struct CertificateHashes {
 pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     let monitoring = &inputs.monitoring;
     let scraping = if monitoring.service_monitor { monitoring.prometheus.as_slice() } else { &[] };
-    let mut all = rbac_objects::operand(inputs.certificates == Certificates::Internal, scraping);
+    let configuration = configuration::merged(inputs)?;
+    // An administrator who does not use the operator enables a gate in the ConfigMap, and the roles stay as they are.
+    let is_enabled = |gate: &str| {
+        inputs.managed_by == ManagedBy::Kustomize || configuration::enables_alpha(&configuration, gate)
+    };
+    let mut all = rbac_objects::operand(inputs.certificates == Certificates::Internal, is_enabled, scraping);
     all.extend(services()?);
     if matches!(&inputs.certificates, Certificates::Operator { issuers: true, .. }) {
         all.extend(certificates(&inputs.namespace)?);
     }
-    let configuration = configuration::text(inputs)?;
+    let configuration = configuration::text(&configuration)?;
     all.push(config_map(&configuration));
     all.push(jobset_crd()?);
     all.extend(operand::deployment(inputs, &content_hash([configuration.as_bytes()]))?);

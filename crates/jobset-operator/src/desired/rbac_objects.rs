@@ -10,8 +10,12 @@ use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 
 /// ServiceAccount, roles and bindings of the operand, and of the Prometheus servers that scrape it. Subjects without a
-/// namespace get the operand's namespace.
-pub(super) fn operand(internal_certificates: bool, prometheus: &[PrometheusServer]) -> Vec<DynamicObject> {
+/// namespace get the operand's namespace. `is_enabled`: whether a feature gate of the operand is enabled.
+pub(super) fn operand(
+    internal_certificates: bool,
+    is_enabled: impl Fn(&str) -> bool,
+    prometheus: &[PrometheusServer],
+) -> Vec<DynamicObject> {
     // Explicit, so that the operator repairs a change: without a token, no new pod of the operand starts.
     let account = service_account(names::OPERAND).data(json!({"automountServiceAccountToken": true}));
     let mut all = vec![account];
@@ -22,7 +26,9 @@ pub(super) fn operand(internal_certificates: bool, prometheus: &[PrometheusServe
             json!({"kind": "ServiceAccount", "name": server.service_account, "namespace": server.namespace})
         })
         .collect();
-    let needed = |role: &OperandRole| role.needed_rules(internal_certificates).copied().collect::<Vec<_>>();
+    let needed = |role: &OperandRole| {
+        role.needed_rules(internal_certificates, &is_enabled).copied().collect::<Vec<_>>()
+    };
     for (kind, roles) in [("ClusterRole", OPERAND_CLUSTER_ROLES), ("Role", OPERAND_ROLES)] {
         let roles: Vec<_> = roles.iter().filter(|role| !needed(role).is_empty()).collect();
         all.extend(roles.iter().map(|role| role_object(kind, role.name, &needed(role))));

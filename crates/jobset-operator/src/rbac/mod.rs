@@ -35,6 +35,8 @@ pub struct Rule {
     pub verbs: &'static [&'static str],
     /// Whether only an operand that issues its own certificates needs the grant.
     pub internal_certificates: bool,
+    /// The feature gate of the operand without which it does not need the grant.
+    pub feature_gate: Option<&'static str>,
 }
 
 impl Rule {
@@ -46,6 +48,7 @@ impl Rule {
         urls: &[],
         verbs: &[],
         internal_certificates: false,
+        feature_gate: None,
     };
 }
 
@@ -68,7 +71,7 @@ const EDIT: &[&str] = &["create", "delete", "get", "list", "patch", "update", "w
 
 /// All cluster-wide rules of the operator: its own, then those of the operand that its own do not cover.
 pub fn operator_cluster_rules() -> Vec<Rule> {
-    let of_operand = OPERAND_CLUSTER_ROLES.iter().flat_map(|role| role.needed_rules(false));
+    let of_operand = OPERAND_CLUSTER_ROLES.iter().flat_map(|role| role.needed_rules(false, |_| true));
     let of_users = USER_ROLES.iter().flat_map(|role| role.rules);
     with_granted(OPERATOR_CLUSTER_RULES, of_operand.chain(of_users))
 }
@@ -76,7 +79,7 @@ pub fn operator_cluster_rules() -> Vec<Rule> {
 /// All rules of the operator in its namespace: its own, then those of the operand that its own do not cover.
 pub fn operator_rules() -> Vec<Rule> {
     let roles = OPERAND_ROLES.iter().chain([&PROMETHEUS_ROLE]);
-    with_granted(OPERATOR_RULES, roles.flat_map(|role| role.needed_rules(false)))
+    with_granted(OPERATOR_RULES, roles.flat_map(|role| role.needed_rules(false, |_| true)))
 }
 
 fn with_granted(own: &[Rule], granted: impl Iterator<Item = &'static Rule>) -> Vec<Rule> {
@@ -97,6 +100,7 @@ fn policy(rules: &[Rule]) -> Vec<PolicyRule> {
 mod tests {
     use super::operator::LIST_WATCH;
     use super::*;
+    use crate::names;
 
     fn all_rules() -> Vec<Rule> {
         operator_cluster_rules().into_iter().chain(operator_rules()).collect()
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_operator_has_every_permission_that_it_grants() {
-        let rules_of = |role: &OperandRole| role.needed_rules(false).copied().collect::<Vec<_>>();
+        let rules_of = |role: &OperandRole| role.needed_rules(false, |_| true).copied().collect::<Vec<_>>();
         for role in OPERAND_CLUSTER_ROLES {
             assert!(covers(&policy(&operator_cluster_rules()), &policy(&rules_of(role))), "{}", role.name);
         }
@@ -127,12 +131,29 @@ mod tests {
         };
         let roles = || OPERAND_CLUSTER_ROLES.iter().chain(OPERAND_ROLES);
         let internal: Vec<Rule> = roles().flat_map(|role| role.rules).copied().collect();
-        let issued: Vec<Rule> = roles().flat_map(|role| role.needed_rules(false)).copied().collect();
+        let issued: Vec<Rule> =
+            roles().flat_map(|role| role.needed_rules(false, |_| true)).copied().collect();
         assert!(written(&internal));
         assert!(!written(&issued));
         assert!(issued.iter().all(|rule| !rule.resources.contains(&"secrets")), "not even read access");
         let unnamed = |rule: &Rule| rule.resources.contains(&"secrets") && rule.names.is_empty();
         assert!(!all_rules().iter().any(unnamed), "the operator needs no right for all Secrets");
+    }
+
+    #[test]
+    fn rules_of_a_feature_gate_need_it() {
+        let rules = |is_enabled: fn(&str) -> bool| {
+            let rules =
+                OPERAND_CLUSTER_ROLES.iter().flat_map(move |role| role.needed_rules(false, is_enabled));
+            rules.flat_map(|rule| rule.resources).copied().collect::<Vec<_>>()
+        };
+        let of_gangs = |resources: &[&str]| {
+            ["workloads", "podgroups"].iter().filter(|&resource| resources.contains(resource)).count()
+        };
+        assert_eq!(of_gangs(&rules(|_| false)), 0);
+        assert_eq!(of_gangs(&rules(|gate| gate == names::GANG_SCHEDULING_GATE)), 2);
+        let held: Vec<_> = operator_cluster_rules().iter().flat_map(|rule| rule.resources).copied().collect();
+        assert_eq!(of_gangs(&held), 2, "the operator may grant them");
     }
 
     #[test]

@@ -15,9 +15,17 @@ pub struct OperandRole {
 }
 
 impl OperandRole {
-    /// The rules that an operand needs. `internal_certificates`: whether it issues its own certificates.
-    pub fn needed_rules(&self, internal_certificates: bool) -> impl Iterator<Item = &'static Rule> {
-        self.rules.iter().filter(move |rule| internal_certificates || !rule.internal_certificates)
+    /// The rules that an operand needs. `internal_certificates`: whether it issues its own certificates. `is_enabled`:
+    /// whether a feature gate is enabled.
+    pub fn needed_rules(
+        &self,
+        internal_certificates: bool,
+        is_enabled: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = &'static Rule> {
+        self.rules.iter().filter(move |rule| {
+            (internal_certificates || !rule.internal_certificates)
+                && rule.feature_gate.is_none_or(&is_enabled)
+        })
     }
 }
 
@@ -95,6 +103,15 @@ pub const OPERAND_CLUSTER_ROLES: &[OperandRole] = &[
                 groups: &[""],
                 resources: &["nodes"],
                 verbs: &["list", "watch"],
+                ..Rule::NONE
+            },
+            Rule {
+                reason: "with the feature gate JobSetWorkloadAwareSchedulingAPI, the controller creates the Workload and the \
+                         PodGroups of a JobSet",
+                groups: &["scheduling.k8s.io"],
+                resources: &["workloads", "podgroups"],
+                verbs: &["create", "delete", "get", "list", "patch", "watch"],
+                feature_gate: Some(names::GANG_SCHEDULING_GATE),
                 ..Rule::NONE
             },
             Rule {
