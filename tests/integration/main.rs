@@ -26,6 +26,7 @@ mod replicated_jobs_status;
 mod restart;
 mod restart_job;
 mod resumed_templates;
+mod scheduling_api;
 mod startup_policy;
 mod success_policy;
 mod suspend;
@@ -176,6 +177,8 @@ fn main() -> ExitCode {
                     active_deadline::gate_can_be_disabled_and_enabled_again,
                     execution_attempts::gate_can_be_disabled_and_enabled_again,
                 ],
+                |cluster| prepare(cluster, &[("JobSetWorkloadAwareSchedulingAPI", true)]),
+                tests![scheduling_api::other_jobsets_run_without_the_api],
             ),
             // This test runs last, because it checks which rules all the other tests used.
             Part::new(

@@ -19,6 +19,8 @@ const NOT_USED_HERE: &[(&str, &str)] = &[
         "admissionregistration.k8s.io/validatingwebhookconfigurations",
         "for certificates, which suite failover tests",
     ),
+    ("scheduling.k8s.io/podgroups", "for gang scheduling, which this control plane does not serve"),
+    ("scheduling.k8s.io/workloads", "for gang scheduling, which this control plane does not serve"),
     ("update jobset.x-k8s.io/jobsets/finalizers", "for blockOwnerDeletion, which only OpenShift checks"),
     ("get /services", "only after the response to a creation was lost"),
     ("patch batch/jobs/status", "only if the Job controller suspends a Job slowly"),

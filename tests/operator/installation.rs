@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jobset_tests::objects;
 use jobset_tests::operator::{NAMESPACE, OPERAND_IMAGE};
+use jobset_tests::rbac;
 use jobset_tests::wait::{TIMEOUT, holds_for, wait_for};
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::{Value, json};
 
 use crate::{CONFIGURATION, DEPLOYMENT, PROMPT, Suite};
@@ -117,7 +119,7 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
                 "replicas": 2,
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
                 "tolerations": [{"key": "taint", "operator": "Exists"}],
-                "featureGates": {"RestartJob": true},
+                "featureGates": {"RestartJob": true, "JobSetWorkloadAwareSchedulingAPI": true},
                 "clientConnection": {"qps": 50, "burst": 100},
             },
             "unsupportedConfigOverrides": {"featureGates": {"RestartJob": false}, "webhook": {"port": 9443}},
@@ -132,7 +134,12 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
     assert!(budget.is_some());
     let configuration = configuration(&suite).await?;
     assert_eq!(configuration["clientConnection"], json!({"qps": 50.0, "burst": 100}));
-    assert_eq!(configuration["featureGates"], json!({"RestartJob": false}), "overrides have precedence");
+    assert_eq!(
+        configuration["featureGates"],
+        json!({"RestartJob": false, "JobSetWorkloadAwareSchedulingAPI": true}),
+        "overrides have precedence"
+    );
+    assert!(may_create_workloads(&suite).await?, "the role follows the gate");
     let upgradeable = suite.condition("Upgradeable").await?;
     assert_eq!(
         (&upgradeable["status"], &upgradeable["reason"]),
@@ -153,7 +160,16 @@ pub(crate) async fn settings_reach_the_operand(suite: Arc<Suite>) -> Result<()> 
     assert!(budget.is_none(), "a single pod needs no PodDisruptionBudget");
     let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
     assert_eq!(deployment.data["spec"]["template"]["spec"].get("tolerations"), None);
+    assert!(!may_create_workloads(&suite).await?, "the role follows the gate");
     Ok(())
+}
+
+/// Whether the role of the operand allows it to create Workloads.
+async fn may_create_workloads(suite: &Suite) -> Result<bool> {
+    let role = suite.get("rbac.authorization.k8s.io/v1", "ClusterRole", "jobset-manager-role").await?;
+    let rules = role.map(|role| role.data["rules"].clone()).unwrap_or_default();
+    let grants = rbac::grants(serde_json::from_value::<Vec<PolicyRule>>(rules)?);
+    Ok(grants.contains(&("create".to_owned(), "scheduling.k8s.io/workloads".to_owned())))
 }
 
 /// The operator reverts a setting even if nothing else in the Deployment changes.
