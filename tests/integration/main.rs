@@ -167,7 +167,10 @@ fn main() -> ExitCode {
             Part::new(
                 1,
                 |cluster| prepare(cluster, &[("InPlaceRestart", true)]),
-                tests![in_place_restart::gate_can_be_disabled_and_enabled_again],
+                tests![
+                    in_place_restart::gate_can_be_disabled_and_enabled_again,
+                    resumed_templates::gates_can_be_disabled_and_enabled_again,
+                ],
             ),
             Part::new(
                 1,

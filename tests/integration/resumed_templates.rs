@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use jobset_tests::controller::Controller;
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::PodSpec;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -102,6 +104,62 @@ pub(crate) async fn rejected_resources_are_reported_and_retried(suite: Arc<Integ
     jobset.suspend(false).await?;
     jobset.counts_become(&[counts("w", [1, 0, 0, 1, 0])]).await?;
     Ok(())
+}
+
+/// Without the gates, users cannot change resources, and a resume keeps those of the Job. With them again, the next
+/// resume corrects the Job. This test starts other controllers.
+pub(crate) async fn gates_can_be_disabled_and_enabled_again(suite: Arc<Integration>) -> Result<()> {
+    let with = |on: bool| {
+        let gates: &[(&str, bool)] = if on {
+            &[("MutablePodResourcesForSuspendedJobSets", true), ("ReplaceSchedulingDirectivesOnResume", true)]
+        } else {
+            &[]
+        };
+        Controller::start_with(&suite.client, suite.cluster.layout(), gates)
+    };
+    let on = with(true).await?;
+    let jobset = LiveJobSet::create(&suite, "js", RESOURCES).await?;
+    let pod = || async {
+        let pod = jobset.jobs.get_opt("js-w-0").await?.and_then(|job| job.spec?.template.spec);
+        let main = pod.as_ref().and_then(|pod| {
+            json!(pod.containers[1].resources)["requests"]["cpu"].as_str().map(str::to_owned)
+        });
+        Ok((main, pod.and_then(|pod| pod.node_selector).unwrap_or_default().into_keys().collect::<Vec<_>>()))
+    };
+    let expect = |cpu: &'static str, flavors: &'static [&'static str]| {
+        wait_for("the pod template of the Job", TIMEOUT, pod, move |(main, selected)| {
+            main.as_deref() == Some(cpu) && selected == flavors
+        })
+    };
+    let change = |suspend: bool, cpu: &'static str, flavor: &'static str| {
+        edit_pod(&jobset, suspend, move |pod| {
+            pod["containers"][1]["resources"]["requests"]["cpu"] = cpu.into();
+            pod["nodeSelector"] = json!({ flavor: "x" });
+        })
+    };
+    let is_suspended =
+        || async { Ok(jobset.jobs.get_opt("js-w-0").await?.and_then(|job| job.spec?.suspend) == Some(true)) };
+    let stops = || wait_for("the Job to be suspended", TIMEOUT, is_suspended, |suspended| *suspended);
+    expect("100m", &[]).await?;
+    change(false, "200m", "a").await?;
+    expect("200m", &["a"]).await?;
+    change(true, "300m", "b").await?;
+    stops().await?;
+    on.check()?;
+
+    let off = with(false).await?;
+    let denied = change(true, "400m", "b").await.err().context("the change was admitted")?;
+    assert!(format!("{denied:#}").contains("field is immutable"), "{denied:#}");
+    jobset.suspend(false).await?;
+    expect("200m", &["a", "b"]).await?;
+    jobset.suspend(true).await?;
+    stops().await?;
+    off.check()?;
+
+    let on = with(true).await?;
+    jobset.suspend(false).await?;
+    expect("300m", &["b"]).await?;
+    on.check()
 }
 
 const RESOURCES: &str = "

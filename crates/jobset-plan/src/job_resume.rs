@@ -32,7 +32,7 @@ pub struct JobResume {
     /// Scheduling gates of the pods.
     pub scheduling_gates: Vec<PodSchedulingGate>,
     /// Whether node selector, tolerations and scheduling gates replace those of the Job, except for what
-    /// [`placement::of_prepared_nodes`] keeps.
+    /// exclusive placement added.
     pub replaces_directives: bool,
     /// Requests and limits of the containers, if they can change while a JobSet is suspended.
     pub resources: Option<PodResources>,

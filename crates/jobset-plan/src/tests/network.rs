@@ -201,7 +201,7 @@ fn the_ports_of_its_own_service_are_corrected() {
                 "another JobSet's",
                 ServiceRecord { controller: service_of("other").controller, ..service.clone() },
             ),
-            ("nobody's", ServiceRecord { controller: None, ..service.clone() }),
+            ("no controller's", ServiceRecord { controller: None, ..service.clone() }),
             ("deleted", ServiceRecord { will_be_deleted: true, ..service.clone() }),
             ("not headless", ServiceRecord { headless: false, ..service }),
         ] {

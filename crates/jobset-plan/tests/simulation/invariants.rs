@@ -373,8 +373,8 @@ impl World {
         }
     }
 
-    /// Checks that a resumed Job has what the template of its JobSet says. A JobSet that has changed since the plan
-    /// says something else.
+    /// Checks that a resumed Job has the node selector and the resources of its template. A JobSet that has changed since
+    /// the plan can have another template.
     fn check_resumed_template(&mut self, sent: &Sent, job: &Job) {
         let jobset = job.owner().and_then(|owner| self.server.jobset(owner));
         let jobset = jobset.filter(|jobset| version_of(&jobset.metadata) == sent.planned_on);
