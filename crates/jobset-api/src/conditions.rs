@@ -12,6 +12,10 @@ pub const RESTARTING: &str = "RestartingJobSet";
 pub const STARTUP_POLICY_IN_PROGRESS: &str = "StartupPolicyInProgress";
 /// All ReplicatedJobs have started in order.
 pub const STARTUP_POLICY_COMPLETED: &str = "StartupPolicyCompleted";
+/// The scheduler placed the pods of every group of `spec.scheduling`. Only with the feature gate
+/// `JobSetWorkloadAwareSchedulingAPI`. If it is False because a group does not fit, the reason and the message are the
+/// scheduler's.
+pub const GANG_SCHEDULED: &str = "GangScheduled";
 
 /// Reasons, as `status.conditions[].reason` and as event reasons.
 pub mod reasons {
@@ -71,6 +75,22 @@ pub mod reasons {
     pub const SERVICE_UPDATE_FAILED: &str = "HeadlessServiceUpdateFailed";
     /// Event: the API server rejected new requests or limits of a suspended Job.
     pub const FAILED_RESOURCE_PROPAGATION: &str = "FailedResourcePropagation";
+    /// The scheduler placed the pods of every group.
+    pub const POD_GROUPS_SCHEDULED: &str = "PodGroupsScheduled";
+    /// The scheduler has not placed the pods of every group yet.
+    pub const POD_GROUPS_PENDING: &str = "PodGroupsPending";
+    /// The Workload or a PodGroup is being deleted, and Jobs wait for its successor.
+    pub const POD_GROUPS_TERMINATING: &str = "PodGroupsTerminating";
+    /// The JobSet is suspended and has no PodGroups.
+    pub const POD_GROUPS_DELETED: &str = "PodGroupsDeleted";
+    /// The API server does not serve Workloads and PodGroups.
+    pub const SCHEDULING_API_NOT_SERVED: &str = "SchedulingAPINotServed";
+    /// The API server dropped the group of a pod template.
+    pub const SCHEDULING_GROUP_DROPPED: &str = "SchedulingGroupDropped";
+    /// A Job started without its group, for example while the feature gate was off.
+    pub const JOB_OUTSIDE_POD_GROUP: &str = "JobOutsidePodGroup";
+    /// No controller completes the deletion of a PodGroup without pods.
+    pub const POD_GROUP_PROTECTION_MISSING: &str = "PodGroupProtectionMissing";
     /// Event: the controller could not create, change or delete a Workload or a PodGroup.
     pub const SCHEDULING_OBJECTS_FAILED: &str = "SchedulingObjectsReconcileFailed";
 }

@@ -7,6 +7,7 @@ use crate::{
     draft::Draft,
     execution_attempts,
     feature_gates::Gates,
+    gang_scheduling::{self, Groups},
     leader_first, network,
     owner_reference::owner_reference,
     placement,
@@ -30,6 +31,7 @@ use std::{
 pub(crate) fn create_missing(
     snapshot: &Snapshot<'_>,
     jobs: &Buckets<'_>,
+    groups: Option<&Groups>,
     gates: &Gates,
     draft: &mut Draft<'_>,
 ) {
@@ -51,7 +53,8 @@ pub(crate) fn create_missing(
             let name = job_name(jobset, replicated_job, place.index);
             if !existing.contains(name.as_str()) {
                 let attempt = execution_attempts::annotation(gates, &draft.status);
-                let job = construct(jobset, replicated_job, name, &place, attempt, gates);
+                let mut job = construct(jobset, replicated_job, name, &place, attempt, gates);
+                gang_scheduling::add_to_group(groups, &replicated_job.name, place.index, &mut job);
                 draft.actions.push(Action::CreateJob(Box::new(job)));
             }
         }

@@ -20,7 +20,7 @@ pub(crate) fn is_true(conditions: &[Condition], type_: &str) -> bool {
 
 /// Sets `new` in `conditions`. Returns whether a condition changed.
 ///
-/// - An absent condition is added only if it is True.
+/// - An absent condition is added only if it is True. `GangScheduled` is also added if it is False.
 /// - A new status replaces the condition and sets a new transition time.
 /// - A new reason or message replaces the condition and keeps the transition time.
 /// - The two conditions of the startup policy exclude each other: when one becomes True, the status of the other
@@ -35,7 +35,7 @@ pub(crate) fn set(conditions: &mut Vec<Condition>, new: Condition) -> bool {
     }
     match conditions.iter_mut().find(|condition| condition.type_ == new.type_) {
         None => {
-            let appears = new.status == "True";
+            let appears = new.status == "True" || new.type_ == types::GANG_SCHEDULED;
             if appears {
                 conditions.push(new);
             }

@@ -81,6 +81,7 @@ pub use volume_claims::claim_names;
 
 use buckets::Buckets;
 use draft::Draft;
+use gang_scheduling::Groups;
 use jiff::Timestamp;
 use jobset_api::{JobSet, labels};
 
@@ -95,12 +96,19 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
     let defaulted = spec_defaults::applied_to(snapshot.jobset);
     let (jobset, snapshot) = (&*defaulted, &Snapshot { jobset: &defaulted, ..*snapshot });
     let mut draft = Draft::new(jobset, now);
-    if lost_status::restore(snapshot, gates, &mut draft) {
-        return draft.finish();
+    reconcile(snapshot, gates, &mut draft);
+    gang_scheduling::delete_if_finished(snapshot, gates, &mut draft);
+    draft.finish()
+}
+
+fn reconcile(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<'_>) {
+    let jobset = snapshot.jobset;
+    if lost_status::restore(snapshot, gates, draft) {
+        return;
     }
-    let jobs = Buckets::of(snapshot, gates);
+    let mut jobs = Buckets::of(snapshot, gates);
     draft.unfinished = jobs.active.len();
-    jobs.report_foreign(jobset, &mut draft);
+    jobs.report_foreign(jobset, draft);
 
     draft.status.replicated_jobs_status = replicated_jobs_status::count(jobset, &jobs, gates);
     if let Some(finished_at) = conditions::finished(&draft.status.conditions) {
@@ -110,45 +118,48 @@ pub fn plan(snapshot: &Snapshot<'_>, now: Timestamp, gates: &Gates) -> Plan {
                 .waiting
                 .push(format!("the JobSet has finished; Jobs still being deleted: {}", jobs.active.len()));
         }
-        ttl::apply(jobset, finished_at, &mut draft);
-        return draft.finish();
+        ttl::apply(jobset, finished_at, draft);
+        return;
     }
-    service::report_conflict(snapshot, gates, &mut draft);
-    topology::report_missing(snapshot, &mut draft);
-    execution_attempts::recover(snapshot, gates, &mut draft);
+    service::report_conflict(snapshot, gates, draft);
+    topology::report_missing(snapshot, draft);
+    execution_attempts::recover(snapshot, gates, draft);
     draft.delete_jobs(&jobs.previous);
-    active_deadline::keep_start_time(jobset, gates, &mut draft);
-    restart::end_when_ready(jobset, &mut draft);
-    let expired = active_deadline::has_passed(jobset, &mut draft);
+    active_deadline::keep_start_time(jobset, gates, draft);
+    restart::end_when_ready(jobset, draft);
+    let expired = active_deadline::has_passed(jobset, draft);
     if !expired && !jobs.failed.is_empty() {
-        failure_policy::apply(jobset, &jobs.failed, gates, &mut draft);
-        return draft.finish();
+        failure_policy::apply(jobset, &jobs.failed, gates, draft);
+        return;
     }
     if success_policy::is_met(jobset, &jobs.successful) {
-        success_policy::complete(&mut draft);
-        return draft.finish();
+        success_policy::complete(draft);
+        return;
     }
     if expired {
-        active_deadline::fail(jobset, &jobs.active, &mut draft);
-        return draft.finish();
+        active_deadline::fail(jobset, &jobs.active, draft);
+        return;
     }
-    network::ensure_headless_service(snapshot, &mut draft);
-    volume_claims::ensure(snapshot, &mut draft);
-    if execution_attempts::count_run(jobset, &jobs, gates, &mut draft) {
-        return draft.finish();
+    network::ensure_headless_service(snapshot, draft);
+    volume_claims::ensure(snapshot, draft);
+    let groups = Groups::of(jobset, gates);
+    if gang_scheduling::reconcile(groups.as_ref(), snapshot, &jobs, gates, draft) {
+        if execution_attempts::count_run(jobset, &jobs, gates, draft) {
+            return;
+        }
+        gang_scheduling::delete_outdated(groups.as_ref(), jobset, &mut jobs, draft);
+        child_job::create_missing(snapshot, &jobs, groups.as_ref(), gates, draft);
+        if jobset.spec.is_suspended() {
+            suspend::suspend(&jobs.active, draft);
+        } else {
+            suspend::resume(jobset, &jobs.active, gates, draft);
+        }
+        elastic::scale(jobset, &jobs.active, gates, draft);
+        leader_first::add_followers(snapshot, &jobs.active, gates, draft);
     }
-    child_job::create_missing(snapshot, &jobs, gates, &mut draft);
-    if jobset.spec.is_suspended() {
-        suspend::suspend(&jobs.active, &mut draft);
-    } else {
-        suspend::resume(jobset, &jobs.active, gates, &mut draft);
-    }
-    elastic::scale(jobset, &jobs.active, gates, &mut draft);
-    leader_first::add_followers(snapshot, &jobs.active, gates, &mut draft);
     if gates.in_place_restart {
-        in_place_restart::apply(jobset, snapshot.in_place_pods, &mut draft);
+        in_place_restart::apply(jobset, snapshot.in_place_pods, draft);
     }
-    draft.finish()
 }
 
 /// The manager writes the status and the children. The controller only deletes the JobSet after its TTL.

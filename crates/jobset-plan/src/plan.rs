@@ -140,8 +140,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether the action starts pods. Pods need the Service and the claims, so the action waits until the other
-    /// actions of the plan have succeeded.
+    /// Whether the action starts pods. Pods need the Service, the claims and the PodGroups, so the action waits until
+    /// the other actions of the plan have succeeded.
     pub fn starts_pods(&self) -> bool {
         matches!(self, Self::CreateJob(_) | Self::ResumeJob(_))
     }

@@ -177,6 +177,8 @@ pub struct JobRecord {
     pub ready: i32,
     /// `status.succeeded`: pods that succeeded.
     pub succeeded: i32,
+    /// `status.failedIndexes`: the number of indexes whose pods failed and are not replaced.
+    pub failed_indexes: i32,
     /// How the Job ended or will end, once the Job controller has decided.
     pub verdict: Option<Verdict>,
     /// Whether its deletion has begun.

@@ -82,6 +82,8 @@ struct Status {
     active: Option<i32>,
     ready: Option<i32>,
     succeeded: Option<i32>,
+    #[serde(rename = "failedIndexes")]
+    failed_indexes: Option<String>,
     conditions: Vec<JobCondition>,
 }
 
@@ -133,6 +135,7 @@ impl ChildJob {
             active: count(self.status.active),
             ready: count(self.status.ready),
             succeeded: count(self.status.succeeded),
+            failed_indexes: self.status.failed_indexes.as_deref().map_or(0, count_indexes),
             verdict: self.verdict(),
             deleting: self.metadata.deletion_timestamp.is_some(),
         }
@@ -157,6 +160,16 @@ impl ChildJob {
         first(&[("Complete", Outcome::Complete), ("Failed", Outcome::Failed)])
             .or_else(|| first(&[("FailureTarget", Outcome::Failing)]))
     }
+}
+
+/// The number of indexes in an interval list, for example 5 in `1,3-5,7` (Kubernetes: batch/v1).
+fn count_indexes(intervals: &str) -> i32 {
+    let count = |interval: &str| {
+        let (first, last) = interval.split_once('-').unwrap_or((interval, interval));
+        let (first, last) = (first.parse::<i32>().ok()?, last.parse::<i32>().ok()?);
+        Some(last.saturating_sub(first).saturating_add(1).max(0))
+    };
+    intervals.split(',').filter_map(count).fold(0, i32::saturating_add)
 }
 
 #[cfg(test)]
@@ -190,6 +203,7 @@ mod tests {
             status:
               startTime: "2026-03-01T09:00:00Z"
               succeeded: 5
+              failedIndexes: 1,3-5
               conditions:
               - {type: FailureTarget, status: "True", reason: Early}
               - {type: Failed, status: "True", reason: BackoffLimitExceeded, message: too many, lastTransitionTime: "2026-03-01T10:00:00Z"}
@@ -220,6 +234,7 @@ mod tests {
                 active: 0,
                 ready: 0,
                 succeeded: 5,
+                failed_indexes: 4,
                 verdict: Some(Verdict {
                     outcome: Outcome::Failed,
                     reason: "BackoffLimitExceeded".into(),
@@ -229,6 +244,15 @@ mod tests {
                 deleting: false,
             }
         );
+    }
+
+    #[test]
+    fn indexes_of_a_list_are_counted() {
+        for (list, count) in
+            [("", 0), ("7", 1), ("1,3-5,7", 5), ("0-2147483647", i32::MAX), ("5-1", 0), ("x,2,-1", 1)]
+        {
+            assert_eq!(count_indexes(list), count, "{list}");
+        }
     }
 
     #[test]

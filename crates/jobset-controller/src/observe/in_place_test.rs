@@ -239,6 +239,7 @@ fn job_record(uid: &str, name: &str) -> JobRecord {
         active: 1,
         ready: 0,
         succeeded: 0,
+        failed_indexes: 0,
         verdict: None,
         deleting: false,
     }

@@ -35,7 +35,6 @@ pub(crate) fn job_template(namespace: &str, jobset: &str, replicated_job: &str, 
 }
 
 /// Name of the PodGroup of a template, unless it is the template of the whole JobSet.
-#[allow(dead_code, reason = "the planner follows")]
 pub(crate) fn pod_group(jobset: &str, template: &str) -> String {
     let name = format!("{jobset}-{template}");
     if name.len() <= LABEL_MAX { name } else { cut(jobset, &hash(&format!("{jobset}/{template}"))) }

@@ -11,6 +11,7 @@ mod depends_on;
 mod elastic;
 mod execution_attempts;
 mod failure_policy;
+mod gang_scheduling;
 mod in_place_restart;
 mod leader_first;
 mod lost_status;
@@ -52,6 +53,9 @@ struct Scene {
     topologies: Vec<TopologyRecord>,
     pods: InPlacePods,
     placed_leaders: HashSet<String>,
+    scheduling: Option<SchedulingRecord>,
+    /// Whether [`Scene::scheduling`] is None because the API server serves no such objects.
+    scheduling_is_not_served: bool,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -73,6 +77,8 @@ fn jobset(spec: &str) -> Scene {
         topologies: Vec::new(),
         pods: InPlacePods::default(),
         placed_leaders: HashSet::new(),
+        scheduling: None,
+        scheduling_is_not_served: false,
         late: 900,
     }
 }
@@ -117,6 +123,7 @@ impl Scene {
                 "LeaderFirstPlacement" => self.gates.leader_first_placement = true,
                 "MutablePodResourcesForSuspendedJobSets" => self.gates.mutable_pod_resources = true,
                 "ReplaceSchedulingDirectivesOnResume" => self.gates.replace_on_resume = true,
+                "JobSetWorkloadAwareSchedulingAPI" => self.gates.workload_aware_scheduling = true,
                 "RestartOnFailureTarget" => self.gates.restart_on_failure_target = true,
                 "ExecutionAttemptsTracking" => self.gates.execution_attempts_tracking = true,
                 "JobSetActiveDeadlineSeconds" => self.gates.active_deadline_seconds = true,
@@ -179,7 +186,12 @@ impl Scene {
     }
 
     fn plan(&self) -> Plan {
-        let Self { jobset, jobs, gates, service, claims, topologies, pods, placed_leaders, late } = self;
+        let Self { jobset, jobs, gates, service, claims, topologies, pods, placed_leaders, late, .. } = self;
+        let scheduling = match &self.scheduling {
+            Some(record) => SchedulingApi::Served(record),
+            None if self.scheduling_is_not_served => SchedulingApi::NotServed,
+            None => SchedulingApi::Unknown,
+        };
         let service = service.as_ref();
         let snapshot = Snapshot {
             jobset,
@@ -189,7 +201,7 @@ impl Scene {
             topologies,
             placed_leaders,
             in_place_pods: pods,
-            scheduling: SchedulingApi::Unknown,
+            scheduling,
         };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }
@@ -227,7 +239,8 @@ impl Scene {
 /// placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
-/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`.
+/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`, `failed-indexes=<count>`,
+/// `template=<template of its PodGroup>`, `group=<PodGroup>`.
 fn job(words: &str) -> JobRecord {
     let mut words = words.split_whitespace();
     let short = words.next().unwrap();
@@ -253,6 +266,7 @@ fn job(words: &str) -> JobRecord {
         active: 1,
         ready: 0,
         succeeded: 0,
+        failed_indexes: 0,
         verdict: None,
         deleting: false,
     };
@@ -266,12 +280,15 @@ fn job(words: &str) -> JobRecord {
             ("suspended", _) => (job.suspended, job.active) = (true, 0),
             ("active", count) => job.active = count.parse().unwrap(),
             ("succeeded", count) => job.succeeded = count.parse().unwrap(),
+            ("failed-indexes", count) => job.failed_indexes = count.parse().unwrap(),
             ("started", value) => job.started = value == "true",
             ("complete", _) => ended = Some((Outcome::Complete, 1)),
             ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
             ("failing", second) => ended = Some((Outcome::Failing, second.parse().unwrap())),
             ("leader-first", _) => job.leader_first = true,
             ("not-exclusive", _) => job.exclusive = false,
+            ("template", text) => job.group_template = Some(text.into()),
+            ("group", text) => job.pod_group = Some(text.into()),
             ("deleting", _) => job.deleting = true,
             ("attempt", text) => {
                 (job.restart_attempt, job.template_restart_attempt) = (label(text), label(text));
@@ -404,16 +421,7 @@ fn actions(plan: &Plan) -> Vec<String> {
             let ports: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
             format!("set ports of Service {name}: {}", ports.join(", "))
         }
-        Action::Scheduling(action) => match action {
-            SchedulingAction::CreateWorkload(new) => format!("create Workload {}", name(&new.metadata.name)),
-            SchedulingAction::CreatePodGroup(new) => format!("create PodGroup {}", name(&new.metadata.name)),
-            SchedulingAction::ScaleWorkload { name, .. } => format!("scale Workload {name}"),
-            SchedulingAction::ScalePodGroup { name, min_count, .. } => {
-                format!("scale PodGroup {name} to {min_count}")
-            }
-            SchedulingAction::DeleteWorkload { name, .. } => format!("delete Workload {name}"),
-            SchedulingAction::DeletePodGroup { name, .. } => format!("delete PodGroup {name}"),
-        },
+        Action::Scheduling(action) => gang_scheduling::line(action),
     };
     plan.actions.iter().map(line).collect()
 }

@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) leader_first: bool,
     /// Annotation: its execution attempt.
     pub(crate) execution_attempt: LabelValue,
+    /// Annotation: the template of its PodGroup.
+    pub(crate) group_template: Option<String>,
     /// Whether `status.startTime` is set.
     pub(crate) started: bool,
     pub(crate) active: i32,
@@ -79,6 +81,12 @@ impl Job {
                 .as_ref()
                 .is_some_and(|annotations| annotations.contains_key(labels::LEADER_FIRST)),
             execution_attempt: execution_attempt(&job.metadata),
+            group_template: job
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(labels::GROUP_TEMPLATE_NAME))
+                .cloned(),
             started: false,
             active: 0,
             ready: 0,
@@ -127,6 +135,11 @@ impl Job {
             >= self.completions.map_or(self.parallelism, |all| all.min(self.parallelism))
     }
 
+    /// The PodGroup of its pods.
+    pub(crate) fn pod_group(&self) -> Option<&str> {
+        self.template.spec.as_ref()?.scheduling_group.as_ref()?.pod_group_name.as_deref()
+    }
+
     /// The metadata that the simulation reads.
     pub(crate) fn metadata(&self) -> ObjectMeta {
         ObjectMeta {
@@ -173,14 +186,15 @@ impl Job {
             completions: self.completions,
             leader_first: self.leader_first,
             exclusive: self.is_exclusive(),
-            group_template: None,
-            pod_group: None,
+            group_template: self.group_template.clone(),
+            pod_group: self.pod_group().map(str::to_owned),
             execution_attempt: self.execution_attempt.clone(),
             suspended: self.suspend,
             started: self.started,
             active: self.active,
             ready: self.ready,
             succeeded: self.succeeded,
+            failed_indexes: 0,
             verdict: self.ended.clone().or_else(|| self.failure_target.clone()),
             deleting: self.deleting,
         }

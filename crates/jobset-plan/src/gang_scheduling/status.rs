@@ -1,0 +1,186 @@
+//! Condition `GangScheduled`: whether the scheduler placed the pods of every group, and if not, why.
+
+use super::{
+    groups::{Group, Groups},
+    job,
+    min_count::Remaining,
+};
+use crate::{
+    buckets::Buckets,
+    draft::Draft,
+    plan::EventKind,
+    snapshot::{JobRecord, PodGroupRecord, ScheduledCondition, SchedulingRecord},
+};
+use jiff::Timestamp;
+use jobset_api::conditions::{self as types, reasons};
+use std::time::Duration;
+
+/// How long a PodGroup without pods can be in deletion before the controller reports it.
+const DELETION_LIMIT: Duration = Duration::from_mins(1);
+
+const NOT_SERVED: &str = "the API server does not serve scheduling.k8s.io/v1beta1, so no Job starts; start \
+                          kube-apiserver, kube-scheduler and kube-controller-manager with \
+                          --feature-gates=GenericWorkload=true, and kube-apiserver with \
+                          --runtime-config=scheduling.k8s.io/v1beta1=true";
+const PENDING: &str = "the scheduler has not placed the pods of every PodGroup yet";
+const SCHEDULED: &str = "the scheduler placed the pods of every PodGroup";
+const SUSPENDED: &str = "the jobset is suspended and has no PodGroups";
+
+/// What the condition of a running JobSet depends on.
+pub(crate) struct View<'a> {
+    pub(crate) groups: &'a Groups,
+    /// One for each group.
+    pub(crate) remaining: &'a [Remaining],
+    pub(crate) record: &'a SchedulingRecord,
+    pub(crate) jobs: &'a Buckets<'a>,
+    /// Whether this plan deletes all objects, because the spec has changed.
+    pub(crate) is_outdated: bool,
+}
+
+/// Sets the condition of a suspended JobSet. A JobSet without the condition does not get it.
+pub(crate) fn suspended(draft: &mut Draft<'_>) {
+    if draft.status.conditions.iter().any(|condition| condition.type_ == types::GANG_SCHEDULED) {
+        set(draft, EventKind::Normal, false, reasons::POD_GROUPS_DELETED, SUSPENDED);
+    }
+}
+
+/// Sets the condition of a JobSet in a cluster without the API.
+pub(crate) fn not_served(draft: &mut Draft<'_>) {
+    draft.waiting.push(NOT_SERVED.to_owned());
+    set(draft, EventKind::Warning, false, reasons::SCHEDULING_API_NOT_SERVED, NOT_SERVED);
+}
+
+/// Sets the condition of a running JobSet. Returns whether Jobs can be created and resumed.
+pub(crate) fn running(view: &View<'_>, draft: &mut Draft<'_>) -> bool {
+    let deleting = deleting(view, draft);
+    let may_start = deleting.is_none();
+    let finding = deleting
+        .or_else(|| outside(view))
+        .or_else(|| unschedulable(view))
+        .or_else(|| (!is_scheduled(view)).then(|| Finding::normal(reasons::POD_GROUPS_PENDING, PENDING)));
+    if let Some(Finding { kind, reason, message }) = finding {
+        draft.waiting.push(message.clone());
+        set(draft, kind, false, &reason, &message);
+    } else {
+        set(draft, EventKind::Normal, true, reasons::POD_GROUPS_SCHEDULED, SCHEDULED);
+    }
+    may_start
+}
+
+fn set(draft: &mut Draft<'_>, kind: EventKind, status: bool, reason: &str, message: &str) {
+    draft.set_condition(kind, types::GANG_SCHEDULED, status, reason, message);
+}
+
+/// Why the groups are not scheduled.
+struct Finding {
+    kind: EventKind,
+    reason: String,
+    message: String,
+}
+
+impl Finding {
+    fn normal(reason: &str, message: impl Into<String>) -> Self {
+        Self { kind: EventKind::Normal, reason: reason.to_owned(), message: message.into() }
+    }
+
+    fn warning(reason: &str, message: impl Into<String>) -> Self {
+        Self { kind: EventKind::Warning, reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// An object that is being deleted: its successor waits for its name.
+fn deleting(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
+    let View { record, jobs, is_outdated, .. } = view;
+    let mut in_deletion = record.pod_groups.iter().filter_map(|it| Some((it, it.deleting_since?)));
+    if let Some((pod_group, since)) = in_deletion.clone().find(|(it, _)| !is_in_use(it, jobs)) {
+        let left = remaining_time(since, draft.now);
+        if left.is_zero() {
+            return Some(Finding::warning(
+                reasons::POD_GROUP_PROTECTION_MISSING,
+                format!(
+                    "PodGroup {} has been in deletion for over a minute, and no Job has pods in it; if no pod of it is \
+                     still stopping, start kube-controller-manager with --feature-gates=GenericWorkload=true",
+                    pod_group.name
+                ),
+            ));
+        }
+        draft.requeue_within(left);
+    }
+    let terminating = |kind: &str, name: &str| {
+        let message = format!(
+            "{kind} {name} is being deleted, which waits until its pods have stopped; Jobs start after that. To stop its \
+             pods now, suspend and resume the jobset"
+        );
+        Finding::normal(reasons::POD_GROUPS_TERMINATING, message)
+    };
+    if let Some((pod_group, _)) = in_deletion.next() {
+        return Some(terminating("PodGroup", &pod_group.name));
+    }
+    if let Some(workload) = record.workloads.iter().find(|workload| workload.deleting) {
+        return Some(terminating("Workload", &workload.name));
+    }
+    is_outdated.then(|| {
+        let message = "the Workload and the PodGroups differ from spec.scheduling, and the controller creates them \
+                       again; Jobs start after that";
+        Finding::normal(reasons::POD_GROUPS_TERMINATING, message)
+    })
+}
+
+/// Whether a Job has pods in the PodGroup, as far as the controller knows.
+fn is_in_use(pod_group: &PodGroupRecord, jobs: &Buckets<'_>) -> bool {
+    let has_pods = |job: &&&JobRecord| {
+        job.pod_group.as_ref() == Some(&pod_group.name) && (job.active > 0 || job.deleting)
+    };
+    jobs.active.iter().chain(&jobs.previous).chain(&jobs.failed).any(|job| has_pods(&job))
+}
+
+fn remaining_time(since: Timestamp, now: Timestamp) -> Duration {
+    let passed = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
+    DELETION_LIMIT.saturating_sub(passed)
+}
+
+/// A Job whose pods run outside of their group.
+fn outside(view: &View<'_>) -> Option<Finding> {
+    let running = || view.jobs.active.iter().filter(|job| !job.suspended && !job.deleting);
+    if let Some(job) = running().find(|job| job::lost_group(view.groups, job)) {
+        return Some(Finding::warning(
+            reasons::SCHEDULING_GROUP_DROPPED,
+            format!(
+                "the API server dropped schedulingGroup from the pod template of job {}, so its pods start one by one; \
+                 start kube-apiserver with --feature-gates=GenericWorkload=true, then suspend and resume the jobset",
+                job.name
+            ),
+        ));
+    }
+    let job = running().find(|job| !job::is_in_group(view.groups, job))?;
+    let message = format!(
+        "job {} started without its PodGroup; suspend and resume the jobset to start its pods together",
+        job.name
+    );
+    Some(Finding::normal(reasons::JOB_OUTSIDE_POD_GROUP, message))
+}
+
+/// A group that does not fit, in the scheduler's words.
+fn unschedulable(view: &View<'_>) -> Option<Finding> {
+    groups(view).find_map(|(group, _, scheduled)| {
+        let ScheduledCondition { reason, message, .. } = scheduled.filter(|scheduled| !scheduled.status)?;
+        Some(Finding::warning(reason, format!("PodGroup {}: {message}", group.name)))
+    })
+}
+
+/// Whether every group with pods was scheduled.
+fn is_scheduled(view: &View<'_>) -> bool {
+    groups(view).all(|(_, remaining, scheduled)| {
+        remaining.pods == 0 || scheduled.is_some_and(|scheduled| scheduled.status)
+    })
+}
+
+fn groups<'a>(
+    view: &View<'a>,
+) -> impl Iterator<Item = (&'a Group, &'a Remaining, Option<&'a ScheduledCondition>)> {
+    let record = view.record;
+    view.groups.all.iter().zip(view.remaining).map(move |(group, remaining)| {
+        let pod_group = record.pod_groups.iter().find(|it| it.name == group.name);
+        (group, remaining, pod_group.and_then(|pod_group| pod_group.scheduled.as_ref()))
+    })
+}
