@@ -4,14 +4,18 @@
 use crate::{
     error::{self, RequestError},
     job::Job,
-    observe::{ChildJob, Kind, observed_service},
+    observe::{ChildJob, Kind, SchedulingKind, observed_service},
     request::{self, Request},
     world::{Millis, NAMESPACE, timestamp},
 };
 use jobset_api::{JobSet, JobSetStatus, labels};
 use jobset_plan::LabelValue;
 use k8s_openapi::{
-    api::{batch::v1 as batch, core::v1::ServicePort},
+    api::{
+        batch::v1 as batch,
+        core::v1::ServicePort,
+        scheduling::v1beta1::{PodGroup, Workload},
+    },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use serde_json::{Value, json};
@@ -23,6 +27,8 @@ pub(crate) enum Answer {
     JobSet(Arc<JobSet>),
     Job(Arc<Job>),
     Named(Arc<Named>),
+    Workload(Arc<Workload>),
+    PodGroup(Arc<PodGroup>),
     Gone,
 }
 
@@ -48,6 +54,8 @@ impl Answer {
                 Request::CreateService(_) | Request::GetService { .. } | Request::PatchService { .. },
             ) => request::Answer::Service(Box::new(observed_service(&service))),
             (Self::Named(claim), _) => request::Answer::Claim(Box::new(claim.metadata.clone())),
+            (Self::Workload(it), _) => request::Answer::Workload(Box::new(Workload::clone(&it))),
+            (Self::PodGroup(it), _) => request::Answer::PodGroup(Box::new(PodGroup::clone(&it))),
             (Self::Gone, _) => request::Answer::Gone,
         }
     }
@@ -82,7 +90,7 @@ impl RequestError for Refusal {
 }
 
 /// The error of Kubernetes for a patch with another UID than that of the object.
-const OTHER_UID: Refusal = Refusal::Invalid("metadata.uid: field is immutable");
+pub(crate) const OTHER_UID: Refusal = Refusal::Invalid("metadata.uid: field is immutable");
 
 /// An entry in the log of a kind.
 #[derive(Clone, Debug)]
@@ -90,8 +98,38 @@ pub(crate) enum Change {
     JobSet(Arc<JobSet>),
     Job(Arc<Job>),
     Named(Arc<Named>),
+    Workload(Arc<Workload>),
+    PodGroup(Arc<PodGroup>),
     /// The object with this UID was deleted.
     Gone(String),
+}
+
+/// A watched kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Core(Kind),
+    Scheduling(SchedulingKind),
+}
+
+impl Watched {
+    /// All watched kinds, in the order of their positions.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Core(Kind::JobSets),
+        Self::Core(Kind::Jobs),
+        Self::Core(Kind::Services),
+        Self::Core(Kind::Claims),
+        Self::Scheduling(SchedulingKind::Workloads),
+        Self::Scheduling(SchedulingKind::PodGroups),
+    ];
+
+    /// The position in an array with an element for each kind.
+    pub(crate) fn position(self) -> usize {
+        match self {
+            Self::Core(kind) => kind as usize,
+            Self::Scheduling(SchedulingKind::Workloads) => 4,
+            Self::Scheduling(SchedulingKind::PodGroups) => 5,
+        }
+    }
 }
 
 /// The stored objects and their logs.
@@ -103,7 +141,9 @@ pub(crate) struct ApiServer {
     pub(crate) jobs: BTreeMap<String, Arc<Job>>,
     pub(crate) services: BTreeMap<String, Arc<Named>>,
     pub(crate) claims: BTreeMap<String, Arc<Named>>,
-    logs: [Vec<Change>; 4],
+    pub(crate) workloads: BTreeMap<String, Arc<Workload>>,
+    pub(crate) pod_groups: BTreeMap<String, Arc<PodGroup>>,
+    logs: [Vec<Change>; 6],
 }
 
 impl ApiServer {
@@ -113,17 +153,28 @@ impl ApiServer {
     }
 
     /// The changes of a kind, oldest first.
-    pub(crate) fn log(&self, kind: Kind) -> &[Change] {
-        &self.logs[kind as usize]
+    pub(crate) fn log(&self, kind: Watched) -> &[Change] {
+        &self.logs[kind.position()]
+    }
+
+    /// Adds a change to the log of a kind.
+    pub(crate) fn append(&mut self, kind: Watched, change: Change) {
+        self.logs[kind.position()].push(change);
     }
 
     /// All objects of a kind, as a list returns them.
-    pub(crate) fn list(&self, kind: Kind) -> Vec<Change> {
+    pub(crate) fn list(&self, kind: Watched) -> Vec<Change> {
         match kind {
-            Kind::JobSets => self.jobsets.values().cloned().map(Change::JobSet).collect(),
-            Kind::Jobs => self.jobs.values().cloned().map(Change::Job).collect(),
-            Kind::Services => self.services.values().cloned().map(Change::Named).collect(),
-            Kind::Claims => self.claims.values().cloned().map(Change::Named).collect(),
+            Watched::Core(Kind::JobSets) => self.jobsets.values().cloned().map(Change::JobSet).collect(),
+            Watched::Core(Kind::Jobs) => self.jobs.values().cloned().map(Change::Job).collect(),
+            Watched::Core(Kind::Services) => self.services.values().cloned().map(Change::Named).collect(),
+            Watched::Core(Kind::Claims) => self.claims.values().cloned().map(Change::Named).collect(),
+            Watched::Scheduling(SchedulingKind::Workloads) => {
+                self.workloads.values().cloned().map(Change::Workload).collect()
+            }
+            Watched::Scheduling(SchedulingKind::PodGroups) => {
+                self.pod_groups.values().cloned().map(Change::PodGroup).collect()
+            }
         }
     }
 
@@ -140,10 +191,16 @@ impl ApiServer {
         self.jobs.values().filter(move |job| job.owner() == Some(owner))
     }
 
-    fn identity(&mut self) -> (String, u64) {
+    pub(crate) fn identity(&mut self) -> (String, u64) {
         self.uids += 1;
         self.version += 1;
         (format!("uid{}", self.uids), self.version)
+    }
+
+    /// The metadata of a changed object.
+    pub(crate) fn next_version(&mut self, metadata: &ObjectMeta) -> ObjectMeta {
+        self.version += 1;
+        ObjectMeta { resource_version: Some(self.version.to_string()), ..metadata.clone() }
     }
 
     // --- changes by all components and users, without simulated requests ---------------------------------------
@@ -242,8 +299,7 @@ impl ApiServer {
             Request::PatchService { name, patch } => self.patch_service(name, patch),
             Request::GetService { name } => Self::get_named(&self.services, name),
             Request::GetClaim { name } => Self::get_named(&self.claims, name),
-            // No JobSet of the simulation uses `spec.scheduling`.
-            Request::Scheduling(_) => Err(Refusal::Invalid("not served")),
+            Request::Scheduling(request) => self.handle_scheduling(request, now),
             Request::DeleteJobSet { name, uid, version } => {
                 let jobset = self.jobsets.get(name).ok_or(Refusal::NotFound)?;
                 if *uid != jobset.metadata.uid

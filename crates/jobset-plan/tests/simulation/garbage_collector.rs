@@ -1,7 +1,8 @@
 //! The garbage collector: deletes objects whose owner does not exist, and completes a foreground deletion after the
 //! deletion of the children.
 
-use crate::{observe::Kind, world::World};
+use crate::{observe::Kind, request::SchedulingRequest, world::World};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeSet;
 
 impl World {
@@ -52,5 +53,20 @@ impl World {
                 self.server.end_named(kind, &name);
             }
         }
+        for (kind, metadata) in self.server.scheduling_metadata() {
+            if !self.has_no_owner(&metadata) || metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
+            self.note("garbage", || format!("{kind} {name} is deleted"));
+            let _ = self.server.handle_scheduling(&SchedulingRequest::Delete { kind, name, uid }, self.now);
+        }
+        self.protect_pod_groups();
+    }
+
+    /// Whether no owner of the object exists.
+    pub(crate) fn has_no_owner(&self, metadata: &ObjectMeta) -> bool {
+        let mut owners = metadata.owner_references.iter().flatten();
+        owners.all(|owner| self.server.jobset(&owner.uid).is_none())
     }
 }

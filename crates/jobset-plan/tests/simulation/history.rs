@@ -1,7 +1,11 @@
 //! The history of a world, for debugging a seed. It is recorded only when a seed is replayed, because formatting would
 //! take most of the time of a run.
 
-use crate::{job::Job, request::Request, world::Millis};
+use crate::{
+    job::Job,
+    request::{Request, SchedulingRequest},
+    world::Millis,
+};
 
 /// The lines of one world.
 #[derive(Default)]
@@ -81,6 +85,13 @@ pub(crate) fn describe_request(request: &Request) -> String {
                 "",
             )
             .replace(" []", "")
+        }
+        Request::Scheduling(SchedulingRequest::CreateWorkload(workload)) => {
+            format!("create Workload {}", workload.metadata.name.as_deref().unwrap_or(""))
+        }
+        Request::Scheduling(SchedulingRequest::CreatePodGroup(pod_group)) => {
+            let policy = serde_json::to_string(&pod_group.spec.scheduling_policy).unwrap_or_default();
+            format!("create PodGroup {} {policy}", pod_group.metadata.name.as_deref().unwrap_or(""))
         }
         other => format!("{other:?}"),
     }

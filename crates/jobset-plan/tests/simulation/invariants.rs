@@ -63,6 +63,8 @@ pub(crate) struct Ledger {
     pub(crate) proofs: Proofs,
     /// Its state at its last suspension.
     pub(crate) suspension: Suspension,
+    /// Whether a user deleted one of its PodGroups.
+    pub(crate) lost_group: bool,
     /// The duration of its restarts.
     pub(crate) restarts: RestartTimes,
 }
@@ -174,6 +176,7 @@ impl World {
 
     /// Checks a request before the API server handles it.
     pub(crate) fn check_request(&mut self, sent: &Sent) {
+        self.check_gate_of_groups(sent);
         match &sent.request {
             Request::CreateJob(job) => self.check_create(sent, &Job::sent(job)),
             Request::DeleteJob { name, .. }
@@ -293,10 +296,10 @@ impl World {
         let service = network.unwrap_or(true).then(|| subdomain(jobset).to_owned());
         let service = service.filter(|name| !self.server.services.contains_key(name));
         let claim = claim_names(jobset).find(|name| !self.server.claims.contains_key(name));
-        if let Some(missing) = service.or(claim) {
+        if let Some(missing) = service.or(claim).or_else(|| self.missing_group(job)) {
             let how = format!("Job {} without {missing}", job.name);
             self.violated(
-                "without faults and user requests, Jobs are created after their Service and claims",
+                "without faults and user requests, Jobs are created after their Service, claims and groups",
                 how,
             );
         }

@@ -10,6 +10,7 @@ use crate::{
     job::Job,
     pod_outcomes::PodOutcome,
     schedule::{JobStep, ScheduledEvent},
+    scheduler::Placement,
     world::{Millis, World, whole_seconds},
 };
 use jobset_plan::{Outcome, Verdict};
@@ -88,7 +89,7 @@ impl World {
             _ if self.job_controller.jobs.get(uid).is_none_or(|pods| pods.run != run) => {}
             JobStep::PodsCreated => {
                 self.change_job(&job, |job| job.active = job.parallelism);
-                self.scheduler.enqueue(uid, run, job.parallelism);
+                self.scheduler.enqueue(uid, run, job.parallelism, job.pod_group());
                 self.place_pods();
             }
             JobStep::Ready => {
@@ -127,16 +128,34 @@ impl World {
     }
 
     /// Schedules the next event of pods that the scheduler places.
-    fn place_pods(&mut self) {
-        while let Some((uid, run)) = self.scheduler.place() {
-            let Some(job) = self.server.job(&uid).cloned() else { continue };
-            if let Some(pods) = self.job_controller.jobs.get_mut(&uid).filter(|_| job.leader_first) {
-                (pods.leader_alone, pods.leader_had_node) = (true, true);
-                self.note("scheduler", || format!("places the leader of Job {uid}"));
-                self.notify_of_leader(&uid);
-            } else {
-                self.start_pods(&job, run);
+    pub(crate) fn place_pods(&mut self) {
+        loop {
+            let server = &self.server;
+            let Placement { placed, unschedulable } =
+                self.scheduler.place(|pod_group| server.min_count(pod_group));
+            for group in unschedulable {
+                self.set_scheduled(&group, false);
             }
+            if placed.is_empty() {
+                return self.protect_pod_groups();
+            }
+            for (uid, run) in placed {
+                self.place_pods_of_job(&uid, run);
+            }
+        }
+    }
+
+    fn place_pods_of_job(&mut self, uid: &str, run: u32) {
+        let Some(job) = self.server.job(uid).cloned() else { return };
+        if let Some(group) = job.pod_group() {
+            self.set_scheduled(group, true);
+        }
+        if let Some(pods) = self.job_controller.jobs.get_mut(uid).filter(|_| job.leader_first) {
+            (pods.leader_alone, pods.leader_had_node) = (true, true);
+            self.note("scheduler", || format!("places the leader of Job {uid}"));
+            self.notify_of_leader(uid);
+        } else {
+            self.start_pods(&job, run);
         }
     }
 
@@ -214,6 +233,10 @@ impl World {
             }
         } else if job.active > 0 {
             // The Job was scaled. Its pods remain ready or unready.
+            if job.pod_group().is_some() {
+                self.scheduler.resize(&job.uid, job.parallelism);
+                self.place_pods();
+            }
             let was_ready = job.ready > 0;
             self.change_job(job, |job| {
                 job.active = job.parallelism;
@@ -233,6 +256,7 @@ impl World {
         pods.run += 1;
         let (run, lost_leader) = (pods.run, std::mem::take(&mut pods.leader_alone));
         self.scheduler.withdraw(uid);
+        self.protect_pod_groups();
         if lost_leader {
             self.notify_of_leader(uid);
         }

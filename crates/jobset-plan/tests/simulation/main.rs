@@ -13,7 +13,9 @@
 mod api_server;
 mod failure_target;
 mod faults;
+mod gang_scenarios;
 mod garbage_collector;
+mod group_rules;
 mod history;
 mod invariants;
 mod job;
@@ -23,6 +25,7 @@ mod manager;
 mod observe;
 mod placement_scenarios;
 mod planted_bugs;
+mod pod_groups;
 mod pod_outcomes;
 mod repair_scenarios;
 mod requests;
@@ -47,7 +50,6 @@ mod error;
 mod eviction;
 #[path = "../../../jobset-controller/src/act/operation.rs"]
 mod operation;
-#[allow(dead_code, reason = "no JobSet of the simulation has Workloads")]
 #[path = "../../../jobset-controller/src/act/request.rs"]
 mod request;
 #[path = "../../../jobset-controller/src/act/scheduling.rs"]

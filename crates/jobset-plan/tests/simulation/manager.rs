@@ -2,9 +2,9 @@
 //! This file reproduces `reconcile.rs` of the controller as a state machine that can stop between any two requests.
 
 use crate::{
-    api_server::{Refusal, version_of},
+    api_server::{Refusal, Watched, version_of},
     error::ActError,
-    observe::{Index, KINDS, Watch},
+    observe::{Index, Watch},
     operation::Operation,
     schedule::ScheduledEvent,
     work_queue::State as WorkQueue,
@@ -24,7 +24,7 @@ pub(crate) struct Process {
     /// The time at which it acquires the lease. It watches from the start.
     pub(crate) leads_from: Millis,
     pub(crate) index: Index,
-    pub(crate) watches: [Watch; 4],
+    pub(crate) watches: [Watch; 6],
     /// UIDs of the Jobs whose leader has a node, as far as the watch of pods has delivered them.
     pub(crate) placed_leaders: HashSet<String>,
     queue: WorkQueue<String>,
@@ -34,7 +34,10 @@ pub(crate) struct Process {
 
 impl Process {
     fn leads(&self, now: Millis) -> bool {
-        self.alive && now >= self.leads_from && self.watches.iter().all(Watch::is_filled)
+        // The controller does not wait for Workloads and PodGroups.
+        let core = Watched::ALL.iter().filter(|kind| matches!(kind, Watched::Core(_)));
+        let mut watches = core.filter_map(|kind| self.watches.get(kind.position()));
+        self.alive && now >= self.leads_from && watches.all(Watch::is_filled)
     }
 
     /// The resource version of the JobSet in the current reconcile.
@@ -73,8 +76,14 @@ impl World {
         });
         let process = self.processes.len() - 1;
         self.note_process(process, || "starts".to_owned());
-        for kind in KINDS {
-            self.after(1, ScheduledEvent::ListRequested { process, kind });
+        let with_groups = self.gates_of_planner().workload_aware_scheduling;
+        if with_groups {
+            self.processes[process].index.scheduling(|objects| objects.set_served(true));
+        }
+        for kind in Watched::ALL {
+            if with_groups || matches!(kind, Watched::Core(_)) {
+                self.after(1, ScheduledEvent::ListRequested { process, kind });
+            }
         }
         self.at(leads_from, ScheduledEvent::Work { process });
     }
@@ -123,6 +132,7 @@ impl World {
             return;
         };
         self.check_view(process, uid, &observed);
+        let groups = observed.scheduling.clone();
         self.planted_bug_changes_view(process, &mut observed);
         let mut placed_leaders = self.processes[process].placed_leaders.clone();
         self.planted_bug_places_leaders(&observed, &mut placed_leaders);
@@ -136,9 +146,10 @@ impl World {
             in_place_pods: &InPlacePods::default(),
             scheduling: observed.scheduling.api(),
         };
-        let mut plan = plan(&snapshot, timestamp(self.now), &self.gates);
+        let mut plan = plan(&snapshot, timestamp(self.now), &self.gates_of_planner());
         self.planted_bug_changes_plan(&observed, &mut plan);
         self.check_plan(&observed, &plan);
+        self.check_groups(&observed, &groups, &plan);
         self.note_process(process, || {
             let name = observed.jobset.metadata.name.as_deref().unwrap_or("");
             let status = if plan.status.is_some() { "a new status" } else { "no new status" };

@@ -1,9 +1,15 @@
 //! Planted bugs: each is a plausible defect in a wrapper around the real planner or its loop. A simulation that does
 //! not find them proves nothing about the real code.
 
-use crate::{api_server::Change, observe::ObservedJobSet, request::Request, seeds::run, world::World};
+use crate::{
+    api_server::Change,
+    observe::{ObservedJobSet, ObservedScheduling},
+    request::Request,
+    seeds::run,
+    world::World,
+};
 use jobset_api::{JobSet, jobset::RestartStrategy};
-use jobset_plan::{Action, LabelValue, Plan};
+use jobset_plan::{Action, Gates, LabelValue, Plan, SchedulingAction};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
@@ -72,10 +78,22 @@ pub(crate) enum Bug {
     ResourcesKept,
     /// The ports of the Service are not corrected.
     PortsKept,
+    /// PodGroups are not created.
+    GroupsForgotten,
+    /// A PodGroup that is being deleted counts as existing.
+    TerminatingGroupsUsed,
+    /// Groups are never deleted.
+    GroupsKept,
+    /// minCount is one too high.
+    MinCountOffByOne,
+    /// minCount stays at the number of all pods.
+    MinCountKept,
+    /// The feature gate of groups is ignored.
+    GateOfGroupsIgnored,
 }
 
 impl Bug {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 36] = [
         Self::StatusWithoutLock,
         Self::RestartCountsTwice,
         Self::JobsMatchedByName,
@@ -106,6 +124,12 @@ impl Bug {
         Self::DirectivesKept,
         Self::ResourcesKept,
         Self::PortsKept,
+        Self::GroupsForgotten,
+        Self::TerminatingGroupsUsed,
+        Self::GroupsKept,
+        Self::MinCountOffByOne,
+        Self::MinCountKept,
+        Self::GateOfGroupsIgnored,
     ];
 }
 
@@ -148,7 +172,7 @@ impl World {
             Change::Gone(uid) => {
                 self.seen_by_name.remove(&(process, uid.clone()));
             }
-            Change::JobSet(_) | Change::Named(_) => {}
+            Change::JobSet(_) | Change::Named(_) | Change::Workload(_) | Change::PodGroup(_) => {}
         }
     }
 
@@ -211,6 +235,11 @@ impl World {
                     job.template_job_restart_attempt = LabelValue::Missing;
                 }
             }
+            Some(Bug::TerminatingGroupsUsed) => {
+                if let ObservedScheduling::Served(record) = &mut observed.scheduling {
+                    record.pod_groups.iter_mut().for_each(|it| it.deleting_since = None);
+                }
+            }
             Some(Bug::EditedLabelTrusted) => {
                 for job in Arc::make_mut(&mut observed.jobs).iter_mut().map(Arc::make_mut) {
                     job.template_restart_attempt = job.restart_attempt.clone();
@@ -271,11 +300,45 @@ impl World {
             Some(Bug::FollowersOmitted) => {
                 plan.actions.retain(|action| !matches!(action, Action::AddFollowers { .. }));
             }
+            Some(Bug::GroupsForgotten) => plan
+                .actions
+                .retain(|action| !matches!(action, Action::Scheduling(SchedulingAction::CreatePodGroup(_)))),
+            Some(Bug::GroupsKept) => plan.actions.retain(|action| {
+                !matches!(
+                    action,
+                    Action::Scheduling(
+                        SchedulingAction::DeletePodGroup { .. } | SchedulingAction::DeleteWorkload { .. }
+                    )
+                )
+            }),
+            Some(Bug::MinCountKept) => plan.actions.retain(|action| {
+                !matches!(
+                    action,
+                    Action::Scheduling(
+                        SchedulingAction::ScalePodGroup { .. } | SchedulingAction::ScaleWorkload { .. }
+                    )
+                )
+            }),
+            Some(Bug::MinCountOffByOne) => {
+                for action in &mut plan.actions {
+                    if let Action::Scheduling(SchedulingAction::CreatePodGroup(pod_group)) = action
+                        && let Some(gang) = &mut pod_group.spec.scheduling_policy.gang
+                    {
+                        gang.min_count += 1;
+                    }
+                }
+            }
             Some(Bug::PreviousJobsKept) => {
                 plan.actions.retain(|action| !matches!(action, Action::DeleteJob { .. }));
             }
             _ => {}
         }
+    }
+
+    /// See [`Bug::GateOfGroupsIgnored`].
+    pub(crate) fn gates_of_planner(&self) -> Gates {
+        let is_on = self.gates.workload_aware_scheduling || self.has(Bug::GateOfGroupsIgnored);
+        Gates { workload_aware_scheduling: is_on, ..self.gates.clone() }
     }
 
     /// See [`Bug::PrerequisitesIgnored`]. Removes and returns the actions that depend on other actions of the plan.

@@ -2,8 +2,9 @@
 //! reconcile writes nothing.
 
 use crate::{
+    api_server::Watched,
     job::Job,
-    observe::{Kind, observed_service},
+    observe::observed_service,
     schedule::ScheduledEvent,
     world::{Violation, World, timestamp},
 };
@@ -32,6 +33,7 @@ impl World {
         let claims = claim_names(jobset).filter(|name| self.server.claims.contains_key(name)).collect();
         let service =
             self.server.services.get(subdomain(jobset)).map(|service| observed_service(service).record());
+        let scheduling = self.server.scheduling_of(uid);
         let snapshot = Snapshot {
             jobset,
             jobs: &jobs,
@@ -40,7 +42,7 @@ impl World {
             topologies: &[],
             placed_leaders: &self.placed_leaders(),
             in_place_pods: &InPlacePods::default(),
-            scheduling: jobset_plan::SchedulingApi::Unknown,
+            scheduling: scheduling.api(),
         };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
@@ -58,6 +60,10 @@ impl World {
         let is_true = |type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
+        let is_suspended = jobset.spec.suspend.unwrap_or(false);
+        if let Some(group) = self.group_without_use(&uid, is_suspended, &status) {
+            wrong.push(("a suspended or finished JobSet holds no group", group));
+        }
         if jobset.metadata.deletion_timestamp.is_some() {
             wrong.push(("the deletion of an object ends", name.clone()));
         }
@@ -96,10 +102,13 @@ impl World {
                 wrong.push(("a suspended JobSet has the condition Suspended", name.clone()));
             }
         } else {
+            // Pods that wait for other pods keep a PodGroup that a user deleted.
+            let lost_group = self.checker.ledgers.get(&uid).is_some_and(|ledger| ledger.lost_group)
+                && plan.waiting.iter().any(|why| why.contains("suspend and resume"));
             let wanted: i32 = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas).sum();
             let completed = jobs.iter().filter(|job| !job.unfinished()).count();
             let has_run = usize::try_from(wanted) == Ok(completed) && !can_complete(jobset);
-            if !has_run && !gate_is_missing && edited.is_empty() {
+            if !has_run && !gate_is_missing && !lost_group && edited.is_empty() {
                 let how = format!("JobSet {name}: {:?}", plan.waiting);
                 wrong.push(("Jobs that should run have run and finished", how));
             }
@@ -126,7 +135,11 @@ impl World {
         let named = named.filter(|(_, object)| {
             object.metadata.owner_references.iter().flatten().any(|owner| gone(&owner.uid))
         });
-        let orphans: Vec<String> = jobs.chain(named.map(|(name, _)| name.clone())).collect();
+        let groups = self.server.scheduling_metadata().into_iter().map(|(_, metadata)| metadata);
+        let groups = groups
+            .filter(|metadata| metadata.owner_references.iter().flatten().any(|owner| gone(&owner.uid)))
+            .map(|metadata| metadata.name.unwrap_or_default());
+        let orphans: Vec<String> = jobs.chain(named.map(|(name, _)| name.clone())).chain(groups).collect();
         if !orphans.is_empty() {
             self.violated("no object is left behind", orphans.join(", "));
         }
@@ -155,8 +168,10 @@ impl World {
             self.requeue(process, uid.clone());
         }
         self.run_to_rest()?;
-        for kind in [Kind::Jobs, Kind::JobSets, Kind::Services, Kind::Claims] {
-            self.after(1, ScheduledEvent::ListRequested { process, kind });
+        for kind in Watched::ALL {
+            if self.gates.workload_aware_scheduling || matches!(kind, Watched::Core(_)) {
+                self.after(1, ScheduledEvent::ListRequested { process, kind });
+            }
         }
         self.run_to_rest()?;
         self.after(1, ScheduledEvent::Crash);

@@ -1,6 +1,6 @@
 //! A queue of events by virtual time. The seed determines the order of events that are due in the same millisecond.
 
-use crate::{observe::Kind, requests::RequestId, users::UserRequest, world::Millis};
+use crate::{api_server::Watched, requests::RequestId, users::UserRequest, world::Millis};
 use fastrand::Rng;
 use std::{cmp::Ordering, collections::BinaryHeap};
 
@@ -16,11 +16,11 @@ pub(crate) enum ScheduledEvent {
     /// A process dies.
     Die { process: usize },
     /// A watch delivers changes of a kind to a process.
-    Deliver { process: usize, kind: Kind },
+    Deliver { process: usize, kind: Watched },
     /// A watch breaks, and the process requests a new list.
-    ListRequested { process: usize, kind: Kind },
+    ListRequested { process: usize, kind: Watched },
     /// The list arrives.
-    ListReceived { process: usize, kind: Kind },
+    ListReceived { process: usize, kind: Watched },
     /// A process starts reconciles from its queue.
     Work { process: usize },
     /// A request reaches the API server.
@@ -33,6 +33,8 @@ pub(crate) enum ScheduledEvent {
     ObserveLeader { process: usize, uid: String },
     /// The garbage collector runs.
     Collect,
+    /// The finalizers of PodGroups without pods are removed.
+    ReleasePodGroups,
     /// A user sends a request.
     User(UserRequest),
 }

@@ -78,7 +78,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Events that 10 000 worlds must include. Without them, the test would not cover what it claims to cover.
-const REQUIRED_EVENTS: [&str; 36] = [
+const REQUIRED_EVENTS: [&str; 41] = [
     "AllJobsCompleted",
     "AlreadyExists",
     "Conflict",
@@ -112,8 +112,13 @@ const REQUIRED_EVENTS: [&str; 36] = [
     "SuspendedJobs",
     "Ttl",
     "Unavailable",
+    "DeletePodGroup",
+    "PodGroupsDeleted",
+    "PodGroupsScheduled",
     "dies",
     "followers",
+    "gang does not fit",
+    "gang placed",
     "list",
 ];
 

@@ -2,12 +2,19 @@
 
 use crate::pod_outcomes::{MESSAGES, REASONS};
 use fastrand::Rng;
-use jobset_api::{JobSet, labels};
+use jobset_api::{
+    JobSet,
+    jobset::{ReplicatedJob, StartupPolicyOrder},
+    labels,
+    scheduling::Scheduling,
+};
 use jobset_plan::Gates;
 use serde_json::{Map, Value, json};
 
 /// The names of ReplicatedJobs. Each has at most three replicas.
 pub(crate) const NAMES: [&str; 3] = ["driver", "worker", "probe"];
+/// The largest number of pods of a Job.
+pub(crate) const MOST_PODS: i32 = 3;
 const ACTIONS: [&str; 5] = [
     "FailJobSet",
     "RestartJobSet",
@@ -27,6 +34,7 @@ pub(crate) fn gates(rng: &mut Rng) -> Gates {
         execution_attempts_tracking: rng.u8(0..3) == 0,
         mutable_pod_resources: rng.bool(),
         replace_on_resume: rng.bool(),
+        workload_aware_scheduling: rng.bool(),
         ..Gates::default()
     }
 }
@@ -75,7 +83,12 @@ pub(crate) fn jobset(rng: &mut Rng, name: &str, gates: &Gates) -> JobSet {
     let mut jobset: JobSet =
         serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("a JobSet");
     jobset.metadata.namespace = Some(crate::world::NAMESPACE.to_owned());
-    if gates.leader_first_placement && rng.bool() {
+    // With the gate off, some JobSets have the field from before.
+    if rng.u8(0..6) < if gates.workload_aware_scheduling { 4 } else { 1 } {
+        jobset.spec.scheduling = scheduling(rng, &jobset);
+    }
+    // The leader of a gang would wait for followers that wait for the leader.
+    if gates.leader_first_placement && jobset.spec.scheduling.is_none() && rng.bool() {
         place_exclusively(rng, &mut jobset);
     }
     jobset
@@ -112,6 +125,45 @@ fn replicated_job(rng: &mut Rng, place: usize, depends: bool, claims: bool) -> V
         replicated_job["dependsOn"] = on.into();
     }
     replicated_job
+}
+
+/// A random `spec.scheduling` for this JobSet.
+pub(crate) fn scheduling(rng: &mut Rng, jobset: &JobSet) -> Option<Scheduling> {
+    let names: Vec<&str> = jobset.spec.replicated_jobs.iter().map(|rj| rj.name.as_str()).collect();
+    let waits = |rj: &ReplicatedJob| rj.depends_on.as_ref().is_some_and(|on| !on.is_empty());
+    let in_order = jobset
+        .spec
+        .startup_policy
+        .as_ref()
+        .is_some_and(|policy| policy.startup_policy_order == StartupPolicyOrder::InOrder);
+    let is_ordered = in_order || jobset.spec.replicated_jobs.iter().any(waits);
+    let policy =
+        |rng: &mut Rng| pick(rng, &[json!({"gang": {}}), json!({"gang": {}}), json!({"basic": {}})]).clone();
+    let together = |rng: &mut Rng, targets: &[&str]| json!({"targetReplicatedJobs": targets, "schedulingPolicy": policy(rng)});
+    let single = |rng: &mut Rng, target: &str| {
+        let job = pick(rng, &[json!({}), json!({"schedulingPolicy": {"gang": {"minCount": 1}}})]).clone();
+        json!({"targetReplicatedJobs": [target], "job": job})
+    };
+    let scheduling = match rng.u8(0..3) {
+        // ReplicatedJobs that wait for each other cannot start together.
+        0 if !is_ordered => json!({"schedulingPolicy": policy(rng)}),
+        1 if !is_ordered => json!({"replicatedJobs": [together(rng, &names)]}),
+        _ => {
+            let entry = |(place, name): (usize, &&str)| {
+                // A Workload has at most eight templates.
+                if place < 2 && rng.bool() { single(rng, name) } else { together(rng, &[name]) }
+            };
+            let entries: Vec<Value> = names.iter().enumerate().map(entry).collect();
+            json!({"replicatedJobs": entries})
+        }
+    };
+    serde_json::from_value(scheduling).ok()
+}
+
+/// The number of pods that start together at most, after any scaling.
+pub(crate) fn most_pods_together(jobset: &JobSet) -> i32 {
+    let replicas = jobset.spec.replicated_jobs.iter().map(|rj| rj.replicas);
+    if jobset.spec.scheduling.is_some() { replicas.sum::<i32>() * MOST_PODS } else { 0 }
 }
 
 /// Gives a JobSet exclusive placement, and followers to most of its leaders.

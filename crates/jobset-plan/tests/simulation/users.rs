@@ -2,7 +2,8 @@
 
 use crate::{
     job::Job,
-    observe::Kind,
+    observe::{Kind, SchedulingKind},
+    request::SchedulingRequest,
     schedule::ScheduledEvent,
     specs,
     world::{Millis, World},
@@ -37,6 +38,12 @@ pub(crate) enum UserAction {
     NodeSelector(u32),
     /// A queueing system changes the CPU requests. Admission allows this while the JobSet is suspended, with the gate.
     Resources(u32),
+    /// The groups change. Admission allows this while the JobSet is suspended. The number determines them.
+    Groups(u64),
+    /// A PodGroup is deleted. The number selects it.
+    DeletePodGroup {
+        number: usize,
+    },
     /// An elastic JobSet is scaled.
     Scale(i32),
     /// A Job is deleted. The number selects it.
@@ -80,7 +87,7 @@ impl World {
     }
 
     fn schedule_random_action(&mut self, name: &str, at: Millis) {
-        let action = match self.rng.u8(0..27) {
+        let action = match self.rng.u8(0..28) {
             0..=2 => UserAction::Suspend(true),
             3..=7 => {
                 // Suspend, change and resume, after a short or a long pause.
@@ -88,7 +95,12 @@ impl World {
                 let pause =
                     if self.rng.bool() { self.rng.u64(10..2_000) } else { self.rng.u64(2_000..90_000) };
                 let pick = self.rng.u32(1..9);
-                self.schedule_action(at + pause / 2, name, UserAction::NodeSelector(pick));
+                let change = if self.rng.bool() {
+                    UserAction::NodeSelector(pick)
+                } else {
+                    UserAction::Groups(pick.into())
+                };
+                self.schedule_action(at + pause / 2, name, change);
                 if self.rng.bool() {
                     self.schedule_action(at + pause / 2, name, UserAction::Resources(pick));
                 }
@@ -122,6 +134,7 @@ impl World {
             22 => UserAction::LoseStatus,
             23 => UserAction::Deadline(Some(specs::deadline(&mut self.rng))),
             24 => UserAction::Deadline(None),
+            25 => UserAction::DeletePodGroup { number: self.rng.usize(0..4) },
             _ => UserAction::RewindStatus { number: self.rng.usize(0..100) },
         };
         self.schedule_action(at, name, action);
@@ -166,6 +179,19 @@ impl World {
                         Some([("cpu".to_owned(), Quantity(cpu.to_string()))].into());
                 }
             }),
+            UserAction::Groups(number) => {
+                let mut rng = fastrand::Rng::with_seed(*number);
+                self.edit(name, |jobset| {
+                    let conditions = jobset.status.iter().flat_map(|status| &status.conditions);
+                    let mut suspended =
+                        conditions.filter(|it| it.type_ == "Suspended" && it.status == "True");
+                    let is_suspended = jobset.spec.is_suspended() && suspended.next().is_some();
+                    if jobset.spec.scheduling.is_some() && is_suspended {
+                        jobset.spec.scheduling = specs::scheduling(&mut rng, jobset);
+                    }
+                });
+            }
+            UserAction::DeletePodGroup { number } => self.delete_pod_group(*number),
             UserAction::Scale(pods) => self.edit(name, |jobset| {
                 for replicated_job in &mut jobset.spec.replicated_jobs {
                     let spec = replicated_job.template.spec.get_or_insert_default();
@@ -232,6 +258,21 @@ impl World {
                 self.server.set_ports(name, some.then_some(port).into_iter().collect());
             }
         }
+    }
+
+    /// Deletes a PodGroup. The number selects it.
+    fn delete_pod_group(&mut self, number: usize) {
+        let all: Vec<_> = self.server.pod_groups.values().map(|it| it.metadata.clone()).collect();
+        let Some(metadata) = all.get(number % all.len().max(1)).cloned() else { return };
+        let owner = metadata.owner_references.iter().flatten().next().map(|owner| owner.uid.clone());
+        if let Some(ledger) = owner.and_then(|owner| self.checker.ledgers.get_mut(&owner)) {
+            ledger.lost_group = true;
+        }
+        let kind = SchedulingKind::PodGroups;
+        let (name, uid) = (metadata.name.unwrap_or_default(), metadata.uid.unwrap_or_default());
+        let request = SchedulingRequest::Delete { kind, name, uid };
+        let _ = self.server.handle_scheduling(&request, self.now);
+        self.protect_pod_groups();
     }
 
     /// A Job of a JobSet. The number selects it.

@@ -1,13 +1,12 @@
 //! A world: one simulated namespace with its JobSets, and all components and users that act on it.
 
 use crate::{
-    api_server::{ApiServer, Change, Refusal},
+    api_server::{ApiServer, Change, Refusal, Watched},
     faults::Faults,
     history::History,
     invariants::Checker,
     job_controller::JobController,
     manager::Process,
-    observe::KINDS,
     planted_bugs::Bug,
     pod_outcomes::PodOutcomes,
     request::Request,
@@ -51,11 +50,14 @@ impl WorldConfig {
     pub(crate) fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let gates = specs::gates(&mut rng);
+        let faults = Faults::random(&mut rng);
+        let jobsets = users::first_jobsets(&mut rng, &gates);
+        let largest_gang = jobsets.iter().map(specs::most_pods_together).max().unwrap_or(0);
         Self {
             seed,
-            faults: Faults::random(&mut rng),
-            jobsets: users::first_jobsets(&mut rng, &gates),
-            room: rng.i32(3..16),
+            faults,
+            room: rng.i32(3..16).max(largest_gang),
+            jobsets,
             pod_outcomes: PodOutcomes {
                 seed,
                 failing: *specs::pick(&mut rng, &[0, 15, 15, 40, 70]),
@@ -85,7 +87,7 @@ pub(crate) struct World {
     schedule: Schedule,
     pub(crate) server: ApiServer,
     /// The number of changes of each log that watches and controllers were notified of.
-    notified: [usize; 4],
+    notified: [usize; 6],
     pub(crate) job_controller: JobController,
     pub(crate) scheduler: Scheduler,
     pub(crate) processes: Vec<Process>,
@@ -107,6 +109,8 @@ pub(crate) struct World {
     pub(crate) lost: u32,
     history: History,
     collecting: bool,
+    /// Whether the removal of finalizers is scheduled.
+    pub(crate) protecting: bool,
     steps: u64,
 }
 
@@ -118,7 +122,7 @@ impl World {
             rng: Rng::with_seed(config.seed),
             schedule: Schedule::default(),
             server: ApiServer::default(),
-            notified: [0; 4],
+            notified: [0; 6],
             job_controller: JobController::default(),
             scheduler: Scheduler::new(config.room),
             processes: Vec::new(),
@@ -137,6 +141,7 @@ impl World {
             lost: 0,
             history: History::new(with_history),
             collecting: false,
+            protecting: false,
             steps: 0,
         };
         let (gates, faults) = (world.gates.clone(), world.faults);
@@ -214,29 +219,36 @@ impl World {
                 self.collecting = false;
                 self.collect_garbage();
             }
+            ScheduledEvent::ReleasePodGroups => self.release_pod_groups(),
             ScheduledEvent::User(request) => self.apply_user_request(&request),
         }
     }
 
     /// Notifies watches, the Job controller and the garbage collector of new changes.
     fn deliver_changes(&mut self) {
-        for kind in KINDS {
-            let new = self.server.log(kind)[self.notified[kind as usize]..].to_vec();
+        for kind in Watched::ALL {
+            let new = self.server.log(kind)[self.notified[kind.position()]..].to_vec();
             if new.is_empty() {
                 continue;
             }
-            self.notified[kind as usize] += new.len();
+            self.notified[kind.position()] += new.len();
             self.notify_watches(kind);
             for change in new {
                 let collects = match &change {
                     Change::Gone(_) | Change::Named(_) => true,
                     Change::JobSet(jobset) => jobset.metadata.deletion_timestamp.is_some(),
                     Change::Job(job) => job.owner().is_some_and(|owner| self.server.jobset(owner).is_none()),
+                    Change::Workload(workload) => self.has_no_owner(&workload.metadata),
+                    Change::PodGroup(pod_group) => self.has_no_owner(&pod_group.metadata),
                 };
                 if collects && !std::mem::replace(&mut self.collecting, true) {
                     let lag =
                         if self.rng.u8(0..4) == 0 { self.rng.u64(100..30_000) } else { self.rng.u64(5..500) };
                     self.after(lag, ScheduledEvent::Collect);
+                }
+                if matches!(&change, Change::PodGroup(_)) {
+                    self.place_pods();
+                    self.protect_pod_groups();
                 }
                 if let Change::Job(job) = &change {
                     self.checker.job_was_stored(job, self.now);

@@ -44,21 +44,19 @@ pub(crate) use nodes::Nodes;
 pub(crate) use owner::{controlling_jobset, will_be_deleted};
 pub(crate) use pod::ObservedPod;
 pub(crate) use pods::Pods;
-pub(crate) use scheduling::SchedulingKind;
+pub(crate) use scheduling::{ObservedScheduling, SchedulingKind, SchedulingObjects};
 pub(crate) use service::ObservedService;
 pub(crate) use versioned::Source;
 
 use crate::{
-    api_server::{Change, Named},
+    api_server::{Change, Named, Watched},
     operation::Operation,
     schedule::ScheduledEvent,
     world::World,
 };
 use jobset_api::labels;
+use k8s_openapi::api::scheduling::v1beta1::{PodGroup, Workload};
 use serde_json::json;
-
-/// All watched kinds.
-pub(crate) const KINDS: [Kind; 4] = [Kind::JobSets, Kind::Jobs, Kind::Services, Kind::Claims];
 
 /// One watch.
 #[derive(Clone, Debug, Default)]
@@ -81,48 +79,63 @@ impl Watch {
 
 impl World {
     /// Schedules a delivery to every process after a change of a kind.
-    pub(crate) fn notify_watches(&mut self, kind: Kind) {
+    pub(crate) fn notify_watches(&mut self, kind: Watched) {
         for process in 0..self.processes.len() {
-            let watch = &self.processes[process].watches[kind as usize];
+            let watch = &self.processes[process].watches[kind.position()];
             if self.processes[process].alive && watch.filled && !watch.busy {
-                self.processes[process].watches[kind as usize].busy = true;
+                self.processes[process].watches[kind.position()].busy = true;
                 self.deliver_after_lag(process, kind);
             }
         }
     }
 
-    fn deliver_after_lag(&mut self, process: usize, kind: Kind) {
+    fn deliver_after_lag(&mut self, process: usize, kind: Watched) {
         let stalls = self.faults_now().stalls;
         let lag = if self.happens(stalls) { self.rng.u64(500..45_000) } else { self.rng.u64(1..60) };
         self.after(lag, ScheduledEvent::Deliver { process, kind });
     }
 
     /// Starts a watch again with a list.
-    pub(crate) fn request_list(&mut self, process: usize, kind: Kind) {
-        if !self.processes[process].alive || self.processes[process].watches[kind as usize].list.is_some() {
+    pub(crate) fn request_list(&mut self, process: usize, kind: Watched) {
+        if !self.processes[process].alive || self.processes[process].watches[kind.position()].list.is_some() {
             return;
         }
         let list = self.server.list(kind);
-        let watch = &mut self.processes[process].watches[kind as usize];
+        let watch = &mut self.processes[process].watches[kind.position()];
         watch.list = Some(list);
         watch.busy = true;
         watch.delivered = self.server.log(kind).len();
-        self.processes[process].index.begin_list(kind);
+        match kind {
+            Watched::Core(kind) => self.processes[process].index.begin_list(kind),
+            Watched::Scheduling(kind) => {
+                self.processes[process].index.scheduling(|objects| objects.begin_list(kind));
+            }
+        }
         self.note_process(process, || format!("requests a list of {kind:?}"));
         let lag = self.rng.u64(5..300);
         self.after(lag, ScheduledEvent::ListReceived { process, kind });
     }
 
     /// Handles a list that reaches its process.
-    pub(crate) fn receive_list(&mut self, process: usize, kind: Kind) {
+    pub(crate) fn receive_list(&mut self, process: usize, kind: Watched) {
         if !self.processes[process].alive {
             return;
         }
-        let Some(list) = self.processes[process].watches[kind as usize].list.take() else { return };
+        let Some(list) = self.processes[process].watches[kind.position()].list.take() else { return };
         for change in &list {
             self.apply_change(process, kind, change);
         }
-        let (mut requeue, mut unconfirmed) = self.processes[process].index.finish_list(kind);
+        let index = &self.processes[process].index;
+        let (mut requeue, mut unconfirmed) = match kind {
+            Watched::Core(kind) => index.finish_list(kind),
+            Watched::Scheduling(kind) => {
+                let (mut requeue, are_first) = index.scheduling(|objects| objects.finish_list(kind));
+                if are_first {
+                    requeue.extend(index.jobsets_with_scheduling());
+                }
+                (requeue, Vec::new())
+            }
+        };
         // The index returns them in an order that differs between runs.
         requeue.sort();
         unconfirmed.sort();
@@ -134,8 +147,8 @@ impl World {
         for job in unconfirmed {
             self.send(process, Operation::verify_job(job), None);
         }
-        let behind = self.processes[process].watches[kind as usize].delivered < self.server.log(kind).len();
-        let watch = &mut self.processes[process].watches[kind as usize];
+        let behind = self.processes[process].watches[kind.position()].delivered < self.server.log(kind).len();
+        let watch = &mut self.processes[process].watches[kind.position()];
         watch.filled = true;
         watch.busy = behind;
         if behind {
@@ -144,8 +157,8 @@ impl World {
     }
 
     /// Delivers the next changes of a watch.
-    pub(crate) fn deliver(&mut self, process: usize, kind: Kind) {
-        let watch = &self.processes[process].watches[kind as usize];
+    pub(crate) fn deliver(&mut self, process: usize, kind: Watched) {
+        let watch = &self.processes[process].watches[kind.position()];
         if !self.processes[process].alive || watch.list.is_some() {
             return;
         }
@@ -154,23 +167,23 @@ impl World {
             self.request_list(process, kind);
             return;
         }
-        let from = self.processes[process].watches[kind as usize].delivered;
+        let from = self.processes[process].watches[kind.position()].delivered;
         let until = self.server.log(kind).len();
         let until = if self.rng.bool() { until } else { self.rng.usize(from..until).max(from) + 1 };
         let changes: Vec<Change> = self.server.log(kind)[from..until].to_vec();
-        self.processes[process].watches[kind as usize].delivered = until;
+        self.processes[process].watches[kind.position()].delivered = until;
         for change in &changes {
             self.apply_change(process, kind, change);
         }
         if until < self.server.log(kind).len() {
             self.deliver_after_lag(process, kind);
         } else {
-            self.processes[process].watches[kind as usize].busy = false;
+            self.processes[process].watches[kind.position()].busy = false;
         }
     }
 
     /// Applies a change to the index of a process, and requeues the JobSets that it affects.
-    fn apply_change(&mut self, process: usize, kind: Kind, change: &Change) {
+    fn apply_change(&mut self, process: usize, kind: Watched, change: &Change) {
         self.planted_bug_observes(process, change);
         let index = &self.processes[process].index;
         let mut requeue: Vec<String> = match change {
@@ -178,21 +191,32 @@ impl World {
                 index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Watch).into_iter().collect()
             }
             Change::Job(job) => index.apply_job(&ChildJob::new(job), Source::Watch).into_iter().collect(),
-            Change::Named(service) if kind == Kind::Services => {
+            Change::Named(service) if kind == Watched::Core(Kind::Services) => {
                 let changed = index.apply_service(&observed_service(service), Source::Watch);
-                changed.map(|key| index.users_of(kind, &key)).unwrap_or_default()
+                changed.map(|key| index.users_of(Kind::Services, &key)).unwrap_or_default()
             }
             Change::Named(claim) => {
                 index.apply_claim(&claim.metadata, Source::Watch);
                 Vec::new()
             }
+            Change::Workload(workload) => index
+                .scheduling(|objects| objects.apply_workload(Workload::clone(workload), Source::Watch))
+                .into_iter()
+                .collect(),
+            Change::PodGroup(pod_group) => index
+                .scheduling(|objects| objects.apply_pod_group(PodGroup::clone(pod_group), Source::Watch))
+                .into_iter()
+                .collect(),
             Change::Gone(uid) => match kind {
-                Kind::JobSets => {
+                Watched::Core(Kind::JobSets) => {
                     index.end_jobset(uid);
                     vec![uid.clone()]
                 }
-                Kind::Jobs => index.end_job(uid).into_iter().collect(),
-                Kind::Services | Kind::Claims => index.end_named(kind, uid),
+                Watched::Core(Kind::Jobs) => index.end_job(uid).into_iter().collect(),
+                Watched::Core(kind @ (Kind::Services | Kind::Claims)) => index.end_named(kind, uid),
+                Watched::Scheduling(kind) => {
+                    index.scheduling(|objects| objects.end(kind, uid)).into_iter().collect()
+                }
             },
         };
         requeue.sort();
