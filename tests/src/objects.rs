@@ -53,7 +53,8 @@ pub fn example_files() -> Result<Vec<PathBuf>> {
     let folder = repository().join("docs/examples");
     let paths = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let needs_gate = |path: &PathBuf| {
-        path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("in-place-restart"))
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        ["in-place-restart", "gang"].iter().any(|prefix| name.starts_with(prefix))
     };
     let mut paths: Vec<_> = paths.into_iter().filter(|path| !needs_gate(path)).collect();
     paths.sort();
