@@ -40,7 +40,7 @@ pub(crate) async fn kubectl_lists_and_explains_jobset(api: Arc<Api>) -> Result<(
     Ok(())
 }
 
-pub(crate) async fn kubectl_prints_five_columns(api: Arc<Api>) -> Result<()> {
+pub(crate) async fn kubectl_prints_its_columns(api: Arc<Api>) -> Result<()> {
     let namespace = api.cluster.namespace(&api.client).await?;
     // Another manager, so that our controller does not write the status.
     let mut jobset = jobset("manager: {managedBy: example.com/other, suspend: true, replicatedJobs: []}")?;
@@ -53,7 +53,7 @@ pub(crate) async fn kubectl_prints_five_columns(api: Arc<Api>) -> Result<()> {
     let mut lines = fresh.lines();
     assert_eq!(
         words(lines.next().unwrap_or_default()),
-        ["NAME", "TERMINALSTATE", "RESTARTS", "COMPLETED", "SUSPENDED", "AGE"]
+        ["NAME", "TERMINALSTATE", "RESTARTS", "COMPLETED", "SUSPENDED", "STARTTIME", "AGE"]
     );
     let row = words(lines.next().unwrap_or_default());
     assert_eq!(row[..2], ["printed", "true"], "columns of a JobSet without status: {fresh}");

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         tests![
             crds::both_crds_are_established,
             crds::kubectl_lists_and_explains_jobset,
-            crds::kubectl_prints_five_columns,
+            crds::kubectl_prints_its_columns,
             crds::jobset_schema_rejects_invalid_values,
             crds::jobset_policies_are_immutable,
             crds::jobset_lists_merge_by_name,

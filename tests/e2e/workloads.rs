@@ -44,7 +44,10 @@ pub(crate) async fn demo_jobset_completes_as_documented(e2e: Arc<E2e>) -> Result
     let pods = wait_until_running(&e2e, &namespace, "demo-jobset", 4).await?;
 
     let running = table(&kubectl(&["get", "jobset", "demo-jobset"])?);
-    assert_eq!(running[0], ["NAME", "TERMINALSTATE", "RESTARTS", "COMPLETED", "SUSPENDED", "AGE"]);
+    assert_eq!(
+        running[0],
+        ["NAME", "TERMINALSTATE", "RESTARTS", "COMPLETED", "SUSPENDED", "STARTTIME", "AGE"]
+    );
     assert_eq!(running[1][..2], ["demo-jobset", "0"]);
     let jobs = table(&kubectl(&["get", "jobs", "--no-headers"])?);
     let jobs: Vec<_> = jobs.iter().map(|row| row[..3].join(" ")).collect();
