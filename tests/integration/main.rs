@@ -180,7 +180,10 @@ fn main() -> ExitCode {
                     active_deadline::gate_can_be_disabled_and_enabled_again,
                     execution_attempts::gate_can_be_disabled_and_enabled_again,
                 ],
-                |cluster| prepare(cluster, &[("JobSetWorkloadAwareSchedulingAPI", true)]),
+            ),
+            Part::new(
+                1,
+                |cluster| prepare(cluster, scheduling_api::GATES),
                 tests![scheduling_api::other_jobsets_run_without_the_api],
             ),
             // This test runs last, because it checks which rules all the other tests used.
