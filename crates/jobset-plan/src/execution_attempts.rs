@@ -15,6 +15,7 @@ use crate::{
     feature_gates::Gates,
     snapshot::{JobRecord, LabelValue, Snapshot},
 };
+use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus, conditions as types, labels};
 
 /// Raises the number to that of a Job. A Job has a higher number if the status was lost or is not stored yet.
@@ -32,15 +33,15 @@ pub(crate) fn count_run(jobset: &JobSet, jobs: &Buckets<'_>, gates: &Gates, draf
         return false;
     }
     let JobSetStatus { restarts, execution_attempts: before, .. } = draft.status;
-    let resumes = is_suspended(&draft.status);
-    let now = match before {
-        None if resumes && restarts > 0 => restarts.saturating_add(1),
-        None => restarts,
-        Some(count) if resumes && !is_counted(count, jobs) => count.saturating_add(1),
-        Some(count) => count,
+    let suspended_at = suspended_at(&draft.status);
+    let now = match (before, suspended_at) {
+        (None, Some(_)) if restarts > 0 => restarts.saturating_add(1),
+        (None, _) => restarts,
+        (Some(count), Some(at)) if !is_counted(count, at, jobs) => count.saturating_add(1),
+        (Some(count), _) => count,
     };
     draft.status.execution_attempts = Some(now);
-    resumes && before != Some(now)
+    suspended_at.is_some() && before != Some(now)
 }
 
 /// Counts a restart of all Jobs, after `restarts` has increased.
@@ -58,19 +59,24 @@ pub(crate) fn annotation(gates: &Gates, status: &JobSetStatus) -> Option<(String
 }
 
 /// Whether the Jobs show that the resume is already counted: one of them is resumed, or has a lower number. If no Job
-/// is left to resume, the finished Jobs show it.
-fn is_counted(count: i32, jobs: &Buckets<'_>) -> bool {
-    let is_lower = |job: &&JobRecord| number(job).is_none_or(|of| of < count);
+/// is left to resume, the finished Jobs show it: one of them has a lower number, or finished after the suspension,
+/// because the condition can stay True until the startup policy has resumed all Jobs.
+fn is_counted(count: i32, suspended_at: Timestamp, jobs: &Buckets<'_>) -> bool {
+    let is_lower = |job: &JobRecord| number(job).is_none_or(|of| of < count);
     if jobs.active.is_empty() {
+        let has_run = |job: &JobRecord| job.verdict.as_ref().is_some_and(|verdict| verdict.at > suspended_at);
         let mut finished = jobs.successful.iter().chain(&jobs.failed).peekable();
-        return finished.peek().is_none() || finished.any(is_lower);
+        return finished.peek().is_none() || finished.any(|job| is_lower(job) || has_run(job));
     }
     jobs.active.iter().any(|job| !job.suspended || is_lower(job))
 }
 
-fn is_suspended(status: &JobSetStatus) -> bool {
+/// When the JobSet was suspended, if it still is.
+fn suspended_at(status: &JobSetStatus) -> Option<Timestamp> {
     let mut conditions = status.conditions.iter();
-    conditions.any(|condition| condition.type_ == types::SUSPENDED && condition.status == "True")
+    let suspended =
+        conditions.find(|condition| condition.type_ == types::SUSPENDED && condition.status == "True");
+    suspended.map(|condition| condition.last_transition_time.0)
 }
 
 /// The number in the annotation of a Job.

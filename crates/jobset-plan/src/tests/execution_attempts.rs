@@ -71,6 +71,8 @@ fn a_resume_counts_once() {
             (Some(3), 0, "driver-0 run=3 suspended, worker-0 run=2 complete", Some(4)),
             (Some(3), 0, "driver-0 run=3 complete", Some(4)),
             (Some(3), 0, "driver-0 run=2 complete", Some(3)),
+            // Counted: the Job finished after the suspension, and the startup policy still resumes others.
+            (Some(3), 0, "driver-0 run=3 complete@9", Some(3)),
             (Some(3), 0, "driver-0 complete", Some(3)),
             (Some(3), 0, "", Some(3)),
             // Jobs of an earlier attempt show nothing.

@@ -234,9 +234,9 @@ impl Scene {
 
 /// Parses a Job from words: its ReplicatedJob and index, then its properties. Without properties, its pod runs.
 ///
-/// States: `ready`, `pending` (no pod yet), `suspended`, `complete`, `failed@<second>`, `failing@<second>` (its pods
-/// are still stopping), `deleting`, `started=false`, `leader-first` (no followers yet), `not-exclusive` (exclusive
-/// placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
+/// States: `ready`, `pending` (no pod yet), `suspended`, `complete`, `complete@<second>`, `failed@<second>`,
+/// `failing@<second>` (its pods are still stopping), `deleting`, `started=false`, `leader-first` (no followers yet),
+/// `not-exclusive` (exclusive placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
 /// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`, `failed-indexes=<count>`,
@@ -282,7 +282,7 @@ fn job(words: &str) -> JobRecord {
             ("succeeded", count) => job.succeeded = count.parse().unwrap(),
             ("failed-indexes", count) => job.failed_indexes = count.parse().unwrap(),
             ("started", value) => job.started = value == "true",
-            ("complete", _) => ended = Some((Outcome::Complete, 1)),
+            ("complete", second) => ended = Some((Outcome::Complete, second.parse().unwrap_or(1))),
             ("failed", second) => ended = Some((Outcome::Failed, second.parse().unwrap())),
             ("failing", second) => ended = Some((Outcome::Failing, second.parse().unwrap())),
             ("leader-first", _) => job.leader_first = true,
