@@ -13,7 +13,7 @@ use crate::folder::{
     FolderContents, check_name, folder_digest, inspect, layout_of, lock, machine_wide_name, remove_folder,
 };
 use crate::kubectl::Kubectl;
-use crate::options::{NodeKind, Options, Settings};
+use crate::options::{NodeKind, Options, Settings, SimulatedNodes};
 use crate::pki::Pki;
 use crate::process::{self, Record};
 use crate::progress::Progress;
@@ -41,9 +41,7 @@ impl Cluster {
     pub fn up(options: Options) -> Result<Self> {
         let progress = if options.quiet { Progress::quiet() } else { Progress::new() };
         check_name(&options.name)?;
-        if options.settings.node == NodeKind::Real && !nix::unistd::geteuid().is_root() {
-            bail!("--node real needs root: run devcluster as root, or use --node kwok:N, which does not");
-        }
+        check_settings(&options.settings)?;
         let layout = layout_of(&options.name, options.dir.as_deref())?;
         let _lock = lock(&layout, &progress)?;
         match inspect(&layout)? {
@@ -195,13 +193,31 @@ pub fn status(name: &str, dir: Option<&Path>) -> Result<Option<Status>> {
     Ok(Some(Status { layout, state, daemons, problem }))
 }
 
+/// Returns an error if devcluster cannot start a cluster with these settings.
+fn check_settings(settings: &Settings) -> Result<()> {
+    let Settings { node, simulated_nodes, .. } = settings;
+    if *node == NodeKind::Real && !nix::unistd::geteuid().is_root() {
+        bail!("--node real needs root: run devcluster as root, or use --node kwok:N, which does not");
+    }
+    if !matches!(node, NodeKind::Kwok(_)) && *simulated_nodes != SimulatedNodes::default() {
+        bail!(
+            "{simulated_nodes} needs simulated nodes, and --node is {node}: use --node kwok:N, or leave these flags out"
+        );
+    }
+    Ok(())
+}
+
 /// An error message if the running cluster differs from the options.
 fn difference(state: &State, options: &Options) -> Option<String> {
-    let Settings { node, addons, limits, .. } = &options.settings;
+    let Settings { node, simulated_nodes, gang, addons, limits, .. } = &options.settings;
     let what = if state.name != options.name {
         format!("in this folder, with the name {}, not {}", state.name, options.name)
     } else if state.settings.node != *node {
         format!("with --node {}, not --node {node}", state.settings.node)
+    } else if state.settings.simulated_nodes != *simulated_nodes {
+        format!("with {}, not {simulated_nodes}", state.settings.simulated_nodes)
+    } else if state.settings.gang != *gang {
+        format!("with{} --gang", if *gang { "out" } else { "" })
     } else if *node == NodeKind::Real && state.settings.addons != *addons {
         format!("with --addons {}, not --addons {addons}", state.settings.addons)
     } else if state.settings.limits != *limits {
@@ -411,6 +427,13 @@ mod tests {
         assert_eq!(difference(&state, &options), None);
         state.settings.limits = Limits { kube_api_qps: 1, ..Limits::default() };
         assert!(difference(&state, &options).unwrap().contains("with other limits"));
+        state.settings.gang = true;
+        assert!(difference(&state, &options).unwrap().contains("runs already, with --gang:"));
+        state.settings.simulated_nodes.cpu = 4;
+        let message = difference(&state, &options).unwrap();
+        let sizes = "with --node-cpu 4 --node-gpus 0 --racks 1, not --node-cpu 1000 --node-gpus 0 --racks 1:";
+        assert!(message.contains(sizes), "{message}");
+        (state.settings.gang, state.settings.simulated_nodes) = (false, SimulatedNodes::default());
         state.settings.node = NodeKind::Kwok(5);
         assert!(difference(&state, &options).unwrap().contains("with --node kwok:5, not --node none"));
         (state.settings.node, options.settings.node) = (NodeKind::Real, NodeKind::Real);
@@ -420,6 +443,16 @@ mod tests {
             message.contains("with --addons cert-manager, not --addons storage,cert-manager"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_capacity_without_simulated_nodes_is_an_error() {
+        let simulated_nodes = SimulatedNodes { gpus: 8, ..SimulatedNodes::default() };
+        let mut settings = Settings { simulated_nodes, ..Settings::default() };
+        let message = check_settings(&settings).unwrap_err().to_string();
+        assert!(message.contains("--node-gpus 8") && message.contains("--node is none"), "{message}");
+        settings.node = NodeKind::Kwok(2);
+        check_settings(&settings).unwrap();
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub(crate) const DAEMONS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controlle
 /// Long, because tests start several control planes on a busy machine.
 const START_LIMIT: Duration = Duration::from_mins(2);
 
+/// Feature gates of API server, kube-controller-manager and kube-scheduler for gang scheduling. They are off by default.
+const GANG_GATES: &str = "--feature-gates=GenericWorkload=true,TopologyAwareWorkloadScheduling=true,DRAWorkloadResourceClaims=true";
+
 /// One line for each request when its response is complete, without bodies. A watch also has a line when it starts.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
@@ -184,6 +187,9 @@ fn api_server_args(context: &Context) -> Vec<String> {
         format!("--max-requests-inflight={}", limits.max_requests_inflight),
         format!("--max-mutating-requests-inflight={}", limits.max_mutating_requests_inflight),
     ];
+    if context.settings.gang {
+        args.extend([GANG_GATES.into(), "--runtime-config=scheduling.k8s.io/v1beta1=true".into()]);
+    }
     if network.netns.is_none() {
         // Endpoints must not contain a loopback address, and no pod needs the Service kubernetes.
         args.push("--endpoint-reconciler-type=none".into());
@@ -194,7 +200,7 @@ fn api_server_args(context: &Context) -> Vec<String> {
 fn controller_manager_args(context: &Context) -> Vec<String> {
     let limits = &context.settings.limits;
     let pki = |file: &str| context.layout.pki().join(file).display().to_string();
-    vec![
+    let mut args = vec![
         format!("--kubeconfig={}", kubeconfig_of(context, "kube-controller-manager")),
         "--leader-elect=false".into(),
         // It has no clients, and without a port there is no conflict over one.
@@ -208,14 +214,18 @@ fn controller_manager_args(context: &Context) -> Vec<String> {
         format!("--kube-api-qps={}", limits.kube_api_qps),
         format!("--kube-api-burst={}", limits.kube_api_burst),
         format!("--concurrent-job-syncs={}", limits.concurrent_job_syncs),
-    ]
+    ];
+    args.extend(context.settings.gang.then(|| GANG_GATES.into()));
+    args
 }
 
 fn scheduler_args(context: &Context) -> Vec<String> {
-    vec![
+    let mut args = vec![
         format!("--config={}", context.layout.config().join("kube-scheduler.yaml").display()),
         "--secure-port=0".into(),
-    ]
+    ];
+    args.extend(context.settings.gang.then(|| GANG_GATES.into()));
+    args
 }
 
 #[cfg(test)]
@@ -289,6 +299,22 @@ mod tests {
         write_files(&context).unwrap();
         let scheduler = std::fs::read_to_string(context.layout.config().join("kube-scheduler.yaml")).unwrap();
         assert!(scheduler.contains("qps: 77"), "{scheduler}");
+    }
+
+    #[test]
+    fn gang_scheduling_needs_gates_in_three_daemons_and_an_api() {
+        let folder = folder();
+        let mut context = context(folder.path(), None);
+        let gates = |context: &Context| {
+            let all = [api_server_args(context), controller_manager_args(context), scheduler_args(context)];
+            all.map(|args| args.iter().any(|arg| arg == GANG_GATES))
+        };
+        let serves = |context: &Context| {
+            api_server_args(context).contains(&"--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned())
+        };
+        assert_eq!((gates(&context), serves(&context)), ([false; 3], false));
+        context.settings.gang = true;
+        assert_eq!((gates(&context), serves(&context)), ([true; 3], true));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::kubectl::Kubectl;
+use crate::options::SimulatedNodes;
 use crate::state::{Network, write_atomically};
 use crate::wait::{self, ProbeResult};
 
@@ -46,7 +47,7 @@ pub(crate) fn start(context: &Context, nodes: u32) -> Result<()> {
         .env("KWOK_WORKDIR", context.layout.root().join("kwok").display().to_string())
         .spawn(&context.layout)?;
 
-    create_nodes(&kubectl, nodes)?;
+    create_nodes(&kubectl, nodes, &context.settings.simulated_nodes)?;
     step.total(u64::from(nodes));
     let mut seen = 0;
     // A busy machine creates about 50 nodes a second.
@@ -78,8 +79,8 @@ fn ready_nodes(kubectl: &Kubectl) -> Result<u64> {
     Ok(u64::try_from(output.lines().filter(|line| *line == "True").count())?)
 }
 
-fn create_nodes(kubectl: &Kubectl, nodes: u32) -> Result<()> {
-    let all: Vec<Value> = (0..nodes).map(node).collect();
+fn create_nodes(kubectl: &Kubectl, nodes: u32, each: &SimulatedNodes) -> Result<()> {
+    let all: Vec<Value> = (0..nodes).map(|index| node(index, each)).collect();
     let lists: Vec<String> = all
         .chunks(NODES_PER_LIST)
         .map(|chunk| json!({"apiVersion": "v1", "kind": "List", "items": chunk}).to_string())
@@ -100,21 +101,27 @@ fn create_nodes(kubectl: &Kubectl, nodes: u32) -> Result<()> {
     Ok(())
 }
 
-/// A Node. Nodes are spread over three zones, as in a region of a cloud.
-fn node(index: u32) -> Value {
+/// A Node. Nodes are spread over three zones, as in a region of a cloud, and over the racks.
+fn node(index: u32, each: &SimulatedNodes) -> Value {
     let name = format!("kwok-{index}");
     let zone = ["zone-a", "zone-b", "zone-c"].into_iter().cycle().nth(index as usize % 3).unwrap_or_default();
+    let rack = index.checked_rem(each.racks).unwrap_or_default();
     json!({
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": name,
+            "annotations": {
+                "devcluster.jobset.dev/cpu": each.cpu.to_string(),
+                "devcluster.jobset.dev/gpus": each.gpus.to_string(),
+            },
             "labels": {
                 "kubernetes.io/arch": "amd64",
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
                 "node.kubernetes.io/instance-type": "kwok",
                 "topology.kubernetes.io/zone": zone,
+                "devcluster.jobset.dev/rack": format!("rack-{rack}"),
             },
         },
     })
@@ -163,8 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn nodes_have_names_and_zones() {
-        assert_eq!(node(4)["metadata"]["name"], "kwok-4");
-        assert_eq!(node(4)["metadata"]["labels"]["topology.kubernetes.io/zone"], "zone-b");
+    fn nodes_have_names_zones_racks_and_a_capacity() {
+        let metadata = &node(4, &SimulatedNodes { cpu: 8, gpus: 2, racks: 3 })["metadata"];
+        assert_eq!(metadata["name"], "kwok-4");
+        assert_eq!(metadata["labels"]["topology.kubernetes.io/zone"], "zone-b");
+        assert_eq!(metadata["labels"]["devcluster.jobset.dev/rack"], "rack-1");
+        assert_eq!(metadata["annotations"]["devcluster.jobset.dev/cpu"], "8");
+        assert_eq!(metadata["annotations"]["devcluster.jobset.dev/gpus"], "2");
     }
 }

@@ -36,4 +36,4 @@ mod kwok;
 pub use audit::AuditLog;
 pub use cluster::Cluster;
 pub use context::Context;
-pub use options::{Addons, Binaries, Limits, NodeKind, Options, Settings};
+pub use options::{Addons, Binaries, Limits, NodeKind, Options, Settings, SimulatedNodes};

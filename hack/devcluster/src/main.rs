@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use devcluster::cluster::{self, Status};
 use devcluster::node::{self, LoadImage};
 use devcluster::progress::Progress;
-use devcluster::{Addons, Binaries, Cluster, Limits, NodeKind, Options, Settings};
+use devcluster::{Addons, Binaries, Cluster, Limits, NodeKind, Options, Settings, SimulatedNodes};
 
 const ABOUT: &str = "\
 A real Kubernetes cluster on this machine, for the demo, tests and benchmarks.
@@ -23,6 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   devcluster up                          a control plane without nodes
   devcluster up --node kwok:5            with five simulated nodes, without root
+  devcluster up --gang --node kwok:4 --node-gpus 8 --racks 2
+                                         with gang scheduling, and nodes that can be full
   sudo devcluster up --node real         with a real node: containers, network, DNS, volumes, cert-manager
   export KUBECONFIG=$(devcluster kubeconfig)
   devcluster kubectl get nodes           kubectl in the cluster's version
@@ -129,6 +131,11 @@ struct Up {
     which: Which,
     #[command(flatten)]
     spec: ClusterSpec,
+    /// Gang scheduling: serve the API scheduling.k8s.io/v1beta1, and enable the feature gates that it needs
+    #[arg(long)]
+    gang: bool,
+    #[command(flatten)]
+    simulated_nodes: SimulatedNodes,
     #[command(flatten)]
     limits: Limits,
 }
@@ -166,15 +173,16 @@ fn run(command: Command) -> Result<()> {
     let mut out = io::stdout().lock();
     match command {
         Command::Up(up) => {
-            let Up { which: Which { name, dir }, spec: ClusterSpec { node, addons, binaries }, limits } = *up;
-            let settings = Settings { node, addons, limits, binaries };
+            let Up { which: Which { name, dir }, spec, gang, simulated_nodes, limits } = *up;
+            let ClusterSpec { node, addons, binaries } = spec;
+            let settings = Settings { node, simulated_nodes, gang, addons, limits, binaries };
             let cluster = Cluster::up(Options { name, dir, settings, quiet: false })?;
             eprintln!("export KUBECONFIG={}", cluster.kubeconfig().display());
             Ok(())
         }
         Command::Build { spec, plain } => {
             let ClusterSpec { node, addons, binaries } = *spec;
-            let settings = Settings { node, addons, limits: Limits::default(), binaries };
+            let settings = Settings { node, addons, binaries, ..Settings::default() };
             let progress = if plain { Progress::lines() } else { Progress::new() };
             cluster::build(&settings, &progress)
         }
@@ -259,7 +267,12 @@ fn print_status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     let Status { layout, state, daemons, problem } = status;
     writeln!(out, "{}", state.name)?;
     writeln!(out, "  health      {}", problem.as_deref().unwrap_or("healthy"))?;
-    writeln!(out, "  node        {}", state.settings.node)?;
+    let Settings { node, simulated_nodes, gang, .. } = &state.settings;
+    write!(out, "  node        {node}")?;
+    if matches!(node, NodeKind::Kwok(_)) {
+        write!(out, " {simulated_nodes}")?;
+    }
+    writeln!(out, "{}", if *gang { "\n  scheduling  --gang" } else { "" })?;
     writeln!(out, "  server      {}", state.network.api_server_url())?;
     writeln!(out, "  folder      {}", layout.root().display())?;
     writeln!(out, "  kubeconfig  {}", layout.kubeconfig().display())?;
@@ -293,6 +306,7 @@ mod tests {
             panic!("not up");
         };
         assert_eq!((up.spec.node, up.limits), (NodeKind::Kwok(2), Limits::default()));
+        assert_eq!((up.simulated_nodes, up.gang), (SimulatedNodes::default(), false));
     }
 
     #[test]

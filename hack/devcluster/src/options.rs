@@ -171,6 +171,39 @@ impl Default for Limits {
     }
 }
 
+/// The simulated nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(rename_all = "camelCase")]
+pub struct SimulatedNodes {
+    /// CPUs of each simulated node
+    #[arg(long = "node-cpu", value_name = "N", default_value_t = 1000, help_heading = "Simulated nodes")]
+    pub cpu: u32,
+    /// GPUs of each simulated node: its resource nvidia.com/gpu
+    #[arg(long = "node-gpus", value_name = "N", default_value_t = 0, help_heading = "Simulated nodes")]
+    pub gpus: u32,
+    /// Racks of the simulated nodes: values of their label devcluster.jobset.dev/rack
+    #[arg(
+        long = "racks",
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Simulated nodes"
+    )]
+    pub racks: u32,
+}
+
+impl Default for SimulatedNodes {
+    fn default() -> Self {
+        Self { cpu: 1000, gpus: 0, racks: 1 }
+    }
+}
+
+impl fmt::Display for SimulatedNodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--node-cpu {} --node-gpus {} --racks {}", self.cpu, self.gpus, self.racks)
+    }
+}
+
 /// Programs that replace those that devcluster builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "camelCase")]
@@ -210,6 +243,12 @@ pub struct Binaries {
 pub struct Settings {
     /// Nodes.
     pub node: NodeKind,
+    /// Capacity and racks of simulated nodes.
+    #[serde(default)]
+    pub simulated_nodes: SimulatedNodes,
+    /// Gang scheduling, and what belongs to it: topology and resource claims of a pod group.
+    #[serde(default)]
+    pub gang: bool,
     /// Add-ons of a real node.
     #[serde(default)]
     pub addons: Addons,
@@ -276,7 +315,9 @@ mod tests {
 
     #[test]
     fn settings_round_trip_through_json() {
-        let settings = Settings { node: NodeKind::Kwok(3), ..Settings::default() };
+        let simulated_nodes = SimulatedNodes { cpu: 8, gpus: 4, racks: 2 };
+        let settings =
+            Settings { node: NodeKind::Kwok(3), simulated_nodes, gang: true, ..Settings::default() };
         let json = serde_json::to_string(&settings).unwrap();
         assert!(json.contains("\"kwok:3\""), "{json}");
         assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
