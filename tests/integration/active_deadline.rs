@@ -86,7 +86,7 @@ replicatedJobs: [{name: leader}, {name: w}]
     let ready = [counts("w", [1, 0, 0, 1, 0]), counts("leader", [1, 0, 0, 1, 0])];
     let first = start_time(&jobset.counts_become(&ready).await?)?;
     // A start time is in whole seconds, so the times of the restarts must differ.
-    let later = || async { Ok(now()?) };
+    let later = || async { now() };
     wait_for("a later second", TIMEOUT, later, |now| *now > first).await?;
 
     jobset.fail("w-0").await?;

@@ -40,27 +40,29 @@ pub(crate) async fn settled_jobset_causes_no_write(suite: Arc<Integration>) -> R
 /// From creation to completion, a JobSet with R Jobs and one Service causes R + 1 creations, one event and at most 4
 /// status writes. No request is repeated or rejected, and no update has a conflict.
 pub(crate) async fn small_jobset_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
-    expect_minimal_writes(&suite, 4, "", 4).await
+    expect_minimal_writes(&suite, 4, "", 4, 0).await
 }
 
 pub(crate) async fn large_jobset_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
-    expect_minimal_writes(&suite, 20, "", 4).await
+    expect_minimal_writes(&suite, 20, "", 4, 0).await
 }
 
 /// With the gates of deadlines and execution attempts, one more status write stores the start.
 pub(crate) async fn jobset_with_a_deadline_causes_minimal_writes(suite: Arc<Integration>) -> Result<()> {
-    expect_minimal_writes(&suite, 4, "activeDeadlineSeconds: 3600, ", 5).await
+    expect_minimal_writes(&suite, 4, "activeDeadlineSeconds: 3600, ", 5, 0).await
 }
 
-async fn expect_minimal_writes(
+/// `fields` are part of the spec, and cause this number of PodGroups.
+pub(crate) async fn expect_minimal_writes(
     suite: &Arc<Integration>,
     jobs: u32,
     fields: &str,
     most_status_writes: usize,
+    groups: usize,
 ) -> Result<()> {
     let workers = replicated_job("worker", jobs - 1, "succeed", "3s");
-    let spec =
-        format!("{{{fields}replicatedJobs: [{}, {workers}]}}", replicated_job("leader", 1, "succeed", "3s"));
+    let leader = replicated_job("leader", 1, "succeed", "3s");
+    let spec = format!("{{{fields}replicatedJobs: [{leader}, {workers}]}}");
     let jobset = LiveJobSet::create(suite, "counted", &spec).await?;
     jobset
         .status_when("completion", |status| {
@@ -93,9 +95,21 @@ async fn expect_minimal_writes(
     println!("{jobs} Jobs: {sent:?}");
     let status_writes = sent.remove("update jobsets/status 200").unwrap_or_default();
     assert!((1..=most_status_writes).contains(&status_writes), "{status_writes} status writes");
+    // Condition GangScheduled causes an event when it is False, and when it is True.
+    let events = sent.remove("create events/ 201").unwrap_or_default();
+    let workloads = groups.min(1);
+    assert!((1..=1 + 2 * workloads).contains(&events), "{events} events");
     let jobs = usize::try_from(jobs)?;
-    let expected = [("create jobs/ 201", jobs), ("create services/ 201", 1), ("create events/ 201", 1)];
-    assert_eq!(sent, expected.map(|(request, count)| (request.to_owned(), count)).into());
+    let expected = [
+        ("create jobs/ 201", jobs),
+        ("create services/ 201", 1),
+        ("create workloads/ 201", workloads),
+        ("create podgroups/ 201", groups),
+        ("delete workloads/ 200", workloads),
+        ("delete podgroups/ 200", groups),
+    ];
+    let expected = expected.into_iter().filter(|(_, count)| *count > 0);
+    assert_eq!(sent, expected.map(|(request, count)| (request.to_owned(), count)).collect());
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::Integration;
 
 /// How long a test checks that something does not happen.
-const OBSERVATION_TIME: Duration = Duration::from_millis(1500);
+pub(crate) const OBSERVATION_TIME: Duration = Duration::from_millis(1500);
 
 /// Default of the fields that a test does not set: a Job with one pod that is not retried.
 const REPLICATED_JOB: &str = "{template: {spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}}";
@@ -349,7 +349,7 @@ pub(crate) fn phase(pod: &Pod) -> &str {
 }
 
 /// Merges `own` into `base`: maps entry by entry; other values are replaced.
-fn merge(base: &mut Value, own: Value) {
+pub(crate) fn merge(base: &mut Value, own: Value) {
     match (base, own) {
         (Value::Object(base), Value::Object(own)) => {
             for (key, value) in own {

@@ -12,6 +12,7 @@ mod elastic;
 mod execution_attempts;
 mod failure_policy;
 mod foreign_jobs;
+mod gang_scheduling;
 mod in_place_restart;
 mod jobset;
 mod leader_first;
@@ -36,7 +37,7 @@ mod volume_claims;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use devcluster::NodeKind;
+use devcluster::{NodeKind, Settings};
 use jobset_tests::cluster::SuiteCluster;
 use jobset_tests::controller::Controller;
 use jobset_tests::suite::{self, Part};
@@ -62,6 +63,9 @@ const ALPHA: &[(&str, bool)] = &[
     ("MutablePodResourcesForSuspendedJobSets", true),
     ("ReplaceSchedulingDirectivesOnResume", true),
 ];
+
+/// Gang scheduling, and Jobs that grow in a gang.
+const GANG: &[(&str, bool)] = &[("JobSetWorkloadAwareSchedulingAPI", true), ("ElasticJobSet", true)];
 
 fn main() -> ExitCode {
     let by_default = tests![
@@ -145,7 +149,7 @@ fn main() -> ExitCode {
         execution_attempts::resumes_and_restarts_count,
         api_requests::jobset_with_a_deadline_causes_minimal_writes,
     ];
-    suite::run_parts(
+    let plain = suite::run_parts(
         "integration",
         NodeKind::Kwok(3),
         // The tests mostly wait for the cluster, so they run concurrently.
@@ -184,7 +188,10 @@ fn main() -> ExitCode {
             Part::new(
                 1,
                 |cluster| prepare(cluster, scheduling_api::GATES),
-                tests![scheduling_api::other_jobsets_run_without_the_api],
+                tests![
+                    gang_scheduling::conflicts::missing_api_is_reported,
+                    scheduling_api::other_jobsets_run_without_the_api,
+                ],
             ),
             // This test runs last, because it checks which rules all the other tests used.
             Part::new(
@@ -193,7 +200,50 @@ fn main() -> ExitCode {
                 tests![rbac::granted_rules_suffice_and_are_all_used],
             ),
         ],
-    )
+    );
+    let gang = suite::run_parts(
+        "integration-gang",
+        Settings { gang: true, ..NodeKind::Kwok(3).into() },
+        vec![
+            Part::new(
+                8,
+                |cluster| prepare(cluster, GANG),
+                tests![
+                    gang_scheduling::capacity::one_jobset_starts_whole_and_the_other_waits,
+                    gang_scheduling::capacity::gang_that_does_not_fit_is_reported,
+                    gang_scheduling::capacity::higher_priority_evicts_a_whole_gang,
+                    gang_scheduling::capacity::each_replica_is_a_gang_in_one_rack,
+                    gang_scheduling::capacity::gang_starts_on_the_nodes_of_its_jobs,
+                    gang_scheduling::capacity::replicated_job_without_pods_blocks_no_other,
+                    gang_scheduling::lifecycle::dependent_gang_starts_after_its_dependency,
+                    gang_scheduling::lifecycle::suspended_jobset_has_no_groups,
+                    gang_scheduling::lifecycle::resume_right_after_a_suspension_starts_the_gang_again,
+                    gang_scheduling::lifecycle::completed_jobs_do_not_count_after_a_resume,
+                    gang_scheduling::lifecycle::restart_keeps_the_groups,
+                    gang_scheduling::lifecycle::min_count_follows_an_elastic_job,
+                    gang_scheduling::lifecycle::failed_pod_is_replaced_after_another_has_finished,
+                    gang_scheduling::lifecycle::groups_are_deleted_with_their_jobset,
+                    gang_scheduling::conflicts::objects_of_other_owners_are_untouched,
+                    gang_scheduling::examples::examples_start,
+                    gang_scheduling::requests::one_gang_causes_minimal_writes,
+                    gang_scheduling::requests::two_gangs_cause_minimal_writes,
+                ],
+            ),
+            // This test starts other controllers.
+            Part::new(
+                1,
+                |cluster| prepare(cluster, GANG),
+                tests![gang_scheduling::lifecycle::gate_can_be_disabled_and_enabled_again],
+            ),
+            // This test runs last; see above.
+            Part::new(
+                1,
+                |cluster| prepare(cluster, GANG),
+                tests![rbac::gang_scheduling_rules_suffice_and_are_all_used],
+            ),
+        ],
+    );
+    if plain == ExitCode::SUCCESS { gang } else { plain }
 }
 
 async fn prepare(

@@ -33,7 +33,7 @@ pub(crate) async fn jobset_managed_by_this_controller_is_reconciled(suite: Arc<I
     Ok(())
 }
 
-/// A manager such as MultiKueue sets the terminal condition. The controller only deletes the JobSet after its TTL.
+/// A manager such as `MultiKueue` sets the terminal condition. The controller only deletes the JobSet after its TTL.
 pub(crate) async fn finished_jobset_of_another_manager_is_deleted(suite: Arc<Integration>) -> Result<()> {
     let spec = "{managedBy: example.com/other, replicatedJobs: [{name: w}], ttlSecondsAfterFinished: ";
     let deleted = LiveJobSet::create(&suite, "deleted", &format!("{spec} 1}}")).await?;

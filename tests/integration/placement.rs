@@ -37,10 +37,16 @@ pub(crate) fn spec(replicated_job: &str) -> String {
 }
 
 /// Creates a node in this rack. The key of its label is also a taint, which keeps other pods away.
-async fn create_node(suite: &Integration, key: &str, name: String, rack: usize) -> Result<()> {
+pub(crate) async fn create_node(
+    suite: &Integration,
+    key: &str,
+    name: String,
+    rack: usize,
+    gpus: usize,
+) -> Result<()> {
     let node = json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "labels": {
+        "metadata": {"name": name, "annotations": {"devcluster.jobset.dev/gpus": gpus.to_string()}, "labels": {
             key: format!("rack-{rack}"),
             "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
         }},
@@ -52,9 +58,20 @@ async fn create_node(suite: &Integration, key: &str, name: String, rack: usize) 
 
 /// Creates `nodes` nodes in `racks` racks, and waits until they are Ready.
 pub(crate) async fn racks(suite: &Integration, key: &str, racks: usize, nodes: usize) -> Result<()> {
+    racks_with_gpus(suite, key, racks, nodes, 0).await
+}
+
+/// Like [`racks`], with this number of GPUs on each node.
+pub(crate) async fn racks_with_gpus(
+    suite: &Integration,
+    key: &str,
+    racks: usize,
+    nodes: usize,
+    gpus: usize,
+) -> Result<()> {
     let prefix = key.replace(['/', '.'], "-");
     let creations =
-        (0..nodes).map(|number| create_node(suite, key, format!("{prefix}-{number}"), number % racks));
+        (0..nodes).map(|number| create_node(suite, key, format!("{prefix}-{number}"), number % racks, gpus));
     stream::iter(creations).buffer_unordered(16).try_collect::<Vec<_>>().await?;
     let api: Api<Node> = Api::all(suite.client.clone());
     let ready = || async {
@@ -63,7 +80,8 @@ pub(crate) async fn racks(suite: &Integration, key: &str, racks: usize, nodes: u
             let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
             conditions.clone().any(|condition| condition.type_ == "Ready" && condition.status == "True")
         };
-        Ok(nodes.iter().filter(is_ready).count())
+        let own = nodes.iter().filter(|node| node.name_any().starts_with(&prefix));
+        Ok(own.filter(is_ready).count())
     };
     wait_for("the nodes of the racks to be Ready", TIMEOUT, ready, |count| *count == nodes).await.map(drop)
 }
@@ -168,7 +186,7 @@ pub(crate) async fn each_job_has_a_rack_exclusively(suite: Arc<Integration>) -> 
     wait_for("the leader to be deleted", TIMEOUT, gone, |uid| *uid != Some(leader.uid())).await?;
     let rack = &before["train-w-7"][&leader.uid().unwrap_or_default()];
     let rack = rack.strip_prefix("rack-").context(rack.clone())?.parse()?;
-    create_node(&suite, key, "placement-example-replacement".to_owned(), rack).await?;
+    create_node(&suite, key, "placement-example-replacement".to_owned(), rack, 0).await?;
     let after = all_bound(&suite, &jobset, key, 20, 10).await?;
     check_exclusive(&after, 20)?;
     for (job, pods) in &after {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use jobset_tests::rbac;
+use jobset_tests::rbac::{self, Grant};
 
 use crate::Integration;
 
@@ -27,6 +27,20 @@ const NOT_USED_HERE: &[(&str, &str)] = &[
 ];
 
 pub(crate) async fn granted_rules_suffice_and_are_all_used(suite: Arc<Integration>) -> Result<()> {
+    check(&suite, |_| true, NOT_USED_HERE).await
+}
+
+/// The same for the rules of Workloads and PodGroups, on a cluster with gang scheduling.
+pub(crate) async fn gang_scheduling_rules_suffice_and_are_all_used(suite: Arc<Integration>) -> Result<()> {
+    check(&suite, |(_, kind)| kind.starts_with("scheduling.k8s.io/"), &[]).await
+}
+
+/// Checks the requests that RBAC denied, and the rules of a selection of resources.
+async fn check(
+    suite: &Integration,
+    is_selected: impl Fn(&Grant) -> bool,
+    not_used: &[(&str, &str)],
+) -> Result<()> {
     let user = suite.controller.user();
     let (requests, denied) = rbac::requests(&suite.cluster.cluster().audit(), user)?;
     ensure!(denied.is_empty(), "requests that RBAC denied:\n{}", denied.join("\n"));
@@ -34,7 +48,10 @@ pub(crate) async fn granted_rules_suffice_and_are_all_used(suite: Arc<Integratio
     if std::env::args().len() > 1 {
         return Ok(());
     }
-    let unused = rbac::unused(&rbac::granted(&suite.client, user).await?, &requests, NOT_USED_HERE);
+    let mut granted = rbac::granted(&suite.client, user).await?;
+    granted.retain(is_selected);
+    ensure!(!granted.is_empty(), "no rule is for these resources");
+    let unused = rbac::unused(&granted, &requests, not_used);
     ensure!(unused.is_empty(), "rules that no request used:\n{}", unused.join("\n"));
     Ok(())
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use devcluster::kubectl::Kubectl;
 use devcluster::progress::Progress;
 use devcluster::state::Layout;
-use devcluster::{Binaries, Cluster, NodeKind, Options, Settings};
+use devcluster::{Binaries, Cluster, Options, Settings};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -28,10 +28,9 @@ pub struct SuiteCluster {
 
 impl SuiteCluster {
     /// Starts the cluster, with the programs in the folder `KUBEBUILDER_ASSETS` if that is set.
-    pub fn up(suite: &'static str, node: NodeKind) -> Result<Self> {
+    pub fn up(suite: &'static str, settings: Settings) -> Result<Self> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(Into::into);
-        let binaries = Binaries { assets, ..Binaries::default() };
-        let settings = Settings { node, binaries, ..Settings::default() };
+        let settings = Settings { binaries: Binaries { assets, ..Binaries::default() }, ..settings };
         let cluster = Cluster::up(Options { name: name_of(suite), settings, ..Options::default() })?;
         Ok(Self { suite, cluster: Arc::new(cluster), namespaces: Arc::default() })
     }

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use devcluster::NodeKind;
+use devcluster::{NodeKind, Settings};
 use futures::future::{BoxFuture, LocalBoxFuture};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use tokio::runtime::Runtime;
@@ -83,10 +83,12 @@ where
     run_parts(name, node, vec![Part::new(parallel, prepare, tests)])
 }
 
-/// Runs a suite on a cluster with these nodes, with the program's arguments.
+/// Runs a suite on a cluster with these settings, such as its [`NodeKind`], with the program's arguments.
+///
+/// A program whose tests need different clusters calls this several times, with different names.
 pub fn run_parts<Prepared: Send + Sync + 'static>(
     name: &'static str,
-    node: NodeKind,
+    settings: impl Into<Settings>,
     mut parts: Vec<Part<Prepared>>,
 ) -> ExitCode {
     let arguments = Arguments::from_args();
@@ -97,7 +99,7 @@ pub fn run_parts<Prepared: Send + Sync + 'static>(
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     parts.retain(|part| part.tests.iter().any(is_selected));
-    match with_cluster(name, node, |runtime, cluster| {
+    match with_cluster(name, settings.into(), |runtime, cluster| {
         let mut all_passed = true;
         for part in parts {
             all_passed &= !run_part(runtime, &cluster, &arguments, part)?.has_failed();
@@ -140,14 +142,14 @@ fn run_part<Prepared: Send + Sync + 'static>(
 /// Starts the suite's cluster, runs `work` with it, and takes it down.
 fn with_cluster<T>(
     name: &'static str,
-    node: NodeKind,
+    settings: Settings,
     work: impl FnOnce(&Arc<Runtime>, SuiteCluster) -> Result<T>,
 ) -> Result<T> {
     let runtime = Arc::new(Runtime::new().context("cannot start the async runtime")?);
     take_down_on_signal(&runtime, name)?;
     SuiteCluster::take_down(name).context("cannot take down the cluster of an earlier run")?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let cluster = SuiteCluster::up(name, node).context("cannot start the suite's cluster")?;
+        let cluster = SuiteCluster::up(name, settings).context("cannot start the suite's cluster")?;
         work(&runtime, cluster)
     }));
     SuiteCluster::keep_logs(name);

@@ -258,6 +258,12 @@ pub struct Settings {
     pub binaries: Binaries,
 }
 
+impl From<NodeKind> for Settings {
+    fn from(node: NodeKind) -> Self {
+        Self { node, ..Self::default() }
+    }
+}
+
 /// Arguments of [`crate::Cluster::up`].
 #[derive(Clone, Debug)]
 pub struct Options {
