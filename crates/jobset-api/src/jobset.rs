@@ -118,7 +118,7 @@ pub struct JobSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub active_deadline_seconds: Option<i64>,
-    /// Which pods start together, and where.
+    /// Which pods start together, and where. Requires the feature gate JobSetWorkloadAwareSchedulingAPI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
     /// Persistent volume claims that the JobSet's Jobs share.

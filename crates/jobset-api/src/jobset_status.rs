@@ -33,12 +33,12 @@ pub struct JobSetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub current_in_place_restart_attempt: Option<i32>,
-    /// When the JobSet began to run, or resumed, or restarted. Absent while it is suspended, and without the feature
-    /// gate JobSetActiveDeadlineSeconds.
+    /// When the JobSet began to run, or resumed, or restarted. Absent while it is suspended. Set with the feature gate
+    /// JobSetActiveDeadlineSeconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// Number of times that the JobSet began to run again: restarts of all Jobs, and resumes. Absent before the first
-    /// run, and without the feature gate ExecutionAttemptsTracking.
+    /// Number of the latest run of the JobSet. It increases with each restart of all Jobs, and with each resume. Absent
+    /// before the first run. Set with the feature gate ExecutionAttemptsTracking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub execution_attempts: Option<i32>,

@@ -163,7 +163,14 @@ fn construct(
 
     let mut spec = template.spec.clone().unwrap_or_default();
     spec.suspend = Some(jobset.spec.suspend.unwrap_or(false));
+    // With the gate, the number of a run is the controller's alone.
+    let without_attempt = |annotations: &mut Option<BTreeMap<String, String>>| {
+        if let Some(annotations) = annotations.as_mut().filter(|_| gates.execution_attempts_tracking) {
+            annotations.remove(labels::EXECUTION_ATTEMPT);
+        }
+    };
     let pod_metadata = spec.template.metadata.get_or_insert_default();
+    without_attempt(&mut pod_metadata.annotations);
     merge(&mut pod_metadata.labels, &labels);
     merge(&mut pod_metadata.annotations, &annotations);
     agent_injection::annotate(jobset, gates, pod_metadata.annotations.get_or_insert_default());
@@ -173,6 +180,7 @@ fn construct(
         owner_references: Some(vec![owner_reference(jobset)]),
         ..Default::default()
     };
+    without_attempt(&mut metadata.annotations);
     merge(&mut metadata.labels, &labels);
     merge(&mut metadata.annotations, &annotations);
 

@@ -156,7 +156,7 @@ fn is_allowed(action: &FailurePolicyAction, gates: &Gates) -> bool {
 }
 
 /// The number of restarts that count towards `maxRestarts`, of the JobSet and of single Jobs.
-fn used_up(status: &JobSetStatus, gates: &Gates) -> i64 {
+pub(crate) fn used_up(status: &JobSetStatus, gates: &Gates) -> i64 {
     let single =
         status.replicated_jobs_status.iter().flat_map(|status| &status.job_restarts_count_towards_max);
     let single: i64 = if gates.restart_job { single.map(|count| i64::from(*count)).sum() } else { 0 };

@@ -39,6 +39,7 @@
 use crate::{
     child_job::job_name,
     draft::Draft,
+    failure_policy,
     feature_gates::Gates,
     plan::EventKind,
     snapshot::{JobRecord, LabelValue, Outcome, Snapshot},
@@ -50,9 +51,20 @@ use jobset_api::{
 
 /// Restores a lost status in the draft. Returns whether the status was lost.
 pub(crate) fn restore(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<'_>) -> bool {
-    let whole = restore_restarts(snapshot, &mut draft.status);
-    let jobs = snapshot.jobs.iter().filter(|_| gates.restart_job);
-    let single = jobs.filter_map(|job| restore_single(snapshot.jobset, job, &mut draft.status));
+    let jobs: &[_] = if gates.restart_job { snapshot.jobs } else { &[] };
+    let whole = |status: &mut JobSetStatus| restore_restarts(snapshot, gates, status);
+    let single = |status: &mut JobSetStatus| -> Vec<String> {
+        jobs.iter().filter_map(|job| restore_single(snapshot.jobset, job, gates, status)).collect()
+    };
+    // Restarts of unknown kind are the last, because they count as far as the others leave room.
+    let status = &mut draft.status;
+    let single_first = !all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts);
+    let (whole, single) = if single_first {
+        let single = single(status);
+        (whole(status), single)
+    } else {
+        (whole(status), single(status))
+    };
     let restored: Vec<String> = whole.into_iter().chain(single).collect();
     let Some(first) = restored.first() else { return false };
     let more = match restored.len() - 1 {
@@ -66,7 +78,7 @@ pub(crate) fn restore(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<
 }
 
 /// Raises `restarts` to the highest attempt that a Job proves. Returns a description of the change.
-fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Option<String> {
+fn restore_restarts(snapshot: &Snapshot<'_>, gates: &Gates, status: &mut JobSetStatus) -> Option<String> {
     let stored = status.restarts;
     let lowest = snapshot.jobs.iter().filter(|job| !job.deleting).filter_map(|job| self::attempt(job)).min();
     let proofs =
@@ -81,17 +93,23 @@ fn restore_restarts(snapshot: &Snapshot<'_>, status: &mut JobSetStatus) -> Optio
     status.restarts = attempt;
     status.start_time = None;
     let failed = snapshot.jobs.iter().any(|job| self::attempt(job) == Some(attempt) && has_failed(job));
+    let left = left(snapshot.jobset, status, gates);
     let counted = &mut status.restarts_count_towards_max;
     if all_count(snapshot.jobset, &FailurePolicyAction::RestartJobSetAndIgnoreMaxRestarts) {
         raise_counted(counted, attempt - stored.max(0), attempt);
     } else if failed {
-        raise_counted(counted, attempt - stored.max(0), attempt.min(max_restarts(snapshot.jobset)));
+        raise_counted(counted, (attempt - stored.max(0)).min(left), attempt);
     }
     Some(format!("restarts changes from {stored} to {attempt}, because {why}"))
 }
 
 /// Raises the restarts of a single Job to the number that the Job proves. Returns a description of the change.
-fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -> Option<String> {
+fn restore_single(
+    jobset: &JobSet,
+    job: &JobRecord,
+    gates: &Gates,
+    status: &mut JobSetStatus,
+) -> Option<String> {
     attempt(job)?;
     let attempt = agreed(&job.job_restart_attempt, &job.template_job_restart_attempt)?;
     let LabelValue::Number(index) = job.job_index else { return None };
@@ -104,6 +122,7 @@ fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -
     }
     let length = usize::try_from(replicated_job.replicas).ok()?;
     let index = usize::try_from(index).ok()?;
+    let left = left(jobset, status, gates);
     let entry = entry_of(&replicated_job.name, &mut status.replicated_jobs_status)?;
     entry.job_restarts.resize(length, 0);
     *entry.job_restarts.get_mut(index)? = attempt;
@@ -111,8 +130,8 @@ fn restore_single(jobset: &JobSet, job: &JobRecord, status: &mut JobSetStatus) -
     if counts || has_failed(job) {
         entry.job_restarts_count_towards_max.resize(length, 0);
         let counted = entry.job_restarts_count_towards_max.get_mut(index)?;
-        let limit = if counts { attempt } else { attempt.min(max_restarts(jobset)) };
-        raise_counted(counted, attempt - stored.max(0), limit);
+        let more = attempt - stored.max(0);
+        raise_counted(counted, if counts { more } else { more.min(left) }, attempt);
     }
     let name = &job.name;
     Some(format!("jobRestarts of job {name} changes from {stored} to {attempt}, the value of its label"))
@@ -127,9 +146,11 @@ fn proven_attempt(job: &JobRecord, lowest: Option<i32>) -> Option<i32> {
     attempt(job).filter(|proven| !is_contradicted(proven))
 }
 
-/// The restarts that the failure policy permits. Restarts of unknown kind never count beyond it.
-fn max_restarts(jobset: &JobSet) -> i32 {
-    jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts)
+/// How many more restarts can count towards `maxRestarts`. Restarts of unknown kind never count beyond it.
+fn left(jobset: &JobSet, status: &JobSetStatus, gates: &Gates) -> i32 {
+    let permitted = jobset.spec.failure_policy.as_ref().map_or(0, |policy| policy.max_restarts);
+    let left = i64::from(permitted) - failure_policy::used_up(status, gates);
+    i32::try_from(left.max(0)).unwrap_or(i32::MAX)
 }
 
 fn has_failed(job: &JobRecord) -> bool {

@@ -140,15 +140,19 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether the action starts pods. Pods need the Service, the claims and the PodGroups, so the action waits until
-    /// the other actions of the plan have succeeded.
+    /// Whether the action starts pods. Pods need the Service, the claims and the PodGroups, with the right minCount. So the
+    /// action waits until the other actions of the plan have succeeded.
     pub fn starts_pods(&self) -> bool {
-        matches!(self, Self::CreateJob(_) | Self::ResumeJob(_))
+        matches!(self, Self::CreateJob(_) | Self::ResumeJob(_) | Self::ScaleJob { .. })
     }
 
     /// Whether the JobSet can run without the action. A failure of it delays nothing else.
     pub fn is_optional(&self) -> bool {
-        matches!(self, Self::SetServicePorts { .. })
+        use SchedulingAction::{DeletePodGroup, DeleteWorkload};
+        matches!(
+            self,
+            Self::SetServicePorts { .. } | Self::Scheduling(DeletePodGroup { .. } | DeleteWorkload { .. })
+        )
     }
 }
 

@@ -150,7 +150,9 @@ impl<E: RequestError> ActError<E> {
             Self::Status(error) | Self::SetServicePorts { error, .. } => {
                 matches!(error.refusal(), Some(Refusal::Conflict | Refusal::NotFound))
             }
-            Self::DeleteJobSet(error) | Self::ChangeJob { error, .. } => {
+            Self::DeleteJobSet(error)
+            | Self::ChangeJob { error, .. }
+            | Self::SchedulingObject { verb: SchedulingVerb::Change, error, .. } => {
                 error.refusal() == Some(Refusal::Conflict)
             }
             _ => false,

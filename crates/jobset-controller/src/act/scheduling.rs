@@ -101,7 +101,8 @@ impl<E: RequestError> SchedulingPurpose<E> {
             (Step::Identify(jobset), Ok(found)) => {
                 let metadata = found.metadata().cloned().unwrap_or_default();
                 let owner = controlling_jobset(&metadata).map(|owner| &owner.uid);
-                if owner.is_some() && owner == jobset.uid.as_ref() {
+                let is_own = owner.is_some() && owner == jobset.uid.as_ref();
+                if is_own && metadata.deletion_timestamp.is_none() {
                     Next::Done(found.observation())
                 } else if will_be_deleted(&metadata, &jobset.name) {
                     Next::Failed(ActError::SchedulingNameHeld { kind, name })

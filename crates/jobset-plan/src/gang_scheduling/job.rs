@@ -22,15 +22,22 @@ pub(crate) fn add_to_group(groups: Option<&Groups>, replicated_job: &str, index:
 
 /// If the JobSet is resumed, deletes the suspended Jobs whose pods would start outside of their group, and removes them
 /// from the active Jobs. The controller creates them again: `spec.scheduling` can change while the JobSet is suspended,
-/// and the group of a pod template cannot. Running Jobs stay.
+/// and the group of a pod template cannot. While the feature gate is off, pods of any group would wait for ever, because
+/// nothing creates their PodGroup. Running Jobs stay.
 pub(crate) fn delete_outdated(
     groups: Option<&Groups>,
     jobset: &JobSet,
     jobs: &mut Buckets<'_>,
     draft: &mut Draft<'_>,
 ) {
-    let Some(groups) = groups.filter(|_| !jobset.spec.is_suspended()) else { return };
-    let is_outdated = |job: &mut &JobRecord| job.suspended && !is_in_group(groups, job);
+    if jobset.spec.is_suspended() || jobset.spec.scheduling.is_none() {
+        return;
+    }
+    let fits = |job: &JobRecord| match groups {
+        Some(groups) => is_in_group(groups, job),
+        None => job.pod_group.is_none() || job.group_template.is_none(),
+    };
+    let is_outdated = |job: &mut &JobRecord| job.suspended && !fits(job);
     let outdated: Vec<_> = jobs.active.extract_if(.., is_outdated).collect();
     draft.delete_jobs(&outdated);
     if !outdated.is_empty() {

@@ -153,6 +153,7 @@ fn new_jobs_have_the_number_as_an_annotation() {
     let template = format!("{{metadata: {{annotations: {{{}: '9'}}}}}}", labels::EXECUTION_ATTEMPT);
     let spec = format!("replicatedJobs: [{{name: solo, template: {template}}}]");
     assert_eq!(created_attempts(&with(&spec)), [Some("0".to_owned())]);
+    assert_eq!(created_attempts(&with(&format!("{spec}\nsuspend: true"))), [None]);
 }
 
 #[test]

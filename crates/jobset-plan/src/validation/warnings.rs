@@ -80,7 +80,7 @@ fn ineffective_scheduling(jobset: &JobSet, replicated_job: &ReplicatedJob, path:
     (is_set && jobset.spec.scheduling.is_none()).then(|| {
         format!(
             "{path}.template.spec.scheduling: Kubernetes ignores this field in a Job of a JobSet; set spec.scheduling of \
-             the JobSet, or remove the field"
+             the JobSet, which needs the feature gate JobSetWorkloadAwareSchedulingAPI, or remove the field"
         )
     })
 }

@@ -424,3 +424,17 @@ fn a_gate_switched_off_changes_nothing() {
         }
     }
 }
+
+/// Nothing creates their PodGroup, so their pods would wait for ever.
+#[test]
+fn jobs_of_a_group_are_created_again_if_the_gate_is_switched_off_before_a_resume() {
+    let jobs = "driver-0 suspended, worker-0 suspended, worker-1 suspended";
+    let mut scene =
+        gang(TWO_ENTRIES).condition("Suspended=True SuspendedJobs: jobset is suspended").grouped(jobs);
+    (scene.gates, scene.scheduling) = (Gates::default(), None);
+    scene.clone().suspend(true).expect_actions(&[]);
+    scene.expect_actions(&["delete train-driver-0", "delete train-worker-0", "delete train-worker-1"]);
+    // The template of a JobSet without spec.scheduling can name a PodGroup of somebody else.
+    scene.jobset.spec.scheduling = None;
+    scene.expect_actions(&["resume train-driver-0", "resume train-worker-0", "resume train-worker-1"]);
+}

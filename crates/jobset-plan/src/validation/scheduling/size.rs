@@ -77,7 +77,8 @@ pub(super) fn template_names(jobset: &JobSet, jobset_name: &str, groups: &[Group
 pub(super) fn total_pods(groups: &[Group<'_>]) -> Vec<FieldError> {
     let max = i32::MAX;
     let error = |group: &Group<'_>| {
-        let pods: i64 = group.members.iter().map(|member| pods(member.replicated_job)).sum();
+        let members = group.members.iter().map(|member| pods(member.replicated_job));
+        let pods = members.fold(0, i64::saturating_add);
         if pods <= i64::from(max) || !group.is_gang() {
             return None;
         }

@@ -1,6 +1,7 @@
 //! `spec.scheduling` of a new JobSet.
 
 use super::*;
+use jobset_api::jobset::ReplicatedJob;
 
 const SCHEDULING: &str = "/spec/scheduling";
 const DRIVER: &str = "/spec/replicatedJobs/0/template/spec";
@@ -270,6 +271,15 @@ fn the_number_of_pods_of_a_gang_has_32_bits() {
         ("a basic entry", large(shared_basic()), vec![]),
         ("separate entries", large(separate()), vec![]),
     ]);
+    // Not even 64 bits can hold the sum.
+    let mut jobset = edited(&[scheduling(json!({}))]);
+    let mut huge = jobset.spec.replicated_jobs[1].clone();
+    huge.replicas = i32::MAX;
+    huge.template.spec.as_mut().unwrap().parallelism = Some(i32::MAX);
+    let names = ["a", "b", "c"].map(|name| ReplicatedJob { name: name.into(), ..huge.clone() });
+    jobset.spec.replicated_jobs.extend(names);
+    let errors = texts(&validate_create(&jobset, &ExistingClaims::new(), &on()));
+    assert!(errors.iter().any(|error| error.contains("9223372036854775807: the total")), "{errors:?}");
 }
 
 /// The JobSet API compares the ReplicatedJobs of a group, and this project those of different groups.

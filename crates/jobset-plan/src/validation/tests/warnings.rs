@@ -377,7 +377,8 @@ fn scheduling_of_a_job_template() {
         warned(std::slice::from_ref(&of_job)),
         [
             "spec.replicatedJobs[1].template.spec.scheduling: Kubernetes ignores this field in a Job of a JobSet; set \
-             spec.scheduling of the JobSet, or remove the field"
+             spec.scheduling of the JobSet, which needs the feature gate JobSetWorkloadAwareSchedulingAPI, or \
+             remove the field"
         ]
     );
     // Another controller can own the PodGroup.
