@@ -106,6 +106,8 @@ pub fn unsynced_status(
                 condition.clone_from(before);
             }
         }
+        // Nothing is done for a new generation yet, so the last conditions must not appear to be about it.
+        report.status.observed_generation = old.observed_generation;
         report.status.generations.clone_from(&old.generations);
         report.status.ready_replicas = old.ready_replicas;
     }

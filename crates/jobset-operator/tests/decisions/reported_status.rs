@@ -128,6 +128,11 @@ fn a_failed_watch_keeps_the_observed_status() {
     assert_eq!((new.ready_replicas, new.generations.len()), (1, 1));
     assert_eq!(new.version.as_deref(), Some("9.8.7"));
 
+    // A spec that changed while a watch starts is not acted on yet.
+    let older = JobSetOperatorStatus { observed_generation: Some(1), ..status_of(&running(), &[], 100) };
+    assert_ne!(operator(json!({})).metadata.generation, Some(1));
+    assert_eq!(unsynced(Some(older), &[], &[], 200).status.observed_generation, Some(1));
+
     let new = unsynced(None, &["forbidden: deployments.apps"], &[], 200).status;
     assert_eq!(short(&new)[0], "Available False DeploymentUnavailable");
     assert_eq!(new.version, None);
