@@ -43,8 +43,14 @@ pub fn namespace_file(id: &str) -> PathBuf {
 
 /// The nftables rules in the namespace, which kube-proxy maintains: the addresses behind each Service.
 pub fn rules(id: &str) -> Result<String> {
-    let namespace = format!("--net={}", namespace_file(id).display());
-    run(Command::new("nsenter").arg(namespace).args(["nft", "list", "ruleset"]))
+    run_inside(id, &["nft", "list", "ruleset"])
+}
+
+fn run_inside(id: &str, command: &[&str]) -> Result<String> {
+    run(Command::new("nsenter")
+        .arg(format!("--net={}", namespace_file(id).display()))
+        .arg("--")
+        .args(command))
 }
 
 /// Name of the host's interface. It contains a hash, because Linux allows at most 15 characters.
@@ -75,12 +81,7 @@ pub fn create(id: &str) -> Result<Addresses> {
     ip(&["link", "set", &interface, "up"])?;
     // A packet to a Service needs a route before kube-proxy's rules change its destination to a pod.
     ip(&["-netns", id, "route", "add", Network::SERVICE_CIDR, "dev", "eth0"])?;
-    run(Command::new("nsenter").arg(format!("--net={}", namespace_file(id).display())).args([
-        "--",
-        "sh",
-        "-c",
-        "echo 1 > /proc/sys/net/ipv4/ip_forward",
-    ]))?;
+    run_inside(id, &["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
     Ok(addresses)
 }
 
