@@ -208,3 +208,29 @@ pub struct ResourceClaim {
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::DNS_SUBDOMAIN))]
     pub resource_claim_template_name: Option<String>,
 }
+
+impl Scheduling {
+    /// See [`JobScheduling::is_gang`].
+    pub fn is_gang(&self) -> bool {
+        self.scheduling_policy.as_ref().is_none_or(|policy| policy.basic.is_none())
+    }
+}
+
+impl ReplicatedJobScheduling {
+    /// See [`JobScheduling::is_gang`].
+    pub fn is_gang(&self) -> bool {
+        self.scheduling_policy.as_ref().is_none_or(|policy| policy.basic.is_none())
+    }
+}
+
+impl JobScheduling {
+    /// Whether the pods of a group start together. Without a policy, they do.
+    pub fn is_gang(&self) -> bool {
+        self.scheduling_policy.as_ref().is_none_or(|policy| policy.basic.is_none())
+    }
+
+    /// The number of pods that must fit at the same time, if the user sets it.
+    pub fn min_count(&self) -> Option<i32> {
+        self.scheduling_policy.as_ref()?.gang.as_ref()?.min_count
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
     draft::Draft,
     elastic,
     feature_gates::Gates,
-    job_size::{JobSize, is_indexed, pods_at_once},
+    job_size::{JobSize, is_indexed, pods_of_template},
     placement,
     plan::Action,
     snapshot::{JobRecord, Snapshot},
@@ -25,8 +25,7 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
 /// Whether new Jobs of the ReplicatedJob start with their leader alone: other pods follow the pod of index 0.
 fn applies(jobset: &JobSet, replicated_job: &ReplicatedJob, gates: &Gates) -> bool {
-    let has_followers =
-        |job: &JobSpec| is_indexed(job) && pods_at_once(job.parallelism.unwrap_or(1), job.completions) > 1;
+    let has_followers = |job: &JobSpec| is_indexed(job) && pods_of_template(Some(job)) > 1;
     gates.leader_first_placement
         && placement::follows_leader(&placement::annotations(jobset, replicated_job))
         && replicated_job.template.spec.as_ref().is_some_and(has_followers)

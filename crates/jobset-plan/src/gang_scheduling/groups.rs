@@ -6,8 +6,8 @@ use jobset_api::{
     JobSet,
     jobset::ReplicatedJob,
     scheduling::{
-        CompositeSchedulingPolicy, DisruptionMode, Empty, JobScheduling, ReplicatedJobScheduling,
-        ResourceClaim, Scheduling, SchedulingConstraints, SchedulingPolicy,
+        DisruptionMode, Empty, JobScheduling, ReplicatedJobScheduling, ResourceClaim, Scheduling,
+        SchedulingConstraints,
     },
 };
 use k8s_openapi::api::scheduling::v1beta1::{
@@ -74,7 +74,7 @@ impl Groups {
                     let name_of_template = names::job_template(namespace, name, &replicated_job, index);
                     Group {
                         name: names::pod_group(name, &name_of_template),
-                        explicit: explicit_min_count(job),
+                        explicit: job.min_count(),
                         template: template(name_of_template, Fields::of_job(job)),
                         members: Members::Job { replicated_job, index },
                     }
@@ -144,7 +144,7 @@ impl Group {
 /// The fields of a group in the spec.
 #[derive(Clone, Copy)]
 struct Fields<'a> {
-    is_basic: bool,
+    is_gang: bool,
     constraints: Option<&'a SchedulingConstraints>,
     disruption_mode: Option<&'a DisruptionMode>,
     resource_claims: &'a [ResourceClaim],
@@ -153,7 +153,7 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn of_jobset(scheduling: &'a Scheduling) -> Self {
         Self {
-            is_basic: is_basic_composite(scheduling.scheduling_policy.as_ref()),
+            is_gang: scheduling.is_gang(),
             constraints: scheduling.scheduling_constraints.as_ref(),
             disruption_mode: scheduling.disruption_mode.as_ref(),
             resource_claims: &[],
@@ -162,7 +162,7 @@ impl<'a> Fields<'a> {
 
     fn of_entry(entry: &'a ReplicatedJobScheduling) -> Self {
         Self {
-            is_basic: is_basic_composite(entry.scheduling_policy.as_ref()),
+            is_gang: entry.is_gang(),
             constraints: entry.scheduling_constraints.as_ref(),
             disruption_mode: entry.disruption_mode.as_ref(),
             resource_claims: &[],
@@ -171,7 +171,7 @@ impl<'a> Fields<'a> {
 
     fn of_job(job: &'a JobScheduling) -> Self {
         Self {
-            is_basic: job.scheduling_policy.as_ref().is_some_and(|policy| policy.basic.is_some()),
+            is_gang: job.is_gang(),
             constraints: job.scheduling_constraints.as_ref(),
             disruption_mode: job.disruption_mode.as_ref(),
             resource_claims: &job.resource_claims,
@@ -179,21 +179,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Without a policy, a group is a gang.
-fn is_basic_composite(policy: Option<&CompositeSchedulingPolicy>) -> bool {
-    policy.is_some_and(|policy| policy.basic.is_some())
-}
-
-fn explicit_min_count(job: &JobScheduling) -> Option<i32> {
-    let gang = |policy: &SchedulingPolicy| policy.gang.as_ref().and_then(|gang| gang.min_count);
-    job.scheduling_policy.as_ref().and_then(gang)
-}
-
 fn template(name: String, fields: Fields<'_>) -> PodGroupTemplate {
-    let Fields { is_basic, constraints, disruption_mode, resource_claims } = fields;
+    let Fields { is_gang, constraints, disruption_mode, resource_claims } = fields;
     let policy = PodGroupSchedulingPolicy {
-        basic: is_basic.then(|| BasicSchedulingPolicy(json!({}))),
-        gang: (!is_basic).then_some(GangSchedulingPolicy { min_count: 1 }),
+        basic: (!is_gang).then(|| BasicSchedulingPolicy(json!({}))),
+        gang: is_gang.then_some(GangSchedulingPolicy { min_count: 1 }),
     };
     let topology = constraints.map_or(&[][..], |constraints| &constraints.topology);
     let topology: Vec<_> = topology.iter().map(|it| TopologyConstraint { key: it.key.clone() }).collect();

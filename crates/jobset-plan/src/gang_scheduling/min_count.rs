@@ -12,7 +12,7 @@ use crate::{
     buckets::Buckets,
     elastic,
     feature_gates::Gates,
-    job_size::{JobSize, pods_at_once},
+    job_size::{JobSize, pods_of_template},
     snapshot::{JobRecord, LabelValue},
 };
 use jobset_api::{JobSet, jobset::ReplicatedJob};
@@ -73,20 +73,14 @@ pub(crate) fn remaining(group: &Group, jobset: &JobSet, jobs: &JobsByPlace<'_>, 
                 Some(job) if !job.suspended => {}
                 // The controller creates it when its name is free.
                 Some(_) | None => {
-                    remaining.pods += i64::from(pods_of_template(replicated_job));
+                    remaining.pods +=
+                        i64::from(pods_of_template(replicated_job.template.spec.as_ref()).max(0));
                     remaining.all_run = false;
                 }
             }
         }
     }
     remaining
-}
-
-/// The pods of a new Job.
-fn pods_of_template(replicated_job: &ReplicatedJob) -> i32 {
-    let spec = replicated_job.template.spec.as_ref();
-    let parallelism = spec.and_then(|spec| spec.parallelism).unwrap_or(1);
-    pods_at_once(parallelism, spec.and_then(|spec| spec.completions)).max(0)
 }
 
 /// The pods of a Job that have not ended and run at the same time.

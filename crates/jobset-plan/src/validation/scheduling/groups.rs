@@ -4,7 +4,7 @@ use crate::gang_scheduling::names;
 use jobset_api::{
     JobSet,
     jobset::ReplicatedJob,
-    scheduling::{CompositeSchedulingPolicy, JobScheduling, ReplicatedJobScheduling, Scheduling},
+    scheduling::{JobScheduling, ReplicatedJobScheduling, Scheduling},
 };
 use std::collections::BTreeMap;
 
@@ -72,20 +72,17 @@ pub(super) fn groups<'a>(jobset: &'a JobSet, scheduling: &'a Scheduling) -> Vec<
 impl Group<'_> {
     /// Whether the pods start together. Without a policy, they do.
     pub(super) fn is_gang(&self) -> bool {
-        let is_gang = |policy: &Option<CompositeSchedulingPolicy>| {
-            policy.as_ref().is_none_or(|policy| policy.basic.is_none())
-        };
         match self.scope {
-            Scope::JobSet(scheduling) => is_gang(&scheduling.scheduling_policy),
-            Scope::Targets(_, entry) => is_gang(&entry.scheduling_policy),
-            Scope::Job(_, job) => job.scheduling_policy.as_ref().is_none_or(|policy| policy.basic.is_none()),
+            Scope::JobSet(scheduling) => scheduling.is_gang(),
+            Scope::Targets(_, entry) => entry.is_gang(),
+            Scope::Job(_, job) => job.is_gang(),
         }
     }
 
     /// The number of pods that must fit at the same time, if the user sets it.
     pub(super) fn min_count(&self) -> Option<i32> {
         match self.scope {
-            Scope::Job(_, job) => job.scheduling_policy.as_ref()?.gang.as_ref()?.min_count,
+            Scope::Job(_, job) => job.min_count(),
             Scope::JobSet(_) | Scope::Targets(..) => None,
         }
     }

@@ -4,7 +4,7 @@ use super::{
     FieldError, entry_path,
     groups::{Group, Member, Scope},
 };
-use crate::{job_size::pods_at_once, placement, validation::field_error::quote};
+use crate::{job_size::pods_of_template, placement, validation::field_error::quote};
 use jobset_api::{
     JobSet,
     jobset::{ReplicatedJob, StartupPolicyOrder},
@@ -18,7 +18,7 @@ pub(super) fn exclusive_placement(jobset: &JobSet, groups: &[Group<'_>]) -> Vec<
     let mut errors: Vec<FieldError> = Vec::new();
     for group in groups.iter().filter(|group| group.is_gang()) {
         for member in &group.members {
-            let pods = pods_of_job(member.replicated_job);
+            let pods = pods_of_template(member.replicated_job.template.spec.as_ref());
             if group.min_count().unwrap_or(pods).min(pods) <= 1 {
                 continue;
             }
@@ -40,13 +40,6 @@ pub(super) fn exclusive_placement(jobset: &JobSet, groups: &[Group<'_>]) -> Vec<
         }
     }
     errors
-}
-
-/// The largest number of pods that a Job has at the same time.
-fn pods_of_job(replicated_job: &ReplicatedJob) -> i32 {
-    let job = replicated_job.template.spec.as_ref();
-    let parallelism = job.and_then(|job| job.parallelism).unwrap_or(1);
-    pods_at_once(parallelism, job.and_then(|job| job.completions))
 }
 
 /// The annotation by which pods follow the pod of index 0: its field and value.
