@@ -89,6 +89,10 @@ pub mod reasons {
     pub const SCHEDULING_GROUP_DROPPED: &str = "SchedulingGroupDropped";
     /// A Job started without its group, for example while the feature gate was off.
     pub const JOB_OUTSIDE_POD_GROUP: &str = "JobOutsidePodGroup";
+    /// All pods of a PodGroup run, but no scheduler reported that it placed them together.
+    pub const POD_GROUPS_IGNORED: &str = "PodGroupsIgnored";
+    /// Event: the API server dropped the topology or the resource claims of a PodGroup.
+    pub const POD_GROUP_FIELD_DROPPED: &str = "PodGroupFieldDropped";
     /// No controller completes the deletion of a PodGroup without pods.
     pub const POD_GROUP_PROTECTION_MISSING: &str = "PodGroupProtectionMissing";
     /// Event: the controller could not create, change or delete a Workload or a PodGroup.

@@ -19,6 +19,7 @@ use jobset_plan::{
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ObjectReference, Pod, Service, ServiceAccount},
+    scheduling::v1beta1::PodGroup,
 };
 use kube::{
     Resource,
@@ -293,6 +294,7 @@ fn subject_reference(jobset: &JobSet, subject: Subject) -> Option<ObjectReferenc
             (ServiceAccount::api_version(&()), ServiceAccount::kind(&()), name, String::new())
         }
         Subject::Service { name, uid } => (Service::api_version(&()), Service::kind(&()), name, uid),
+        Subject::PodGroup { name, uid } => (PodGroup::api_version(&()), PodGroup::kind(&()), name, uid),
         Subject::TopologyKey(_) => return None,
     };
     Some(ObjectReference {

@@ -69,6 +69,13 @@ pub enum Subject {
     },
     /// A node label key of exclusive placement.
     TopologyKey(String),
+    /// A PodGroup.
+    PodGroup {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
 }
 
 impl Problem {

@@ -179,6 +179,8 @@ pub struct JobRecord {
     pub succeeded: i32,
     /// `status.failedIndexes`: the number of indexes whose pods failed and are not replaced.
     pub failed_indexes: i32,
+    /// `status.terminating`: pods that are being deleted.
+    pub terminating: i32,
     /// How the Job ended or will end, once the Job controller has decided.
     pub verdict: Option<Verdict>,
     /// Whether its deletion has begun.

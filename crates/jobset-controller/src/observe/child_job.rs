@@ -84,6 +84,7 @@ struct Status {
     succeeded: Option<i32>,
     #[serde(rename = "failedIndexes")]
     failed_indexes: Option<String>,
+    terminating: Option<i32>,
     conditions: Vec<JobCondition>,
 }
 
@@ -136,6 +137,7 @@ impl ChildJob {
             ready: count(self.status.ready),
             succeeded: count(self.status.succeeded),
             failed_indexes: self.status.failed_indexes.as_deref().map_or(0, count_indexes),
+            terminating: count(self.status.terminating),
             verdict: self.verdict(),
             deleting: self.metadata.deletion_timestamp.is_some(),
         }
@@ -203,6 +205,7 @@ mod tests {
             status:
               startTime: "2026-03-01T09:00:00Z"
               succeeded: 5
+              terminating: 2
               failedIndexes: 1,3-5
               conditions:
               - {type: FailureTarget, status: "True", reason: Early}
@@ -235,6 +238,7 @@ mod tests {
                 ready: 0,
                 succeeded: 5,
                 failed_indexes: 4,
+                terminating: 2,
                 verdict: Some(Verdict {
                     outcome: Outcome::Failed,
                     reason: "BackoffLimitExceeded".into(),

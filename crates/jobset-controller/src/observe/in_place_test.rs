@@ -240,6 +240,7 @@ fn job_record(uid: &str, name: &str) -> JobRecord {
         ready: 0,
         succeeded: 0,
         failed_indexes: 0,
+        terminating: 0,
         verdict: None,
         deleting: false,
     }

@@ -24,7 +24,7 @@ pub(crate) struct Remaining {
     /// Their number: those that exist, and those that the Job controller will create.
     pub(crate) pods: i64,
     /// Whether all of them run.
-    all_run: bool,
+    pub(crate) all_run: bool,
 }
 
 impl Remaining {

@@ -66,6 +66,10 @@ pub(crate) fn delete_if_finished(snapshot: &Snapshot<'_>, gates: &Gates, draft: 
     if is_used && conditions::finished(&draft.status.conditions).is_some() {
         draft.actions.retain(|action| !matches!(action, Action::Scheduling(_)));
         delete_existing(snapshot.scheduling, draft);
+        let stored = snapshot.jobset.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        if conditions::finished(stored).is_none() {
+            status::finished(draft);
+        }
     }
 }
 

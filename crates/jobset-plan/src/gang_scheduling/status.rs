@@ -8,15 +8,17 @@ use super::{
 use crate::{
     buckets::Buckets,
     draft::Draft,
-    plan::EventKind,
+    plan::{EventKind, Subject},
     snapshot::{JobRecord, PodGroupRecord, ScheduledCondition, SchedulingRecord},
 };
 use jiff::Timestamp;
 use jobset_api::conditions::{self as types, reasons};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::time::Duration;
 
-/// How long a PodGroup without pods can be in deletion before the controller reports it.
-const DELETION_LIMIT: Duration = Duration::from_mins(1);
+/// How long a PodGroup without pods can be in deletion, and how long a scheduler can be silent about running pods, before
+/// the controller reports it.
+const LIMIT: Duration = Duration::from_mins(1);
 
 const NOT_SERVED: &str = "the API server does not serve scheduling.k8s.io/v1beta1, so no Job starts; start \
                           kube-apiserver, kube-scheduler and kube-controller-manager with \
@@ -25,6 +27,7 @@ const NOT_SERVED: &str = "the API server does not serve scheduling.k8s.io/v1beta
 const PENDING: &str = "the scheduler has not placed the pods of every PodGroup yet";
 const SCHEDULED: &str = "the scheduler placed the pods of every PodGroup";
 const SUSPENDED: &str = "the jobset is suspended and has no PodGroups";
+const FINISHED: &str = "the jobset has finished and has no PodGroups";
 
 /// What the condition of a running JobSet depends on.
 pub(crate) struct View<'a> {
@@ -39,9 +42,20 @@ pub(crate) struct View<'a> {
 
 /// Sets the condition of a suspended JobSet. A JobSet without the condition does not get it.
 pub(crate) fn suspended(draft: &mut Draft<'_>) {
-    if draft.status.conditions.iter().any(|condition| condition.type_ == types::GANG_SCHEDULED) {
+    if current(draft).is_some() {
         set(draft, EventKind::Normal, false, reasons::POD_GROUPS_DELETED, SUSPENDED);
     }
+}
+
+/// Sets the condition of a JobSet that this plan finishes: nothing waits any more. If it was True, it stays True.
+pub(crate) fn finished(draft: &mut Draft<'_>) {
+    if current(draft).is_some_and(|condition| condition.status == "False") {
+        set(draft, EventKind::Normal, false, reasons::POD_GROUPS_DELETED, FINISHED);
+    }
+}
+
+fn current<'a>(draft: &'a Draft<'_>) -> Option<&'a Condition> {
+    draft.status.conditions.iter().find(|condition| condition.type_ == types::GANG_SCHEDULED)
 }
 
 /// Sets the condition of a JobSet in a cluster without the API.
@@ -54,9 +68,11 @@ pub(crate) fn not_served(draft: &mut Draft<'_>) {
 pub(crate) fn running(view: &View<'_>, draft: &mut Draft<'_>) -> bool {
     let deleting = deleting(view, draft);
     let may_start = deleting.is_none();
+    report_dropped_fields(view, draft);
     let finding = deleting
         .or_else(|| outside(view))
         .or_else(|| unschedulable(view))
+        .or_else(|| ignored(view, draft))
         .or_else(|| (!is_scheduled(view)).then(|| Finding::normal(reasons::POD_GROUPS_PENDING, PENDING)));
     if let Some(Finding { kind, reason, message }) = finding {
         draft.waiting.push(message.clone());
@@ -67,8 +83,18 @@ pub(crate) fn running(view: &View<'_>, draft: &mut Draft<'_>) -> bool {
     may_start
 }
 
+/// Sets the condition. Another message with the same reason, such as another number of nodes, causes no event, and its
+/// write can wait.
 fn set(draft: &mut Draft<'_>, kind: EventKind, status: bool, reason: &str, message: &str) {
-    draft.set_condition(kind, types::GANG_SCHEDULED, status, reason, message);
+    let is_same = |condition: &&mut Condition| {
+        condition.type_ == types::GANG_SCHEDULED
+            && condition.reason == reason
+            && (condition.status == "True") == status
+    };
+    match draft.status.conditions.iter_mut().find(is_same) {
+        Some(condition) => message.clone_into(&mut condition.message),
+        None => draft.set_condition(kind, types::GANG_SCHEDULED, status, reason, message),
+    }
 }
 
 /// Why the groups are not scheduled.
@@ -98,8 +124,8 @@ fn deleting(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
             return Some(Finding::warning(
                 reasons::POD_GROUP_PROTECTION_MISSING,
                 format!(
-                    "PodGroup {} has been in deletion for over a minute, and no Job has pods in it; if no pod of it is \
-                     still stopping, start kube-controller-manager with --feature-gates=GenericWorkload=true",
+                    "PodGroup {} has been in deletion for over a minute, and no Job has pods in it; start \
+                     kube-controller-manager with --feature-gates=GenericWorkload=true",
                     pod_group.name
                 ),
             ));
@@ -129,14 +155,16 @@ fn deleting(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
 /// Whether a Job has pods in the PodGroup, as far as the controller knows.
 fn is_in_use(pod_group: &PodGroupRecord, jobs: &Buckets<'_>) -> bool {
     let has_pods = |job: &&&JobRecord| {
-        job.pod_group.as_ref() == Some(&pod_group.name) && (job.active > 0 || job.deleting)
+        let exist = job.active > 0 || job.terminating > 0 || job.deleting;
+        job.pod_group.as_ref() == Some(&pod_group.name) && exist
     };
-    jobs.active.iter().chain(&jobs.previous).chain(&jobs.failed).any(|job| has_pods(&job))
+    let Buckets { active, previous, failed, successful, .. } = jobs;
+    active.iter().chain(previous).chain(failed).chain(successful).any(|job| has_pods(&job))
 }
 
 fn remaining_time(since: Timestamp, now: Timestamp) -> Duration {
     let passed = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
-    DELETION_LIMIT.saturating_sub(passed)
+    LIMIT.saturating_sub(passed)
 }
 
 /// A Job whose pods run outside of their group.
@@ -166,6 +194,55 @@ fn unschedulable(view: &View<'_>) -> Option<Finding> {
         let ScheduledCondition { reason, message, .. } = scheduled.filter(|scheduled| !scheduled.status)?;
         Some(Finding::warning(reason, format!("PodGroup {}: {message}", group.name)))
     })
+}
+
+/// A group whose pods all run, although its scheduler never reported that it placed them: it places pods one by one.
+fn ignored(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
+    let is_ignored = |(_, remaining, scheduled): &(&Group, &Remaining, Option<&ScheduledCondition>)| {
+        remaining.pods > 0 && remaining.all_run && scheduled.is_none()
+    };
+    let (group, ..) = groups(view).find(is_ignored)?;
+    // The condition is False since the group exists, or longer.
+    let since = current(draft).filter(|condition| condition.status == "False")?.last_transition_time.0;
+    let left = remaining_time(since, draft.now);
+    if !left.is_zero() {
+        draft.requeue_within(left);
+        return None;
+    }
+    Some(Finding::warning(
+        reasons::POD_GROUPS_IGNORED,
+        format!(
+            "all pods of PodGroup {} run, but no scheduler reported that it placed them together; start kube-scheduler \
+             with --feature-gates=GenericWorkload=true, and use no schedulerName of a scheduler without gang scheduling",
+            group.name
+        ),
+    ))
+}
+
+/// Reports fields of PodGroups that the API server dropped, because a feature gate is off.
+fn report_dropped_fields(view: &View<'_>, draft: &mut Draft<'_>) {
+    for group in &view.groups.all {
+        let Some(existing) = view.record.pod_groups.iter().find(|it| it.name == group.name) else { continue };
+        let PodGroupRecord { name, uid, spec, .. } = existing;
+        let wanted = group.template(1);
+        let topology = wanted.scheduling_constraints.is_some() && spec.scheduling_constraints.is_none();
+        let claims = wanted.resource_claims.is_some() && spec.resource_claims.is_none();
+        let (fields, gates) = match (topology, claims) {
+            (false, false) => continue,
+            (true, false) => ("schedulingConstraints", "TopologyAwareWorkloadScheduling=true"),
+            (false, true) => ("resourceClaims", "DRAWorkloadResourceClaims=true"),
+            (true, true) => (
+                "schedulingConstraints and resourceClaims",
+                "TopologyAwareWorkloadScheduling=true,DRAWorkloadResourceClaims=true",
+            ),
+        };
+        let note = format!(
+            "the API server dropped {fields} of PodGroup {name}, so they have no effect; start kube-apiserver, \
+             kube-scheduler and kube-controller-manager with --feature-gates={gates}, then suspend and resume the jobset"
+        );
+        let subject = Subject::PodGroup { name: name.clone(), uid: uid.clone() };
+        draft.report(subject, reasons::POD_GROUP_FIELD_DROPPED, note);
+    }
 }
 
 /// Whether every group with pods was scheduled.

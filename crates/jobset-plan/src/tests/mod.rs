@@ -239,7 +239,7 @@ impl Scene {
 /// `not-exclusive` (exclusive placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
-/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`, `failed-indexes=<count>`,
+/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`, `failed-indexes=<count>`, `terminating=<pods>`,
 /// `template=<template of its PodGroup>`, `group=<PodGroup>`.
 fn job(words: &str) -> JobRecord {
     let mut words = words.split_whitespace();
@@ -267,6 +267,7 @@ fn job(words: &str) -> JobRecord {
         ready: 0,
         succeeded: 0,
         failed_indexes: 0,
+        terminating: 0,
         verdict: None,
         deleting: false,
     };
@@ -280,6 +281,7 @@ fn job(words: &str) -> JobRecord {
             ("suspended", _) => (job.suspended, job.active) = (true, 0),
             ("active", count) => job.active = count.parse().unwrap(),
             ("succeeded", count) => job.succeeded = count.parse().unwrap(),
+            ("terminating", count) => job.terminating = count.parse().unwrap(),
             ("failed-indexes", count) => job.failed_indexes = count.parse().unwrap(),
             ("started", value) => job.started = value == "true",
             ("complete", second) => ended = Some((Outcome::Complete, second.parse().unwrap_or(1))),
@@ -381,6 +383,7 @@ fn outcome_lines(before: Option<&JobSetStatus>, plan: &Plan) -> Vec<String> {
         let (Subject::Job { uid, .. }
         | Subject::Pod { uid, .. }
         | Subject::Service { uid, .. }
+        | Subject::PodGroup { uid, .. }
         | Subject::TopologyKey(uid)
         | Subject::ServiceAccount(uid)) = subject;
         format!("of {uid}: {} {}", event.reason, event.note)

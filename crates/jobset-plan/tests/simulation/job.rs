@@ -195,6 +195,7 @@ impl Job {
             ready: self.ready,
             succeeded: self.succeeded,
             failed_indexes: 0,
+            terminating: 0,
             verdict: self.ended.clone().or_else(|| self.failure_target.clone()),
             deleting: self.deleting,
         }

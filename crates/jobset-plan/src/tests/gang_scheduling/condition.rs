@@ -25,7 +25,7 @@ fn the_condition_follows_the_scheduler() {
     let pending = gang(TWO_ENTRIES).executed().grouped(RUNNING);
     expect(&pending, &lines(&format!("False PodGroupsPending: {PENDING}"), "Normal", true));
     let pending = pending.stored();
-    expect(&pending, &[format!("waiting: {PENDING}")]);
+    expect(&pending, &["again in 59.1s".to_owned(), format!("waiting: {PENDING}")]);
 
     let words = "0/3 nodes are available: 3 Insufficient cpu.";
     let unschedulable = pending.scheduled("train-worker", &format!("Unschedulable: {words}"));
@@ -41,9 +41,18 @@ fn the_condition_follows_the_scheduler() {
         .map(|line| line.replace(" (since 1000000)", ""))
     );
     expect(&unschedulable.clone().stored(), &[format!("waiting: {message}")]);
+    // Other words with the same reason are no event, and their write can wait.
+    let other =
+        unschedulable.clone().stored().scheduled("train-worker", "Unschedulable: 1 Insufficient cpu.");
+    let plan = other.plan();
+    assert_eq!((plan.events, plan.status_is_urgent), (vec![], false));
+    let stored = plan.status.unwrap().conditions;
+    assert!(stored.iter().any(|it| it.message.ends_with("1 Insufficient cpu.")), "{stored:?}");
 
     let half = unschedulable.stored().scheduled("train-worker", "True");
-    expect(&half, &lines(&format!("False PodGroupsPending: {PENDING}"), "Normal", true));
+    let mut expected = lines(&format!("False PodGroupsPending: {PENDING}"), "Normal", true);
+    expected.insert(2, "again in 59.1s".to_owned());
+    expect(&half, &expected);
     let all = half.stored().scheduled("train-driver", "True");
     let placed = "True PodGroupsScheduled: the scheduler placed the pods of every PodGroup";
     expect(&all, &lines(placed, "Normal", false));
@@ -145,8 +154,8 @@ fn a_podgroup_in_deletion_is_reported_and_after_a_minute_the_missing_flag() {
         expected.insert(2, format!("again in {again}"));
         expect(&since(seconds), &expected);
     }
-    let missing = "PodGroup train-worker has been in deletion for over a minute, and no Job has pods in it; if no pod of \
-                   it is still stopping, start kube-controller-manager with --feature-gates=GenericWorkload=true";
+    let missing = "PodGroup train-worker has been in deletion for over a minute, and no Job has pods in it; start \
+                   kube-controller-manager with --feature-gates=GenericWorkload=true";
     expect(&since(60), &lines(&format!("False PodGroupProtectionMissing: {missing}"), "Warning", true));
     expect(&since(60).stored(), &[format!("waiting: {missing}")]);
     // It waits for pods.
@@ -180,4 +189,71 @@ fn a_job_from_before_the_gate_is_reported() {
     let message = "job train-worker-1 started without its PodGroup; suspend and resume the jobset to start its pods together";
     let scene = gang(TWO_ENTRIES).grouped("driver-0, worker-0, worker-1 template=none group=none").executed();
     expect(&scene, &lines(&format!("False JobOutsidePodGroup: {message}"), "Normal", true));
+}
+
+/// The scene this number of seconds later.
+fn at(scene: &Scene, seconds: i64) -> Scene {
+    Scene { late: seconds * 1000, ..scene.clone() }
+}
+
+/// Without its feature gate, kube-scheduler starts pods one by one and never reports about their PodGroup.
+#[test]
+fn a_silent_scheduler_is_reported() {
+    let silent = gang(TWO_ENTRIES).executed().grouped(RUNNING).stored();
+    expect(&at(&silent, 59), &["again in 1s".to_owned(), format!("waiting: {PENDING}")]);
+    let message = "all pods of PodGroup train-driver run, but no scheduler reported that it placed them together; start \
+                   kube-scheduler with --feature-gates=GenericWorkload=true, and use no schedulerName of a scheduler \
+                   without gang scheduling";
+    expect(&at(&silent, 60), &lines(&format!("False PodGroupsIgnored: {message}"), "Warning", true));
+    // Pods that do not run may still be placed together.
+    let waits = at(&silent.grouped("driver-0, worker-0, worker-1"), 60);
+    expect(&waits, &[format!("waiting: {PENDING}")]);
+}
+
+#[test]
+fn fields_that_the_api_server_drops_are_reported() {
+    let topology = "schedulingConstraints: {topology: [{key: rack}]}";
+    let claims = "resourceClaims: [{name: a, resourceClaimName: b}]";
+    let spec = |job: &str| {
+        format!(
+            "scheduling: {{replicatedJobs: [{{targetReplicatedJobs: [driver], job: {{{job}}}}}, {{targetReplicatedJobs: [worker]}}]}}"
+        )
+    };
+    for (job, fields, gates) in [
+        (topology.to_owned(), "schedulingConstraints", "TopologyAwareWorkloadScheduling=true"),
+        (claims.to_owned(), "resourceClaims", "DRAWorkloadResourceClaims=true"),
+        (
+            format!("{topology}, {claims}"),
+            "schedulingConstraints and resourceClaims",
+            "TopologyAwareWorkloadScheduling=true,DRAWorkloadResourceClaims=true",
+        ),
+    ] {
+        let mut scene = gang(&spec(&job)).executed();
+        assert_eq!(scene.plan().problems, [], "{job}");
+        for pod_group in &mut scene.record().pod_groups {
+            (pod_group.spec.scheduling_constraints, pod_group.spec.resource_claims) = (None, None);
+        }
+        let notes: Vec<_> =
+            scene.plan().problems.into_iter().map(|it| without_hashes(&it.event.note)).collect();
+        let note = format!(
+            "the API server dropped {fields} of PodGroup train-driver-0, so they have no effect; start kube-apiserver, \
+             kube-scheduler and kube-controller-manager with --feature-gates={gates}, then suspend and resume the jobset"
+        );
+        assert_eq!(notes, [note]);
+    }
+}
+
+#[test]
+fn a_finished_jobset_waits_for_no_scheduler() {
+    let done = "driver-0 complete, worker-0 complete, worker-1 complete";
+    let of = |scene: &Scene| {
+        let conditions = scene.plan().status.unwrap().conditions;
+        let it = conditions.into_iter().find(|it| it.type_ == "GangScheduled").unwrap();
+        format!("{} {}: {}", it.status, it.reason, it.message)
+    };
+    let pending = gang(TWO_ENTRIES).executed().grouped(RUNNING).stored();
+    let finished = "False PodGroupsDeleted: the jobset has finished and has no PodGroups";
+    assert_eq!(of(&pending.grouped(done)), finished);
+    let scheduled = gang(TWO_ENTRIES).grouped(RUNNING).settled();
+    assert!(of(&scheduled.grouped(done)).starts_with("True PodGroupsScheduled"));
 }
