@@ -41,7 +41,8 @@ impl ActError {
             Self::DeleteJobSet(_) => "DeleteJobSet",
             Self::SchedulingObject { verb: SchedulingVerb::Create, .. }
             | Self::ForeignSchedulingObject { .. }
-            | Self::SchedulingNameHeld { .. } => "CreateSchedulingObject",
+            | Self::SchedulingNameHeld { .. }
+            | Self::PodGroupHeld { .. } => "CreateSchedulingObject",
             Self::SchedulingObject { verb: SchedulingVerb::Change, .. } => "ChangeSchedulingObject",
             Self::SchedulingObject { verb: SchedulingVerb::Delete, .. } => "DeleteSchedulingObject",
             Self::Status(_) => "StoreStatus",
@@ -76,6 +77,7 @@ impl ActError {
             | Self::SchedulingObject { name, .. }
             | Self::ForeignSchedulingObject { name, .. }
             | Self::SchedulingNameHeld { name, .. }
+            | Self::PodGroupHeld { name }
             | Self::VerifyJob { name, .. }
             | Self::CreateClaim { name, .. } => Some(name.clone()),
             // A JobSet has one Service.

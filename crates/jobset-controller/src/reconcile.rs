@@ -186,7 +186,8 @@ impl Reconciler {
                     let answers = answers.buffer_unordered(Writer::PER_CALLER);
                     // Not an async closure: the compiler fails on one here when it compiles incrementally
                     // (https://github.com/rust-lang/rust/issues/151888).
-                    let failures = answers.filter_map(|answer| ready(answer.err()));
+                    let failures =
+                        answers.filter_map(|answer| ready(answer.err().map(|it| it.at(Timestamp::now()))));
                     errors = failures.collect().await;
                     if errors.is_empty() {
                         info!(actions = count, "actions executed");

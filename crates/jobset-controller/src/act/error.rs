@@ -1,6 +1,7 @@
 //! Why a request or an action failed.
 
 use crate::observe::SchedulingKind;
+use jiff::Timestamp;
 use jobset_api::conditions::reasons;
 use std::{fmt, time::Duration};
 use thiserror::Error;
@@ -10,6 +11,8 @@ use thiserror::Error;
 pub(super) const PREDECESSOR_RETRY: Duration = Duration::from_secs(3);
 /// Longest wait for an object that another owner controls.
 pub(super) const FOREIGN_OBJECT_RETRY: Duration = Duration::from_secs(15);
+/// How long the deletion of a PodGroup is expected to take.
+const DELETION_LIMIT: Duration = Duration::from_mins(1);
 
 /// Errors that an operation handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +71,17 @@ pub(crate) enum ActError<E: RequestError> {
     ForeignSchedulingObject { kind: SchedulingKind, namespace: String, name: String, jobset: String },
     /// A Workload or PodGroup with the desired name is being deleted. This is expected.
     #[error("{kind} {name:?} cannot be created yet: its predecessor is still being deleted")]
-    SchedulingNameHeld { kind: SchedulingKind, name: String },
+    SchedulingNameHeld {
+        kind: SchedulingKind,
+        name: String,
+        /// When the deletion began.
+        since: Option<Timestamp>,
+    },
+    /// The predecessor of a PodGroup is being deleted for longer than pods usually need to stop.
+    #[error(
+        "PodGroup {name:?} cannot be created: its predecessor has been in deletion for over a minute; if none of its pods is still stopping, start kube-controller-manager with --feature-gates=GenericWorkload=true"
+    )]
+    PodGroupHeld { name: String },
     /// A Job with the desired name is being deleted. This is expected.
     #[error("job {name:?} cannot be created yet: its predecessor is still being deleted")]
     NameHeld { name: String },
@@ -123,6 +136,7 @@ impl<E: RequestError> ActError<E> {
             Self::SchedulingObject { .. } | Self::ForeignSchedulingObject { .. } => {
                 Some(reasons::SCHEDULING_OBJECTS_FAILED)
             }
+            Self::PodGroupHeld { .. } => Some(reasons::POD_GROUP_PROTECTION_MISSING),
             Self::NameHeld { .. }
             | Self::SchedulingNameHeld { .. }
             | Self::DeleteJob { .. }
@@ -133,11 +147,25 @@ impl<E: RequestError> ActError<E> {
         }
     }
 
+    /// The error at this time: an object that is being deleted for too long is no longer expected.
+    pub(crate) fn at(self, now: Timestamp) -> Self {
+        match self {
+            Self::SchedulingNameHeld { kind: SchedulingKind::PodGroups, name, since: Some(since) }
+                if since.checked_add(DELETION_LIMIT).is_ok_and(|limit| limit < now) =>
+            {
+                Self::PodGroupHeld { name }
+            }
+            other => other,
+        }
+    }
+
     /// Longest delay until the next reconcile.
     pub(crate) fn longest_wait(&self) -> Duration {
         match self {
             Self::NameHeld { .. } | Self::SchedulingNameHeld { .. } => PREDECESSOR_RETRY,
-            Self::ForeignJob { .. } | Self::ForeignSchedulingObject { .. } => FOREIGN_OBJECT_RETRY,
+            Self::ForeignJob { .. } | Self::ForeignSchedulingObject { .. } | Self::PodGroupHeld { .. } => {
+                FOREIGN_OBJECT_RETRY
+            }
             _ => Duration::MAX,
         }
     }

@@ -105,14 +105,17 @@ impl<E: RequestError> SchedulingPurpose<E> {
                 if is_own && metadata.deletion_timestamp.is_none() {
                     Next::Done(found.observation())
                 } else if will_be_deleted(&metadata, &jobset.name) {
-                    Next::Failed(ActError::SchedulingNameHeld { kind, name })
+                    let since = metadata.deletion_timestamp.map(|time| time.0);
+                    Next::Failed(ActError::SchedulingNameHeld { kind, name, since })
                 } else {
                     let Owner { namespace, name: jobset, .. } = jobset;
                     Next::Failed(ActError::ForeignSchedulingObject { kind, namespace, name, jobset })
                 }
             }
             (Step::Identify(_), Err(error)) => match error.refusal() {
-                Some(Refusal::NotFound) => Next::Failed(ActError::SchedulingNameHeld { kind, name }),
+                Some(Refusal::NotFound) => {
+                    Next::Failed(ActError::SchedulingNameHeld { kind, name, since: None })
+                }
                 _ => failed(SchedulingVerb::Create, name, error),
             },
             (Step::Change { uid }, Err(error)) => match error.refusal() {

@@ -28,6 +28,11 @@ fn create_pod_group() -> Action {
 #[test]
 fn create_identifies_an_object_that_exists() {
     let deleted = || json!({"name": "n", "uid": "old", "deletionTimestamp": "2026-03-01T09:00:00Z"});
+    let own_deleted = || {
+        let mut own = own();
+        own["deletionTimestamp"] = json!("2026-03-01T09:00:00Z");
+        own
+    };
     for (kind, name, action, object) in [
         ("workload", "train-98", create_workload as fn() -> Action, workload as fn(&Value) -> Response),
         ("podgroup", "train-w-31", create_pod_group, pod_group),
@@ -48,6 +53,8 @@ fn create_identifies_an_object_that_exists() {
             (vec![EXISTS, object(&own())], vec![&get, &observed]),
             (vec![EXISTS, object(&controlled("old", "train", "predecessor"))], vec![&get, &held]),
             (vec![EXISTS, object(&deleted())], vec![&get, &held]),
+            // Its own object is being deleted, and the index did not know it.
+            (vec![EXISTS, object(&own_deleted())], vec![&get, &held]),
             (vec![EXISTS, NOT_FOUND], vec![&get, &held]),
             (vec![EXISTS, object(&controlled("old", "other", "other-uid"))], vec![&get, &foreign]),
             (vec![EXISTS, object(&json!({"name": name, "uid": "foreign"}))], vec![&get, &foreign]),
@@ -57,6 +64,22 @@ fn create_identifies_an_object_that_exists() {
             let all: Vec<_> = [&create].into_iter().chain(expected).collect();
             assert_eq!(act(action(), responses).iter().collect::<Vec<_>>(), all);
         }
+    }
+}
+
+/// Only the finalizer of a PodGroup can take long.
+#[test]
+fn a_podgroup_that_never_goes_is_reported_after_a_minute() {
+    let metadata = json!({"name": "n", "uid": "old", "deletionTimestamp": "2026-03-01T09:00:00Z"});
+    for (action, found, is_reported) in
+        [(create_workload(), workload(&metadata), false), (create_pod_group(), pod_group(&metadata), true)]
+    {
+        let identify = Operation::new(&jobset(), action).answered(EXISTS).next.unwrap().unwrap();
+        let error = identify.answered(found).next.unwrap_err();
+        let at = |time: &str| error.clone().at(time.parse().unwrap());
+        assert!(at("2026-03-01T09:01:00Z").is_expected());
+        let late = at("2026-03-01T09:01:01Z");
+        assert_eq!((late.is_expected(), late.event_reason().is_some()), (!is_reported, is_reported));
     }
 }
 
