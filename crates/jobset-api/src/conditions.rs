@@ -85,6 +85,8 @@ pub mod reasons {
     pub const POD_GROUPS_DELETED: &str = "PodGroupsDeleted";
     /// The API server does not serve Workloads and PodGroups.
     pub const SCHEDULING_API_NOT_SERVED: &str = "SchedulingAPINotServed";
+    /// The controller may not list Workloads and PodGroups.
+    pub const SCHEDULING_API_FORBIDDEN: &str = "SchedulingAPIForbidden";
     /// The API server dropped the group of a pod template.
     pub const SCHEDULING_GROUP_DROPPED: &str = "SchedulingGroupDropped";
     /// A Job started without its group, for example while the feature gate was off.

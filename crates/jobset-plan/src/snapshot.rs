@@ -39,6 +39,8 @@ pub enum SchedulingApi<'a> {
     Unknown,
     /// The API server does not serve them.
     NotServed,
+    /// The controller may not list them. The message of the API server.
+    Forbidden(&'a str),
     /// Those of this JobSet.
     Served(&'a SchedulingRecord),
 }

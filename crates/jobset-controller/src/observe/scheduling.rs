@@ -31,6 +31,7 @@ pub(crate) enum ObservedScheduling {
     #[default]
     Unknown,
     NotServed,
+    Forbidden(String),
     Served(SchedulingRecord),
 }
 
@@ -40,6 +41,7 @@ impl ObservedScheduling {
         match self {
             Self::Unknown => SchedulingApi::Unknown,
             Self::NotServed => SchedulingApi::NotServed,
+            Self::Forbidden(message) => SchedulingApi::Forbidden(message),
             Self::Served(record) => SchedulingApi::Served(record),
         }
     }
@@ -52,6 +54,8 @@ pub(crate) struct SchedulingObjects {
     pod_groups: Owned<PodGroupRecord>,
     /// Whether the API server serves both kinds. None before the first discovery.
     served: Option<bool>,
+    /// Why the controller cannot list the objects.
+    forbidden: Option<String>,
     workloads_listed: bool,
     pod_groups_listed: bool,
 }
@@ -69,7 +73,9 @@ impl SchedulingObjects {
                     pod_groups: pod_groups.iter().map(|record| PodGroupRecord::clone(record)).collect(),
                 })
             }
-            Some(true) | None => ObservedScheduling::Unknown,
+            Some(true) | None => {
+                self.forbidden.clone().map_or(ObservedScheduling::Unknown, ObservedScheduling::Forbidden)
+            }
         }
     }
 
@@ -84,8 +90,16 @@ impl SchedulingObjects {
         if is_new {
             // The next watch begins with a list.
             self.served = Some(served);
+            self.forbidden = None;
             (self.workloads_listed, self.pod_groups_listed) = (false, false);
         }
+        is_new
+    }
+
+    /// Stores that the API server forbids a list. Returns whether that is new.
+    pub(crate) fn set_forbidden(&mut self, message: String) -> bool {
+        let is_new = self.forbidden.is_none();
+        self.forbidden.get_or_insert(message);
         is_new
     }
 
@@ -251,6 +265,13 @@ mod tests {
         objects.set_served(false);
         objects.set_served(true);
         assert_eq!(objects.of("set"), ObservedScheduling::Unknown, "the objects must be listed again");
+        assert!(objects.set_forbidden("no".to_owned()) && !objects.set_forbidden("no".to_owned()));
+        assert_eq!(objects.of("set"), ObservedScheduling::Forbidden("no".to_owned()));
+        for kind in [Workloads, PodGroups] {
+            objects.begin_list(kind);
+            objects.finish_list(kind);
+        }
+        assert_eq!(objects.of("set"), ObservedScheduling::Served(SchedulingRecord::default()));
     }
 
     #[test]

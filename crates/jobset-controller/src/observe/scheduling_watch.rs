@@ -21,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, Status},
     runtime::watcher::{self, Error as WatchError, watcher},
 };
 use manager_runtime::{client::WatchBackoff, logging::in_one_line};
@@ -51,11 +51,11 @@ pub(super) fn start(client: &Client, index: &Index, requeue: &Requeue, needed: R
         kinds.clone().feed(SchedulingKind::Workloads, |objects: &mut SchedulingObjects, workload, source| {
             objects.apply_workload(workload, source)
         });
-    run::<Workload>("Workloads", client, is_served.clone(), &not_found, workloads);
+    run::<Workload>("Workloads", client, is_served.clone(), &kinds, &not_found, workloads);
     let pod_groups = kinds.clone().feed(SchedulingKind::PodGroups, |objects, pod_group, source| {
         objects.apply_pod_group(pod_group, source)
     });
-    run::<PodGroup>("PodGroups", client, is_served, &not_found, pod_groups);
+    run::<PodGroup>("PodGroups", client, is_served, &kinds, &not_found, pod_groups);
     let client = client.clone();
     tokio::spawn(async move { discover(&client, &kinds, needed, &served, &not_found).await });
 }
@@ -64,20 +64,22 @@ fn run<K>(
     what: &'static str,
     client: &Client,
     is_served: Receiver<bool>,
+    kinds: &Kinds,
     not_found: &Arc<Notify>,
     feed: impl FnMut(Change<DeserializeGuard<K>>) + Send + 'static,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (api, not_found) = (Api::<DeserializeGuard<K>>::all(client.clone()), not_found.clone());
+    let (api, kinds, not_found) =
+        (Api::<DeserializeGuard<K>>::all(client.clone()), kinds.clone(), not_found.clone());
     let events = move || {
-        let not_found = not_found.clone();
+        let (kinds, not_found) = (kinds.clone(), not_found.clone());
         // No label selector: an object without labels belongs to a JobSet too if the JobSet controls it. The index
         // keeps no others.
-        watcher(api.clone(), watcher::Config::default()).inspect_err(move |error| {
-            if is_not_found(error) {
-                not_found.notify_one();
-            }
+        watcher(api.clone(), watcher::Config::default()).inspect_err(move |error| match refusal(error) {
+            Some(status) if status.is_not_found() => not_found.notify_one(),
+            Some(status) if status.is_forbidden() => kinds.forbidden(&status.message),
+            _ => {}
         })
     };
     run_watch_on_demand(what, is_served, |served| *served, events, feed);
@@ -139,13 +141,13 @@ fn serves_both(resources: &APIResourceList) -> bool {
         .all(|kind| resources.resources.iter().any(|resource| resource.kind == *kind))
 }
 
-/// Whether the API server does not serve the kind of a watch.
-fn is_not_found(error: &WatchError) -> bool {
+/// Why the API server refused a list or a watch.
+fn refusal(error: &WatchError) -> Option<&Status> {
     match error {
         WatchError::InitialListFailed(kube::Error::Api(status))
-        | WatchError::WatchStartFailed(kube::Error::Api(status))
-        | WatchError::WatchError(status) => status.is_not_found(),
-        _ => false,
+        | WatchError::WatchStartFailed(kube::Error::Api(status)) => Some(status),
+        WatchError::WatchError(status) => Some(status),
+        _ => None,
     }
 }
 
@@ -169,6 +171,13 @@ impl Kinds {
         }
         served.send_replace(is_served);
         self.requeue.add(self.index.jobsets_with_scheduling());
+    }
+
+    /// Stores that the API server forbids a list.
+    fn forbidden(&self, message: &str) {
+        if self.index.scheduling(|objects| objects.set_forbidden(message.to_owned())) {
+            self.requeue.add(self.index.jobsets_with_scheduling());
+        }
     }
 
     /// Stores the changes of a kind, and requeues the JobSets that they concern.

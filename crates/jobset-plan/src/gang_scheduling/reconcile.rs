@@ -39,6 +39,10 @@ pub(crate) fn reconcile(
             status::not_served(draft);
             return false;
         }
+        SchedulingApi::Forbidden(message) => {
+            status::forbidden(message, draft);
+            return false;
+        }
         SchedulingApi::Unknown => {
             draft.waiting.push("the controller has not read the Workloads and the PodGroups yet".to_owned());
             return false;

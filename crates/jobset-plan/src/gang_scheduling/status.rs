@@ -64,6 +64,16 @@ pub(crate) fn not_served(draft: &mut Draft<'_>) {
     set(draft, EventKind::Warning, false, reasons::SCHEDULING_API_NOT_SERVED, NOT_SERVED);
 }
 
+/// Sets the condition of a JobSet whose groups the controller may not see.
+pub(crate) fn forbidden(message: &str, draft: &mut Draft<'_>) {
+    let message = format!(
+        "the controller may not list Workloads and PodGroups, so no Job starts: {message}; add the rules for \
+         scheduling.k8s.io to its ClusterRole"
+    );
+    draft.waiting.push(message.clone());
+    set(draft, EventKind::Warning, false, reasons::SCHEDULING_API_FORBIDDEN, &message);
+}
+
 /// Sets the condition of a running JobSet. Returns whether Jobs can be created and resumed.
 pub(crate) fn running(view: &View<'_>, draft: &mut Draft<'_>) -> bool {
     let deleting = deleting(view, draft);

@@ -55,7 +55,8 @@ struct Scene {
     placed_leaders: HashSet<String>,
     scheduling: Option<SchedulingRecord>,
     /// Whether [`Scene::scheduling`] is None because the API server serves no such objects.
-    scheduling_is_not_served: bool,
+    /// Without a record of its objects.
+    scheduling_api: SchedulingApi<'static>,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -78,7 +79,7 @@ fn jobset(spec: &str) -> Scene {
         pods: InPlacePods::default(),
         placed_leaders: HashSet::new(),
         scheduling: None,
-        scheduling_is_not_served: false,
+        scheduling_api: SchedulingApi::Unknown,
         late: 900,
     }
 }
@@ -189,8 +190,7 @@ impl Scene {
         let Self { jobset, jobs, gates, service, claims, topologies, pods, placed_leaders, late, .. } = self;
         let scheduling = match &self.scheduling {
             Some(record) => SchedulingApi::Served(record),
-            None if self.scheduling_is_not_served => SchedulingApi::NotServed,
-            None => SchedulingApi::Unknown,
+            None => self.scheduling_api,
         };
         let service = service.as_ref();
         let snapshot = Snapshot {

@@ -95,7 +95,7 @@ fn without_the_api_jobs_wait_and_the_condition_names_the_flags() {
     let not_served = |jobs: &str| {
         let mut scene = gang(TWO_ENTRIES).grouped(jobs);
         scene.scheduling = None;
-        scene.scheduling_is_not_served = true;
+        scene.scheduling_api = SchedulingApi::NotServed;
         scene
     };
     let reported = lines(&format!("False SchedulingAPINotServed: {message}"), "Warning", true);
@@ -120,11 +120,21 @@ fn without_the_api_jobs_wait_and_the_condition_names_the_flags() {
     // JobSets without the field do not need it.
     let mut plain = gang("");
     plain.scheduling = None;
-    plain.scheduling_is_not_served = true;
+    plain.scheduling_api = SchedulingApi::NotServed;
     plain.expect_lines(&["create train-driver-0", "create train-worker-0", "create train-worker-1"]);
 }
 
 /// Before the first answer of the API server, the controller reports nothing.
+#[test]
+fn jobs_wait_while_the_controller_may_not_read_the_objects() {
+    let mut scene = gang(TWO_ENTRIES).jobs("");
+    (scene.scheduling, scene.scheduling_api) = (None, SchedulingApi::Forbidden("cannot list"));
+    let message = "the controller may not list Workloads and PodGroups, so no Job starts: cannot list; add the rules for \
+                   scheduling.k8s.io to its ClusterRole";
+    expect(&scene, &lines(&format!("False SchedulingAPIForbidden: {message}"), "Warning", true));
+    assert_eq!(scene.action_lines(), Vec::<String>::new());
+}
+
 #[test]
 fn jobs_wait_until_the_controller_has_read_the_objects() {
     let mut scene = gang(TWO_ENTRIES).grouped(RUNNING);
