@@ -17,11 +17,14 @@ use crate::{
 };
 use jiff::Timestamp;
 use jobset_api::{JobSet, JobSetStatus, conditions as types, labels};
+use std::sync::Arc;
 
-/// Raises the number to that of a Job. A Job has a higher number if the status was lost or is not stored yet.
+/// Raises the number to that of a Job. A Job has a higher number if the status was lost or is not stored yet. Its pod
+/// template, which cannot change while it runs, must have the same number, because a user can edit the annotation.
 pub(crate) fn recover(snapshot: &Snapshot<'_>, gates: &Gates, draft: &mut Draft<'_>) {
     if gates.execution_attempts_tracking {
-        let highest = snapshot.jobs.iter().filter_map(|job| number(job)).max();
+        let is_proven = |job: &&Arc<JobRecord>| job.template_execution_attempt == job.execution_attempt;
+        let highest = snapshot.jobs.iter().filter(is_proven).filter_map(|job| number(job)).max();
         draft.status.execution_attempts = draft.status.execution_attempts.max(highest);
     }
 }

@@ -169,6 +169,8 @@ pub struct JobRecord {
     pub pod_group: Option<String>,
     /// Annotation: the execution attempt.
     pub execution_attempt: LabelValue,
+    /// The same annotation of its pod template.
+    pub template_execution_attempt: LabelValue,
     /// `spec.suspend`.
     pub suspended: bool,
     /// Whether `status.startTime` is set. If it is, the API server rejects changes to the pod template.

@@ -62,6 +62,8 @@ struct TemplateAnnotations {
     topology: Option<String>,
     #[serde(rename = "alpha.jobset.sigs.k8s.io/node-selector")]
     prepared_nodes: Option<String>,
+    #[serde(rename = "jobset.sigs.k8s.io/execution-attempt")]
+    execution_attempt: Option<String>,
 }
 
 /// The labels of the pod template that decisions need.
@@ -131,6 +133,7 @@ impl ChildJob {
             group_template: annotation(labels::GROUP_TEMPLATE_NAME).map(str::to_owned),
             pod_group: self.spec.template.spec.scheduling_group.pod_group_name.clone(),
             execution_attempt: LabelValue::read(annotation(labels::EXECUTION_ATTEMPT)),
+            template_execution_attempt: LabelValue::read(annotations.execution_attempt.as_deref()),
             suspended: self.spec.suspend.unwrap_or(false),
             started: self.status.start_time.is_some(),
             active: count(self.status.active),
@@ -200,7 +203,9 @@ mod tests {
               parallelism: 4
               completions: 8
               template:
-                metadata: {labels: {jobset.sigs.k8s.io/restart-attempt: "1", jobset.sigs.k8s.io/job-restart-attempt: "7"}}
+                metadata:
+                  labels: {jobset.sigs.k8s.io/restart-attempt: "1", jobset.sigs.k8s.io/job-restart-attempt: "7"}
+                  annotations: {jobset.sigs.k8s.io/execution-attempt: "5"}
                 spec: {containers: [{name: skipped}], schedulingGroup: {podGroupName: train-workers}}
             status:
               startTime: "2026-03-01T09:00:00Z"
@@ -232,6 +237,7 @@ mod tests {
                 group_template: Some("workers".into()),
                 pod_group: Some("train-workers".into()),
                 execution_attempt: LabelValue::Number(6),
+                template_execution_attempt: LabelValue::Number(5),
                 suspended: false,
                 started: true,
                 active: 0,

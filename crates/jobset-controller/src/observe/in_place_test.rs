@@ -234,6 +234,7 @@ fn job_record(uid: &str, name: &str) -> JobRecord {
         group_template: None,
         pod_group: None,
         execution_attempt: Missing,
+        template_execution_attempt: Missing,
         suspended: false,
         started: true,
         active: 1,

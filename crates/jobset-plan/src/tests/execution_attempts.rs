@@ -216,6 +216,8 @@ fn a_lost_number_is_recovered_from_the_jobs() {
             (None, 0, "driver-0 run=3, worker-0 run=4", Some(4)),
             (Some(2), 0, "driver-0 run=4", Some(4)),
             (Some(5), 0, "driver-0 run=4", Some(5)),
+            // A user edited the annotation.
+            (Some(2), 0, "driver-0 run=2 edited-run=900", Some(2)),
         ],
     );
     expect_counts(&with("suspend: true"), &[(None, 0, "driver-0 run=3 suspended", Some(3))]);

@@ -239,7 +239,7 @@ impl Scene {
 /// `not-exclusive` (exclusive placement does not apply to its pods). Labels of the Job and of its pod template: `attempt=<label>`,
 /// `restart=<label of this Job's own attempt>`. Labels of the Job only: `edited-attempt=<label>`,
 /// `edited-restart=<label>`, `index=<label>`. Others: `reason=<reason>`, `message=<message without blanks>`,
-/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`, `failed-indexes=<count>`, `terminating=<pods>`,
+/// `pods=<parallelism>/<completions>`, `run=<annotation execution-attempt>`, `edited-run=<that of the Job only>`, `failed-indexes=<count>`, `terminating=<pods>`,
 /// `template=<template of its PodGroup>`, `group=<PodGroup>`.
 fn job(words: &str) -> JobRecord {
     let mut words = words.split_whitespace();
@@ -261,6 +261,7 @@ fn job(words: &str) -> JobRecord {
         group_template: None,
         pod_group: None,
         execution_attempt: LabelValue::Missing,
+        template_execution_attempt: LabelValue::Missing,
         suspended: false,
         started: true,
         active: 1,
@@ -303,7 +304,11 @@ fn job(words: &str) -> JobRecord {
             ("name", name) => job.name = name.into(),
             ("index", text) => job.job_index = label(text),
             ("of", name) => job.replicated_job = (name != "none").then(|| name.into()),
-            ("run", text) => job.execution_attempt = label(text),
+            ("run", text) => {
+                job.execution_attempt = label(text);
+                job.template_execution_attempt = label(text);
+            }
+            ("edited-run", text) => job.execution_attempt = label(text),
             ("reason", text) => reason = text,
             ("message", text) => message = text,
             ("pods", text) => {

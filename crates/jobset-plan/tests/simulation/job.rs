@@ -189,6 +189,7 @@ impl Job {
             group_template: self.group_template.clone(),
             pod_group: self.pod_group().map(str::to_owned),
             execution_attempt: self.execution_attempt.clone(),
+            template_execution_attempt: self.template_execution_attempt(),
             suspended: self.suspend,
             started: self.started,
             active: self.active,
