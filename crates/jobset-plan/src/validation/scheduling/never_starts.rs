@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn exclusive_placement(jobset: &JobSet, groups: &[Group<'_>]) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> = Vec::new();
     for group in groups.iter().filter(|group| group.is_gang()) {
-        for member in &group.members {
+        for member in group.members.iter().filter(|member| member.replicated_job.replicas > 0) {
             let pods = pods_of_template(member.replicated_job.template.spec.as_ref());
             if group.min_count().unwrap_or(pods).min(pods) <= 1 {
                 continue;

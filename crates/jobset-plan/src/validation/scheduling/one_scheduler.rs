@@ -47,6 +47,8 @@ pub(super) fn priority_within_group(groups: &[Group<'_>]) -> Vec<FieldError> {
 pub(super) fn priority_across_groups(groups: &[Group<'_>]) -> Vec<FieldError> {
     let unchecked = groups.iter().flat_map(|group| match group.scope {
         Scope::JobSet(_) if !group.is_gang() => members(group),
+        // Without Jobs, there is no template.
+        Scope::Job(..) if group.template_count() == 0 => &[],
         // `priority_within_group` compares the others.
         _ => group.members.get(..1).unwrap_or_default(),
     });

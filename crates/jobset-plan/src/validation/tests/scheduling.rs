@@ -300,6 +300,7 @@ fn a_jobset_has_one_priority() {
         )
     };
     let high = || class(json!("high"));
+    let none = || ("/spec/replicatedJobs/1/replicas", json!(0));
     check(vec![
         ("gang", vec![gang(), driver.clone(), high()], vec![&whole]),
         ("basic", vec![basic(), driver.clone(), high()], vec![&across("low")]),
@@ -307,6 +308,7 @@ fn a_jobset_has_one_priority() {
         ("separate entries", vec![separate(), driver.clone(), high()], vec![&across("low")]),
         ("only one has a class", vec![separate(), high()], vec![&across("")]),
         ("each Job", vec![scheduling(each_job(3)), high()], vec![&across("")]),
+        ("without Jobs", vec![scheduling(each_job(3)), high(), none()], vec![]),
         ("equal", vec![separate(), driver.clone(), class(json!("low"))], vec![]),
         ("without spec.scheduling", vec![driver, high()], vec![]),
     ]);
@@ -423,6 +425,12 @@ fn a_gang_has_no_exclusive_placement_by_affinity() {
     let edits =
         vec![gang(), (annotations[0].0.as_str(), annotations[0].1.clone()), (single.0.as_str(), single.1)];
     check(vec![("Jobs of one pod have no followers", edits, vec![])]);
+    let edits = vec![
+        scheduling(each_job(3)),
+        (annotations[0].0.as_str(), annotations[0].1.clone()),
+        ("/spec/replicatedJobs/1/replicas", json!(0)),
+    ];
+    check(vec![("without Jobs", edits, vec![])]);
 }
 
 /// [`valid`] with these ReplicatedJobs, each with the names of its dependencies.
