@@ -142,7 +142,8 @@ fn manage(
         plan.waiting.push("the webhook configurations do not trust the new CA yet".to_owned());
     }
 
-    let desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
+    let mut desired = objects(&inputs(settings, observed, operator, &certification, &mut plan.problems))?;
+    previous_pods::keep_rules_of_gates(observed, &mut desired);
     let needed_roles = previous_pods::needed_roles(observed, &desired);
     plan.delete = no_longer_desired(observed, &desired)?;
     plan.delete.retain(|key| !needed_roles.contains(key));

@@ -6,9 +6,10 @@
 use super::operand_state::OperandState;
 use crate::names;
 use crate::observe::{Live, ObjectKey, Observed};
-use crate::rbac::covers;
+use crate::rbac::{OPERAND_CLUSTER_ROLES, OPERAND_ROLES, covers};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::DynamicObject;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Whether pods of a previous installation may answer requests, for example those of OpenShift's Go operator. The first
@@ -56,6 +57,41 @@ pub(super) fn needed_roles(observed: &Observed, desired: &[DynamicObject]) -> BT
         .flatten()
         .chain(undesired)
         .collect()
+}
+
+/// Keeps the rules of feature gates in the desired roles until the last pod that may have the gate has ended. The leader
+/// needs them during the rollout that disables the gate.
+pub(super) fn keep_rules_of_gates(observed: &Observed, desired: &mut [DynamicObject]) {
+    let Some(state) = OperandState::of(observed) else { return };
+    let deployment = ObjectKey::new("Deployment", names::OPERAND);
+    let hash = desired.iter().find(|object| ObjectKey::of(object) == deployment).and_then(|object| {
+        let annotations = object.data.pointer("/spec/template/metadata/annotations")?;
+        annotations.get(names::CONFIG_HASH)?.as_str()
+    });
+    let is_current = state.annotations.get(names::CONFIG_HASH).map(String::as_str) == hash;
+    if is_current && state.is_rolled_out() && observed.ending_pods == 0 {
+        return;
+    }
+    for (kind, roles) in [("ClusterRole", OPERAND_CLUSTER_ROLES), ("Role", OPERAND_ROLES)] {
+        for role in roles {
+            let key = ObjectKey::new(kind, role.name);
+            let live = observed.objects.get(&key).and_then(|live| rules(&live.object)).unwrap_or_default();
+            let Some(object) = desired.iter_mut().find(|object| ObjectKey::of(object) == key) else {
+                continue;
+            };
+            let wanted = rules(object).unwrap_or_default();
+            let kept = role.rules.iter().filter(|rule| {
+                let rule_alone = [PolicyRule::from(*rule)];
+                covers(&wanted, &rule_alone) || rule.feature_gate.is_some() && covers(&live, &rule_alone)
+            });
+            let kept: Vec<PolicyRule> = kept.map(PolicyRule::from).collect();
+            if kept.len() > wanted.len()
+                && let Some(data) = object.data.as_object_mut()
+            {
+                data.insert("rules".to_owned(), json!(kept));
+            }
+        }
+    }
 }
 
 fn rules(role: &DynamicObject) -> Option<Vec<PolicyRule>> {

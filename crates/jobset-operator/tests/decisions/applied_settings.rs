@@ -186,3 +186,31 @@ fn the_role_for_secrets_of_an_earlier_version_is_deleted() {
         ]
     );
 }
+
+/// The leader runs with the gate until the rollout that disables it ends.
+#[test]
+fn the_rules_of_a_gate_stay_until_the_last_pod_with_the_gate_has_ended() {
+    let gates = |on: bool| json!({"controller": {"featureGates": {"JobSetWorkloadAwareSchedulingAPI": on}}});
+    let grants = |observed: &Observed| {
+        let plan = decide(observed);
+        let role = step(&plan, "ClusterRole", "jobset-manager-role").unwrap();
+        role.data["rules"].to_string().contains("podgroups")
+    };
+    let mut observed = with_deployment(installed(gates(true)), rolled_out());
+    assert!(grants(&observed));
+    observed.operator = Some(Arc::new(operator(gates(false))));
+    assert!(grants(&observed), "the Deployment has the configuration with the gate");
+    execute(&mut observed);
+    let of_old_pod =
+        json!({"observedGeneration": 6, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    assert!(grants(&with_deployment(observed.clone(), of_old_pod)), "the rollout has not begun");
+    observed = with_deployment(observed, rolled_out());
+    observed.ending_pods = 1;
+    assert!(grants(&observed), "the pod with the gate is ending");
+    observed.ending_pods = 0;
+    assert!(!grants(&observed));
+    execute(&mut observed);
+    // A rollout for another reason adds nothing.
+    observed.ending_pods = 1;
+    assert!(!grants(&observed));
+}
