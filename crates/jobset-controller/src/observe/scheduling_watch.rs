@@ -145,8 +145,8 @@ fn serves_both(resources: &APIResourceList) -> bool {
 fn refusal(error: &WatchError) -> Option<&Status> {
     match error {
         WatchError::InitialListFailed(kube::Error::Api(status))
-        | WatchError::WatchStartFailed(kube::Error::Api(status)) => Some(status),
-        WatchError::WatchError(status) => Some(status),
+        | WatchError::WatchStartFailed(kube::Error::Api(status))
+        | WatchError::WatchError(status) => Some(status),
         _ => None,
     }
 }
