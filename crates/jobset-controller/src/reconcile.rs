@@ -13,8 +13,8 @@ use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use jobset_plan::{
-    EventKind, Execution, Gates, InPlacePods, JobRecord, Requeue, Snapshot, Step, Subject, agent_injection,
-    in_place_restart::restarts_in_place,
+    EventKind, Execution, Gates, GroupFailure, InPlacePods, JobRecord, Requeue, Snapshot, Step, Subject,
+    agent_injection, in_place_restart::restarts_in_place,
 };
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -193,6 +193,9 @@ impl Reconciler {
                         info!(actions = count, "actions executed");
                     } else {
                         execution.failed();
+                        if let Some(failure) = group_failure(&errors) {
+                            execution.group_creation_failed(failure);
+                        }
                     }
                 }
                 Step::StoreStatus(status) => match actor.store_status(jobset, status.clone()).await {
@@ -306,6 +309,15 @@ fn subject_reference(jobset: &JobSet, subject: Subject) -> Option<ObjectReferenc
         uid: Some(uid).filter(|uid| !uid.is_empty()),
         ..Default::default()
     })
+}
+
+/// The first error about a group that could not be created. An error that is not expected says more than an expected one.
+fn group_failure(errors: &[ActError]) -> Option<GroupFailure> {
+    let mut failures: Vec<_> =
+        errors.iter().filter_map(|error| Some((error, error.group_failure()?))).collect();
+    failures.sort_by_key(|(error, _)| error.is_expected());
+    let (error, reason) = failures.first()?;
+    Some(GroupFailure { reason, message: truncate_note(error.to_string()), at: Timestamp::now() })
 }
 
 fn has_finished(jobset: &JobSet) -> bool {

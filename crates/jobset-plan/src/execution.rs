@@ -7,6 +7,7 @@
 //! ```
 
 use crate::{
+    gang_scheduling::{self, GroupFailure},
     plan::{Action, Event, Plan},
     status_timing::{StatusTiming, only_counts},
 };
@@ -29,6 +30,7 @@ pub struct Execution {
     sent_optional: bool,
     /// Whether an optional action failed.
     incomplete: bool,
+    group_failure: Option<GroupFailure>,
 }
 
 /// One step of an execution.
@@ -74,6 +76,7 @@ impl Execution {
             failed: false,
             sent_optional: false,
             incomplete: false,
+            group_failure: None,
         }
     }
 
@@ -108,7 +111,7 @@ impl Execution {
         Step::Finish(std::mem::take(&mut self.events), next)
     }
 
-    /// The step after a failed request. The counts are correct even then.
+    /// The step after a failed request. The counts are correct even then, and a condition says why groups are missing.
     fn after_failure(
         &mut self,
         stored: Option<&JobSetStatus>,
@@ -116,10 +119,14 @@ impl Execution {
         now: Duration,
     ) -> Step {
         let mut within = self.requeue_after.unwrap_or(Duration::MAX);
-        if let Some(counts) = self.status.take().and_then(|new| only_counts(stored, &new)) {
-            let wait = timing.wait(false, now);
+        let counts = self.status.take().and_then(|new| only_counts(stored, &new));
+        let mut status = counts.or_else(|| stored.cloned()).unwrap_or_default();
+        let failure = self.group_failure.take();
+        let is_urgent = failure.is_some_and(|failure| gang_scheduling::creation_failed(&mut status, failure));
+        if stored.map_or(status != JobSetStatus::default(), |stored| *stored != status) {
+            let wait = timing.wait(is_urgent, now);
             if wait.is_zero() {
-                return Step::StoreStatus(Box::new(counts));
+                return Step::StoreStatus(Box::new(status));
             }
             within = within.min(wait);
         }
@@ -130,6 +137,11 @@ impl Execution {
     pub fn stored(&mut self, timing: &mut StatusTiming, now: Duration) {
         timing.stored(now);
         self.wrote = true;
+    }
+
+    /// Reports why the Workload or a PodGroup could not be created, in addition to [`Execution::failed`].
+    pub fn group_creation_failed(&mut self, failure: GroupFailure) {
+        self.group_failure = Some(failure);
     }
 
     /// Reports that a request of the last step failed. If the step sent optional actions, the execution continues.
@@ -146,6 +158,7 @@ impl Execution {
 mod tests {
     use super::*;
     use crate::EventKind;
+    use jiff::Timestamp;
     use jobset_api::ReplicatedJobStatus;
     use k8s_openapi::api::{batch::v1::Job, core::v1::Service};
 
@@ -281,6 +294,42 @@ mod tests {
         for (name, plan, failing, expected) in cases {
             assert_eq!(steps(plan, failing), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_condition_says_why_groups_are_missing() {
+        let failure = |reason, message: &str| GroupFailure {
+            reason,
+            message: message.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        // The steps after the failure of the first actions, as the stored conditions.
+        let after = |stored: &JobSetStatus, failure, differs: bool| {
+            let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
+            if differs {
+                timing.wait(false, Duration::ZERO);
+            }
+            execution.next(Some(stored), &mut timing, NOW);
+            execution.failed();
+            execution.group_creation_failed(failure);
+            execution.next(Some(stored), &mut timing, NOW)
+        };
+        let first = after(&status(0, 2), failure("Failed", "foreign"), false);
+        let Step::StoreStatus(stored) = first else { panic!("a new reason is urgent: {first:?}") };
+        let conditions: Vec<_> = stored
+            .conditions
+            .iter()
+            .map(|it| format!("{} {} {}", it.status, it.reason, it.message))
+            .collect();
+        assert_eq!((conditions, stored.restarts), (vec!["False Failed foreign".to_owned()], 0));
+        let same = after(&stored, failure("Failed", "foreign"), false);
+        assert_eq!(same, Step::Finish(vec![], Requeue::Retry(Duration::from_secs(9))), "nothing to store");
+        let other_text = after(&stored, failure("Failed", "quota"), false);
+        assert_eq!(other_text, Step::Finish(vec![], Requeue::Retry(Duration::from_secs(1))), "it can wait");
+        let other_text = after(&stored, failure("Failed", "quota"), true);
+        assert!(matches!(other_text, Step::StoreStatus(_)), "{other_text:?}");
+        let other = after(&stored, failure("PodGroupsTerminating", "held"), false);
+        assert!(matches!(other, Step::StoreStatus(_)), "{other:?}");
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod volume_claims;
 
 pub use execution::{Execution, Requeue, Step};
 pub use feature_gates::{FEATURE_GATES, FeatureGate, FeatureGateError, Gates, Stage};
+pub use gang_scheduling::GroupFailure;
 pub use in_place_restart::{InPlacePods, MalformedAttempt};
 pub use job_resume::JobResume;
 pub use job_size::JobSize;

@@ -76,6 +76,8 @@ pub struct PodGroupRecord {
     pub uid: String,
     /// Its spec, with what the API server added.
     pub spec: PodGroupSpec,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
     /// When its deletion began. It waits for the end of its pods.
     pub deleting_since: Option<Timestamp>,
     /// Condition `PodGroupInitiallyScheduled`, once the scheduler has set it.

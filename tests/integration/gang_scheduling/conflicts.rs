@@ -46,7 +46,10 @@ pub(crate) async fn objects_of_other_owners_are_untouched(suite: Arc<Integration
         let note = event.note.as_deref().unwrap_or_default();
         both.iter().all(|refusal| note.lines().any(|line| line.starts_with(refusal)))
     };
-    jobset.event("SchedulingObjectsReconcileFailed", names_both).await?;
+    let reason = "SchedulingObjectsReconcileFailed";
+    jobset.event(reason, names_both).await?;
+    let message = gang_condition(&jobset, "False", reason).await?;
+    ensure!(both.iter().any(|refusal| message.starts_with(refusal)), "{message}");
     pods_stay(&jobset, (0, 0)).await?;
     let found = workloads.get(&workload.name_any()).await?;
     ensure!(found.metadata.resource_version == foreign_workload.metadata.resource_version, "{found:?}");

@@ -147,6 +147,17 @@ impl<E: RequestError> ActError<E> {
         }
     }
 
+    /// The reason of condition `GangScheduled`, if the Workload or a PodGroup could not be created.
+    pub(crate) fn group_failure(&self) -> Option<&'static str> {
+        match self {
+            Self::SchedulingNameHeld { .. } => Some(reasons::POD_GROUPS_TERMINATING),
+            Self::SchedulingObject { verb: SchedulingVerb::Create, .. }
+            | Self::ForeignSchedulingObject { .. }
+            | Self::PodGroupHeld { .. } => self.event_reason(),
+            _ => None,
+        }
+    }
+
     /// The error at this time: an object that is being deleted for too long is no longer expected.
     pub(crate) fn at(self, now: Timestamp) -> Self {
         match self {

@@ -124,6 +124,7 @@ impl SchedulingObjects {
             name: metadata.name.clone().unwrap_or_default(),
             uid: metadata.uid.clone().unwrap_or_default(),
             spec,
+            created_at: metadata.creation_timestamp.as_ref().map(|time| time.0),
             deleting_since: metadata.deletion_timestamp.as_ref().map(|time| time.0),
             scheduled: conditions.find(|condition| condition.type_ == INITIALLY_SCHEDULED).map(|condition| {
                 let status = condition.status == "True";

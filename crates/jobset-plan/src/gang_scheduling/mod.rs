@@ -22,3 +22,5 @@ mod status;
 pub(crate) use groups::Groups;
 pub(crate) use job::{add_to_group, delete_outdated};
 pub(crate) use reconcile::{delete_if_finished, reconcile};
+pub use status::GroupFailure;
+pub(crate) use status::creation_failed;

@@ -7,13 +7,17 @@ use super::{
 };
 use crate::{
     buckets::Buckets,
-    draft::Draft,
+    conditions,
+    draft::{Draft, whole_seconds},
     plan::{EventKind, Subject},
     snapshot::{JobRecord, PodGroupRecord, ScheduledCondition, SchedulingRecord},
 };
 use jiff::Timestamp;
-use jobset_api::conditions::{self as types, reasons};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use jobset_api::{
+    JobSetStatus,
+    conditions::{self as types, reasons},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::time::Duration;
 
 /// How long a PodGroup without pods can be in deletion, and how long a scheduler can be silent about running pods, before
@@ -52,6 +56,35 @@ pub(crate) fn finished(draft: &mut Draft<'_>) {
     if current(draft).is_some_and(|condition| condition.status == "False") {
         set(draft, EventKind::Normal, false, reasons::POD_GROUPS_DELETED, FINISHED);
     }
+}
+
+/// Why the Workload or a PodGroup could not be created.
+#[derive(Clone, Debug)]
+pub struct GroupFailure {
+    /// The reason of the condition.
+    pub reason: &'static str,
+    /// The error.
+    pub message: String,
+    /// When the request failed.
+    pub at: Timestamp,
+}
+
+/// Sets the condition of a JobSet whose Workload or PodGroups could not be created. The failed request has its own event.
+/// Returns whether the condition has another reason than before.
+pub(crate) fn creation_failed(status: &mut JobSetStatus, failure: GroupFailure) -> bool {
+    let GroupFailure { reason, message, at } = failure;
+    let mut conditions = status.conditions.iter();
+    let is_new = !conditions.any(|it| it.type_ == types::GANG_SCHEDULED && it.reason == reason);
+    let condition = Condition {
+        type_: types::GANG_SCHEDULED.to_owned(),
+        status: "False".to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: Time(whole_seconds(at)),
+        observed_generation: None,
+    };
+    conditions::set(&mut status.conditions, condition);
+    is_new
 }
 
 fn current<'a>(draft: &'a Draft<'_>) -> Option<&'a Condition> {
@@ -212,9 +245,8 @@ fn ignored(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
         remaining.pods > 0 && remaining.all_run && scheduled.is_none()
     };
     let (group, ..) = groups(view).find(is_ignored)?;
-    // The condition is False since the group exists, or longer.
-    let since = current(draft).filter(|condition| condition.status == "False")?.last_transition_time.0;
-    let left = remaining_time(since, draft.now);
+    let pod_group = view.record.pod_groups.iter().find(|it| it.name == group.name)?;
+    let left = remaining_time(pod_group.created_at?, draft.now);
     if !left.is_zero() {
         draft.requeue_within(left);
         return None;

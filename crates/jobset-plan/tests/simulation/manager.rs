@@ -11,7 +11,9 @@ use crate::{
     world::{Millis, World, timestamp},
 };
 use jobset_api::JobSet;
-use jobset_plan::{Action, Execution, InPlacePods, Requeue, Snapshot, StatusTiming, Step, plan};
+use jobset_plan::{
+    Action, Execution, GroupFailure, InPlacePods, Requeue, Snapshot, StatusTiming, Step, plan,
+};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
@@ -246,6 +248,15 @@ impl World {
         }
         if failed {
             reconcile.execution.failed();
+            let failure = reconcile.failures.iter().find_map(ActError::group_failure);
+            if let Some(reason) = failure {
+                let message = "a request failed".to_owned();
+                reconcile.execution.group_creation_failed(GroupFailure {
+                    reason,
+                    message,
+                    at: timestamp(millis(now)),
+                });
+            }
             let swallowed =
                 if is_status { self.status_failures_are_ignored() } else { self.failures_are_ignored() };
             if swallowed {

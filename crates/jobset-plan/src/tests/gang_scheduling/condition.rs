@@ -23,7 +23,9 @@ fn expect(scene: &Scene, lines: &[String]) {
 #[test]
 fn the_condition_follows_the_scheduler() {
     let pending = gang(TWO_ENTRIES).executed().grouped(RUNNING);
-    expect(&pending, &lines(&format!("False PodGroupsPending: {PENDING}"), "Normal", true));
+    let mut expected = lines(&format!("False PodGroupsPending: {PENDING}"), "Normal", true);
+    expected.insert(2, "again in 59.1s".to_owned());
+    expect(&pending, &expected);
     let pending = pending.stored();
     expect(&pending, &["again in 59.1s".to_owned(), format!("waiting: {PENDING}")]);
 
@@ -50,8 +52,6 @@ fn the_condition_follows_the_scheduler() {
     assert!(stored.iter().any(|it| it.message.ends_with("1 Insufficient cpu.")), "{stored:?}");
 
     let half = unschedulable.stored().scheduled("train-worker", "True");
-    let mut expected = lines(&format!("False PodGroupsPending: {PENDING}"), "Normal", true);
-    expected.insert(2, "again in 59.1s".to_owned());
     expect(&half, &expected);
     let all = half.stored().scheduled("train-driver", "True");
     let placed = "True PodGroupsScheduled: the scheduler placed the pods of every PodGroup";

@@ -67,7 +67,8 @@ impl Scene {
                 SchedulingAction::CreatePodGroup(pod_group) => {
                     let (name, uid) = uid_of(&pod_group.metadata.name);
                     let spec = pod_group.spec;
-                    pod_groups.push(PodGroupRecord { name, uid, spec, ..Default::default() });
+                    let created_at = Some(Timestamp::from_second(NOW).unwrap());
+                    pod_groups.push(PodGroupRecord { name, uid, spec, created_at, ..Default::default() });
                 }
                 SchedulingAction::ScaleWorkload { uid, templates, .. } => {
                     let workload = workloads.iter_mut().find(|it| it.uid == uid).unwrap();
