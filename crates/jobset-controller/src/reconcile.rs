@@ -317,7 +317,8 @@ fn group_failure(errors: &[ActError]) -> Option<GroupFailure> {
         errors.iter().filter_map(|error| Some((error, error.group_failure()?))).collect();
     failures.sort_by_key(|(error, _)| error.is_expected());
     let (error, reason) = failures.first()?;
-    Some(GroupFailure { reason, message: truncate_note(error.to_string()), at: Timestamp::now() })
+    let (message, at) = (truncate_note(error.to_string()), Timestamp::now());
+    Some(GroupFailure { reason, message, at, has_event: error.event_reason().is_some() })
 }
 
 fn has_finished(jobset: &JobSet) -> bool {

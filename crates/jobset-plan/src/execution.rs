@@ -3,7 +3,7 @@
 //! ```text
 //! other actions ──► actions that start pods ──► optional actions ──► the status ──► its events, and the requeue
 //!        │                       │
-//!        └── a request failed ───┴──► only the counts ──► no event, and a retry
+//!        └── a request failed ───┴──► only the counts ──► a retry
 //! ```
 
 use crate::{
@@ -121,8 +121,13 @@ impl Execution {
         let mut within = self.requeue_after.unwrap_or(Duration::MAX);
         let counts = self.status.take().and_then(|new| only_counts(stored, &new));
         let mut status = counts.or_else(|| stored.cloned()).unwrap_or_default();
-        let failure = self.group_failure.take();
-        let is_urgent = failure.is_some_and(|failure| gang_scheduling::creation_failed(&mut status, failure));
+        let mut is_urgent = status.start_time.is_some() && stored.is_none_or(|it| it.start_time.is_none());
+        if let Some(failure) = self.group_failure.take() {
+            let event = failure.event();
+            let is_new = gang_scheduling::creation_failed(&mut status, failure);
+            self.events.extend(event.filter(|_| is_new));
+            is_urgent |= is_new;
+        }
         if stored.map_or(status != JobSetStatus::default(), |stored| *stored != status) {
             let wait = timing.wait(is_urgent, now);
             if wait.is_zero() {
@@ -130,7 +135,7 @@ impl Execution {
             }
             within = within.min(wait);
         }
-        Step::Finish(Vec::new(), Requeue::Retry(within))
+        Step::Finish(std::mem::take(&mut self.events), Requeue::Retry(within))
     }
 
     /// Reports that the status of the last step is stored.
@@ -150,6 +155,8 @@ impl Execution {
             self.incomplete = true;
         } else {
             self.failed = true;
+            // They tell of a status that is not stored.
+            self.events.clear();
         }
     }
 }
@@ -302,6 +309,7 @@ mod tests {
             reason,
             message: message.to_owned(),
             at: Timestamp::UNIX_EPOCH,
+            has_event: reason == "Failed",
         };
         // The steps after the failure of the first actions, as the stored conditions.
         let after = |stored: &JobSetStatus, failure, differs: bool| {
@@ -330,6 +338,25 @@ mod tests {
         assert!(matches!(other_text, Step::StoreStatus(_)), "{other_text:?}");
         let other = after(&stored, failure("PodGroupsTerminating", "held"), false);
         assert!(matches!(other, Step::StoreStatus(_)), "{other:?}");
+
+        // An expected failure has no event of its own.
+        for (is_stored, reason, expected) in
+            [(true, "Held", vec!["Held held"]), (false, "Held", vec![]), (true, "Failed", vec![])]
+        {
+            let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
+            execution.next(None, &mut timing, NOW);
+            execution.failed();
+            execution.group_creation_failed(failure(reason, "held"));
+            execution.next(None, &mut timing, NOW);
+            if is_stored {
+                execution.stored(&mut timing, NOW)
+            } else {
+                execution.failed()
+            }
+            let Step::Finish(events, _) = execution.next(None, &mut timing, NOW) else { panic!("{reason}") };
+            let events: Vec<_> = events.iter().map(|it| format!("{} {}", it.reason, it.note)).collect();
+            assert_eq!(events, expected, "{reason} {is_stored}");
+        }
     }
 
     #[test]

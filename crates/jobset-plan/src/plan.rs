@@ -150,7 +150,10 @@ impl Action {
     /// Whether the action starts pods. Pods need the Service, the claims and the PodGroups, with the right minCount. So the
     /// action waits until the other actions of the plan have succeeded.
     pub fn starts_pods(&self) -> bool {
-        matches!(self, Self::CreateJob(_) | Self::ResumeJob(_) | Self::ScaleJob { .. })
+        matches!(
+            self,
+            Self::CreateJob(_) | Self::ResumeJob(_) | Self::ScaleJob { .. } | Self::AddFollowers { .. }
+        )
     }
 
     /// Whether the JobSet can run without the action. A failure of it delays nothing else.

@@ -84,9 +84,13 @@ fn all_ready(jobset: &JobSet, status: &JobSetStatus) -> bool {
     })
 }
 
-/// The stored status with the counts of `new`, if these differ. The counts are correct even if actions failed.
+/// The stored status with the counts and the start time of `new`, if these differ. Both are correct even if actions
+/// failed: the deadline includes the time in which a request fails.
 pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Option<JobSetStatus> {
     let mut status = stored.cloned().unwrap_or_default();
+    if status.start_time.is_none() {
+        status.start_time.clone_from(&new.start_time);
+    }
     let before = std::mem::take(&mut status.replicated_jobs_status);
     let counts = new.replicated_jobs_status.iter().map(|counted| {
         let entry = before.iter().find(|entry| entry.name == counted.name).cloned().unwrap_or_default();
@@ -97,5 +101,7 @@ pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> 
         }
     });
     status.replicated_jobs_status = counts.collect();
-    (status.replicated_jobs_status != before).then_some(status)
+    let is_new = status.replicated_jobs_status != before
+        || stored.and_then(|it| it.start_time.as_ref()) != status.start_time.as_ref();
+    is_new.then_some(status)
 }

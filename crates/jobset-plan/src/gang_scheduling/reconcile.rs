@@ -26,10 +26,15 @@ pub(crate) fn reconcile(
     gates: &Gates,
     draft: &mut Draft<'_>,
 ) -> bool {
-    let Some(groups) = groups.filter(|groups| !groups.all.is_empty()) else { return true };
+    let Some(groups) = groups else { return true };
     let jobset = snapshot.jobset;
+    if groups.all.is_empty() {
+        delete_existing(snapshot, draft);
+        status::without_groups(draft);
+        return true;
+    }
     if jobset.spec.is_suspended() {
-        delete_existing(snapshot.scheduling, draft);
+        delete_existing(snapshot, draft);
         status::suspended(draft);
         return true;
     }
@@ -60,7 +65,8 @@ pub(crate) fn reconcile(
     } else {
         create_and_scale(jobset, groups, &remaining, record, draft);
     }
-    let view = status::View { groups, remaining: &remaining, record, jobs, is_outdated };
+    let (active, jobs) = (&jobs.active[..], snapshot.jobs);
+    let view = status::View { groups, remaining: &remaining, record, jobs, active, is_outdated };
     status::running(&view, draft)
 }
 
@@ -69,7 +75,7 @@ pub(crate) fn delete_if_finished(snapshot: &Snapshot<'_>, gates: &Gates, draft: 
     let is_used = gates.workload_aware_scheduling && snapshot.jobset.spec.scheduling.is_some();
     if is_used && conditions::finished(&draft.status.conditions).is_some() {
         draft.actions.retain(|action| !matches!(action, Action::Scheduling(_)));
-        delete_existing(snapshot.scheduling, draft);
+        delete_existing(snapshot, draft);
         let stored = snapshot.jobset.status.as_ref().map_or(&[][..], |status| &status.conditions);
         if conditions::finished(stored).is_none() {
             status::finished(draft);
@@ -77,9 +83,10 @@ pub(crate) fn delete_if_finished(snapshot: &Snapshot<'_>, gates: &Gates, draft: 
     }
 }
 
-fn delete_existing(api: SchedulingApi<'_>, draft: &mut Draft<'_>) {
-    if let SchedulingApi::Served(record) = api {
+fn delete_existing(snapshot: &Snapshot<'_>, draft: &mut Draft<'_>) {
+    if let SchedulingApi::Served(record) = snapshot.scheduling {
         delete_all(record, draft);
+        status::report_unprotected(record, snapshot.jobs, draft);
     }
 }
 

@@ -6,10 +6,9 @@ use super::{
     min_count::Remaining,
 };
 use crate::{
-    buckets::Buckets,
     conditions,
     draft::{Draft, whole_seconds},
-    plan::{EventKind, Subject},
+    plan::{Event, EventKind, Subject},
     snapshot::{JobRecord, PodGroupRecord, ScheduledCondition, SchedulingRecord},
 };
 use jiff::Timestamp;
@@ -18,7 +17,7 @@ use jobset_api::{
     conditions::{self as types, reasons},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long a PodGroup without pods can be in deletion, and how long a scheduler can be silent about running pods, before
 /// the controller reports it.
@@ -29,7 +28,7 @@ const NOT_SERVED: &str = "the API server does not serve scheduling.k8s.io/v1beta
                           --feature-gates=GenericWorkload=true, and kube-apiserver with \
                           --runtime-config=scheduling.k8s.io/v1beta1=true";
 const PENDING: &str = "the scheduler has not placed the pods of every PodGroup yet";
-const SCHEDULED: &str = "the scheduler placed the pods of every PodGroup";
+const SCHEDULED: &str = "the scheduler has placed the pods of every PodGroup once";
 const SUSPENDED: &str = "the jobset is suspended and has no PodGroups";
 const FINISHED: &str = "the jobset has finished and has no PodGroups";
 
@@ -39,7 +38,8 @@ pub(crate) struct View<'a> {
     /// One for each group.
     pub(crate) remaining: &'a [Remaining],
     pub(crate) record: &'a SchedulingRecord,
-    pub(crate) jobs: &'a Buckets<'a>,
+    pub(crate) jobs: &'a [Arc<JobRecord>],
+    pub(crate) active: &'a [&'a JobRecord],
     /// Whether this plan deletes all objects, because the spec has changed.
     pub(crate) is_outdated: bool,
 }
@@ -51,11 +51,17 @@ pub(crate) fn suspended(draft: &mut Draft<'_>) {
     }
 }
 
-/// Sets the condition of a JobSet that this plan finishes: nothing waits any more. If it was True, it stays True.
+/// Removes the condition of a JobSet whose `spec.scheduling` has no groups any more.
+pub(crate) fn without_groups(draft: &mut Draft<'_>) {
+    draft.status.conditions.retain(|condition| condition.type_ != types::GANG_SCHEDULED);
+}
+
+/// Sets the condition of a JobSet that this plan finishes: nothing waits any more. If it was True, it stays True. The
+/// message keeps the last reason, which can be why the JobSet failed.
 pub(crate) fn finished(draft: &mut Draft<'_>) {
-    if current(draft).is_some_and(|condition| condition.status == "False") {
-        set(draft, EventKind::Normal, false, reasons::POD_GROUPS_DELETED, FINISHED);
-    }
+    let Some(condition) = current(draft).filter(|condition| condition.status == "False") else { return };
+    let message = format!("{FINISHED}; before: {}: {}", condition.reason, condition.message);
+    set(draft, EventKind::Normal, false, reasons::POD_GROUPS_DELETED, &message);
 }
 
 /// Why the Workload or a PodGroup could not be created.
@@ -67,12 +73,22 @@ pub struct GroupFailure {
     pub message: String,
     /// When the request failed.
     pub at: Timestamp,
+    /// Whether the failed request has its own event.
+    pub has_event: bool,
 }
 
-/// Sets the condition of a JobSet whose Workload or PodGroups could not be created. The failed request has its own event.
-/// Returns whether the condition has another reason than before.
+impl GroupFailure {
+    /// The event about a change of the condition.
+    pub(crate) fn event(&self) -> Option<Event> {
+        let event =
+            || Event { kind: EventKind::Normal, reason: self.reason.to_owned(), note: self.message.clone() };
+        (!self.has_event).then(event)
+    }
+}
+
+/// Sets the condition of a JobSet whose Workload or PodGroups could not be created. Returns whether the condition has another reason than before.
 pub(crate) fn creation_failed(status: &mut JobSetStatus, failure: GroupFailure) -> bool {
-    let GroupFailure { reason, message, at } = failure;
+    let GroupFailure { reason, message, at, .. } = failure;
     let mut conditions = status.conditions.iter();
     let is_new = !conditions.any(|it| it.type_ == types::GANG_SCHEDULED && it.reason == reason);
     let condition = Condition {
@@ -157,23 +173,40 @@ impl Finding {
     }
 }
 
+/// Reports a PodGroup of a JobSet that does not run, if its deletion does not end.
+pub(crate) fn report_unprotected(record: &SchedulingRecord, jobs: &[Arc<JobRecord>], draft: &mut Draft<'_>) {
+    if let Some((pod_group, message)) = unprotected(record, jobs, draft) {
+        let subject = Subject::PodGroup { name: pod_group.name.clone(), uid: pod_group.uid.clone() };
+        draft.report(subject, reasons::POD_GROUP_PROTECTION_MISSING, message);
+    }
+}
+
+/// A PodGroup that no Job uses and whose deletion does not end.
+fn unprotected<'a>(
+    record: &'a SchedulingRecord,
+    jobs: &[Arc<JobRecord>],
+    draft: &mut Draft<'_>,
+) -> Option<(&'a PodGroupRecord, String)> {
+    let mut in_deletion = record.pod_groups.iter().filter_map(|it| Some((it, it.deleting_since?)));
+    let (pod_group, since) = in_deletion.find(|(it, _)| !is_in_use(it, jobs))?;
+    let left = remaining_time(since, draft.now);
+    if !left.is_zero() {
+        draft.requeue_within(left);
+        return None;
+    }
+    let message = format!(
+        "PodGroup {} has been in deletion for over a minute, and no Job has pods in it; start \
+         kube-controller-manager with --feature-gates=GenericWorkload=true",
+        pod_group.name
+    );
+    Some((pod_group, message))
+}
+
 /// An object that is being deleted: its successor waits for its name.
 fn deleting(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
     let View { record, jobs, is_outdated, .. } = view;
-    let mut in_deletion = record.pod_groups.iter().filter_map(|it| Some((it, it.deleting_since?)));
-    if let Some((pod_group, since)) = in_deletion.clone().find(|(it, _)| !is_in_use(it, jobs)) {
-        let left = remaining_time(since, draft.now);
-        if left.is_zero() {
-            return Some(Finding::warning(
-                reasons::POD_GROUP_PROTECTION_MISSING,
-                format!(
-                    "PodGroup {} has been in deletion for over a minute, and no Job has pods in it; start \
-                     kube-controller-manager with --feature-gates=GenericWorkload=true",
-                    pod_group.name
-                ),
-            ));
-        }
-        draft.requeue_within(left);
+    if let Some((_, message)) = unprotected(record, jobs, draft) {
+        return Some(Finding::warning(reasons::POD_GROUP_PROTECTION_MISSING, message));
     }
     let terminating = |kind: &str, name: &str| {
         let message = format!(
@@ -182,7 +215,7 @@ fn deleting(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
         );
         Finding::normal(reasons::POD_GROUPS_TERMINATING, message)
     };
-    if let Some((pod_group, _)) = in_deletion.next() {
+    if let Some(pod_group) = record.pod_groups.iter().find(|it| it.deleting_since.is_some()) {
         return Some(terminating("PodGroup", &pod_group.name));
     }
     if let Some(workload) = record.workloads.iter().find(|workload| workload.deleting) {
@@ -196,13 +229,11 @@ fn deleting(view: &View<'_>, draft: &mut Draft<'_>) -> Option<Finding> {
 }
 
 /// Whether a Job has pods in the PodGroup, as far as the controller knows.
-fn is_in_use(pod_group: &PodGroupRecord, jobs: &Buckets<'_>) -> bool {
-    let has_pods = |job: &&&JobRecord| {
-        let exist = job.active > 0 || job.terminating > 0 || job.deleting;
-        job.pod_group.as_ref() == Some(&pod_group.name) && exist
-    };
-    let Buckets { active, previous, failed, successful, .. } = jobs;
-    active.iter().chain(previous).chain(failed).chain(successful).any(|job| has_pods(&job))
+fn is_in_use(pod_group: &PodGroupRecord, jobs: &[Arc<JobRecord>]) -> bool {
+    jobs.iter().any(|job| {
+        let has_pods = job.active > 0 || job.terminating > 0 || job.deleting;
+        job.pod_group.as_ref() == Some(&pod_group.name) && has_pods
+    })
 }
 
 fn remaining_time(since: Timestamp, now: Timestamp) -> Duration {
@@ -212,7 +243,7 @@ fn remaining_time(since: Timestamp, now: Timestamp) -> Duration {
 
 /// A Job whose pods run outside of their group.
 fn outside(view: &View<'_>) -> Option<Finding> {
-    let running = || view.jobs.active.iter().filter(|job| !job.suspended && !job.deleting);
+    let running = || view.active.iter().filter(|job| !job.suspended && !job.deleting);
     if let Some(job) = running().find(|job| job::lost_group(view.groups, job)) {
         return Some(Finding::warning(
             reasons::SCHEDULING_GROUP_DROPPED,

@@ -55,6 +55,14 @@ fn counts_that_clients_wait_for_are_urgent() {
     let failing = jobset("failurePolicy: {maxRestarts: 1, rules: [{name: alone, action: RestartJob}]}");
     assert!(is_urgent(&failing, RUNNING, "driver-0 failed@7, worker-0, worker-1"), "failed");
 
+    // The deadline includes the time in which a request fails.
+    let starts =
+        jobset("activeDeadlineSeconds: 60").gates("JobSetActiveDeadlineSeconds").plan().status.unwrap();
+    let started = only_counts(None, &starts).unwrap();
+    assert!(started.start_time.is_some() && started.start_time == starts.start_time, "{started:?}");
+    let later = JobSetStatus { start_time: None, ..starts };
+    assert_eq!(only_counts(Some(&started), &later), None, "the start time stays");
+
     let suspended = jobset("").suspend(true);
     for (before, after) in [
         (RUNNING, "driver-0 suspended active=1, worker-0 suspended active=1, worker-1 suspended active=1"),

@@ -248,13 +248,14 @@ impl World {
         }
         if failed {
             reconcile.execution.failed();
-            let failure = reconcile.failures.iter().find_map(ActError::group_failure);
+            let failure = reconcile.failures.iter().find_map(ActError::group_failure).filter(|_| !is_status);
             if let Some(reason) = failure {
                 let message = "a request failed".to_owned();
                 reconcile.execution.group_creation_failed(GroupFailure {
                     reason,
                     message,
                     at: timestamp(millis(now)),
+                    has_event: true,
                 });
             }
             let swallowed =

@@ -54,7 +54,7 @@ fn the_condition_follows_the_scheduler() {
     let half = unschedulable.stored().scheduled("train-worker", "True");
     expect(&half, &expected);
     let all = half.stored().scheduled("train-driver", "True");
-    let placed = "True PodGroupsScheduled: the scheduler placed the pods of every PodGroup";
+    let placed = "True PodGroupsScheduled: the scheduler has placed the pods of every PodGroup once";
     expect(&all, &lines(placed, "Normal", false));
     assert_eq!(all.stored().plan(), Plan::default());
 }
@@ -82,7 +82,7 @@ fn a_suspended_jobset_is_not_scheduled() {
 fn groups_without_pods_are_not_pending() {
     let scene = gang(TWO_ENTRIES).executed().scheduled("train-driver", "True").stored();
     let done = scene.grouped("driver-0 ready, worker-0 complete, worker-1 complete");
-    let placed = "True PodGroupsScheduled: the scheduler placed the pods of every PodGroup";
+    let placed = "True PodGroupsScheduled: the scheduler has placed the pods of every PodGroup once";
     expect(&done, &lines(placed, "Normal", false));
 }
 
@@ -262,8 +262,46 @@ fn a_finished_jobset_waits_for_no_scheduler() {
         format!("{} {}: {}", it.status, it.reason, it.message)
     };
     let pending = gang(TWO_ENTRIES).executed().grouped(RUNNING).stored();
-    let finished = "False PodGroupsDeleted: the jobset has finished and has no PodGroups";
+    let finished = format!(
+        "False PodGroupsDeleted: the jobset has finished and has no PodGroups; before: PodGroupsPending: {PENDING}"
+    );
     assert_eq!(of(&pending.grouped(done)), finished);
     let scheduled = gang(TWO_ENTRIES).grouped(RUNNING).settled();
     assert!(of(&scheduled.grouped(done)).starts_with("True PodGroupsScheduled"));
+}
+
+/// Without its feature gate, kube-controller-manager removes no PodGroup: also not that of a JobSet that does not run.
+#[test]
+fn a_podgroup_that_never_goes_is_reported_without_a_running_jobset() {
+    let suspended = gang(TWO_ENTRIES).executed().suspend(true).jobs("").stored().executed();
+    let done = "driver-0 complete, worker-0 complete, worker-1 complete";
+    let finished = gang(TWO_ENTRIES).grouped(RUNNING).settled().grouped(done).stored().executed();
+    for scene in [suspended, finished] {
+        let mut scene = Scene { late: 0, ..scene };
+        let problems = |scene: &Scene| -> Vec<String> {
+            let notes = scene.plan().problems.into_iter();
+            notes.map(|it| format!("{}: {}", it.event.reason, without_hashes(&it.event.note))).collect()
+        };
+        assert_eq!(problems(&scene), Vec::<String>::new());
+        assert_eq!(scene.plan().requeue_after, Some(std::time::Duration::from_mins(1)));
+        scene.late = 60_000;
+        let missing = "PodGroupProtectionMissing: PodGroup train-driver has been in deletion for over a minute, and no Job \
+                       has pods in it; start kube-controller-manager with --feature-gates=GenericWorkload=true";
+        assert_eq!(problems(&scene), [missing]);
+    }
+}
+
+#[test]
+fn a_jobset_without_groups_keeps_neither_objects_nor_condition() {
+    let mut scene = gang(TWO_ENTRIES).grouped(RUNNING).settled();
+    let each = "scheduling: {replicatedJobs: [{targetReplicatedJobs: [driver], job: {}}, {targetReplicatedJobs: [worker], job: {}}]}";
+    scene.jobset.spec.scheduling = gang(each).jobset.spec.scheduling;
+    for replicated_job in &mut scene.jobset.spec.replicated_jobs {
+        replicated_job.replicas = 0;
+    }
+    let lines = scene.jobs("").outcome_lines();
+    for what in ["delete Workload", "delete PodGroup"] {
+        assert!(lines.iter().any(|line| line.starts_with(what)), "{lines:#?}");
+    }
+    assert!(lines.iter().all(|line| !line.starts_with("GangScheduled=")), "{lines:#?}");
 }
