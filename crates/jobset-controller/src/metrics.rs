@@ -4,6 +4,8 @@
 //! early enough for a cluster with many short-lived JobSets. Use `jobset_finished_total` for sums over time: it is
 //! never removed.
 
+mod repairs;
+
 use crate::act::ActError;
 use crate::observe::{Index, Placement};
 use jiff::Timestamp;
@@ -16,7 +18,8 @@ use manager_runtime::metrics::{
     Metrics,
     controller::{ControllerMetrics, Running},
 };
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+pub(crate) use repairs::RepairMetrics;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -56,35 +59,6 @@ pub(crate) struct JobSetMetrics {
     writes: Histogram,
     failed_requests: IntCounterVec,
     tracked: Arc<Mutex<HashMap<String, TrackedJobSet>>>,
-}
-
-/// The metrics of repairs of exclusive placement.
-pub(crate) struct RepairMetrics {
-    controller: ControllerMetrics,
-    evicted: IntCounter,
-    failed_requests: IntCounter,
-}
-
-impl RepairMetrics {
-    /// Sets the number of concurrent repairs.
-    pub(crate) fn workers(&self, count: usize) {
-        self.controller.workers(count);
-    }
-
-    /// Records the start of a repair.
-    pub(crate) fn begin(&self) -> Running {
-        self.controller.begin()
-    }
-
-    /// Counts an evicted pod.
-    pub(crate) fn evicted(&self) {
-        self.evicted.inc();
-    }
-
-    /// Counts a failed request.
-    pub(crate) fn request_failed(&self) {
-        self.failed_requests.inc();
-    }
 }
 
 /// A JobSet that restarted or finished.
@@ -167,13 +141,7 @@ impl JobSetMetrics {
     /// # Errors
     /// When a metric with one of the names is already registered.
     pub(crate) fn repairs(&self, metrics: &Metrics) -> prometheus::Result<RepairMetrics> {
-        let failed_requests = self.failed_requests.with_label_values(&["EvictPod"]);
-        let evicted = IntCounter::new(
-            "jobset_evicted_pods_total",
-            "The total number of pods that were deleted because they violated exclusive placement",
-        )?;
-        let evicted = metrics.register(evicted)?;
-        Ok(RepairMetrics { controller: metrics.controller("pod"), evicted, failed_requests })
+        RepairMetrics::new(metrics, self.failed_requests.with_label_values(&["EvictPod"]))
     }
 
     /// Counts a failed request of a reconcile; see [`ActError::action`].

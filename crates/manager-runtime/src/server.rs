@@ -2,6 +2,9 @@
 //!
 //! They support HTTP/1.1 only. The API server and Prometheus support it, and attacks on HTTP/2 are impossible.
 
+mod connection_limit;
+mod drain;
+
 use crate::tls::{Certificate, TlsOptions};
 use axum::{
     Router,
@@ -12,34 +15,30 @@ use axum::{
 };
 use axum_server::{
     Handle,
-    accept::Accept,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use futures::future::BoxFuture;
+use connection_limit::ConnectionLimit;
+pub use drain::Drain;
+use drain::LastRequest;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::Arc,
     time::Duration,
 };
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::TcpListener,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::Service;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// How long open connections may take to finish during shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted (net.core.somaxconn may lower the number).
 const BACKLOG: i32 = 1024;
-/// The shortest time between two warnings about rejected connections.
-const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Why a server cannot start.
 #[derive(Debug, Error)]
@@ -102,41 +101,6 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 fn no_ipv6(error: &io::Error) -> bool {
     // Linux: EAFNOSUPPORT
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
-}
-
-/// How long a server keeps serving after shutdown begins. Clients of a Service learn with a delay that the pod
-/// terminates: from milliseconds to several seconds, if the cluster is busy. As long as requests arrive, some client has
-/// not learned it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Drain {
-    /// The shortest time.
-    pub shortest: Duration,
-    /// The time without a request that ends the drain.
-    pub quiet: Duration,
-    /// The longest time.
-    pub longest: Duration,
-}
-
-impl Drain {
-    /// When a drain that began at `began` ends if no further request arrives.
-    fn end(&self, began: Instant, last_request: Option<Instant>) -> Instant {
-        let quiet = last_request.map_or(began, |last| last + self.quiet);
-        quiet.max(began + self.shortest).min(began + self.longest)
-    }
-}
-
-/// The time of the last request.
-#[derive(Clone, Default)]
-struct LastRequest(Arc<Mutex<Option<Instant>>>);
-
-impl LastRequest {
-    fn set(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    fn get(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A server that already listens.
@@ -269,72 +233,6 @@ impl Server {
     }
 }
 
-/// Limits the number of connections, and closes further ones at once, so that their clients can try another replica.
-#[derive(Clone)]
-struct ConnectionLimit {
-    permits: Arc<Semaphore>,
-    limits: Limits,
-    last_warning: Arc<Mutex<Option<Instant>>>,
-}
-
-impl ConnectionLimit {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(limits.connections)),
-            limits: *limits,
-            last_warning: Arc::default(),
-        }
-    }
-
-    fn warn(&self) {
-        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
-            *last = Some(Instant::now());
-            warn!(connections = self.limits.connections, "connection limit reached, closing new connections");
-        }
-    }
-}
-
-impl<S: Send + 'static> Accept<TcpStream, S> for ConnectionLimit {
-    type Stream = TcpStream;
-    type Service = Permitted<S>;
-    type Future = BoxFuture<'static, io::Result<(TcpStream, Permitted<S>)>>;
-
-    fn accept(&self, stream: TcpStream, inner: S) -> Self::Future {
-        let limit = self.clone();
-        Box::pin(async move {
-            let Ok(permit) = limit.permits.clone().try_acquire_owned() else {
-                limit.warn();
-                return Err(io::Error::other("too many connections"));
-            };
-            stream.set_nodelay(true)?;
-            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limit.limits.unread))?;
-            Ok((stream, Permitted { inner, _permit: Arc::new(permit) }))
-        })
-    }
-}
-
-/// The service of one connection. It keeps the permit as long as the connection is open.
-#[derive(Clone)]
-struct Permitted<S> {
-    inner: S,
-    _permit: Arc<OwnedSemaphorePermit>,
-}
-
-impl<R, S: Service<R>> Service<R> for Permitted<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: R) -> S::Future {
-        self.inner.call(request)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,6 +242,7 @@ mod tests {
     };
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
         task::JoinHandle,
     };
     use tokio_util::sync::DropGuard;
@@ -401,23 +300,6 @@ mod tests {
         let mut response = [0; 512];
         let length = stream.read(&mut response).await.unwrap();
         String::from_utf8(response[..length].to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_drain_ends_when_no_request_arrives() {
-        let second = Duration::from_secs;
-        let drain = Drain { shortest: second(5), quiet: second(3), longest: second(15) };
-        let began = Instant::now() + second(1000);
-        for (last_request, expected) in [
-            (None, second(5)),
-            (Some(began - second(900)), second(5)),
-            (Some(began + second(1)), second(5)),
-            (Some(began + second(4)), second(7)),
-            (Some(began + second(11)), second(14)),
-            (Some(began + second(13)), second(15)),
-        ] {
-            assert_eq!(drain.end(began, last_request) - began, expected, "{last_request:?}");
-        }
     }
 
     #[tokio::test]
