@@ -6,12 +6,13 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{PodSchedulingGate, PodSpec, Toleration},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// How to resume a child Job: the fields that its pod template takes from the ReplicatedJob's template. The patch adds
 /// or replaces map entries and never removes them. It adds list entries that have no equal entry. With
-/// [`Self::replaces_directives`], it also removes what the ReplicatedJob's template does not contain.
+/// [`Self::replaces_directives`], it also removes what the ReplicatedJob's template does not contain. Of a container, it
+/// contains only requests and limits: fields of newer versions of Kubernetes stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobResume {
     /// Name of the Job.
@@ -45,30 +46,20 @@ pub struct JobResume {
 }
 
 impl JobResume {
-    /// Whether [`Self::patch`] needs the current Job. A merge patch replaces lists, so it must repeat their entries.
+    /// Whether [`Self::patch`] needs the current Job.
     pub fn needs_current(&self) -> bool {
-        self.replaces_directives
-            || self.resources.is_some()
-            || !self.tolerations.is_empty()
-            || !self.scheduling_gates.is_empty()
+        self.replaces_directives || self.resources.is_some() || !self.tolerations.is_empty()
     }
 
-    /// The merge patch (RFC 7386) that resumes this Job. The UID in it protects a successor with the same name. With
+    /// The strategic merge patch that resumes this Job. The UID in it protects a successor with the same name. With
     /// `now`, the resource version in it protects later changes.
     pub fn patch(&self, now: Option<&Job>) -> Value {
-        let mut pod = json!({"nodeSelector": self.node_selector});
+        let pod = now
+            .and_then(pod_of)
+            .map_or_else(|| self.pod_patch(&PodSpec::default()), |pod| self.pod_patch(pod));
         let mut patch = json!({"metadata": {"uid": self.uid}, "spec": {"suspend": false}});
-        if let Some(now) = now {
-            let current = pod_of(now);
-            let lists = match current {
-                Some(current) if self.replaces_directives => self.replaced(current),
-                _ => self.merged(current),
-            };
-            merge_into(&mut pod, lists);
-            merge_into(&mut pod, self.changed_containers(current));
-            if let Some(metadata) = patch.get_mut("metadata") {
-                merge_into(metadata, json!({"resourceVersion": now.metadata.resource_version}));
-            }
+        if let (Some(now), Some(metadata)) = (now, patch.get_mut("metadata")) {
+            merge_into(metadata, json!({"resourceVersion": now.metadata.resource_version}));
         }
         let mut own = self.job_annotations.clone();
         own.extend(self.leader_first.then(|| (labels::LEADER_FIRST.to_owned(), "true".to_owned())));
@@ -90,46 +81,41 @@ impl JobResume {
 
     /// Whether the patch changes requests or limits of this Job.
     pub fn changes_resources(&self, now: &Job) -> bool {
-        pod_of(now).is_some_and(|current| self.with_resources(current).is_some())
+        let (resources, current) = (self.resources.as_ref(), pod_of(now));
+        resources.zip(current).is_some_and(|(resources, current)| !resources.patch(current).is_empty())
     }
 
-    /// The lists of the Job with the entries that they lack.
-    fn merged(&self, current: Option<&PodSpec>) -> Value {
-        let tolerations = current.and_then(|pod| pod.tolerations.as_deref()).unwrap_or_default();
-        let gates = current.and_then(|pod| pod.scheduling_gates.as_deref()).unwrap_or_default();
-        json!({
-            "tolerations": union(tolerations, &self.tolerations),
-            "schedulingGates": union(gates, &self.scheduling_gates),
-        })
-    }
-
-    /// The fields that replace those of the Job. Null removes an entry.
-    fn replaced(&self, current: &PodSpec) -> Value {
-        let kept = placement::of_prepared_nodes(current);
-        let stale = current.node_selector.iter().flatten().map(|(key, _)| (key, Value::Null));
-        let own = kept.node_selector.iter().chain(&self.node_selector);
-        let selector: BTreeMap<_, _> = stale.chain(own.map(|(key, value)| (key, json!(value)))).collect();
-        json!({
-            "nodeSelector": selector,
-            "tolerations": union(&self.tolerations, &kept.tolerations),
-            "schedulingGates": self.scheduling_gates,
-        })
-    }
-
-    /// The containers with their new requests and limits. Empty if none of them changes.
-    fn changed_containers(&self, current: Option<&PodSpec>) -> Value {
-        let Some(pod) = current.and_then(|current| self.with_resources(current)) else { return json!({}) };
-        let mut changed = json!({"containers": pod.containers});
-        if let Some(init_containers) = pod.init_containers {
-            merge_into(&mut changed, json!({"initContainers": init_containers}));
+    /// The changes of the pod. Kubernetes merges containers and scheduling gates by name, and replaces the list of
+    /// tolerations. Null removes an entry of the node selector.
+    fn pod_patch(&self, current: &PodSpec) -> Value {
+        let current_tolerations = current.tolerations.as_deref().unwrap_or_default();
+        let (mut selector, mut gates) = (Map::new(), Vec::new());
+        let tolerations = if self.replaces_directives {
+            let kept = placement::of_prepared_nodes(current);
+            selector
+                .extend(current.node_selector.iter().flatten().map(|(key, _)| (key.clone(), Value::Null)));
+            selector.extend(kept.node_selector.into_iter().map(|(key, value)| (key, value.into())));
+            let stale = current
+                .scheduling_gates
+                .iter()
+                .flatten()
+                .filter(|gate| !self.scheduling_gates.contains(gate));
+            gates.extend(stale.map(|gate| json!({"$patch": "delete", "name": gate.name})));
+            union(&self.tolerations, &kept.tolerations)
+        } else {
+            union(current_tolerations, &self.tolerations)
+        };
+        selector.extend(self.node_selector.iter().map(|(key, value)| (key.clone(), value.as_str().into())));
+        gates.extend(self.scheduling_gates.iter().map(|gate| json!(gate)));
+        let mut patch = self.resources.as_ref().map(|resources| resources.patch(current)).unwrap_or_default();
+        patch.insert("nodeSelector".to_owned(), selector.into());
+        if tolerations != current_tolerations {
+            patch.insert("tolerations".to_owned(), json!(tolerations));
         }
-        changed
-    }
-
-    /// The pod with the new requests and limits. None if it has them.
-    fn with_resources(&self, current: &PodSpec) -> Option<PodSpec> {
-        let mut pod = current.clone();
-        self.resources.as_ref()?.set_in(&mut pod).then_some(pod)
+        if !gates.is_empty() {
+            patch.insert("schedulingGates".to_owned(), gates.into());
+        }
+        patch.into()
     }
 }
 

@@ -3,9 +3,10 @@
 
 use crate::validation::semantic_equality::resources_are_equal;
 use k8s_openapi::{
-    api::core::v1::{Container, PodSpec},
+    api::core::v1::{Container, PodSpec, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity,
 };
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The requests and limits of the containers of a pod.
@@ -32,11 +33,21 @@ impl PodResources {
     }
 
     /// Sets them in the containers with the same names. Resource claims stay, and so do containers with other names.
-    /// Returns whether a value changed.
-    pub(crate) fn set_in(&self, pod: &mut PodSpec) -> bool {
-        let containers = set_all(&self.containers, &mut pod.containers);
-        let init_containers = pod.init_containers.as_mut();
-        containers | init_containers.is_some_and(|list| set_all(&self.init_containers, list))
+    pub(crate) fn set_in(&self, pod: &mut PodSpec) {
+        set_all(&self.containers, &mut pod.containers);
+        set_all(&self.init_containers, pod.init_containers.as_deref_mut().unwrap_or_default());
+    }
+
+    /// The strategic merge patch of a pod spec that sets them like [`Self::set_in`]. It contains only what changes, so
+    /// that fields unknown to this program stay.
+    pub(crate) fn patch(&self, pod: &PodSpec) -> Map<String, Value> {
+        let init_containers = pod.init_containers.as_deref().unwrap_or_default();
+        let lists = [
+            ("containers", patch_all(&self.containers, &pod.containers)),
+            ("initContainers", patch_all(&self.init_containers, init_containers)),
+        ];
+        let changed = lists.into_iter().filter(|(_, containers)| !containers.is_empty());
+        changed.map(|(field, containers)| (field.to_owned(), containers.into())).collect()
     }
 }
 
@@ -46,33 +57,67 @@ impl ContainerResources {
         Self { name: container.name.clone(), requests: resources.requests, limits: resources.limits }
     }
 
-    fn set_in(&self, container: &mut Container) -> bool {
-        let before = container.resources.as_ref();
-        let mut resources = before.cloned().unwrap_or_default();
-        (resources.requests, resources.limits) = (self.requests.clone(), self.limits.clone());
-        let changed = !resources_are_equal(&resources, &before.cloned().unwrap_or_default());
-        if changed {
-            container.resources = Some(resources);
-        }
-        changed
+    /// The resources of the container with these requests and limits. None if it has them.
+    fn changed(&self, container: &Container) -> Option<ResourceRequirements> {
+        let before = container.resources.clone().unwrap_or_default();
+        let after = ResourceRequirements {
+            requests: self.requests.clone(),
+            limits: self.limits.clone(),
+            ..before.clone()
+        };
+        (!resources_are_equal(&after, &before)).then_some(after)
+    }
+
+    fn patch(&self, container: &Container) -> Option<Value> {
+        self.changed(container)?;
+        let before = Self::of(container);
+        let maps = [
+            ("requests", entries(before.requests.as_ref(), self.requests.as_ref())),
+            ("limits", entries(before.limits.as_ref(), self.limits.as_ref())),
+        ];
+        let resources: BTreeMap<_, _> = maps.into_iter().filter(|(_, entries)| !entries.is_empty()).collect();
+        Some(json!({"name": self.name, "resources": resources}))
     }
 }
 
-fn set_all(all: &[ContainerResources], containers: &mut [Container]) -> bool {
-    let by_name: BTreeMap<&str, &ContainerResources> = all.iter().map(|it| (it.name.as_str(), it)).collect();
-    let mut changed = false;
+/// The patch of a map: its new entries, and null for those that it loses.
+fn entries(
+    before: Option<&BTreeMap<String, Quantity>>,
+    after: Option<&BTreeMap<String, Quantity>>,
+) -> BTreeMap<String, Option<Quantity>> {
+    let lost = before.into_iter().flatten().map(|(name, _)| (name.clone(), None));
+    lost.chain(after.into_iter().flatten().map(|(name, value)| (name.clone(), Some(value.clone())))).collect()
+}
+
+fn set_all(all: &[ContainerResources], containers: &mut [Container]) {
+    let find = finder(all);
     for (index, container) in containers.iter_mut().enumerate() {
-        // The schema makes names unique. If a name repeats anyway, the index in the list decides.
-        let same_index = all.get(index).filter(|it| it.name == container.name);
-        let resources = same_index.or_else(|| by_name.get(container.name.as_str()).copied());
-        changed |= resources.is_some_and(|resources| resources.set_in(container));
+        if let Some(resources) = find(index, container).and_then(|it| it.changed(container)) {
+            container.resources = Some(resources);
+        }
     }
-    changed
+}
+
+fn patch_all(all: &[ContainerResources], containers: &[Container]) -> Vec<Value> {
+    let find = finder(all);
+    let indexed = containers.iter().enumerate();
+    indexed.filter_map(|(index, container)| find(index, container)?.patch(container)).collect()
+}
+
+/// Finds the requests and limits for a container. The schema makes names unique. If a name repeats anyway, the index in
+/// the list decides.
+fn finder<'a>(all: &'a [ContainerResources]) -> impl Fn(usize, &Container) -> Option<&'a ContainerResources> {
+    let by_name: BTreeMap<&str, &ContainerResources> = all.iter().map(|it| (it.name.as_str(), it)).collect();
+    move |index, container| {
+        let same_index = all.get(index).filter(|it| it.name == container.name);
+        same_index.or_else(|| by_name.get(container.name.as_str()).copied())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::strategic_merge_patch::apply;
 
     fn pod(yaml: &str) -> PodSpec {
         serde_yaml::from_str(yaml).unwrap()
@@ -137,11 +182,53 @@ mod tests {
                 "",
             ),
         ] {
-            let mut result = pod(target);
-            let changed = PodResources::of(&pod(source)).set_in(&mut result);
-            assert_eq!(changed, !expected.is_empty(), "{what}");
+            let source = PodResources::of(&pod(source));
             let expected = if expected.is_empty() { target } else { expected };
+            let mut result = pod(target);
+            source.set_in(&mut result);
             assert_eq!(result, pod(expected), "{what}");
+
+            let patch = source.patch(&pod(target));
+            assert_eq!(patch.is_empty(), expected == target, "{what}");
+            let mut patched: Value = serde_yaml::from_str(target).unwrap();
+            apply(&mut patched, &patch.into());
+            let patched: PodSpec = serde_json::from_value(without_empty_maps(patched)).unwrap();
+            assert_eq!(patched, pod(expected), "{what}");
         }
+    }
+
+    fn without_empty_maps(mut pod: Value) -> Value {
+        for list in ["containers", "initContainers"] {
+            let containers = pod.get_mut(list).and_then(Value::as_array_mut);
+            for resources in containers.into_iter().flatten().filter_map(|it| it.get_mut("resources")) {
+                resources.as_object_mut().unwrap().retain(|_, map| *map != json!({}));
+            }
+        }
+        pod
+    }
+
+    /// Fields of newer versions of Kubernetes.
+    #[test]
+    fn the_patch_keeps_unknown_fields() {
+        let job = |cpu: Value| {
+            json!({
+                "containers": [
+                    {"name": "a", "fromTheFuture": {"x": 1}, "resources": {"limits": cpu, "pools": ["p"]}},
+                    {"name": "b", "fromTheFuture": 2},
+                ],
+                "initContainers": [{"name": "i", "fromTheFuture": 3, "resources": {"limits": cpu}}],
+            })
+        };
+        let source = PodResources::of(&serde_json::from_value(job(json!({"cpu": "2"}))).unwrap());
+        let mut now = job(json!({"cpu": "1", "gpu": "8"}));
+        let patch = Value::from(source.patch(&serde_json::from_value(now.clone()).unwrap()));
+        let limits = json!({"limits": {"cpu": "2", "gpu": null}});
+        let expected = json!({
+            "containers": [{"name": "a", "resources": limits}],
+            "initContainers": [{"name": "i", "resources": limits}],
+        });
+        assert_eq!(patch, expected);
+        apply(&mut now, &patch);
+        assert_eq!(now, job(json!({"cpu": "2"})));
     }
 }

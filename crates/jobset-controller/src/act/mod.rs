@@ -129,7 +129,7 @@ async fn send(client: &Client, namespace: &str, request: &Request) -> kube::Resu
             Ok(jobs().delete(name, &params).await?.left().map_or(Answer::Gone, job))
         }
         Request::PatchJob { name, patch } => {
-            let patch = Patch::<&Value>::Merge(patch);
+            let patch = Patch::<&Value>::Strategic(patch);
             jobs().patch(name, &PatchParams::default(), &patch).await.map(job)
         }
         Request::PatchJobStatus { name, patch } => {

@@ -4,7 +4,7 @@
 //! ```text
 //! CreateJob ──► already exists ──► GET: own, a predecessor's, or a foreign Job
 //! DeleteJob ──► conflict ──► GET: deleted, or an admission webhook denied the request
-//! ResumeJob ──► clear status.startTime? ──► GET, if lists are replaced? ──► PATCH
+//! ResumeJob ──► clear status.startTime? ──► GET, if the patch needs the Job? ──► PATCH
 //! ```
 //!
 //! The simulation of the controller compiles this file too, and sends the requests to its own API server.
@@ -61,7 +61,7 @@ enum Purpose<E> {
         changes_resources: bool,
     },
     ClearStartTime(Box<JobResume>),
-    /// A patch replaces whole lists, so it needs their current items.
+    /// The patch depends on the current Job.
     ReadForResume(Box<JobResume>),
     CreateNamed {
         kind: Kind,

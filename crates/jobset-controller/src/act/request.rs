@@ -30,7 +30,7 @@ pub(crate) enum Request {
         name: String,
         uid: Option<String>,
     },
-    /// A merge patch (RFC 7386).
+    /// A strategic merge patch.
     PatchJob {
         name: String,
         patch: Value,

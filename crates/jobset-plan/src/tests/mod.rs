@@ -23,6 +23,7 @@ mod restart_on_failure_target;
 mod service;
 mod startup_policy;
 mod status_timing;
+pub(crate) mod strategic_merge_patch;
 mod success_policy;
 mod suspend;
 mod topology;

@@ -118,7 +118,7 @@ fn a_suspended_jobset_restarts_and_fails() {
     );
 }
 
-/// The resume and its merge patch of the only Job of `solo`, whose pod template is now `template`.
+/// The resume and its patch of the only Job of `solo`, whose pod template is now `template`.
 fn resume_patch(annotations: &str, template: &str, job_now: Option<Value>) -> (JobResume, Value) {
     resume_patch_with("", annotations, template, job_now)
 }
@@ -170,7 +170,7 @@ fn a_resume_merges_tolerations_and_scheduling_gates_by_value() {
     assert!(resume.needs_current());
     assert_eq!(patch["metadata"]["resourceVersion"], "77");
     let pod = &patch["spec"]["template"]["spec"];
-    assert_eq!(pod["schedulingGates"], json!([{"name": "a"}, {"name": "b"}]));
+    assert_eq!(pod["schedulingGates"], json!([{"name": "b"}, {"name": "a"}]), "Kubernetes merges by name");
     assert_eq!(
         pod["tolerations"],
         json!([
@@ -182,13 +182,13 @@ fn a_resume_merges_tolerations_and_scheduling_gates_by_value() {
     assert_eq!(patch["spec"]["suspend"], false);
 }
 
-/// A merge patch replaces lists, so the resume repeats their current entries.
+/// A patch replaces the list of tolerations, so the resume repeats the current ones.
 #[test]
-fn a_resume_with_a_list_needs_the_current_job() {
+fn a_resume_with_tolerations_needs_the_current_job() {
     let (gate, toleration) = ("schedulingGates: [{name: b}]", "tolerations: [{key: spot}]");
     for (lists, needs_current) in [
         (String::new(), false),
-        (gate.into(), true),
+        (gate.into(), false),
         (toleration.into(), true),
         (format!("{gate}, {toleration}"), true),
     ] {
@@ -236,10 +236,10 @@ fn job_of_flavor_a() -> Value {
     })
 }
 
-/// The pod template of a Job after a merge patch.
+/// The pod template of a Job after a patch.
 fn template_after(job: Value, patch: &Value) -> Value {
     let mut job = job;
-    json_patch::merge(&mut job, patch);
+    strategic_merge_patch::apply(&mut job, patch);
     job["spec"]["template"].clone()
 }
 

@@ -6,6 +6,7 @@ use crate::{
     job::Job,
     observe::{ChildJob, Kind, SchedulingKind, observed_service},
     request::{self, Request},
+    strategic_merge_patch,
     world::{Millis, NAMESPACE, timestamp},
 };
 use jobset_api::{JobSet, JobSetStatus, labels};
@@ -369,7 +370,7 @@ impl ApiServer {
         job.map(Answer::Job).ok_or(Refusal::NotFound)
     }
 
-    /// A merge patch (RFC 7386) of `metadata` (as preconditions) and `spec`.
+    /// A strategic merge patch of `metadata` (as preconditions) and `spec`.
     fn patch_job(&mut self, name: &str, patch: &Value) -> Result<Answer, Refusal> {
         let job = self.named_job(name)?;
         let metadata = |key: &str| patch.pointer(&format!("/metadata/{key}")).and_then(Value::as_str);
@@ -386,7 +387,7 @@ impl ApiServer {
             None => job.template.clone(),
             Some(change) => {
                 let mut template = serde_json::to_value(&*job.template).unwrap();
-                json_patch::merge(&mut template, change);
+                strategic_merge_patch::apply(&mut template, change);
                 Arc::new(serde_json::from_value(template).unwrap())
             }
         };

@@ -54,6 +54,8 @@ mod operation;
 mod request;
 #[path = "../../../jobset-controller/src/act/scheduling.rs"]
 mod scheduling;
+#[path = "../../src/tests/strategic_merge_patch.rs"]
+mod strategic_merge_patch;
 #[allow(dead_code, reason = "the controller also measures the queue")]
 #[path = "../../../manager-runtime/src/queue/state.rs"]
 mod work_queue;
