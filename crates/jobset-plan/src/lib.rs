@@ -70,7 +70,7 @@ pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
 pub use pod_record::{DISRUPTION_TARGET, PodAttempt, PodGroup, PodPhase, PodRecord};
 pub use pod_resources::PodResources;
 pub use repair::{Repair, UnknownDomain, disruption_target, repair};
-pub use scheduling_action::SchedulingAction;
+pub use scheduling_action::{ScaledTemplate, SchedulingAction};
 pub use service_ports::PortRecord;
 pub use snapshot::{
     Controller, JobRecord, LabelValue, Outcome, PodGroupRecord, ScheduledCondition, SchedulingApi,

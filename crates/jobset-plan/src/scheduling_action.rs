@@ -1,6 +1,6 @@
 //! Requests about Workloads and PodGroups.
 
-use k8s_openapi::api::scheduling::v1beta1::{PodGroup, PodGroupTemplate, Workload};
+use k8s_openapi::api::scheduling::v1beta1::{PodGroup, Workload};
 
 /// A request about a Workload or a PodGroup of the JobSet.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +15,8 @@ pub enum SchedulingAction {
         name: String,
         /// Its UID.
         uid: String,
-        /// All its templates, with what the API server added.
-        templates: Vec<PodGroupTemplate>,
+        /// The templates that change.
+        templates: Vec<ScaledTemplate>,
     },
     /// Change minCount of a PodGroup.
     ScalePodGroup {
@@ -41,4 +41,15 @@ pub enum SchedulingAction {
         /// Its UID.
         uid: String,
     },
+}
+
+/// The new minCount of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaledTemplate {
+    /// The index in the list of templates. Kubernetes allows no change of the list.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// The new minCount.
+    pub min_count: i32,
 }

@@ -204,10 +204,10 @@ async fn send_scheduling(
         SchedulingRequest::Get { kind: SchedulingKind::PodGroups, name } => {
             pod_groups().get(name).await.map(pod_group)
         }
-        SchedulingRequest::Patch { kind: SchedulingKind::Workloads, name, patch } => {
-            workloads().patch(name, &params, &Patch::Merge(patch)).await.map(workload)
+        SchedulingRequest::PatchWorkload { name, patch } => {
+            workloads().patch(name, &params, &Patch::Json::<()>(patch.clone())).await.map(workload)
         }
-        SchedulingRequest::Patch { kind: SchedulingKind::PodGroups, name, patch } => {
+        SchedulingRequest::PatchPodGroup { name, patch } => {
             pod_groups().patch(name, &params, &Patch::Merge(patch)).await.map(pod_group)
         }
         SchedulingRequest::Delete { kind: SchedulingKind::Workloads, name, uid } => {

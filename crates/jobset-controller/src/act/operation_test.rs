@@ -91,7 +91,10 @@ fn request(request: &Request) -> String {
             SchedulingRequest::CreateWorkload(_) => "create workload".to_owned(),
             SchedulingRequest::CreatePodGroup(_) => "create podgroup".to_owned(),
             SchedulingRequest::Get { kind, name } => format!("get {kind} {name}"),
-            SchedulingRequest::Patch { kind, name, patch } => format!("patch {kind} {name} {patch}"),
+            SchedulingRequest::PatchWorkload { name, patch } => {
+                format!("patch workload {name} {}", json!(patch))
+            }
+            SchedulingRequest::PatchPodGroup { name, patch } => format!("patch podgroup {name} {patch}"),
             SchedulingRequest::Delete { kind, name, uid } => format!("delete {kind} {name} {uid}"),
         },
         Request::DeleteJobSet { name, uid, version } => {

@@ -78,9 +78,13 @@ pub(crate) enum SchedulingRequest {
         kind: SchedulingKind,
         name: String,
     },
+    /// A JSON patch (RFC 6902).
+    PatchWorkload {
+        name: String,
+        patch: json_patch::Patch,
+    },
     /// A merge patch (RFC 7386).
-    Patch {
-        kind: SchedulingKind,
+    PatchPodGroup {
         name: String,
         patch: Value,
     },

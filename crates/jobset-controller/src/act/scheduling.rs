@@ -11,8 +11,9 @@ use super::{
     request::{Answer, Owner, SchedulingRequest, exists},
 };
 use crate::observe::{Observation, SchedulingKind, controlling_jobset, will_be_deleted};
-use jobset_plan::SchedulingAction;
-use serde_json::json;
+use jobset_plan::{ScaledTemplate, SchedulingAction};
+use json_patch::{Patch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
+use serde_json::{Value, json};
 
 /// The purpose of the current request about an object.
 #[derive(Clone, Debug)]
@@ -52,11 +53,6 @@ pub(crate) enum Next<E: RequestError> {
 /// The first request of an action for `jobset`.
 pub(crate) fn begin<E>(jobset: Owner, action: SchedulingAction) -> (SchedulingRequest, SchedulingPurpose<E>) {
     use SchedulingKind::{PodGroups, Workloads};
-    let patch = |kind, name: String, uid: String, spec| {
-        let patch = json!({"metadata": {"uid": uid}, "spec": spec});
-        let request = SchedulingRequest::Patch { kind, name: name.clone(), patch };
-        (request, SchedulingPurpose { kind, name, step: Step::Change { uid } })
-    };
     let delete = |kind, name: String, uid: String| {
         let request = SchedulingRequest::Delete { kind, name: name.clone(), uid: uid.clone() };
         (request, SchedulingPurpose { kind, name, step: Step::Delete { uid } })
@@ -73,14 +69,41 @@ pub(crate) fn begin<E>(jobset: Owner, action: SchedulingAction) -> (SchedulingRe
             (SchedulingRequest::CreatePodGroup(pod_group), purpose)
         }
         SchedulingAction::ScaleWorkload { name, uid, templates } => {
-            patch(Workloads, name, uid, json!({"podGroupTemplates": templates}))
+            let request =
+                SchedulingRequest::PatchWorkload { name: name.clone(), patch: scale(&uid, &templates) };
+            (request, SchedulingPurpose { kind: Workloads, name, step: Step::Change { uid } })
         }
         SchedulingAction::ScalePodGroup { name, uid, min_count } => {
-            patch(PodGroups, name, uid, json!({"schedulingPolicy": {"gang": {"minCount": min_count}}}))
+            let spec = json!({"schedulingPolicy": {"gang": {"minCount": min_count}}});
+            let patch = json!({"metadata": {"uid": uid}, "spec": spec});
+            let request = SchedulingRequest::PatchPodGroup { name: name.clone(), patch };
+            (request, SchedulingPurpose { kind: PodGroups, name, step: Step::Change { uid } })
         }
         SchedulingAction::DeleteWorkload { name, uid } => delete(Workloads, name, uid),
         SchedulingAction::DeletePodGroup { name, uid } => delete(PodGroups, name, uid),
     }
+}
+
+/// The patch of a Workload. A merge patch replaces the list of templates, and would remove fields that are unknown to
+/// this program. The API server reports another UID as a conflict.
+fn scale(uid: &str, templates: &[ScaledTemplate]) -> Patch {
+    let mut operations = vec![replace(&["metadata", "uid"], json!(uid))];
+    for ScaledTemplate { index, name, min_count } in templates {
+        let template = ["spec", "podGroupTemplates", &index.to_string()];
+        let path = pointer(&[&template[..], &["name"]].concat());
+        operations.push(PatchOperation::Test(TestOperation { path, value: json!(name) }));
+        let field = ["schedulingPolicy", "gang", "minCount"];
+        operations.push(replace(&[template, field].concat(), json!(min_count)));
+    }
+    Patch(operations)
+}
+
+fn replace(path: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Replace(ReplaceOperation { path: pointer(path), value })
+}
+
+fn pointer(path: &[&str]) -> PointerBuf {
+    PointerBuf::from_tokens(path.iter().copied())
 }
 
 impl<E: RequestError> SchedulingPurpose<E> {

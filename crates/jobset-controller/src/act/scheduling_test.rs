@@ -1,5 +1,5 @@
 use super::*;
-use jobset_plan::SchedulingAction;
+use jobset_plan::{ScaledTemplate, SchedulingAction};
 
 fn workload(metadata: &Value) -> Response {
     Ok(Answer::Workload(serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap()))
@@ -86,10 +86,13 @@ fn a_podgroup_that_never_goes_is_reported_after_a_minute() {
 #[test]
 fn scale_patches_the_object_of_the_plan() {
     let (name, uid) = ("train-98".to_owned(), "u".to_owned());
-    let template = json!({"name": "t", "schedulingPolicy": {"gang": {"minCount": 3}}, "priority": 7});
-    let templates = vec![serde_json::from_value(template).unwrap()];
+    let templates = vec![ScaledTemplate { index: 1, name: "t".to_owned(), min_count: 3 }];
     let action = SchedulingAction::ScaleWorkload { name: name.clone(), uid: uid.clone(), templates };
-    let patch = r#"patch workload train-98 {"metadata":{"uid":"u"},"spec":{"podGroupTemplates":[{"name":"t","priority":7,"schedulingPolicy":{"gang":{"minCount":3}}}]}}"#;
+    let patch = concat!(
+        r#"patch workload train-98 [{"op":"replace","path":"/metadata/uid","value":"u"},"#,
+        r#"{"op":"test","path":"/spec/podGroupTemplates/1/name","value":"t"},"#,
+        r#"{"op":"replace","path":"/spec/podGroupTemplates/1/schedulingPolicy/gang/minCount","value":3}]"#
+    );
     let of_workload = (action, patch, workload(&own()), "> workload u", "> workload u gone", "workload");
     let action = SchedulingAction::ScalePodGroup { name, uid, min_count: 3 };
     let patch = r#"patch podgroup train-98 {"metadata":{"uid":"u"},"spec":{"schedulingPolicy":{"gang":{"minCount":3}}}}"#;

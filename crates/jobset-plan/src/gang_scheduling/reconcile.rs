@@ -12,7 +12,7 @@ use crate::{
     draft::Draft,
     feature_gates::Gates,
     plan::Action,
-    scheduling_action::SchedulingAction,
+    scheduling_action::{ScaledTemplate, SchedulingAction},
     snapshot::{PodGroupRecord, SchedulingApi, SchedulingRecord, Snapshot, WorkloadRecord},
 };
 use jobset_api::JobSet;
@@ -139,18 +139,14 @@ fn workload_action(
         let workload = objects::workload(jobset, groups, templates);
         return Some(SchedulingAction::CreateWorkload(Box::new(workload)));
     };
-    let current = spec.pod_group_templates.clone().unwrap_or_default();
-    let mut scaled = current.clone();
-    for template in &mut scaled {
-        let wanted = templates.iter().find(|wanted| wanted.name == template.name);
-        if let (Some(gang), Some(wanted)) = (
-            &mut template.scheduling_policy.gang,
-            wanted.and_then(|wanted| min_count_of(&wanted.scheduling_policy)),
-        ) {
-            gang.min_count = wanted;
-        }
-    }
-    (!deleting && scaled != current).then(|| SchedulingAction::ScaleWorkload {
+    let scaled = |(index, template): (usize, &PodGroupTemplate)| {
+        let wanted = templates.iter().find(|wanted| wanted.name == template.name)?;
+        let min_count = min_count_of(&wanted.scheduling_policy)?;
+        let current = min_count_of(&template.scheduling_policy)?;
+        (current != min_count).then(|| ScaledTemplate { index, name: template.name.clone(), min_count })
+    };
+    let scaled: Vec<_> = spec.pod_group_templates.iter().flatten().enumerate().filter_map(scaled).collect();
+    (!deleting && !scaled.is_empty()).then(|| SchedulingAction::ScaleWorkload {
         name: name.clone(),
         uid: uid.clone(),
         templates: scaled,

@@ -60,6 +60,8 @@ struct Scene {
     /// Whether [`Scene::scheduling`] is None because the API server serves no such objects.
     /// Without a record of its objects.
     scheduling_api: SchedulingApi<'static>,
+    /// The number of Workloads and PodGroups that this scene created.
+    created: u32,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -83,6 +85,7 @@ fn jobset(spec: &str) -> Scene {
         placed_leaders: HashSet::new(),
         scheduling: None,
         scheduling_api: SchedulingApi::Unknown,
+        created: 0,
         late: 900,
     }
 }

@@ -51,9 +51,18 @@ impl ApiServer {
             SchedulingRequest::Get { kind: PodGroups, name } => {
                 self.pod_groups.get(name).cloned().map(Answer::PodGroup).ok_or(Refusal::NotFound)
             }
-            SchedulingRequest::Patch { kind: Workloads, name, patch } => {
+            SchedulingRequest::PatchWorkload { name, patch } => {
                 let stored = self.workloads.get(name).ok_or(Refusal::NotFound)?;
-                let mut patched: Workload = merged(&**stored, patch)?;
+                let mut patched = serde_json::to_value(&**stored).unwrap();
+                if json_patch::patch(&mut patched, patch).is_err() {
+                    return Err(Refusal::Invalid(
+                        "the server rejected our request due to an error in our request",
+                    ));
+                }
+                let mut patched: Workload = serde_json::from_value(patched).unwrap();
+                if patched.metadata.uid != stored.metadata.uid {
+                    return Err(OTHER_UID);
+                }
                 // Only minCount can change.
                 let names = |workload: &Workload| -> Vec<String> {
                     let templates = workload.spec.pod_group_templates.iter().flatten();
@@ -65,7 +74,7 @@ impl ApiServer {
                 patched.metadata = self.next_version(&patched.metadata);
                 Ok(self.put_workload(patched))
             }
-            SchedulingRequest::Patch { kind: PodGroups, name, patch } => {
+            SchedulingRequest::PatchPodGroup { name, patch } => {
                 let stored = self.pod_groups.get(name).ok_or(Refusal::NotFound)?;
                 let patched = merged(&**stored, patch)?;
                 self.update_pod_group(patched)

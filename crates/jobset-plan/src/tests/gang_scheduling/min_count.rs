@@ -124,7 +124,7 @@ fn a_scaled_job_changes_mincount_in_place() {
     for (pods, is) in [(6, "6"), (2, "2")] {
         let mut scaled = scene.clone();
         scaled.jobset.spec.replicated_jobs = of(pods).jobset.spec.replicated_jobs;
-        let workload = format!("scale Workload train to train: gang of {is}");
+        let workload = format!("scale Workload train: train to {is}");
         let pod_group = format!("scale PodGroup train to {is}");
         scaled.expect_actions(&[&workload, &pod_group, &format!("scale train-solo-0 to {is}/{is}")]);
         let scaled = scaled.executed().grouped(&format!("solo-0 pods={is}/{is} active=4 ready=4"));
@@ -159,10 +159,7 @@ fn mincount_is_lowered_when_a_pod_waits() {
     ] {
         let actions = scene.clone().grouped(&format!("solo-0 {job}")).action_lines();
         let expected = expected.map(|pods| {
-            [
-                format!("scale Workload train to train: gang of {pods}"),
-                format!("scale PodGroup train to {pods}"),
-            ]
+            [format!("scale Workload train: train to {pods}"), format!("scale PodGroup train to {pods}")]
         });
         let expected: Vec<String> = expected.into_iter().flatten().collect();
         assert_eq!(actions, expected, "{job}");
@@ -173,7 +170,7 @@ fn mincount_is_lowered_when_a_pod_waits() {
     lowered
         .restarted(1, 1)
         .grouped("solo-0 pods=4/4 attempt=0 deleting")
-        .expect_actions(&["scale Workload train to train: gang of 4", "scale PodGroup train to 4"]);
+        .expect_actions(&["scale Workload train: train to 4", "scale PodGroup train to 4"]);
 }
 
 /// RestartJob beside a completed Job.
@@ -185,5 +182,5 @@ fn the_restart_of_one_job_counts_its_pods_alone() {
     let restarted = scene.jobs_restarted("solo", &[1, 0], &[1, 0]);
     restarted
         .grouped("solo-0 pods=4/4 restart=0 deleting, solo-1 complete restart=0")
-        .expect_actions(&["scale Workload train to train: gang of 4", "scale PodGroup train to 4"]);
+        .expect_actions(&["scale Workload train: train to 4", "scale PodGroup train to 4"]);
 }

@@ -53,10 +53,12 @@ impl Scene {
 
     /// The scene after the requests about Workloads and PodGroups. A deleted PodGroup waits for its pods.
     fn executed(mut self) -> Self {
-        let uid_of =
-            |name: &Option<String>| (name.clone().unwrap(), format!("uid-of-{}", name.as_ref().unwrap()));
         let actions = self.plan().actions;
-        let SchedulingRecord { workloads, pod_groups } = self.record();
+        let mut uid_of = |name: &Option<String>| {
+            self.created += 1;
+            (name.clone().unwrap(), format!("{}-of-{}", self.created, name.as_ref().unwrap()))
+        };
+        let SchedulingRecord { workloads, pod_groups } = self.scheduling.as_mut().unwrap();
         for action in actions {
             let Action::Scheduling(action) = action else { continue };
             match action {
@@ -72,7 +74,11 @@ impl Scene {
                 }
                 SchedulingAction::ScaleWorkload { uid, templates, .. } => {
                     let workload = workloads.iter_mut().find(|it| it.uid == uid).unwrap();
-                    workload.spec.pod_group_templates = Some(templates);
+                    let all = workload.spec.pod_group_templates.as_mut().unwrap();
+                    for ScaledTemplate { index, name, min_count } in templates {
+                        assert_eq!(all[index].name, name);
+                        all[index].scheduling_policy.gang.as_mut().unwrap().min_count = min_count;
+                    }
                 }
                 SchedulingAction::ScalePodGroup { uid, min_count, .. } => {
                     let pod_group = pod_groups.iter_mut().find(|it| it.uid == uid).unwrap();
@@ -168,21 +174,29 @@ pub(super) fn line(action: &SchedulingAction) -> String {
             let policy = policy(&pod_group.spec.scheduling_policy);
             format!("create PodGroup {}, {policy}", name(&pod_group.metadata.name))
         }
-        SchedulingAction::ScaleWorkload { name, uid, templates: of } => {
-            assert_eq!(*uid, format!("uid-of-{name}"));
-            format!("scale Workload {name} to {}", templates(of))
+        SchedulingAction::ScaleWorkload { name, uid, templates } => {
+            assert_is_uid(uid, name);
+            let line = |it: &ScaledTemplate| format!("{} to {}", it.name, it.min_count);
+            let templates: Vec<_> = templates.iter().map(line).collect();
+            format!("scale Workload {name}: {}", templates.join(", "))
         }
         SchedulingAction::ScalePodGroup { name, uid, min_count } => {
-            assert_eq!(*uid, format!("uid-of-{name}"));
+            assert_is_uid(uid, name);
             format!("scale PodGroup {name} to {min_count}")
         }
         SchedulingAction::DeleteWorkload { name, uid } => {
-            assert_eq!(*uid, format!("uid-of-{name}"));
+            assert_is_uid(uid, name);
             format!("delete Workload {name}")
         }
         SchedulingAction::DeletePodGroup { name, uid } => {
-            assert_eq!(*uid, format!("uid-of-{name}"));
+            assert_is_uid(uid, name);
             format!("delete PodGroup {name}")
         }
     }
+}
+
+/// Checks that the UID is one of an object with this name; see [`Scene::executed`].
+fn assert_is_uid(uid: &str, name: &str) {
+    let (number, of) = uid.split_once("-of-").unwrap();
+    assert!(number.parse::<u32>().is_ok() && of == name, "{uid} is not the UID of {name}");
 }
