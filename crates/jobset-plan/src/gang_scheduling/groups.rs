@@ -17,7 +17,10 @@ use k8s_openapi::api::scheduling::v1beta1::{
 };
 use serde_json::json;
 
-/// The groups of a JobSet.
+/// The maximum number of templates in a Workload (Kubernetes).
+pub(crate) const TEMPLATES_MAX: usize = 8;
+
+/// The groups of a JobSet. Those beyond one more than [`TEMPLATES_MAX`] are omitted.
 pub(crate) struct Groups {
     /// Name of the Workload.
     pub(crate) workload: String,
@@ -69,7 +72,8 @@ impl Groups {
                 continue;
             };
             for replicated_job in jobset.spec.replicated_jobs.iter().filter(|rj| targets.contains(&rj.name)) {
-                all.extend((0..replicated_job.replicas).map(|index| {
+                // Without admission, the number of replicas has no limit.
+                all.extend((0..replicated_job.replicas).take(TEMPLATES_MAX + 1).map(|index| {
                     let replicated_job = replicated_job.name.clone();
                     let name_of_template = names::job_template(namespace, name, &replicated_job, index);
                     Group {
@@ -81,6 +85,7 @@ impl Groups {
                 }));
             }
         }
+        all.truncate(TEMPLATES_MAX + 1);
         for group in &mut all {
             group.template.priority_class_name = group.priority_class_name(jobset);
         }

@@ -19,7 +19,7 @@ mod objects;
 mod reconcile;
 mod status;
 
-pub(crate) use groups::Groups;
+pub(crate) use groups::{Groups, TEMPLATES_MAX};
 pub(crate) use job::{add_to_group, delete_outdated};
 pub(crate) use reconcile::{delete_if_finished, reconcile};
 pub use status::GroupFailure;

@@ -2,7 +2,7 @@
 
 use super::{
     drift,
-    groups::{Group, Groups},
+    groups::{Group, Groups, TEMPLATES_MAX},
     min_count::{JobsByPlace, Remaining, remaining},
     objects, status,
 };
@@ -37,6 +37,10 @@ pub(crate) fn reconcile(
         delete_existing(snapshot, draft);
         status::suspended(draft);
         return true;
+    }
+    if groups.all.len() > TEMPLATES_MAX {
+        status::too_many_groups(draft);
+        return false;
     }
     let record = match snapshot.scheduling {
         SchedulingApi::Served(record) => record,

@@ -1,7 +1,7 @@
 //! Condition `GangScheduled`: whether the scheduler placed the pods of every group, and if not, why.
 
 use super::{
-    groups::{Group, Groups},
+    groups::{Group, Groups, TEMPLATES_MAX},
     job,
     min_count::Remaining,
 };
@@ -121,6 +121,17 @@ pub(crate) fn forbidden(message: &str, draft: &mut Draft<'_>) {
     );
     draft.waiting.push(message.clone());
     set(draft, EventKind::Warning, false, reasons::SCHEDULING_API_FORBIDDEN, &message);
+}
+
+/// Sets the condition of a JobSet with more groups than a Workload can have. The webhooks reject such a JobSet.
+pub(crate) fn too_many_groups(draft: &mut Draft<'_>) {
+    let message = format!(
+        "spec.scheduling has more than {TEMPLATES_MAX} groups, and a Workload has at most {TEMPLATES_MAX} templates, so \
+         no Job starts; delete the jobset, and create it with fewer replicas of the replicatedJobs whose entry has job, \
+         or without job"
+    );
+    draft.waiting.push(message.clone());
+    set(draft, EventKind::Warning, false, reasons::SCHEDULING_OBJECTS_FAILED, &message);
 }
 
 /// Sets the condition of a running JobSet. Returns whether Jobs can be created and resumed.

@@ -238,6 +238,28 @@ fn fields_that_the_api_server_drops_or_fills_in_are_no_difference() {
     assert_eq!(without_hashes(name), "worker");
 }
 
+/// Another client stored it while the webhooks did not run.
+#[test]
+fn more_groups_than_a_workload_can_have_are_reported() {
+    let scene = |replicas: i32| {
+        gang(&format!(
+            "replicatedJobs: [{{name: driver}}, {{name: worker, replicas: {replicas}}}]\nscheduling: \
+             {{replicatedJobs: [{{targetReplicatedJobs: [driver], job: {{}}}}, {{targetReplicatedJobs: [worker], job: {{}}}}]}}"
+        ))
+    };
+    assert_eq!(scene(7).action_lines().len(), 1 + 8 + 8);
+    for replicas in [8, i32::MAX] {
+        let message = "spec.scheduling has more than 8 groups, and a Workload has at most 8 templates, so no Job \
+                       starts; delete the jobset, and create it with fewer replicas of the replicatedJobs whose entry \
+                       has job, or without job";
+        scene(replicas).expect_lines(&[
+            &format!("GangScheduled=False SchedulingObjectsReconcileFailed: {message}"),
+            &format!("Warning SchedulingObjectsReconcileFailed: {message}"),
+            &format!("waiting: {message}"),
+        ]);
+    }
+}
+
 #[test]
 fn a_jobset_created_suspended_has_no_groups() {
     let scene = gang(TWO_ENTRIES).suspend(true);

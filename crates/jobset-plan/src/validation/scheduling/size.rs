@@ -4,12 +4,9 @@ use super::{
     FIELD, FieldError, entry_path,
     groups::{Group, Scope},
 };
-use crate::validation::field_error::quote;
+use crate::{gang_scheduling::TEMPLATES_MAX, validation::field_error::quote};
 use jobset_api::{JobSet, jobset::ReplicatedJob};
 use std::collections::BTreeSet;
-
-/// The maximum number of templates in a Workload (Kubernetes).
-const TEMPLATES_MAX: i64 = 8;
 
 /// A Job never has more pods than its parallelism.
 pub(super) fn min_count_above_parallelism(groups: &[Group<'_>]) -> Vec<FieldError> {
@@ -58,8 +55,9 @@ fn min_counts<'a>(groups: &'a [Group<'a>]) -> impl Iterator<Item = (String, i32,
 /// The templates of the Workload must be few, and have different names.
 pub(super) fn template_names(jobset: &JobSet, jobset_name: &str, groups: &[Group<'_>]) -> Option<FieldError> {
     let count: i64 = groups.iter().map(Group::template_count).sum();
-    if count > TEMPLATES_MAX {
-        return Some(FieldError::too_many(FIELD, count, TEMPLATES_MAX));
+    let max = i64::try_from(TEMPLATES_MAX).unwrap_or(i64::MAX);
+    if count > max {
+        return Some(FieldError::too_many(FIELD, count, max));
     }
     let namespace = jobset.metadata.namespace.as_deref().unwrap_or("");
     let mut seen = BTreeSet::new();
