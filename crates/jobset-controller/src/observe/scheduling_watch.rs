@@ -99,15 +99,16 @@ async fn discover(
     let mut delays = WatchBackoff::default();
     let mut logged = String::new();
     loop {
-        let wait = match client.list_api_group_resources(Workload::API_VERSION).await {
-            Ok(resources) => {
+        let discovered = match client.list_api_group_resources(Workload::API_VERSION).await {
+            Ok(resources) => Ok(serves_both(&resources)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        };
+        let wait = match discovered {
+            Ok(is_served) => {
                 logged.clear();
-                kinds.discovered(serves_both(&resources), served);
-                BETWEEN_DISCOVERIES
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                logged.clear();
-                kinds.discovered(false, served);
+                delays = WatchBackoff::default();
+                kinds.discovered(is_served, served);
                 BETWEEN_DISCOVERIES
             }
             Err(error) => {

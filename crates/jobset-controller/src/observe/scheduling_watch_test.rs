@@ -4,7 +4,13 @@ use jobset_plan::SchedulingRecord;
 use kube::client::Body;
 use manager_runtime::queue::WorkQueue;
 use serde_json::{Value, json};
-use std::{convert::Infallible, sync::Mutex};
+use std::{
+    convert::Infallible,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
 use tokio::time::{Instant, timeout};
 use tower::service_fn;
 
@@ -12,6 +18,8 @@ use tower::service_fn;
 #[derive(Clone)]
 struct ApiServer {
     served: watch::Sender<bool>,
+    /// The number of discoveries that fail next.
+    failures: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -19,6 +27,10 @@ impl ApiServer {
     async fn respond(self, path: String, query: String) -> (u16, Value) {
         let is_watch = query.contains("watch=true");
         self.requests.lock().unwrap().push(format!("{}{path}", if is_watch { "watch " } else { "" }));
+        let fails = || self.failures.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if path.ends_with("v1beta1") && fails() {
+            return (500, json!({"kind": "Status", "status": "Failure", "code": 500}));
+        }
         let mut served = self.served.subscribe();
         if is_watch {
             served.wait_for(|served| !*served).await.unwrap();
@@ -76,7 +88,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let server = ApiServer { served: watch::Sender::new(false), requests: Arc::default() };
+        let server = ApiServer {
+            served: watch::Sender::new(false),
+            failures: Arc::default(),
+            requests: Arc::default(),
+        };
         let queue = Arc::new(WorkQueue::default());
         let requeue = Requeue::new(queue.clone(), Arc::default());
         requeue.start();
@@ -152,6 +168,28 @@ async fn jobsets_are_requeued_when_the_api_is_served_and_when_it_is_not() {
     sleep(BETWEEN_DISCOVERIES * 5).await;
     let requests = scene.server.requests();
     assert!(requests.iter().all(|request| request == discovery) && requests.len() <= 6, "{requests:?}");
+}
+
+/// An early discovery after a successful one fails with the same delays as the first one.
+#[tokio::test(start_paused = true)]
+async fn a_success_resets_the_delays_of_failed_discoveries() {
+    const FAILURES: usize = 3;
+    let scene = Scene::new();
+    scene.server.served.send_replace(true);
+    scene.server.failures.store(FAILURES, SeqCst);
+    let started = Instant::now();
+    scene.needed.send_replace(true);
+    while !matches!(scene.requeued().await, (_, ObservedScheduling::Served(_))) {}
+    let first = started.elapsed();
+    sleep(SHORTEST).await;
+    // The watches end, so the next discovery comes early.
+    scene.server.failures.store(FAILURES, SeqCst);
+    scene.server.served.send_replace(false);
+    let started = Instant::now();
+    while scene.requeued().await.1 != ObservedScheduling::NotServed {}
+    // The early discovery waits for SHORTEST. Half of each delay is random.
+    let again = started.elapsed();
+    assert!(again < first * 2 + SHORTEST * 3 / 2, "{first:?}, then {again:?}");
 }
 
 #[test]
