@@ -349,9 +349,9 @@ mod tests {
             execution.group_creation_failed(failure(reason, "held"));
             execution.next(None, &mut timing, NOW);
             if is_stored {
-                execution.stored(&mut timing, NOW)
+                execution.stored(&mut timing, NOW);
             } else {
-                execution.failed()
+                execution.failed();
             }
             let Step::Finish(events, _) = execution.next(None, &mut timing, NOW) else { panic!("{reason}") };
             let events: Vec<_> = events.iter().map(|it| format!("{} {}", it.reason, it.note)).collect();
