@@ -99,8 +99,15 @@ fn a_restart_takes_one_grace_period_instead_of_two() {
     let outcome = |index: i32| {
         let fails = (index == 0).then_some(("BackoffLimitExceeded", "it does not converge"));
         let runs = if index == 0 { 5_000 } else { 60_000 };
-        let outcome =
-            PodOutcome { until_ready: 1_000, runs, stops: 30_000, fails, never_ready: false, flaps: false };
+        let outcome = PodOutcome {
+            until_ready: 1_000,
+            runs,
+            stops: 30_000,
+            fails,
+            never_ready: false,
+            flaps: false,
+            staggered: false,
+        };
         (format!("train-worker-{index}"), (0, 0), outcome)
     };
     let [without, with] = [false, true].map(|gate| {

@@ -129,6 +129,11 @@ impl Job {
         self.ended.is_none()
     }
 
+    /// The number of pods that have not ended and run at the same time.
+    pub(crate) fn remaining(&self) -> i32 {
+        self.completions.map_or(self.parallelism, |all| self.parallelism.min(all - self.succeeded))
+    }
+
     /// Whether the number of ready and succeeded pods reaches its parallelism.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready + self.succeeded

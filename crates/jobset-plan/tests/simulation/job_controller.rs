@@ -87,22 +87,46 @@ impl World {
             }
             // The remaining events concern pods of one run, which may have stopped.
             _ if self.job_controller.jobs.get(uid).is_none_or(|pods| pods.run != run) => {}
+            JobStep::Evicted if self.job_controller.jobs.get(uid).is_some_and(|pods| pods.done) => {}
             JobStep::PodsCreated => {
-                self.change_job(&job, |job| job.active = job.parallelism);
-                self.scheduler.enqueue(uid, run, job.parallelism, job.pod_group());
+                self.change_job(&job, |job| job.active = job.remaining());
+                self.scheduler.enqueue(uid, run, job.remaining(), job.pod_group());
                 self.place_pods();
             }
             JobStep::Ready => {
                 let outcome = self.outcome(&job);
-                self.change_job(&job, |job| (job.active, job.ready) = (job.parallelism, job.parallelism));
+                self.change_job(&job, |job| (job.active, job.ready) = (job.remaining(), job.remaining()));
                 self.job_step(uid, run, outcome.runs, JobStep::PodsEnd);
+                if outcome.staggered && job.remaining() > 1 && job.completions.is_some() {
+                    self.job_step(uid, run, outcome.runs / 4, JobStep::OneSucceeds);
+                }
                 if outcome.flaps {
                     self.job_step(uid, run, outcome.runs / 3, JobStep::Flap);
                     self.job_step(uid, run, outcome.runs / 2, JobStep::Unflap);
                 }
             }
-            JobStep::Flap => self.change_job(&job, |job| job.ready = job.parallelism - 1),
-            JobStep::Unflap => self.change_job(&job, |job| job.ready = job.parallelism),
+            JobStep::Flap => self.change_job(&job, |job| job.ready = job.remaining() - 1),
+            JobStep::Unflap => self.change_job(&job, |job| job.ready = job.remaining()),
+            JobStep::OneSucceeds => {
+                self.change_job(&job, |job| {
+                    job.succeeded += 1;
+                    (job.active, job.ready) = (job.remaining(), job.ready - 1);
+                });
+                let left = self.server.job(uid).map_or(0, |job| job.remaining());
+                self.scheduler.resize(uid, left);
+                self.place_pods();
+                let wait = self.rng.u64(100..3_000);
+                self.job_step(uid, run, wait, JobStep::Evicted);
+            }
+            JobStep::Evicted => {
+                self.checker.count("evicted after one has succeeded");
+                self.change_job(&job, |job| job.ready = 0);
+                self.scheduler.release(uid, run);
+                let run = self.next_run(uid);
+                let lag = self.rng.u64(5..500);
+                self.job_step(uid, run, lag, JobStep::PodsCreated);
+                self.place_pods();
+            }
             JobStep::PodsEnd => self.pods_end(&job, run),
             JobStep::Ended => {
                 let ended = match &job.failure_target {
@@ -234,13 +258,13 @@ impl World {
         } else if job.active > 0 {
             // The Job was scaled. Its pods remain ready or unready.
             if job.pod_group().is_some() {
-                self.scheduler.resize(&job.uid, job.parallelism);
+                self.scheduler.resize(&job.uid, job.remaining());
                 self.place_pods();
             }
             let was_ready = job.ready > 0;
             self.change_job(job, |job| {
-                job.active = job.parallelism;
-                job.ready = if was_ready { job.parallelism } else { 0 };
+                job.active = job.remaining();
+                job.ready = if was_ready { job.remaining() } else { 0 };
             });
             let pods = self.job_controller.jobs.entry(job.uid.clone()).or_default();
             if !job.leader_first && std::mem::take(&mut pods.leader_alone) {

@@ -33,6 +33,8 @@ pub(crate) struct PodOutcome {
     pub(crate) never_ready: bool,
     /// Whether a pod is temporarily unready.
     pub(crate) flaps: bool,
+    /// Whether one pod succeeds before the others, which are then evicted and replaced.
+    pub(crate) staggered: bool,
 }
 
 /// The outcomes of all Jobs of a world.
@@ -75,6 +77,7 @@ impl PodOutcomes {
                 .then(|| (REASONS[rng.usize(0..REASONS.len())], MESSAGES[rng.usize(0..MESSAGES.len())])),
             never_ready: fails && rng.u8(0..4) == 0,
             flaps: rng.u8(0..12) == 0,
+            staggered: rng.u8(0..3) == 0,
         }
     }
 

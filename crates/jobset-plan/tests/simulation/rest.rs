@@ -61,9 +61,6 @@ impl World {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
         let is_suspended = jobset.spec.suspend.unwrap_or(false);
-        if let Some(group) = self.group_without_use(&uid, is_suspended, &status) {
-            wrong.push(("a suspended or finished JobSet holds no group", group));
-        }
         if jobset.metadata.deletion_timestamp.is_some() {
             wrong.push(("the deletion of an object ends", name.clone()));
         }
@@ -76,6 +73,10 @@ impl World {
         let plan = self.plan_for_stored_objects(jobset);
         // After a failure to which no policy can be applied, the whole JobSet waits.
         let gate_is_missing = plan.waiting.iter().any(|why| why.contains("feature gate RestartJob"));
+        let unused_group = self.group_without_use(&uid, is_suspended, &status);
+        if let Some(group) = unused_group.filter(|_| !gate_is_missing) {
+            wrong.push(("a suspended or finished JobSet holds no group", group));
+        }
         let alone = |job: &&Arc<Job>| job.leader_first && !job.suspend && job.unfinished();
         if let Some(job) = jobs.iter().find(alone).filter(|_| !gate_is_missing) {
             wrong.push(("a Job that starts with its leader gets its followers", job.name.clone()));

@@ -33,7 +33,15 @@ pub(crate) fn workers() -> Value {
 
 pub(crate) fn fails_after(runs: Millis) -> PodOutcome {
     let fails = Some(("BackoffLimitExceeded", "it does not converge"));
-    PodOutcome { until_ready: 500, runs, stops: 1_000, fails, never_ready: false, flaps: false }
+    PodOutcome {
+        until_ready: 500,
+        runs,
+        stops: 1_000,
+        fails,
+        never_ready: false,
+        flaps: false,
+        staggered: false,
+    }
 }
 
 impl World {

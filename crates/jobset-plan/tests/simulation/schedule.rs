@@ -52,6 +52,10 @@ pub(crate) enum JobStep {
     Flap,
     /// That pod becomes ready again.
     Unflap,
+    /// One of its pods succeeds.
+    OneSucceeds,
+    /// Its other pods are evicted and replaced.
+    Evicted,
     /// Its pods succeed or fail, as their outcome determines.
     PodsEnd,
     /// The Job gets the condition Complete or Failed.

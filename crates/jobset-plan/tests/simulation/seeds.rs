@@ -78,7 +78,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Events that 10 000 worlds must include. Without them, the test would not cover what it claims to cover.
-const REQUIRED_EVENTS: [&str; 41] = [
+const REQUIRED_EVENTS: [&str; 42] = [
     "AllJobsCompleted",
     "AlreadyExists",
     "Conflict",
@@ -116,6 +116,7 @@ const REQUIRED_EVENTS: [&str; 41] = [
     "PodGroupsDeleted",
     "PodGroupsScheduled",
     "dies",
+    "evicted after one has succeeded",
     "followers",
     "gang does not fit",
     "gang placed",

@@ -141,7 +141,11 @@ pub(crate) fn scheduling(rng: &mut Rng, jobset: &JobSet) -> Option<Scheduling> {
         |rng: &mut Rng| pick(rng, &[json!({"gang": {}}), json!({"gang": {}}), json!({"basic": {}})]).clone();
     let together = |rng: &mut Rng, targets: &[&str]| json!({"targetReplicatedJobs": targets, "schedulingPolicy": policy(rng)});
     let single = |rng: &mut Rng, target: &str| {
-        let job = pick(rng, &[json!({}), json!({"schedulingPolicy": {"gang": {"minCount": 1}}})]).clone();
+        let of = |rj: &&ReplicatedJob| rj.name == target;
+        let template = jobset.spec.replicated_jobs.iter().find(of).and_then(|rj| rj.template.spec.as_ref());
+        let pods = template.and_then(|spec| spec.parallelism).unwrap_or(1);
+        let explicit = json!({"schedulingPolicy": {"gang": {"minCount": rng.i32(1..=pods.max(1))}}});
+        let job = pick(rng, &[json!({}), explicit]).clone();
         json!({"targetReplicatedJobs": [target], "job": job})
     };
     let scheduling = match rng.u8(0..3) {
