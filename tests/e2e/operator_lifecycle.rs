@@ -195,11 +195,14 @@ pub(crate) async fn settle(e2e: &E2e, spec: Value) -> Result<()> {
 }
 
 /// Kills pods, and waits until new ones serve instead. Until kube-proxy forgets a killed pod, connections to it are
-/// refused.
+/// refused. Until it knows a new pod, too: a response proves nothing, because a killed pod serves open connections for a
+/// moment.
 async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(e2e.client.clone(), &e2e.installation.namespace);
     let found = pods.list(&ListParams::default().labels(selector)).await?;
     ensure!(!found.items.is_empty(), "no pod matches {selector}");
+    let namespace = e2e.cluster.cluster().context().netns().context("the cluster has a network namespace")?;
+    let served = forwarded_addresses(namespace)?;
     let (mut killed, mut addresses) = (Vec::new(), Vec::new());
     for pod in found {
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
@@ -211,30 +214,33 @@ async fn kill_pods(e2e: &E2e, selector: &str) -> Result<()> {
         killed.push(pod.name_any());
         addresses.extend(pod.status.and_then(|status| status.pod_ip));
     }
-    wait_for(
+    let new = wait_for(
         "new pods to be ready",
         TIMEOUT,
-        || async {
-            let found = pods.list(&ListParams::default().labels(selector)).await?;
-            Ok(found.into_iter().map(|pod| (pod.name_any(), is_ready(&pod))).collect::<Vec<_>>())
-        },
-        |pods| !pods.is_empty() && pods.iter().all(|(name, ready)| *ready && !killed.contains(name)),
+        || async { Ok(pods.list(&ListParams::default().labels(selector)).await?.items) },
+        |pods| !pods.is_empty() && pods.iter().all(|pod| is_ready(pod) && !killed.contains(&pod.name_any())),
     )
     .await?;
-    let namespace = e2e.cluster.cluster().context().netns().context("the cluster has a network namespace")?;
-    let is_address = |character: char| character.is_ascii_digit() || character == '.';
+    let new: Vec<String> = new.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
+    let has_service = addresses.iter().any(|address| served.contains(address));
     wait_for(
-        "kube-proxy to forget the killed pods",
+        "kube-proxy to forget the killed pods, and to know the new ones",
         TIMEOUT,
-        || async {
-            let rules = network::rules(namespace)?;
-            let forwarded: HashSet<&str> = rules.split(|character| !is_address(character)).collect();
-            Ok(addresses.iter().filter(|it| forwarded.contains(it.as_str())).cloned().collect::<Vec<_>>())
+        || async { forwarded_addresses(namespace) },
+        |forwarded| {
+            addresses.iter().all(|address| !forwarded.contains(address))
+                && (!has_service || new.iter().all(|address| forwarded.contains(address)))
         },
-        Vec::is_empty,
     )
     .await?;
     Ok(())
+}
+
+/// The addresses in the rules of kube-proxy.
+fn forwarded_addresses(namespace: &str) -> Result<HashSet<String>> {
+    let is_address = |character: char| character.is_ascii_digit() || character == '.';
+    let rules = network::rules(namespace)?;
+    Ok(rules.split(|character| !is_address(character)).map(str::to_owned).collect())
 }
 
 fn is_ready(pod: &Pod) -> bool {
