@@ -102,8 +102,7 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn finish(self) -> Plan {
         let stored = self.jobset.status.as_ref();
-        // A missing status equals the empty status and needs no write.
-        let changed = stored.map_or(self.status != JobSetStatus::default(), |stored| *stored != self.status);
+        let changed = status_timing::differs(stored, &self.status);
         // Every change except for counts has an event.
         let status_is_urgent = changed
             && (!self.events.is_empty()

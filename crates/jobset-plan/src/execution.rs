@@ -9,7 +9,7 @@
 use crate::{
     gang_scheduling::{self, GroupFailure},
     plan::{Action, Event, Plan},
-    status_timing::{StatusTiming, only_counts},
+    status_timing::{StatusTiming, differs, only_counts},
 };
 use jobset_api::JobSetStatus;
 use std::{collections::VecDeque, time::Duration};
@@ -128,7 +128,7 @@ impl Execution {
             self.events.extend(event.filter(|_| is_new));
             is_urgent |= is_new;
         }
-        if stored.map_or(status != JobSetStatus::default(), |stored| *stored != status) {
+        if differs(stored, &status) {
             let wait = timing.wait(is_urgent, now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));

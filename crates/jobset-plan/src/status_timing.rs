@@ -101,7 +101,10 @@ pub(crate) fn only_counts(stored: Option<&JobSetStatus>, new: &JobSetStatus) -> 
         }
     });
     status.replicated_jobs_status = counts.collect();
-    let is_new = status.replicated_jobs_status != before
-        || stored.and_then(|it| it.start_time.as_ref()) != status.start_time.as_ref();
-    is_new.then_some(status)
+    differs(stored, &status).then_some(status)
+}
+
+/// Whether a status must be stored. A missing status equals the empty status and needs no write.
+pub(crate) fn differs(stored: Option<&JobSetStatus>, status: &JobSetStatus) -> bool {
+    stored.map_or(*status != JobSetStatus::default(), |stored| stored != status)
 }

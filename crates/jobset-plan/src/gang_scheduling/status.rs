@@ -86,7 +86,8 @@ impl GroupFailure {
     }
 }
 
-/// Sets the condition of a JobSet whose Workload or PodGroups could not be created. Returns whether the condition has another reason than before.
+/// Sets the condition of a JobSet whose Workload or PodGroups could not be created. Returns whether the condition has
+/// another reason than before.
 pub(crate) fn creation_failed(status: &mut JobSetStatus, failure: GroupFailure) -> bool {
     let GroupFailure { reason, message, at, .. } = failure;
     let mut conditions = status.conditions.iter();
