@@ -26,7 +26,11 @@ use std::{
     fmt::Write,
 };
 
-/// Creates every missing Job. An existing Job of any attempt occupies its name. With the restart strategy
+/// The largest number of Jobs that one plan creates. A Job in a plan takes some 10 KB, and each of them is in the plan
+/// until the last one is created. The next plan follows at once.
+pub(crate) const CREATED_AT_ONCE: usize = 500;
+
+/// Creates the missing Jobs, at most [`CREATED_AT_ONCE`]. An existing Job of any attempt occupies its name. With the restart strategy
 /// BlockingRecreate, one Job of an earlier attempt blocks all creations.
 pub(crate) fn create_missing(
     snapshot: &Snapshot<'_>,
@@ -40,6 +44,7 @@ pub(crate) fn create_missing(
     let blocked = restart::is_blocking(jobset) && !jobs.previous.is_empty();
     explain_occupied_names(jobs, blocked, draft);
     let mut places = Places::of(jobset);
+    let mut creates = 0;
     for replicated_job in &jobset.spec.replicated_jobs {
         let places = places.next(replicated_job);
         if let Err(why) = depends_on::is_met(jobset, replicated_job, &draft.status) {
@@ -52,6 +57,12 @@ pub(crate) fn create_missing(
         for place in places.filter(|_| !blocked) {
             let name = job_name(jobset, replicated_job, place.index);
             if !existing.contains(name.as_str()) {
+                if creates == CREATED_AT_ONCE {
+                    draft.waiting.push(format!("the next plan creates more Jobs, after these {creates}"));
+                    startup_policy::must_wait_for(jobset, replicated_job, draft);
+                    return;
+                }
+                creates += 1;
                 let attempt = execution_attempts::annotation(gates, &draft.status);
                 let mut job = construct(jobset, replicated_job, name, &place, attempt, gates);
                 gang_scheduling::add_to_group(groups, &replicated_job.name, place.index, &mut job);

@@ -75,6 +75,35 @@ fn jobs_of_a_jobset_without_defaults_are_defaulted() {
     assert_eq!(unnamed.plan().events[0].reason, "FailurePolicy_failurePolicyRule0");
 }
 
+/// The memory of a plan does not grow with the number of Jobs.
+#[test]
+fn many_jobs_are_created_by_several_plans() {
+    use crate::child_job::CREATED_AT_ONCE;
+    let all = CREATED_AT_ONCE + 7;
+    for order in ["AnyOrder", "InOrder"] {
+        let spec = format!(
+            "startupPolicy: {{startupPolicyOrder: {order}}}\nreplicatedJobs: [{{name: a, replicas: {all}}}, {{name: b}}]"
+        );
+        let mut scene = jobset(&spec);
+        let first = scene.plan();
+        let names = |plan: &Plan| -> Vec<_> {
+            created(plan).iter().map(|job| job.metadata.name.clone().unwrap()).collect()
+        };
+        let name = |index| format!("train-a-{index}");
+        assert_eq!(names(&first), (0..CREATED_AT_ONCE).map(name).collect::<Vec<_>>(), "{order}");
+        assert!(first.waiting.iter().any(|why| why.contains("the next plan creates more Jobs")));
+        let conditions = first.status.unwrap().conditions;
+        let in_progress = conditions.iter().any(|condition| condition.type_ == "StartupPolicyInProgress");
+        assert_eq!(in_progress, order == "InOrder");
+        assert!(!conditions.iter().any(|condition| condition.type_ == "StartupPolicyCompleted"));
+
+        scene.jobs = (0..CREATED_AT_ONCE).map(|index| Arc::new(job(&format!("a-{index}")))).collect();
+        let mut expected: Vec<_> = (CREATED_AT_ONCE..all).map(name).collect();
+        expected.extend((order == "AnyOrder").then(|| "train-b-0".to_owned()));
+        assert_eq!(names(&scene.plan()), expected, "{order}");
+    }
+}
+
 /// A plan creates a Job only if no other Job has its name.
 #[test]
 fn missing_jobs_are_created() {
