@@ -1,6 +1,6 @@
 //! JobSet, `jobset.x-k8s.io/v1alpha2`: a group of Jobs that runs as one unit.
 
-use crate::{JobSetStatus, open_enum, scheduling::Scheduling, schema};
+use crate::{JobSetStatus, metadata::without_managed_fields, open_enum, scheduling::Scheduling, schema};
 use k8s_openapi::{
     api::{batch::v1::JobTemplateSpec, core::v1::PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -24,7 +24,7 @@ pub const PLURAL: &str = "jobsets";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSet {
     /// Standard object metadata.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "without_managed_fields")]
     pub metadata: ObjectMeta,
     /// What the user wants.
     #[serde(default)]

@@ -15,6 +15,7 @@ pub mod jobset;
 pub mod jobset_operator;
 pub mod jobset_status;
 pub mod labels;
+pub mod metadata;
 pub mod open_enum;
 pub mod scheduling;
 pub mod schema;

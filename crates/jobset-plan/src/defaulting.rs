@@ -15,6 +15,7 @@ use jobset_api::{
     jobset::ReplicatedJob,
     scheduling::{CompositeGang, CompositeSchedulingPolicy, Scheduling},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 const COMPLETION_MODE: &str = "Indexed";
@@ -168,17 +169,23 @@ pub fn defaults_on_update(old: &Value, new: &Value, gates: &Gates) -> Vec<Defaul
 
 /// Whether two values of a field decode to the same: clients with Go's types omit a zero that a manifest contains.
 fn means_the_same(field: &str, before: Option<&Value>, after: Option<&Value>) -> bool {
-    let decoded = |value: &Value| serde_json::from_value::<JobSetSpec>(json!({ field: value })).ok();
+    let decoded = |value: &Value| from_text::<JobSetSpec>(&json!({ field: value }));
     before == after
         || before.zip(after).is_some_and(|(before, after)| {
             decoded(before).is_some_and(|before| Some(before) == decoded(after))
         })
 }
 
+/// Decodes by way of text, as all other code does: the code that decodes the types of a pod is large, and exists once
+/// for each kind of source.
+fn from_text<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    serde_json::from_str(&value.to_string()).ok()
+}
+
 /// Whether two lists of ReplicatedJobs differ only in defaults and in empty objects and lists.
 fn is_same_list(before: &Value, after: &Value) -> bool {
     let decoded = |list: &Value| {
-        let mut list: Vec<ReplicatedJob> = serde_json::from_value(list.clone()).ok()?;
+        let mut list: Vec<ReplicatedJob> = from_text(list)?;
         list.iter_mut().for_each(fill_in);
         Some(list)
     };

@@ -23,8 +23,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Api, Client};
 use leader_wait::LeaderWait;
 use review::{AdmissionRequest, Answer, Operation};
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -158,7 +157,7 @@ impl Admission {
         if request.operation != Operation::Create {
             return Answer::allowed();
         }
-        let pod: Pod = match Deserialize::deserialize(&request.object) {
+        let pod: Pod = match request.object.decode() {
             Ok(pod) => pod,
             Err(error) => return Answer::refused(400, format!("cannot decode the pod: {error}")),
         };
@@ -187,7 +186,7 @@ impl Admission {
         if request.operation == Operation::Other {
             return Answer::allowed();
         }
-        let mut new: JobSet = match Deserialize::deserialize(&request.object) {
+        let mut new: JobSet = match request.object.decode() {
             Ok(jobset) => jobset,
             Err(error) => return Answer::refused(400, format!("cannot decode the JobSet: {error}")),
         };
@@ -199,7 +198,7 @@ impl Admission {
             errors.extend(validation::validate_injection(&new, self.agent_image.is_some(), &self.gates));
             errors
         } else {
-            match JobSet::deserialize(&request.old_object) {
+            match request.old_object.decode::<JobSet>() {
                 Ok(old) => validation::validate_update(&old, &new, &self.gates),
                 Err(error) => {
                     return Answer::refused(400, format!("cannot decode the stored JobSet: {error}"));
@@ -248,9 +247,15 @@ impl Admission {
 
 /// Sets the defaults of a JobSet.
 fn default(request: &AdmissionRequest, gates: &Gates) -> Answer {
+    let (new, old) = match (request.object.decode::<Value>(), request.old_object.decode::<Value>()) {
+        (Ok(new), Ok(old)) => (new, old),
+        (Err(error), _) | (_, Err(error)) => {
+            return Answer::refused(400, format!("cannot decode the JobSet: {error}"));
+        }
+    };
     let defaults = match request.operation {
-        Operation::Create => defaulting::defaults(&request.object, gates),
-        Operation::Update => defaulting::defaults_on_update(&request.old_object, &request.object, gates),
+        Operation::Create => defaulting::defaults(&new, gates),
+        Operation::Update => defaulting::defaults_on_update(&old, &new, gates),
         Operation::Other => Vec::new(),
     };
     let operation =

@@ -3,8 +3,8 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jobset_api::jobset;
 use jobset_plan::validation::{FieldError, aggregate};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json, value::RawValue};
 use std::fmt;
 
 /// The fields of a review that decisions need. The response has the version of the request, v1 or v1beta1.
@@ -26,13 +26,29 @@ pub(super) struct AdmissionRequest {
     pub(super) operation: Operation,
     /// The new object.
     #[serde(default)]
-    pub(super) object: Value,
+    pub(super) object: Encoded,
     /// The old object.
     #[serde(default)]
-    pub(super) old_object: Value,
+    pub(super) old_object: Encoded,
     /// The namespace of the object.
     #[serde(default)]
     pub(super) namespace: String,
+}
+
+/// An object as the request contains it, or null.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Encoded(Option<Box<RawValue>>);
+
+impl Encoded {
+    /// Decodes the object. The error names no position, because users do not see the text.
+    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_str(self.0.as_deref().map_or("null", RawValue::get)).map_err(|error| {
+            let position = format!(" at line {} column {}", error.line(), error.column());
+            let message = error.to_string();
+            message.strip_suffix(&position).unwrap_or(&message).to_owned()
+        })
+    }
 }
 
 /// An operation on an object.

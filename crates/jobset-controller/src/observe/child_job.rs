@@ -2,7 +2,7 @@
 
 use super::owner::{controlling_jobset, will_be_deleted};
 use jiff::Timestamp;
-use jobset_api::labels;
+use jobset_api::{labels, metadata::without_managed_fields};
 use jobset_plan::{JobRecord, LabelValue, Outcome, Verdict};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
@@ -13,6 +13,7 @@ use serde::Deserialize;
 #[resource(inherit = "Job")]
 #[serde(default)]
 pub(crate) struct ChildJob {
+    #[serde(deserialize_with = "without_managed_fields")]
     pub(crate) metadata: ObjectMeta,
     spec: Spec,
     status: Status,

@@ -164,9 +164,7 @@ impl Index {
     }
 
     /// Stores a JobSet. Returns its UID, or None if the index holds the same or a newer version.
-    pub(crate) fn apply_jobset(&self, mut jobset: JobSet, source: Source) -> Option<String> {
-        // No decision reads the managed fields, and they can be larger than the rest.
-        jobset.metadata.managed_fields = None;
+    pub(crate) fn apply_jobset(&self, jobset: JobSet, source: Source) -> Option<String> {
         let (uid, version) = identity(&jobset.metadata)?;
         let jobset = Arc::new(jobset);
         let mut state = self.state();

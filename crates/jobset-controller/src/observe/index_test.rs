@@ -2,6 +2,7 @@ use super::{
     Source::{Answer, Watch},
     *,
 };
+use jobset_api::labels;
 use serde_json::{Value, json};
 
 fn jobset(uid: &str, version: u32) -> JobSet {
@@ -299,4 +300,32 @@ fn jobsets_that_share_a_subdomain_are_found() {
     index.begin_list(Kind::JobSets);
     index.finish_list(Kind::JobSets);
     assert_eq!(shares("second", "other"), None, "no longer in the list");
+}
+
+/// The texts and the structs of a Job, without the overhead of the allocator.
+#[test]
+fn a_job_takes_at_most_900_bytes() {
+    let (index, count) = (Index::default(), 10_000);
+    for number in 0..count {
+        let name = format!("llama-pretraining-worker-{number}");
+        let owner = json!({"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "name": "llama-pretraining",
+            "uid": "7d4f0a8e-2f0e-4c1c-9a43-0d6f3c1be111", "controller": true});
+        let metadata = json!({
+            "name": name, "namespace": "team-llama", "uid": format!("3a0b2c5e-1f0e-4c1c-9a43-{number:012}"),
+            "resourceVersion": number.to_string(), "ownerReferences": [owner],
+            "labels": {labels::REPLICATED_JOB_NAME: "worker", labels::JOB_INDEX: number.to_string()},
+            "managedFields": [{"manager": "kube-controller-manager", "fieldsV1": {"f:status": {}}}],
+        });
+        let spec =
+            json!({"template": {"spec": {"containers": [{"name": "c", "image": "registry.example/llama"}]}}});
+        let job: ChildJob = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        index.apply_job(&job, Watch);
+    }
+    let bytes = index.state().jobs.bytes(|job| {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = text(&job.replicated_job) + text(&job.group_template) + text(&job.pod_group);
+        size_of::<JobRecord>() + job.name.len() + job.uid.len() + texts
+    });
+    println!("{} bytes for each Job", bytes / count);
+    assert!((300..=900).contains(&(bytes / count)), "{} bytes for each Job", bytes / count);
 }

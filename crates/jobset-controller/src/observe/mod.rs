@@ -1,6 +1,7 @@
 //! An index of short records. Watches and the responses to the controller's own writes feed it.
 
 mod child_job;
+mod decoded;
 mod delivery;
 mod demand;
 mod in_place;

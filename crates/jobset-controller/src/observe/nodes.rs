@@ -4,13 +4,23 @@
 //! list is complete, the index answers for the key that it does not know, and never that a node has no such label.
 
 use super::shared_texts::SharedTexts;
+use jobset_api::metadata::without_managed_fields;
 use jobset_plan::pod_admission::Domain;
-use k8s_openapi::api::core::v1::Node;
-use kube::core::PartialObjectMeta;
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
+use serde::Deserialize;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+/// A node without the parts that no decision needs. Decoding skips them.
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = "Node")]
+pub(crate) struct ObservedNode {
+    #[serde(deserialize_with = "without_managed_fields")]
+    pub(crate) metadata: ObjectMeta,
+}
 
 /// The values of a node, one for each key.
 type Values = Box<[Option<Arc<str>>]>;
@@ -59,7 +69,7 @@ impl Nodes {
     }
 
     /// Stores a node.
-    pub(crate) fn apply(&self, node: PartialObjectMeta<Node>) {
+    pub(crate) fn apply(&self, node: ObservedNode) {
         let Some(name) = node.metadata.name else { return };
         let labels = node.metadata.labels.unwrap_or_default();
         let State { current, listed, texts } = &mut *self.state();
@@ -110,7 +120,7 @@ impl Labelled {
 mod tests {
     use super::*;
 
-    fn node(name: &str, labels: &str) -> PartialObjectMeta<Node> {
+    fn node(name: &str, labels: &str) -> ObservedNode {
         serde_yaml::from_str(&format!("metadata: {{name: {name}, labels: {labels}}}")).unwrap()
     }
 

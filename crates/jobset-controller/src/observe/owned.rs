@@ -110,6 +110,14 @@ impl<R: Record> Owned<R> {
         (gone.iter().filter_map(|uid| self.end(uid)).collect(), unconfirmed)
     }
 
+    /// The memory of all objects, with `record` bytes for each record.
+    #[cfg(test)]
+    pub(super) fn bytes(&self, record: impl Fn(&R) -> usize) -> usize {
+        // A record is behind an Arc with two counts, and its list has one pointer to it.
+        let item = |item: &Item<R>| item.owner.len() + item.namespace.len() + record(&item.record) + 24;
+        self.objects.bytes(item)
+    }
+
     /// Adds a record to the list of its owner. It replaces an older record with the same name.
     fn add_to_owner(&mut self, owner: &str, record: Arc<R>) {
         let Self { objects, by_owner } = self;

@@ -7,6 +7,7 @@
 //! ```
 
 use super::{
+    decoded::Decoded,
     delivery::{Change, run_watch_on_demand},
     index::Index,
     scheduling::{SchedulingKind, SchedulingObjects},
@@ -21,7 +22,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, Status},
+    core::Status,
     runtime::watcher::{self, Error as WatchError, watcher},
 };
 use manager_runtime::{client::WatchBackoff, logging::in_one_line};
@@ -66,12 +67,11 @@ fn run<K>(
     is_served: Receiver<bool>,
     kinds: &Kinds,
     not_found: &Arc<Notify>,
-    feed: impl FnMut(Change<DeserializeGuard<K>>) + Send + 'static,
+    feed: impl FnMut(Change<Decoded<K>>) + Send + 'static,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (api, kinds, not_found) =
-        (Api::<DeserializeGuard<K>>::all(client.clone()), kinds.clone(), not_found.clone());
+    let (api, kinds, not_found) = (Api::<Decoded<K>>::all(client.clone()), kinds.clone(), not_found.clone());
     let events = move || {
         let (kinds, not_found) = (kinds.clone(), not_found.clone());
         // No label selector: an object without labels belongs to a JobSet too if the JobSet controls it. The index
@@ -186,7 +186,7 @@ impl Kinds {
         self,
         kind: SchedulingKind,
         apply: impl Fn(&mut SchedulingObjects, K, Source) -> Option<String>,
-    ) -> impl FnMut(Change<DeserializeGuard<K>>) {
+    ) -> impl FnMut(Change<Decoded<K>>) {
         let Self { index, requeue } = self;
         move |change| match change {
             Change::ListBegins => index.scheduling(|objects| objects.begin_list(kind)),
@@ -197,10 +197,10 @@ impl Kinds {
                     requeue.add(index.jobsets_with_scheduling());
                 }
             }
-            Change::Applied(DeserializeGuard(Ok(object))) => {
+            Change::Applied(Decoded(Ok(object))) => {
                 requeue.add(index.scheduling(|objects| apply(objects, object, Source::Watch)));
             }
-            Change::Applied(DeserializeGuard(Err(invalid))) => {
+            Change::Applied(Decoded(Err(invalid))) => {
                 invalid
                     .metadata
                     .uid

@@ -1,6 +1,6 @@
 //! The parts of a Service that the controller reads: its owner, the pods that it selects, and its ports.
 
-use jobset_api::jobset;
+use jobset_api::{jobset, metadata::without_managed_fields};
 use jobset_plan::{Controller, PortRecord, ServiceRecord};
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort},
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 #[resource(inherit = "Service")]
 #[serde(default)]
 pub(crate) struct ObservedService {
+    #[serde(deserialize_with = "without_managed_fields")]
     pub(crate) metadata: ObjectMeta,
     spec: Spec,
 }

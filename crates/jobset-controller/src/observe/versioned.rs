@@ -78,6 +78,14 @@ impl<V> Versioned<V> {
         self.items.values().map(|item| &item.value)
     }
 
+    /// The memory of all objects, with `heap` bytes for each value in addition to its struct.
+    #[cfg(test)]
+    pub(super) fn bytes(&self, heap: impl Fn(&V) -> usize) -> usize {
+        // A hash table is full at seven eighths.
+        let table = (self.items.capacity() * 8).div_ceil(7) * (size_of::<(String, Item<V>)>() + 1);
+        table + self.items.iter().map(|(uid, item)| uid.len() + heap(&item.value)).sum::<usize>()
+    }
+
     /// Stores a version of an object. Returns the value that it replaces, or `Err` if it is not newer.
     pub(crate) fn apply(
         &mut self,

@@ -2,9 +2,11 @@
 
 use super::{
     child_job::ChildJob,
+    decoded::Decoded,
     delivery::{Change, run_watch, run_watch_on_demand},
     demand::PodDemand,
     index::{Index, Kind, UnconfirmedJob},
+    nodes::ObservedNode,
     placement::Placement,
     pod::ObservedPod,
     pods::{PodChange, Pods},
@@ -15,18 +17,18 @@ use super::{
 use crate::requeue::Requeue;
 use jobset_api::{JobSet, labels};
 use jobset_plan::{Gates, in_place_restart::restarts_in_place, topology_keys};
-use k8s_openapi::{
-    api::core::v1::{Node, PersistentVolumeClaim},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Resource,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::watcher::{self, watcher},
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch::Receiver;
 use tracing::warn;
+
+/// The number of objects in one response to a list.
+const PAGE: u32 = 100;
 
 /// The state of the first lists.
 pub(crate) struct Watched {
@@ -68,7 +70,8 @@ pub(crate) fn start(
     gates: &Gates,
     verify: impl Fn(UnconfirmedJob) + Send + Sync + 'static,
 ) -> Watched {
-    let all = watcher::Config::default();
+    // A page of a list is in memory several times while it is decoded. Objects have some kilobytes.
+    let all = watcher::Config::default().page_size(PAGE);
     let of_jobsets = all.clone().labels(labels::JOBSET_NAME);
     let feeder = Feeder {
         index: index.clone(),
@@ -78,14 +81,14 @@ pub(crate) fn start(
         verify: Arc::new(verify),
     };
 
-    let jobsets = watcher(Api::<DeserializeGuard<JobSet>>::all(client.clone()), all.clone());
+    let jobsets = watcher(Api::<Decoded<JobSet>>::all(client.clone()), all.clone());
     // No label selector: a Job without labels is a child too if a JobSet owns it.
-    let jobs = watcher(Api::<DeserializeGuard<ChildJob>>::all(client.clone()), all.clone());
+    let jobs = watcher(Api::<Decoded<ChildJob>>::all(client.clone()), all.clone());
     let services = watcher(Api::<ObservedService>::all(client.clone()), all.clone());
     let claims =
         watcher(Api::<PartialObjectMeta<PersistentVolumeClaim>>::all(client.clone()), of_jobsets.clone());
     let pods = Api::<ObservedPod>::all(client.clone());
-    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    let nodes = Api::<ObservedNode>::all(client.clone());
     if gates.workload_aware_scheduling {
         scheduling_watch::start(client, index, requeue, placement.demand.scheduling());
     }
@@ -136,7 +139,7 @@ struct Feeder {
 }
 
 impl Feeder {
-    fn jobsets(self) -> impl FnMut(Change<DeserializeGuard<JobSet>>) {
+    fn jobsets(self) -> impl FnMut(Change<Decoded<JobSet>>) {
         // The demand of a list is determined at its end, so that the watch of nodes starts with all keys.
         let mut listing = false;
         move |change| match change {
@@ -150,7 +153,7 @@ impl Feeder {
                 let keys = self.index.topology_keys();
                 self.placement.demand.topologies(keys.iter().map(String::as_str), || keys.clone());
             }
-            Change::Applied(DeserializeGuard(Ok(jobset))) => {
+            Change::Applied(Decoded(Ok(jobset))) => {
                 let no_longer_needed = self.demand_pods(&jobset);
                 if self.gates.workload_aware_scheduling && jobset.spec.scheduling.is_some() {
                     self.placement.demand.scheduling_objects();
@@ -164,7 +167,7 @@ impl Feeder {
                 let keys = keys.iter().map(String::as_str);
                 self.placement.demand.topologies(keys, || self.index.topology_keys());
             }
-            Change::Applied(DeserializeGuard(Err(invalid))) => {
+            Change::Applied(Decoded(Err(invalid))) => {
                 let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
                 invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_jobset(uid));
                 let error = invalid.error;
@@ -179,14 +182,14 @@ impl Feeder {
         }
     }
 
-    fn jobs(self) -> impl FnMut(Change<DeserializeGuard<ChildJob>>) {
+    fn jobs(self) -> impl FnMut(Change<Decoded<ChildJob>>) {
         move |change| match change {
             Change::ListBegins => self.index.begin_list(Kind::Jobs),
             Change::ListEnds => self.finish_list(Kind::Jobs),
-            Change::Applied(DeserializeGuard(Ok(job))) => {
+            Change::Applied(Decoded(Ok(job))) => {
                 self.requeue.add(self.index.apply_job(&job, Source::Watch));
             }
-            Change::Applied(DeserializeGuard(Err(invalid))) => {
+            Change::Applied(Decoded(Err(invalid))) => {
                 invalid.metadata.uid.iter().for_each(|uid| self.index.unreadable_job(uid));
                 let (name, error) = (invalid.metadata.name, invalid.error);
                 warn!(?name, %error, "cannot decode the Job, keeping its last record");
@@ -298,7 +301,7 @@ impl Feeder {
         }
     }
 
-    fn nodes(self) -> impl FnMut(Change<PartialObjectMeta<Node>>) {
+    fn nodes(self) -> impl FnMut(Change<ObservedNode>) {
         let Placement { nodes, demand, changed, .. } = self.placement;
         let keys = demand.keys();
         let mut listing = BTreeSet::new();

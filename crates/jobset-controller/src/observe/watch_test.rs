@@ -24,7 +24,7 @@ impl Scene {
             "metadata": {"name": uid, "namespace": "team", "uid": uid, "resourceVersion": "1"},
             "spec": {"replicatedJobs": [], "failurePolicy": {"restartStrategy": strategy}},
         });
-        let jobset = DeserializeGuard(Ok(serde_json::from_value(jobset).unwrap()));
+        let jobset = Decoded(Ok(serde_json::from_value(jobset).unwrap()));
         self.feeder.clone().jobsets()(Change::Applied(jobset));
         self.requeued();
     }

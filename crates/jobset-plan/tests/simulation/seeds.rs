@@ -132,7 +132,7 @@ fn all_rules_hold_for_all_seeds() {
         let broken = format!("seed {seed} broke the rule {:?}: {}", violation.rule, violation.how);
         panic!(
             "{broken}\n\n{}\n\n{broken}\nTo replay: SIMULATION_SEEDS=1 SIMULATION_FIRST_SEED={seed} cargo test \
-             --release -p jobset-plan --test simulation",
+             --profile simulation -p jobset-plan --test simulation",
             history_of(seed),
         );
     }

@@ -9,6 +9,7 @@ mod child_job;
 mod index;
 #[path = "../../../../jobset-controller/src/observe/named.rs"]
 mod named;
+#[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/owned.rs"]
 mod owned;
 #[path = "../../../../jobset-controller/src/observe/owner.rs"]
@@ -19,6 +20,7 @@ mod scheduling;
 #[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/subdomains.rs"]
 mod subdomains;
+#[allow(dead_code, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/versioned.rs"]
 mod versioned;
 
