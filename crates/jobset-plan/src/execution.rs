@@ -9,7 +9,7 @@
 use crate::{
     gang_scheduling::{self, GroupFailure},
     plan::{Action, Event, Plan},
-    status_timing::{StatusTiming, differs, only_counts},
+    status_timing::{StatusChange, StatusTiming, differs, only_counts},
 };
 use jobset_api::JobSetStatus;
 use std::{collections::VecDeque, time::Duration};
@@ -93,7 +93,7 @@ impl Execution {
         }
         let mut again = self.requeue_after;
         if let Some(status) = self.status.take() {
-            let wait = timing.wait(self.status_is_urgent, now);
+            let wait = timing.wait(StatusChange::of(self.status_is_urgent, stored, &status), now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));
             }
@@ -129,7 +129,7 @@ impl Execution {
             is_urgent |= is_new;
         }
         if differs(stored, &status) {
-            let wait = timing.wait(is_urgent, now);
+            let wait = timing.wait(StatusChange::of(is_urgent, stored, &status), now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));
             }
@@ -201,7 +201,7 @@ mod tests {
         let (mut execution, mut timing, stored) =
             (Execution::new(plan), StatusTiming::default(), status(0, 0));
         // A status that is not urgent has differed for long enough.
-        timing.wait(false, Duration::ZERO);
+        timing.wait(StatusChange::Counts, Duration::ZERO);
         let mut steps = Vec::new();
         loop {
             let step = execution.next(Some(&stored), &mut timing, NOW);
@@ -367,13 +367,13 @@ mod tests {
         for (requeue_after, again) in [(None, window), (Some(half), half), (Some(window * 2), window)] {
             let (mut execution, mut timing) =
                 (Execution::new(counting(requeue_after)), StatusTiming::default());
-            let step = execution.next(None, &mut timing, NOW);
+            let step = execution.next(Some(&status(0, 0)), &mut timing, NOW);
             assert_eq!(step, Step::Finish(vec![], Requeue::After(again)), "{requeue_after:?}");
         }
         let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
         assert!(matches!(execution.next(None, &mut timing, NOW), Step::Execute(_)));
         execution.failed();
-        let step = execution.next(None, &mut timing, NOW);
+        let step = execution.next(Some(&status(0, 0)), &mut timing, NOW);
         assert_eq!(
             step,
             Step::Finish(vec![], Requeue::Retry(window)),

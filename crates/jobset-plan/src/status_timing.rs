@@ -7,10 +7,49 @@
 use jobset_api::{JobSet, JobSetStatus, ReplicatedJobStatus};
 use std::time::Duration;
 
-/// How long counts may differ before they are stored. Changes arrive in bursts.
+/// How long counts may differ before they are stored. Changes arrive in bursts. The reader is a user who watches the
+/// progress of a JobSet.
 const BATCH_WINDOW: Duration = Duration::from_secs(1);
+/// How long the first counts may wait after a Job has started. Usually all Jobs become ready before, and the JobSet needs
+/// one write. The reader is a user whose pods stay pending.
+const FIRST_WINDOW: Duration = Duration::from_secs(5);
+/// How long the first counts may wait if no Job starts. In a busy cluster, the Job controller needs seconds for that. The
+/// reader is a user whose pods cannot be created.
+const UNSTARTED_WINDOW: Duration = Duration::from_secs(8);
 /// The minimum interval between two writes of one JobSet's status, if the second changes only counts.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the status of a JobSet changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusChange {
+    /// Clients wait for it.
+    Urgent,
+    /// Only counts changed.
+    Counts,
+    /// Only counts changed, and no counts are stored yet.
+    FirstCounts {
+        /// Whether a Job has started.
+        started: bool,
+    },
+}
+
+impl StatusChange {
+    /// How `new` differs from the stored status.
+    pub(crate) fn of(is_urgent: bool, stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Self {
+        if is_urgent {
+            Self::Urgent
+        } else if stored.is_some_and(|stored| !stored.replicated_jobs_status.is_empty()) {
+            Self::Counts
+        } else {
+            let has_started = |counts: &ReplicatedJobStatus| {
+                [counts.active, counts.ready, counts.succeeded, counts.suspended]
+                    .iter()
+                    .any(|count| *count > 0)
+            };
+            Self::FirstCounts { started: new.replicated_jobs_status.iter().any(has_started) }
+        }
+    }
+}
 
 /// When the status of one JobSet was stored and when it changed. This state is a cache: without it, a process stores
 /// counts sooner. Times are from a monotonic clock.
@@ -18,23 +57,35 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 pub struct StatusTiming {
     stored_at: Option<Duration>,
     differs_since: Option<Duration>,
+    /// Whether a Job had started when the status last differed.
+    started: bool,
 }
 
 impl StatusTiming {
     /// How long the write of a changed status can wait. Zero means now.
-    pub fn wait(&mut self, is_urgent: bool, now: Duration) -> Duration {
+    pub fn wait(&mut self, change: StatusChange, now: Duration) -> Duration {
+        let window = match change {
+            StatusChange::Urgent => Duration::ZERO,
+            StatusChange::Counts => BATCH_WINDOW,
+            StatusChange::FirstCounts { started: false } if !self.started => UNSTARTED_WINDOW,
+            StatusChange::FirstCounts { .. } => {
+                if !std::mem::replace(&mut self.started, true) {
+                    self.differs_since = None;
+                }
+                FIRST_WINDOW
+            }
+        };
         let differs_since = *self.differs_since.get_or_insert(now);
-        if is_urgent {
+        if window.is_zero() {
             return Duration::ZERO;
         }
-        let due =
-            self.stored_at.map_or(Duration::ZERO, |at| at + MIN_INTERVAL).max(differs_since + BATCH_WINDOW);
+        let due = self.stored_at.map_or(Duration::ZERO, |at| at + MIN_INTERVAL).max(differs_since + window);
         due.saturating_sub(now)
     }
 
     /// Reports that the status was stored.
     pub fn stored(&mut self, now: Duration) {
-        *self = Self { stored_at: Some(now), differs_since: None };
+        *self = Self { stored_at: Some(now), ..Self::default() };
     }
 
     /// Reports that the stored status is correct again.
@@ -45,10 +96,12 @@ impl StatusTiming {
 
 /// Whether clients wait for the counts of `new`. They do when
 ///
-/// - a Job failed, or a restart reset the failures: the other counts are then those of another attempt,
-/// - all Jobs have become ready or have succeeded (Kueue: the workload runs),
+/// - a Job failed, or a restart reset the failures: the other counts are then those of another attempt (users, and
+///   tools that follow a restart),
+/// - all Jobs have become ready or have succeeded (Kueue: the workload runs; Trainer: the training runs; scripts that
+///   wait with kubectl),
 /// - all `unfinished` Jobs have become suspended, and when their last pod has stopped (Kueue: the quota is free),
-/// - no Job is suspended any more: the condition of the resume was stored earlier,
+/// - no Job is suspended any more: the condition of the resume was stored earlier (Kueue),
 /// - the attempts of in-place restarts changed: agents wait for them,
 /// - the start time or the execution attempt changed: the controller decides from the stored values.
 pub(crate) fn is_urgent(jobset: &JobSet, new: &JobSetStatus, unfinished: usize) -> bool {

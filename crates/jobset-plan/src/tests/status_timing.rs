@@ -1,5 +1,5 @@
 use super::*;
-use crate::status_timing::only_counts;
+use crate::status_timing::{StatusChange, only_counts};
 use std::time::Duration;
 
 /// Whether the status of `jobs` is urgent while the status of `before` is stored.
@@ -148,29 +148,68 @@ fn only_the_counts_of_a_failed_plan_are_stored() {
 }
 
 #[test]
+fn the_first_counts_differ_from_later_ones() {
+    let new = |scene: &Scene, jobs: &str| scene.clone().jobs(jobs).plan().status.unwrap();
+    let scene = jobset("");
+    let of = |stored: Option<&JobSetStatus>, jobs: &str| StatusChange::of(false, stored, &new(&scene, jobs));
+    let empty = JobSetStatus { restarts: 1, ..JobSetStatus::default() };
+    for stored in [None, Some(&empty)] {
+        assert_eq!(of(stored, ""), StatusChange::FirstCounts { started: false });
+        assert_eq!(of(stored, "driver-0 active=0"), StatusChange::FirstCounts { started: false });
+        for jobs in ["driver-0", "driver-0 ready", "driver-0 complete", "driver-0 suspended"] {
+            assert_eq!(of(stored, jobs), StatusChange::FirstCounts { started: true }, "{jobs}");
+        }
+    }
+    let stored = new(&scene, "");
+    assert_eq!(of(Some(&stored), "driver-0"), StatusChange::Counts);
+    assert_eq!(
+        StatusChange::of(true, None, &new(&scene, "driver-0 failed@7, worker-0, worker-1")),
+        StatusChange::Urgent
+    );
+}
+
+#[test]
 fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
-    assert_eq!(timing.wait(false, at(100)), at(1000), "new");
-    assert_eq!(timing.wait(false, at(700)), at(400), "the status differs for a while");
-    assert_eq!(timing.wait(false, at(1100)), Duration::ZERO);
+    let wait = |timing: &mut StatusTiming, now| timing.wait(StatusChange::Counts, now);
+    assert_eq!(wait(&mut timing, at(100)), at(1000), "a new process");
+    assert_eq!(wait(&mut timing, at(700)), at(400), "the status differs for a while");
+    assert_eq!(wait(&mut timing, at(1100)), Duration::ZERO);
     timing.stored(at(1100));
 
-    assert_eq!(timing.wait(false, at(1200)), at(4900), "the status was just stored");
+    assert_eq!(wait(&mut timing, at(1200)), at(4900), "the status was just stored");
     timing.settled();
-    assert_eq!(timing.wait(false, at(6000)), at(1000), "the status was unchanged in between");
-    assert_eq!(timing.wait(false, at(6999)), at(1));
-    assert_eq!(timing.wait(false, at(9000)), Duration::ZERO, "the write is overdue");
+    assert_eq!(wait(&mut timing, at(6000)), at(1000), "the status was unchanged in between");
+    assert_eq!(wait(&mut timing, at(6999)), at(1));
+    assert_eq!(wait(&mut timing, at(9000)), Duration::ZERO, "the write is overdue");
     timing.stored(at(9000));
-    assert_eq!(timing.wait(false, at(13_800)), at(1000), "the status differs only for a short time");
+    assert_eq!(wait(&mut timing, at(13_800)), at(1000), "the status differs only for a short time");
+}
+
+#[test]
+fn the_first_counts_are_stored_five_seconds_after_a_job_starts() {
+    let mut timing = StatusTiming::default();
+    let at = Duration::from_millis;
+    let first = |started| StatusChange::FirstCounts { started };
+    assert_eq!(timing.wait(first(false), at(100)), at(8000), "a new JobSet");
+    assert_eq!(timing.wait(first(false), at(2100)), at(6000), "no Job starts");
+    assert_eq!(timing.wait(first(true), at(3100)), at(5000), "the first Job has started");
+    assert_eq!(timing.wait(first(true), at(8000)), at(100), "more Jobs have started");
+    assert_eq!(timing.wait(first(false), at(8050)), at(50), "a user deleted the Jobs");
+    assert_eq!(timing.wait(first(true), at(8100)), Duration::ZERO, "they do not get ready");
+    timing.stored(at(8100));
+    assert_eq!(timing.wait(StatusChange::Counts, at(8200)), at(4900));
 }
 
 #[test]
 fn an_urgent_status_is_stored_immediately() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
+    assert_eq!(timing.wait(StatusChange::FirstCounts { started: true }, at(900)), at(5000));
+    assert_eq!(timing.wait(StatusChange::Urgent, at(1000)), Duration::ZERO, "all Jobs are ready");
     timing.stored(at(1000));
-    assert_eq!(timing.wait(true, at(1001)), Duration::ZERO);
+    assert_eq!(timing.wait(StatusChange::Urgent, at(1001)), Duration::ZERO);
     timing.stored(at(1001));
-    assert_eq!(timing.wait(false, at(1002)), at(4999), "the whole status was stored");
+    assert_eq!(timing.wait(StatusChange::Counts, at(1002)), at(4999), "the whole status was stored");
 }
