@@ -165,7 +165,7 @@ fn main() -> ExitCode {
             Part::new(
                 1,
                 |cluster| prepare(cluster, &[]),
-                tests![leader_first::jobs_are_placed_without_the_gate],
+                tests![leader_first::followers_wait_for_leaders_without_the_gate],
             ),
             // These tests stop the controller or start other controllers.
             Part::new(

@@ -67,7 +67,7 @@ pub use job_size::JobSize;
 pub use network::subdomain;
 pub use placement::topology_keys;
 pub use plan::{Action, Event, EventKind, Plan, Problem, Subject};
-pub use pod_record::{DISRUPTION_TARGET, PodAttempt, PodGroup, PodPhase, PodRecord};
+pub use pod_record::{DISRUPTION_TARGET, POD_SCHEDULED, PodAttempt, PodGroup, PodPhase, PodRecord};
 pub use pod_resources::PodResources;
 pub use repair::{Repair, UnknownDomain, disruption_target, repair};
 pub use scheduling_action::{ScaledTemplate, SchedulingAction};

@@ -6,11 +6,19 @@
 //! follower  every other pod        node selector of the leader's domain; denied until the domain is known
 //! ```
 //!
-//! The Job controller creates a denied pod again. This is how followers wait for their leader.
+//! The creation of a follower waits for the node of its leader, for a few seconds. Then admission denies the pod, and the
+//! Job controller creates it again.
 
 use jobset_api::labels;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The longest wait for what another watch has already delivered: a leader that exists, or a node.
+const WATCH_LAG: Duration = Duration::from_secs(1);
+/// The longest wait for the node of a leader that the scheduler has not tried yet. Until then, the request occupies a
+/// worker of the Job controller.
+const SCHEDULING_TIME: Duration = Duration::from_secs(4);
 
 /// The leader pod of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub struct LeaderPod {
     pub owner_uid: Option<String>,
     /// Its node. Empty until the pod is scheduled.
     pub node: String,
+    /// Whether the scheduler has reported that it cannot schedule the pod now.
+    pub unschedulable: bool,
 }
 
 /// The topology domain of a node.
@@ -130,15 +140,25 @@ fn may_be_placed(pod: &Pod) -> bool {
     has(pod, labels::JOBSET_NAME) && !has(pod, labels::NODE_SELECTOR_STRATEGY)
 }
 
-/// Whether the pod is a follower whose leader, or the domain of its leader, is not known yet.
-pub fn waits_for_leader(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> bool {
-    let Some(topology_key) = topology_key(pod).filter(|_| !is_leader(pod)) else { return false };
+/// How long the creation of a pod may wait for the node of its leader. None if it must not wait: the pod is no follower,
+/// the domain of its leader is known, or the leader will not get a node soon.
+pub fn longest_wait_for_leader(pod: &Pod, namespace: &str, view: &dyn PlacementView) -> Option<Duration> {
+    let topology_key = topology_key(pod).filter(|_| !is_leader(pod))?;
     match leader_of(pod, namespace, view) {
         Ok(leader) if !leader.node.is_empty() => {
-            matches!(view.domain(&leader.node, topology_key), Domain::Unknown | Domain::NoNode)
+            let domain = view.domain(&leader.node, topology_key);
+            matches!(domain, Domain::Unknown | Domain::NoNode).then_some(WATCH_LAG)
         }
-        _ => true,
+        Ok(leader) => (!leader.unschedulable).then_some(SCHEDULING_TIME),
+        Err(_) => Some(WATCH_LAG),
     }
+}
+
+/// Whether the node selector of a follower names a domain: a replica whose watch has delivered the node of the leader
+/// has changed the pod.
+pub fn has_domain(pod: &Pod) -> bool {
+    let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
+    topology_key(pod).is_some_and(|key| selector.is_some_and(|selector| selector.contains_key(key)))
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
@@ -284,6 +304,7 @@ mod tests {
             name: "train-worker-1-0-abcde".into(),
             owner_uid: (!owner.is_empty()).then(|| (*owner).to_owned()),
             node: (*node).into(),
+            unschedulable: false,
         };
         let racks =
             [("labelled", Domain::Value("r7".into())), ("bare", Domain::NoLabel), ("new", Domain::Unknown)];
@@ -496,25 +517,43 @@ mod tests {
     }
 
     #[test]
-    fn only_a_follower_waits_for_its_leader() {
-        let waits = |pod: &Value, leaders| waits_for_leader(&typed(pod), "team", &view(leaders));
-        for (leaders, expected) in [
-            (&[][..], true),
-            (&[("job-uid", "")], true),
-            (&[("old", "labelled")], true),
-            (&[("job-uid", "gone")], true),
-            (&[("job-uid", "bare")], false),
-            (&[("job-uid", "labelled")], false),
+    fn a_follower_waits_for_its_leader_while_that_can_help() {
+        let wait = |pod: &Value, view: &View| longest_wait_for_leader(&typed(pod), "team", view);
+        let unschedulable = |is| {
+            let mut view = view(&[("job-uid", "")]);
+            view.leaders[0].unschedulable = is;
+            view
+        };
+        for (view, expected) in [
+            (view(&[]), Some(WATCH_LAG)),
+            (view(&[("old", "labelled")]), Some(WATCH_LAG)),
+            (unschedulable(false), Some(SCHEDULING_TIME)),
+            (unschedulable(true), None),
+            (view(&[("job-uid", "gone")]), Some(WATCH_LAG)),
+            (view(&[("job-uid", "new")]), Some(WATCH_LAG)),
+            (view(&[("job-uid", "bare")]), None),
+            (view(&[("job-uid", "labelled")]), None),
         ] {
-            assert_eq!(waits(&pod("1"), leaders), expected, "{leaders:?}");
-            assert!(!waits(&pod("0"), leaders), "the leader itself");
+            assert_eq!(wait(&pod("1"), &view), expected, "{:?}", view.leaders);
+            assert_eq!(wait(&pod("0"), &view), None, "the leader itself");
         }
         let mut shared = pod("1");
         shared["metadata"]["annotations"]
             .as_object_mut()
             .unwrap()
             .remove("alpha.jobset.sigs.k8s.io/exclusive-topology");
-        assert!(!waits(&shared, &[]));
+        assert_eq!(wait(&shared, &view(&[])), None);
+    }
+
+    #[test]
+    fn the_node_selector_names_the_domain() {
+        for (selector, expected) in
+            [(json!(null), false), (json!({"zone": "z"}), false), (json!({"rack": "r7"}), true)]
+        {
+            let mut pod = pod("1");
+            pod["spec"]["nodeSelector"] = selector.clone();
+            assert_eq!(has_domain(&typed(&pod)), expected, "{selector}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Type of the condition that says why a pod is about to be deleted (Kubernetes: core/v1).
 pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+/// Type of the condition that says whether a pod has a node (Kubernetes: core/v1).
+pub const POD_SCHEDULED: &str = "PodScheduled";
 
 /// The fields that the pods of one Job have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,8 @@ pub struct PodRecord {
     pub deleting: bool,
     /// Whether its condition `DisruptionTarget` is True.
     pub disruption_target: bool,
+    /// Whether its condition `PodScheduled` is False: the scheduler cannot schedule it now.
+    pub unschedulable: bool,
 }
 
 /// The phases that decisions distinguish.

@@ -1,52 +1,51 @@
-//! Waits for the leader of a follower (feature gate `LeaderFirstPlacement`).
+//! Waits for the leader of a follower.
 //!
-//! The Job controller creates followers after the leading replica has observed the leader's node. The watch of another
-//! replica can be slower, and this replica would deny the follower. It waits a moment for its watch instead.
+//! The Job controller creates the followers right after the leader, and it creates a denied follower again only after a
+//! backoff of at least a second. The scheduler usually needs milliseconds for the leader, so the creation of a follower
+//! waits for the leader's node. It does not wait for a leader that the scheduler cannot schedule.
 
 use crate::observe::Placement;
 use jobset_plan::pod_admission;
 use k8s_openapi::api::core::v1::Pod;
-use std::time::Duration;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
-/// The longest delay of one request. Watches usually lag by milliseconds.
-const LONGEST: Duration = Duration::from_secs(1);
 /// The number of requests that can wait. Each of them occupies a connection of the server, which serves 1024.
 const AT_ONCE: usize = 128;
 
 /// Bounds the requests that wait.
 pub(super) struct LeaderWait {
     places: Semaphore,
-    longest: Duration,
 }
 
 impl Default for LeaderWait {
     fn default() -> Self {
-        Self { places: Semaphore::new(AT_ONCE), longest: LONGEST }
+        Self { places: Semaphore::new(AT_ONCE) }
     }
 }
 
 impl LeaderWait {
     /// Returns when the leader of the pod has a known domain, or does not get one soon, or too many requests wait.
     pub(super) async fn for_leader(&self, pod: &Pod, namespace: &str, placement: &Placement) {
-        let waits = || pod_admission::waits_for_leader(pod, namespace, placement);
-        if !waits() {
+        let longest = || pod_admission::longest_wait_for_leader(pod, namespace, placement);
+        if longest().is_none() {
             return;
         }
         let Ok(_place) = self.places.try_acquire() else { return };
-        let known = async {
-            loop {
-                // Before the check, so that no change between the two is lost.
-                let mut changed = std::pin::pin!(placement.changed.notified());
-                changed.as_mut().enable();
-                if !waits() {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        // A timeout means that the leader is still unknown.
-        let _ = timeout(self.longest, known).await;
+        let since = Instant::now();
+        loop {
+            // Before the check, so that no change between the two is lost.
+            let mut changed = std::pin::pin!(placement.changed.notified());
+            changed.as_mut().enable();
+            let Some(end) = longest().map(|longest| since + longest).filter(|end| *end > Instant::now())
+            else {
+                return;
+            };
+            // After the time for one state, the leader can have another one, which allows more time.
+            let _ = timeout_at(end, changed).await;
+        }
     }
 }
 
@@ -56,7 +55,8 @@ mod tests {
     use crate::observe::Source;
     use futures::poll;
     use serde_json::json;
-    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::time::advance;
 
     fn pod(index: &str, version: u32, node: &str) -> serde_json::Value {
         json!({
@@ -99,34 +99,36 @@ mod tests {
         serde_json::from_value(pod("1", 1, "")).unwrap()
     }
 
-    fn longest(longest: Duration) -> Arc<LeaderWait> {
-        Arc::new(LeaderWait { longest, ..LeaderWait::default() })
-    }
-
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_follower_waits_until_its_leader_has_a_node() {
-        let placement = placement();
-        let wait = longest(Duration::MAX);
-        let mut waiting = {
-            let (wait, placement) = (wait.clone(), placement.clone());
-            Box::pin(async move { wait.for_leader(&follower(), "team", &placement).await })
-        };
+        let (placement, wait, follower) = (placement(), LeaderWait::default(), follower());
+        let mut waiting = Box::pin(wait.for_leader(&follower, "team", &placement));
         assert!(poll!(&mut waiting).is_pending());
         observe(&placement, 2, "");
         assert!(poll!(&mut waiting).is_pending(), "the leader still has no node");
         observe(&placement, 3, "n1");
         assert!(poll!(&mut waiting).is_ready());
-        let follower = follower();
         let known = std::pin::pin!(wait.for_leader(&follower, "team", &placement));
         assert!(poll!(known).is_ready(), "the leader is known");
     }
 
-    #[tokio::test]
-    async fn the_delay_and_the_number_of_requests_are_bounded() {
-        let (placement, follower) = (placement(), follower());
-        longest(Duration::from_millis(1)).for_leader(&follower, "team", &placement).await;
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_waits_for_a_leader_that_another_watch_has_delivered() {
+        let (placement, wait, follower) = (Placement::default(), LeaderWait::default(), follower());
+        let mut waiting = Box::pin(wait.for_leader(&follower, "team", &placement));
+        assert!(poll!(&mut waiting).is_pending());
+        observe(&placement, 1, "");
+        advance(Duration::from_millis(1100)).await;
+        assert!(poll!(&mut waiting).is_pending(), "the leader exists now, and gets more time");
+        advance(Duration::from_mins(1)).await;
+        assert!(poll!(&mut waiting).is_ready());
+    }
 
-        let wait = longest(Duration::MAX);
+    #[tokio::test(start_paused = true)]
+    async fn the_delay_and_the_number_of_requests_are_bounded() {
+        let (placement, wait, follower) = (placement(), LeaderWait::default(), follower());
+        wait.for_leader(&follower, "team", &placement).await;
+
         let mut all: Vec<_> =
             (0..=AT_ONCE).map(|_| Box::pin(wait.for_leader(&follower, "team", &placement))).collect();
         let mut states = Vec::new();

@@ -135,7 +135,7 @@ impl Admission {
                     patch.extend(pod_admission::mutate(pod, &request.namespace, &self.placement)?);
                     Ok(Answer::patched(patch))
                 };
-                self.of_pod(&request, place).await
+                self.of_pod(webhook, &request, place).await
             }
             Webhook::ValidatePod => {
                 let validate = |pod: &Pod| {
@@ -143,7 +143,7 @@ impl Admission {
                     pod_admission::validate(pod, &request.namespace, &self.placement)?;
                     Ok(Answer::allowed())
                 };
-                self.of_pod(&request, validate).await
+                self.of_pod(webhook, &request, validate).await
             }
         }
     }
@@ -151,6 +151,7 @@ impl Admission {
     /// Decides on the creation of a pod.
     async fn of_pod(
         &self,
+        webhook: Webhook,
         request: &AdmissionRequest,
         decide: impl FnOnce(&Pod) -> Result<Answer, Refusal>,
     ) -> Answer {
@@ -169,7 +170,8 @@ impl Admission {
                 let _ = timeout(LONGEST_WAIT, self.placement.demand.listed(key)).await;
             }
         }
-        if self.gates.leader_first_placement {
+        // The pod has a domain if another replica has delivered the leader: this one waits for its own watch.
+        if webhook == Webhook::PlacePod || pod_admission::has_domain(&pod) {
             self.leader_wait.for_leader(&pod, &request.namespace, &self.placement).await;
         }
         decide(&pod).unwrap_or_else(|refusal| {

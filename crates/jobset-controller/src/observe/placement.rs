@@ -20,7 +20,7 @@ pub struct Placement {
     pub(crate) pods: Pods,
     pub(crate) nodes: Nodes,
     pub(crate) demand: Arc<Demand>,
-    /// Notifies of leaders that got a node, and of changed nodes.
+    /// Notifies of leaders that got a node or that the scheduler cannot schedule, and of changed nodes.
     pub(crate) changed: Arc<Notify>,
 }
 

@@ -1,6 +1,6 @@
 //! The parts of a pod that the controller reads.
 
-use jobset_plan::{DISRUPTION_TARGET, PodAttempt, PodPhase, pod_admission::controller_uid};
+use jobset_plan::{DISRUPTION_TARGET, POD_SCHEDULED, PodAttempt, PodPhase, pod_admission::controller_uid};
 use k8s_openapi::{
     api::core::v1::Pod,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
@@ -190,7 +190,16 @@ impl ObservedPod {
 
     /// Whether the condition `DisruptionTarget` is True.
     pub(super) fn disruption_target(&self) -> bool {
+        self.has_condition(DISRUPTION_TARGET, "True")
+    }
+
+    /// Whether the condition `PodScheduled` is False.
+    pub(super) fn unschedulable(&self) -> bool {
+        self.has_condition(POD_SCHEDULED, "False")
+    }
+
+    fn has_condition(&self, type_: &str, status: &str) -> bool {
         let mut conditions = self.status.conditions.iter().flatten();
-        conditions.any(|condition| condition.r#type == DISRUPTION_TARGET && condition.status == "True")
+        conditions.any(|condition| condition.r#type == type_ && condition.status == status)
     }
 }

@@ -72,6 +72,14 @@ impl PodChange {
         report(self.before.as_deref()) != report(self.now.as_deref())
     }
 
+    /// Whether requests that wait for a leader can be decided.
+    pub(crate) fn ends_waits(&self) -> bool {
+        let unschedulable = |pod: &Option<Arc<PodRecord>>| {
+            pod.as_ref().is_some_and(|pod| pod.is_leader() && pod.is_active() && pod.unschedulable)
+        };
+        self.moves_leader() || unschedulable(&self.now) && !unschedulable(&self.before)
+    }
+
     /// Whether a leader got a node, or no longer has it.
     pub(crate) fn moves_leader(&self) -> bool {
         let has_node = |pod: &Option<Arc<PodRecord>>| pod.as_deref().is_some_and(is_placed_leader);
@@ -157,6 +165,7 @@ impl Pods {
             phase: pod.phase(),
             deleting: pod.deleting(),
             disruption_target: pod.disruption_target(),
+            unschedulable: pod.unschedulable(),
             group,
         });
         if let Some(before) = &before {
@@ -210,6 +219,7 @@ impl Pods {
             name: pod.name.to_string(),
             owner_uid: pod.group.job.as_ref().map(ToString::to_string),
             node: pod.node.as_deref().unwrap_or("").to_owned(),
+            unschedulable: pod.unschedulable,
         };
         leaders.filter(|pod| pod.is_active()).map(leader).collect()
     }

@@ -83,6 +83,7 @@ fn a_pod_is_recorded_without_its_managed_fields() {
         phase: PodPhase::Active,
         deleting: false,
         disruption_target: false,
+        unschedulable: false,
     };
     assert_eq!(*change.now.unwrap(), expected);
 }
@@ -316,4 +317,23 @@ fn a_pod_takes_at_most_300_bytes() {
         println!("{jobs} Jobs of {PER_JOB} pods: {per_pod} bytes for each pod");
         assert!((100..=300).contains(&per_pod), "{per_pod} bytes for each pod");
     }
+}
+
+#[test]
+fn a_leader_that_the_scheduler_cannot_schedule_ends_waits() {
+    let pods = Pods::default();
+    let state = |scheduled: Value, node: Option<&str>| json!({"spec": {"nodeName": node}, "status": {"conditions": scheduled}});
+    let condition = |status: &str| json!([{"type": "PodScheduled", "status": status}]);
+    let unschedulable = || pods.state().leaders.values().flatten().any(|leader| leader.unschedulable);
+    for (version, changes, ends_waits, is_unschedulable) in [
+        (1, state(json!([]), None), false, false),
+        (2, state(condition("False"), None), true, true),
+        (3, state(condition("False"), None), false, true),
+        (4, state(condition("True"), Some("n1")), true, false),
+    ] {
+        let change = pods.apply(&leader("a", version, changes.clone()), Watch).unwrap();
+        assert_eq!((change.ends_waits(), unschedulable()), (ends_waits, is_unschedulable), "{changes}");
+    }
+    let follower = pods.apply(&pod("b", 5, state(condition("False"), None)), Watch).unwrap();
+    assert!(!follower.ends_waits(), "no request waits for a follower");
 }

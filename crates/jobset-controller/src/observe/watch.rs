@@ -285,7 +285,7 @@ impl Feeder {
 
     /// Requeues the JobSet of a pod if its next plan can differ.
     fn pod_changed(&self, change: &PodChange) {
-        if change.moves_leader() {
+        if change.ends_waits() {
             self.placement.changed.notify_waiters();
         }
         let Gates { in_place_restart, leader_first_placement, .. } = self.gates;

@@ -32,6 +32,7 @@ fn pod(words: &str) -> Arc<PodRecord> {
         phase: PodPhase::Active,
         deleting: false,
         disruption_target: false,
+        unschedulable: false,
     };
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
