@@ -322,6 +322,7 @@ impl World {
             placed_leaders: &HashSet::new(),
             in_place_pods: &reported,
             scheduling: jobset_plan::SchedulingApi::Unknown,
+            creation_wait: None,
         };
         let gates = Gates { in_place_restart: true, ..Gates::default() };
         let stored = jobset.status.clone().unwrap_or_default();

@@ -3,16 +3,18 @@
 
 use crate::failures::KnownFailures;
 use jobset_api::JobSet;
-use jobset_plan::{Execution, Problem, StatusTiming, Step};
+use jobset_plan::{Execution, JobRecord, Problem, Recreation, StatusTiming, Step};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::time::Instant;
 
 #[derive(Default)]
 struct Remembered {
     status: StatusTiming,
+    recreation: Recreation,
     /// The problems of the last plan.
     problems: Vec<Problem>,
     failures: KnownFailures,
@@ -53,6 +55,11 @@ impl Memory {
     /// Gives access to the known failures.
     pub(crate) fn failures<T>(&self, uid: &str, use_them: impl FnOnce(&mut KnownFailures) -> T) -> T {
         self.of(uid, |jobset| use_them(&mut jobset.failures))
+    }
+
+    /// How long the creation of Jobs waits, after this snapshot.
+    pub(crate) fn creation_wait(&self, uid: &str, jobs: &[Arc<JobRecord>]) -> Option<Duration> {
+        self.of(uid, |jobset| jobset.recreation.wait(jobs, self.started.elapsed()))
     }
 
     /// Returns the next step of an execution for this JobSet.

@@ -160,6 +160,7 @@ impl Reconciler {
             placed_leaders: &self.placement.pods.placed_leaders(namespace, jobs),
             in_place_pods: &in_place_pods,
             scheduling: scheduling.api(),
+            creation_wait: self.memory.creation_wait(uid, jobs),
         };
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.

@@ -56,18 +56,23 @@ pub(crate) fn create_missing(
         }
         for place in places.filter(|_| !blocked) {
             let name = job_name(jobset, replicated_job, place.index);
-            if !existing.contains(name.as_str()) {
-                if creates == CREATED_AT_ONCE {
-                    draft.waiting.push(format!("the next plan creates more Jobs, after these {creates}"));
-                    startup_policy::must_wait_for(jobset, replicated_job, draft);
-                    return;
-                }
-                creates += 1;
-                let attempt = execution_attempts::annotation(gates, &draft.status);
-                let mut job = construct(jobset, replicated_job, name, &place, attempt, gates);
-                gang_scheduling::add_to_group(groups, &replicated_job.name, place.index, &mut job);
-                draft.actions.push(Action::CreateJob(Box::new(job)));
+            if existing.contains(name.as_str()) {
+                continue;
             }
+            if let Some(wait) = snapshot.creation_wait {
+                draft.requeue_within(wait);
+                break;
+            }
+            if creates == CREATED_AT_ONCE {
+                draft.waiting.push(format!("the next plan creates more Jobs, after these {creates}"));
+                startup_policy::must_wait_for(jobset, replicated_job, draft);
+                return;
+            }
+            creates += 1;
+            let attempt = execution_attempts::annotation(gates, &draft.status);
+            let mut job = construct(jobset, replicated_job, name, &place, attempt, gates);
+            gang_scheduling::add_to_group(groups, &replicated_job.name, place.index, &mut job);
+            draft.actions.push(Action::CreateJob(Box::new(job)));
         }
         if startup_policy::must_wait_for(jobset, replicated_job, draft) {
             return;

@@ -315,7 +315,7 @@ mod tests {
         let after = |stored: &JobSetStatus, failure, differs: bool| {
             let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
             if differs {
-                timing.wait(false, Duration::ZERO);
+                timing.wait(StatusChange::Counts, Duration::ZERO);
             }
             execution.next(Some(stored), &mut timing, NOW);
             execution.failed();

@@ -7,6 +7,7 @@ use k8s_openapi::api::scheduling::v1beta1::{PodGroupSpec, WorkloadSpec};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// One JobSet and its children, as the index holds them.
@@ -28,6 +29,8 @@ pub struct Snapshot<'a> {
     pub in_place_pods: &'a InPlacePods,
     /// Its Workload and PodGroups.
     pub scheduling: SchedulingApi<'a>,
+    /// How long the creation of Jobs waits; see [`crate::Recreation`].
+    pub creation_wait: Option<Duration>,
 }
 
 /// What the controller knows about Workloads and PodGroups (API group `scheduling.k8s.io`).

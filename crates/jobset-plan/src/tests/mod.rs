@@ -17,6 +17,7 @@ mod leader_first;
 mod lines;
 mod lost_status;
 mod network;
+mod recreation;
 mod replicated_jobs_status;
 mod restart;
 mod restart_on_failure_target;
@@ -62,6 +63,7 @@ struct Scene {
     scheduling_api: SchedulingApi<'static>,
     /// The number of Workloads and PodGroups that this scene created.
     created: u32,
+    creation_wait: Option<std::time::Duration>,
     /// Milliseconds after [`NOW`].
     late: i64,
 }
@@ -86,6 +88,7 @@ fn jobset(spec: &str) -> Scene {
         scheduling: None,
         scheduling_api: SchedulingApi::Unknown,
         created: 0,
+        creation_wait: None,
         late: 900,
     }
 }
@@ -208,6 +211,7 @@ impl Scene {
             placed_leaders,
             in_place_pods: pods,
             scheduling,
+            creation_wait: self.creation_wait,
         };
         plan(&snapshot, Timestamp::from_millisecond(NOW * 1000 + late).unwrap(), gates)
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 use jobset_api::JobSet;
 use jobset_plan::{
-    Action, Execution, GroupFailure, InPlacePods, Requeue, Snapshot, StatusTiming, Step, plan,
+    Action, Execution, GroupFailure, InPlacePods, Recreation, Requeue, Snapshot, StatusTiming, Step, plan,
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -32,6 +32,7 @@ pub(crate) struct Process {
     queue: WorkQueue<String>,
     reconciles: BTreeMap<String, Reconcile>,
     timing: BTreeMap<String, StatusTiming>,
+    recreation: BTreeMap<String, Recreation>,
 }
 
 impl Process {
@@ -75,6 +76,7 @@ impl World {
             queue: WorkQueue::new(()),
             reconciles: BTreeMap::new(),
             timing: BTreeMap::new(),
+            recreation: BTreeMap::new(),
         });
         let process = self.processes.len() - 1;
         self.note_process(process, || "starts".to_owned());
@@ -130,6 +132,7 @@ impl World {
         let Some(mut observed) = self.processes[process].index.observe(uid) else {
             let now = self.elapsed();
             self.processes[process].timing.remove(uid);
+            self.processes[process].recreation.remove(uid);
             self.processes[process].queue.done(&uid.to_owned(), now);
             return;
         };
@@ -138,6 +141,9 @@ impl World {
         self.planted_bug_changes_view(process, &mut observed);
         let mut placed_leaders = self.processes[process].placed_leaders.clone();
         self.planted_bug_places_leaders(&observed, &mut placed_leaders);
+        let now = self.elapsed();
+        let recreation = self.processes[process].recreation.entry(uid.to_owned()).or_default();
+        let creation_wait = recreation.wait(&observed.jobs, now);
         let snapshot = Snapshot {
             jobset: &observed.jobset,
             jobs: &observed.jobs,
@@ -147,6 +153,7 @@ impl World {
             placed_leaders: &placed_leaders,
             in_place_pods: &InPlacePods::default(),
             scheduling: observed.scheduling.api(),
+            creation_wait,
         };
         let mut plan = plan(&snapshot, timestamp(self.now), &self.gates_of_planner());
         self.planted_bug_changes_plan(&observed, &mut plan);

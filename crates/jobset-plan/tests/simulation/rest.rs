@@ -43,6 +43,7 @@ impl World {
             placed_leaders: &self.placed_leaders(),
             in_place_pods: &InPlacePods::default(),
             scheduling: scheduling.api(),
+            creation_wait: None,
         };
         plan(&snapshot, timestamp(self.now), &self.gates)
     }
