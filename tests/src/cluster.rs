@@ -123,7 +123,8 @@ fn name_of(suite: &str) -> String {
 /// `target/test-logs/<suite>`, next to the output of the suite.
 fn kept_logs(suite: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
-    // target/debug/deps/<suite>-<hash>
-    let target = this.ancestors().nth(3).map_or_else(std::env::temp_dir, PathBuf::from);
+    // Cargo marks its target folder with this file.
+    let target = this.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let target = target.map_or_else(std::env::temp_dir, PathBuf::from);
     target.join("test-logs").join(suite)
 }

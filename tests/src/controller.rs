@@ -43,9 +43,22 @@ const FIELD_MANAGER: &str = "kubectl";
 #[derive(Debug)]
 pub struct Controller {
     layout: Layout,
+    daemon: Daemon,
     record: Record,
     user: String,
     metrics: SocketAddr,
+    probes: SocketAddr,
+}
+
+/// A controller manager to start: this project's, or another one for the same API, such as that of the Go project.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Path of the program.
+    pub path: PathBuf,
+    /// Arguments besides `--config` and `--kubeconfig`.
+    pub arguments: Vec<String>,
+    /// A JSON merge patch for its configuration file.
+    pub configuration: Value,
 }
 
 impl Controller {
@@ -62,6 +75,17 @@ impl Controller {
         layout: &Layout,
         feature_gates: &[(&str, bool)],
     ) -> Result<Self> {
+        let gates = feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), Value::Bool(*on))).collect();
+        let program = Program {
+            path: beside_this_program(PROGRAM)?,
+            arguments: Vec::new(),
+            configuration: json!({ "featureGates": Value::Object(gates) }),
+        };
+        Self::launch(client, layout, &program).await
+    }
+
+    /// Like [`Controller::start`], with this program. Stops a running controller first.
+    pub async fn launch(client: &Client, layout: &Layout, program: &Program) -> Result<Self> {
         process::stop(layout, PROGRAM, Duration::from_secs(10))?;
         let manifests = Manifests::read(&objects::repository().join("manifests"))?;
         for object in &manifests.prerequisites {
@@ -76,39 +100,33 @@ impl Controller {
         let probes = free_address()?;
         let metrics = free_address()?;
         let mut settings = configuration_at(webhook, probes);
-        settings.feature_gates = feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), *on)).collect();
         settings.metrics.bind_address = metrics.to_string();
         settings.webhook.cert_dir = certificates.display().to_string();
         settings.internal_cert_management.enable = Some(false);
         settings.leader_election.leader_elect = Some(false);
         let configuration = folder.join("config.yaml");
+        let mut settings = serde_json::to_value(settings)?;
+        json_patch::merge(&mut settings, &program.configuration);
         write(&configuration, &serde_yaml::to_string(&settings)?)?;
         let kubeconfig = folder.join("kubeconfig");
         let token = manifests.token(client).await?;
         write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token)?)?;
 
-        let record = Daemon::new(PROGRAM, beside_this_program(PROGRAM)?)
+        let daemon = Daemon::new(PROGRAM, &program.path)
             .args(["--config".into(), configuration.display().to_string()])
             .args(["--kubeconfig".into(), kubeconfig.display().to_string()])
-            .spawn(layout)?;
+            .args(program.arguments.clone());
+        let record = daemon.spawn(layout)?;
         let (namespace, account) = &manifests.account;
         let controller = Self {
             layout: layout.clone(),
+            daemon,
             record,
             user: format!("system:serviceaccount:{namespace}:{account}"),
             metrics,
+            probes,
         };
-        wait_for(
-            "the controller to be ready",
-            TIMEOUT,
-            || async {
-                controller.check()?;
-                Ok(readiness(probes).await)
-            },
-            Result::is_ok,
-        )
-        .await?
-        .map_err(anyhow::Error::msg)?;
+        controller.wait_until_ready().await?;
         for object in &manifests.webhooks {
             objects::apply(client, &with_address(object, webhook, &ca)?, FIELD_MANAGER).await?;
         }
@@ -150,6 +168,28 @@ impl Controller {
     /// Returns an error with the end of the log if the controller has ended.
     pub fn check(&self) -> Result<()> {
         self.record.check(&self.layout)
+    }
+
+    /// Its process ID.
+    pub fn pid(&self) -> i32 {
+        self.record.pid
+    }
+
+    /// Waits until its readiness probe succeeds.
+    pub async fn wait_until_ready(&self) -> Result<()> {
+        let ready = || async {
+            self.check()?;
+            Ok(readiness(self.probes).await)
+        };
+        let result = wait_for("the controller to be ready", TIMEOUT, ready, Result::is_ok).await?;
+        result.map_err(anyhow::Error::msg)
+    }
+
+    /// Starts the controller again after [`Controller::stop`], with the same configuration. Does not wait until it is
+    /// ready.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.record = self.daemon.spawn(&self.layout)?;
+        Ok(())
     }
 
     /// Stops the controller.

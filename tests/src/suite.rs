@@ -139,8 +139,8 @@ fn run_part<Prepared: Send + Sync + 'static>(
     Ok(libtest_mimic::run(&arguments, trials.collect()))
 }
 
-/// Starts the suite's cluster, runs `work` with it, and takes it down.
-fn with_cluster<T>(
+/// Starts a cluster, runs `work` with it, and takes it down, also after an error, a panic or a signal.
+pub fn with_cluster<T>(
     name: &'static str,
     settings: Settings,
     work: impl FnOnce(&Arc<Runtime>, SuiteCluster) -> Result<T>,
