@@ -19,8 +19,6 @@ pub(crate) const JOB_CONTROLLER: &str = "system:serviceaccount:kube-system:job-c
 pub(crate) struct Request {
     /// The user.
     pub(crate) user: String,
-    /// The user agent, without version.
-    pub(crate) agent: String,
     /// `create`, `update`, ...
     pub(crate) verb: String,
     /// `jobs`, `jobsets/status`, ...; empty for requests such as `/readyz`.
@@ -45,7 +43,6 @@ impl Request {
         };
         Self {
             user: entry.user.username,
-            agent: entry.user_agent.split(['/', ' ']).next().unwrap_or_default().to_owned(),
             verb: entry.verb,
             resource,
             name: object.name,
@@ -222,13 +219,6 @@ impl<'a> Phase<'a> {
             .max()
     }
 
-    /// When the last Job was deleted: the garbage collector has removed its last finalizer.
-    pub(crate) fn last_finalizer_removed(&self) -> Option<Timestamp> {
-        let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
-        let removed = |request: &&Request| request.user == collector && request.is_write_of("jobs");
-        self.all().filter(removed).map(|request| request.completed).max()
-    }
-
     /// Times of the creations of Jobs, in order of the log.
     pub(crate) fn job_creations(&self) -> Vec<Timestamp> {
         let created = |request: &&Request| request.verb == "create" && request.is_write_of("jobs");
@@ -239,5 +229,109 @@ impl<'a> Phase<'a> {
     pub(crate) fn ready_pods(&self) -> Vec<Timestamp> {
         let ready = |request: &&Request| request.user == "kwok" && request.is_write_of("pods/status");
         self.all().filter(ready).map(|request| request.completed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const CONTROLLER: &str = "system:serviceaccount:jobset-system:jobset-controller-manager";
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1000 + second).unwrap()
+    }
+
+    /// A request that the API server received at this second, and completed half a second later.
+    fn request(second: i64, user: &str, what: &str, name: &str, code: u16) -> Request {
+        let (verb, resource) = what.split_once(' ').unwrap();
+        Request {
+            user: user.into(),
+            verb: verb.into(),
+            resource: resource.into(),
+            name: name.into(),
+            code,
+            received: at(second),
+            completed: at(second) + jiff::SignedDuration::from_millis(500),
+        }
+    }
+
+    #[test]
+    fn only_the_work_of_the_controller_in_the_phase_counts() {
+        let requests = [
+            request(0, CONTROLLER, "create jobs", "before", 201),
+            request(1, CONTROLLER, "create jobs", "a", 201),
+            request(2, CONTROLLER, "create jobs", "b", 409),
+            request(2, CONTROLLER, "create events", "", 201),
+            request(3, CONTROLLER, "update jobsets/status", "js", 200),
+            request(3, CONTROLLER, "patch jobsets/status", "js", 409),
+            request(3, CONTROLLER, "watch jobs", "", 200),
+            request(4, CONTROLLER, "update leases", "l", 200),
+            request(4, JOB_CONTROLLER, "create pods", "p", 201),
+            request(4, JOB_CONTROLLER, "create pods", "q", 403),
+            request(9, CONTROLLER, "create jobs", "after", 201),
+        ];
+        let phase = Phase::new(&requests, CONTROLLER, at(1), at(9));
+        let counts = phase.counts();
+        let expected = [
+            ("create events 201", 1),
+            ("create jobs 201", 1),
+            ("create jobs 409", 1),
+            ("patch jobsets/status 409", 1),
+            ("update jobsets/status 200", 1),
+        ];
+        assert_eq!(counts.0, expected.map(|(key, count)| (key.to_owned(), count)).into());
+        assert_eq!(
+            (counts.total(), counts.conflicts(), counts.status_writes(), counts.events()),
+            (5, 2, 2, 1)
+        );
+        assert_eq!(phase.denied_pods(), 1);
+        assert_eq!(phase.last_job_write(), Some(request(1, "", "x y", "", 0).completed));
+    }
+
+    #[test]
+    fn a_job_has_failed_before_the_controller_reacts() {
+        let requests = [
+            request(1, JOB_CONTROLLER, "update jobs/status", "failing", 200),
+            request(2, JOB_CONTROLLER, "update jobs/status", "failing", 200),
+            request(3, JOB_CONTROLLER, "update jobs/status", "other", 200),
+            request(4, CONTROLLER, "update jobsets/status", "js", 200),
+            request(5, JOB_CONTROLLER, "update jobs/status", "failing", 200),
+        ];
+        let failed = Phase::new(&requests, CONTROLLER, at(0), at(9)).job_failed("failing");
+        assert_eq!(failed, Some(requests[1].completed));
+        let without_reaction = &requests[..3];
+        assert_eq!(Phase::new(without_reaction, CONTROLLER, at(0), at(9)).job_failed("failing"), None);
+    }
+
+    fn line(name: &str, stage: &str) -> String {
+        format!(
+            r#"{{"auditID":"{name}","stage":"{stage}","requestURI":"/x","verb":"create","user":{{"username":"u"}},"objectRef":{{"resource":"pods","subresource":"binding","name":"{name}"}},"responseStatus":{{"code":201}},"requestReceivedTimestamp":"2026-01-02T03:04:05Z","stageTimestamp":"2026-01-02T03:04:06Z"}}"#
+        ) + "\n"
+    }
+
+    #[test]
+    fn the_follower_reads_lines_that_are_complete_also_after_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut file = File::create(&path).unwrap();
+        let mut follower = Follower::new(path.clone());
+        let names = |follower: &mut Follower| {
+            follower.read().unwrap().iter().map(|request| request.name.clone()).collect::<Vec<_>>()
+        };
+        let (one, two) = (line("one", "ResponseComplete"), line("two", "ResponseComplete"));
+        file.write_all(one.as_bytes()).unwrap();
+        file.write_all(line("ignored", "ResponseStarted").as_bytes()).unwrap();
+        file.write_all(&two.as_bytes()[..50]).unwrap();
+        assert_eq!(names(&mut follower), ["one"]);
+        file.write_all(&two.as_bytes()[50..]).unwrap();
+        assert_eq!(names(&mut follower), ["one", "two"]);
+        file.write_all(line("three", "ResponseComplete").as_bytes()).unwrap();
+        std::fs::rename(&path, folder.path().join("audit-1.log")).unwrap();
+        std::fs::write(&path, line("four", "ResponseComplete")).unwrap();
+        assert_eq!(names(&mut follower), ["one", "two", "three", "four"]);
+        assert_eq!(follower.read().unwrap()[0].resource, "pods/binding");
     }
 }

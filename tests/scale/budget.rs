@@ -43,6 +43,14 @@ pub(crate) enum Measure {
     Events,
     /// Creations of pods by the Job controller that were denied.
     DeniedPods,
+    /// Median latency of admission.
+    LatencyMedian,
+    /// 99th percentile of the latency of admission.
+    LatencyP99,
+    /// Rejected requests of the step `admission`.
+    Rejected,
+    /// Resident memory in the last quarter of the step, divided by that in the second one.
+    MemoryGrowth,
     /// Resident memory before the first step, in MiB.
     RestMemory,
     /// Largest resident memory, in MiB.
@@ -54,9 +62,31 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
+    /// Its name in scenarios.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::JobWritesTime => "jobWritesTime",
+            Self::Cpu => "cpu",
+            Self::Requests => "requests",
+            Self::Conflicts => "conflicts",
+            Self::StatusWrites => "statusWrites",
+            Self::Events => "events",
+            Self::DeniedPods => "deniedPods",
+            Self::LatencyMedian => "latencyMedian",
+            Self::LatencyP99 => "latencyP99",
+            Self::Rejected => "rejected",
+            Self::MemoryGrowth => "memoryGrowth",
+            Self::RestMemory => "restMemory",
+            Self::PeakMemory => "peakMemory",
+            Self::EndMemory => "endMemory",
+            Self::PrivateDirty => "privateDirty",
+        }
+    }
+
     /// Whether the value depends on the speed of the machine.
     pub(crate) fn depends_on_the_machine(self) -> bool {
-        matches!(self, Self::Time | Self::JobWritesTime | Self::Cpu)
+        matches!(self, Self::Time | Self::JobWritesTime | Self::Cpu | Self::LatencyMedian | Self::LatencyP99)
     }
 
     /// Whether the value belongs to the whole run, and not to a phase.
@@ -123,5 +153,66 @@ impl Budget {
             }
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(text: &str) -> Result<Budget> {
+        let budget: Budget = serde_yaml::from_str(text)?;
+        budget.validate()?;
+        Ok(budget)
+    }
+
+    #[test]
+    fn bounds_are_numbers_or_sums() {
+        let load = Load { job_sets: 2, jobs_each: 5, pods_each: 3, ..Load::default() };
+        for (text, expected) in [
+            ("7", 7.0),
+            ("0.5", 0.5),
+            ("{constant: 4}", 4.0),
+            ("{perJobSet: 3, constant: 1}", 7.0),
+            ("{perJob: 1.5}", 15.0),
+            ("{perPod: 1, perJob: 1, perJobSet: 1}", 42.0),
+        ] {
+            let bound: Bound = serde_yaml::from_str(text).unwrap();
+            assert!((bound.at(&load) - expected).abs() < 1e-9, "{text}: {}", bound.at(&load));
+        }
+    }
+
+    #[test]
+    fn a_budget_without_meaning_is_an_error() {
+        for (text, expected) in [
+            ("{phase: create, measure: requests}", "Requests has no range: set min or max"),
+            (
+                "{phase: create, measure: time, max: 3}",
+                "Time is absolute, but this value depends on the machine",
+            ),
+            ("{phase: create, measure: latencyP99, max: 3}", "LatencyP99 is absolute"),
+            ("{measure: requests, max: 3}", "Requests is a value of a step: set phase"),
+            (
+                "{phase: create, measure: peakMemory, max: 3}",
+                "PeakMemory is a value of the whole run: remove phase",
+            ),
+            ("{phase: create, measure: seconds, max: 3}", "unknown variant `seconds`"),
+            ("{phase: create, measure: requests, most: 3}", "unknown field `most`"),
+            (
+                "{phase: create, measure: requests, max: {perNode: 3}}",
+                "expected a number, or a map of constant",
+            ),
+        ] {
+            let message = format!("{:#}", budget(text).unwrap_err());
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_scenarios() {
+        for name in ["time", "jobWritesTime", "latencyP99", "memoryGrowth", "deniedPods", "statusWrites"] {
+            let measure: Measure = serde_yaml::from_str(name).unwrap();
+            assert_eq!(measure.name(), name);
+        }
     }
 }

@@ -73,3 +73,48 @@ fn set(object: &mut Value, path: &str, field: &str, value: Value) -> Result<()> 
     parent.with_context(|| format!("the JobSet has no object {path}"))?.insert(field.into(), value);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::ResourceExt;
+
+    use super::*;
+
+    fn scenario() -> Scenario {
+        let text = "
+name: n
+description: d
+sizes: [1]
+jobSets: 2
+jobs: 3
+pods: 4
+jobSet: {metadata: {annotations: {color: blue}}, spec: {failurePolicy: {maxRestarts: 7}}}
+steps: [{step: create}]
+budgets: []
+";
+        Scenario::parse(text).unwrap()
+    }
+
+    #[test]
+    fn job_sets_have_the_fields_of_template_and_scenario() {
+        let scenario = scenario();
+        let job_sets = job_sets(&scenario, &scenario.load(1)).unwrap();
+        let names: Vec<_> = job_sets.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, ["js-0", "js-1"]);
+        let value = |path: &str| job_sets[1].data.pointer(path).cloned().unwrap();
+        assert_eq!(job_sets[1].annotations()["color"], "blue");
+        assert_eq!(value("/spec/failurePolicy/maxRestarts"), 7);
+        assert_eq!(value("/spec/replicatedJobs/0/replicas"), 3);
+        assert_eq!(value("/spec/replicatedJobs/0/template/spec/completions"), 4);
+        assert_eq!(value("/spec/replicatedJobs/0/template/spec/template/spec/containers/0/name"), "c");
+    }
+
+    #[test]
+    fn the_floor_has_the_jobs_of_all_job_sets() {
+        let scenario = scenario();
+        let jobs = jobs(&scenario, &scenario.load(1)).unwrap();
+        let names: Vec<_> = jobs.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, ["js-0-w-0", "js-0-w-1", "js-0-w-2", "js-1-w-0", "js-1-w-1", "js-1-w-2"]);
+        assert_eq!(jobs[5].data.pointer("/spec/parallelism").unwrap(), 4);
+    }
+}

@@ -2,26 +2,35 @@
 //!
 //! ```text
 //! scenarios/*.yaml -> for each size, round and subject: a new cluster -> steps -> measurements
-//!                     -> table, results.json
+//!                     -> table, budgets, results.json, report.html
 //! ```
 //!
 //! A subject is a controller, or the floor: the same writes by plain parallel requests, without a controller.
 
+mod admission;
 mod audit;
 mod budget;
+mod checker;
+mod floor;
 mod generator;
 mod observer;
+mod plot;
+mod report;
 mod requests;
 mod result;
 mod run;
 mod scenario;
+mod series;
 mod statistics;
 mod steps;
+mod surroundings;
 mod table;
+mod trial;
 mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
@@ -30,9 +39,13 @@ use jobset_tests::controller::{PROGRAM, Program, beside_this_program};
 use jobset_tests::{objects, suite};
 use serde_json::{Value, json};
 
+use crate::checker::Outcome;
 use crate::result::Results;
 use crate::run::Subject;
 use crate::scenario::Scenario;
+
+/// Name of this project's controller in results.
+const DEFAULT_NAME: &str = "rust";
 
 /// Runs scenarios with JobSet controllers on clusters of devcluster, and measures time, API requests, CPU time and
 /// memory. Each run has a new cluster. Runs of different controllers alternate.
@@ -61,9 +74,18 @@ struct Arguments {
     /// Number of runs of each controller
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Duration of the step churn
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    soak_minutes: u64,
     /// Do not measure the floor
     #[arg(long)]
     no_floor: bool,
+    /// Do not run anything: print the table of an earlier results.json, check its budgets, and render its report
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+    /// Report exceeded budgets, but do not fail
+    #[arg(long)]
+    ignore_budgets: bool,
     /// Folder of the results
     #[arg(long, value_name = "DIR", default_value = "target/scale")]
     output: PathBuf,
@@ -83,7 +105,10 @@ fn controller(text: &str) -> Result<(String, Program)> {
     );
     // This project's controller is compared without the agent, which other controllers do not have.
     let configuration = json!({ "inPlaceRestart": null });
-    Ok((name.to_owned(), Program { path, arguments: words.collect(), configuration }))
+    Ok((
+        name.to_owned(),
+        Program { name: PROGRAM.to_owned(), path, arguments: words.collect(), configuration },
+    ))
 }
 
 fn main() -> ExitCode {
@@ -104,8 +129,15 @@ fn main_with(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     }
-    let selected = select(all, &arguments.scenario)?;
+    let selected = select(&all, &arguments.scenario)?;
     let subjects = subjects(arguments)?;
+    if let Some(file) = &arguments.results {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let results: Results = serde_json::from_str(&text)
+            .with_context(|| format!("{} does not contain results of this program", file.display()))?;
+        return conclude(arguments, &all, &results, subjects.iter().find(|subject| !subject.is_floor()));
+    }
     let progress = Progress::new();
     let mut results = Results {
         started: jiff::Timestamp::now().to_string(),
@@ -114,6 +146,7 @@ fn main_with(arguments: &Arguments) -> Result<()> {
     };
     std::fs::create_dir_all(&arguments.output)
         .with_context(|| format!("cannot create {}", arguments.output.display()))?;
+    let soak = Duration::from_mins(arguments.soak_minutes);
     for scenario in &selected {
         for size in sizes(scenario, arguments) {
             for round in 1..=arguments.rounds {
@@ -125,7 +158,7 @@ fn main_with(arguments: &Arguments) -> Result<()> {
                     ));
                     let settings = run::settings(&scenario.load(size));
                     let mut run = suite::with_cluster("scale", settings, |runtime, cluster| {
-                        runtime.block_on(run::run(&cluster, scenario, size, subject, &progress))
+                        runtime.block_on(run::run(&cluster, scenario, size, subject, soak, &progress))
                     })
                     .with_context(|| format!("{}, size {size}, {}", scenario.name, subject.name()))?;
                     run.round = round;
@@ -135,22 +168,43 @@ fn main_with(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    print!("{}", table::render(&results));
+    conclude(arguments, &all, &results, subjects.iter().find(|subject| !subject.is_floor()))
+}
+
+/// Prints the table and the budgets, and writes the report. Returns an error if a budget is exceeded.
+fn conclude(
+    arguments: &Arguments,
+    scenarios: &[Scenario],
+    results: &Results,
+    subject: Option<&Subject>,
+) -> Result<()> {
+    print!("{}", table::render(results));
+    let verdicts = checker::check(results, scenarios, subject.map_or(DEFAULT_NAME, Subject::name));
+    write(arguments, "report.html", &report::render(results, scenarios, &verdicts)?)?;
+    let exceeded: Vec<_> = verdicts.iter().filter(|verdict| verdict.is_exceeded()).collect();
+    let kept = verdicts.iter().filter(|verdict| matches!(verdict.outcome, Outcome::Kept(_))).count();
+    println!("\nbudgets: {kept} kept, {} exceeded", exceeded.len());
+    for verdict in &exceeded {
+        println!("  {verdict}");
+    }
+    println!("report: {}", arguments.output.join("report.html").display());
+    ensure!(exceeded.is_empty() || arguments.ignore_budgets, "{} budgets are exceeded", exceeded.len());
     Ok(())
 }
 
-fn select(all: Vec<Scenario>, names: &[String]) -> Result<Vec<Scenario>> {
+fn select<'a>(all: &'a [Scenario], names: &[String]) -> Result<Vec<&'a Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|scenario| scenario.name == **name)) {
         let known: Vec<_> = all.iter().map(|scenario| scenario.name.as_str()).collect();
         bail!("there is no scenario {unknown}: use {}", known.join(", "));
     }
-    Ok(all.into_iter().filter(|scenario| names.is_empty() || names.contains(&scenario.name)).collect())
+    Ok(all.iter().filter(|scenario| names.is_empty() || names.contains(&scenario.name)).collect())
 }
 
 fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
     let mut controllers = arguments.controller.clone();
     if controllers.is_empty() {
-        controllers.push(controller(&format!("rust={}", beside_this_program(PROGRAM)?.display()))?);
+        let path = beside_this_program(PROGRAM)?;
+        controllers.push(controller(&format!("{DEFAULT_NAME}={}", path.display()))?);
     }
     if let Some(file) = &arguments.configuration {
         let text =

@@ -190,3 +190,50 @@ async fn observe(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(spec: &Value, status: &Value) -> DynamicObject {
+        serde_json::from_value(json!({ "metadata": { "name": "o" }, "spec": spec, "status": status }))
+            .unwrap()
+    }
+
+    #[test]
+    fn the_status_of_a_job_set_contains_its_jobs() {
+        let status = json!({
+            "restarts": 2,
+            "conditions": [{ "type": "Suspended", "status": "False" }, { "type": "Completed", "status": "True" }],
+            "replicatedJobsStatus": [{ "ready": 3, "suspended": 1 }, { "ready": 4 }],
+        });
+        let expected =
+            Totals { objects: 1, ready: 7, suspended: 1, completed: 1, restarts: 2, ..Totals::default() };
+        assert_eq!(Totals::of_job_set(&object(&json!({}), &status)), expected);
+        let new = Totals { objects: 1, ..Totals::default() };
+        assert_eq!(Totals::of_job_set(&object(&json!({}), &json!({}))), new);
+    }
+
+    #[test]
+    fn a_job_is_ready_when_all_its_pods_are() {
+        let job =
+            |ready: u64| Totals::of_job(&object(&json!({ "parallelism": 4 }), &json!({ "ready": ready })));
+        assert_eq!((job(3).ready, job(4).ready), (0, 1));
+        let suspended = json!({ "conditions": [{ "type": "Suspended", "status": "True" }] });
+        let suspended = Totals::of_job(&object(&json!({ "parallelism": 4 }), &suspended));
+        assert_eq!((suspended.suspended, suspended.suspended_objects, suspended.ready), (1, 1, 0));
+    }
+
+    #[test]
+    fn sums_add_and_subtract() {
+        let one =
+            Totals { objects: 1, ready: 2, suspended: 3, suspended_objects: 4, completed: 5, restarts: 6 };
+        let mut sum = one;
+        sum.add(&one);
+        assert_eq!((sum.objects, sum.ready, sum.completed, sum.restarts), (2, 4, 10, 12));
+        sum.subtract(&one);
+        assert_eq!(sum, one);
+    }
+}

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Counts;
 use crate::budget::Measure;
+use crate::statistics::Statistics;
 
 /// Name of the runs without a controller.
 pub(crate) const FLOOR: &str = "floor";
@@ -58,6 +59,25 @@ pub(crate) struct PhaseResult {
     pub(crate) requests: Counts,
     /// Creations of pods by the Job controller that were denied.
     pub(crate) denied_pods: u64,
+    /// Latency of admission.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency: Option<Latency>,
+    /// Resident memory in the last quarter of the step, divided by that in the second one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_growth: Option<f64>,
+}
+
+/// Latency of the requests of a step, in seconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    /// Median.
+    pub(crate) median: f64,
+    /// 99th percentile.
+    pub(crate) p99: f64,
+    /// Requests.
+    pub(crate) requests: u64,
+    /// Requests that the API server rejected.
+    pub(crate) rejected: u64,
 }
 
 /// Memory of a controller in one run, in MiB.
@@ -86,6 +106,23 @@ pub(crate) struct Series {
     pub(crate) ready: Vec<(f64, f64)>,
 }
 
+/// Runs of one size of a scenario: its name, the size, and the runs of all subjects and rounds.
+pub(crate) type Group<'a> = (&'a str, u32, Vec<&'a Run>);
+
+impl Results {
+    /// Groups of runs that differ only in their subject and round.
+    pub(crate) fn groups(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for run in &self.runs {
+            match groups.iter_mut().find(|(name, size, _)| *name == run.scenario && *size == run.size) {
+                Some((_, _, runs)) => runs.push(run),
+                None => groups.push((&run.scenario, run.size, vec![run])),
+            }
+        }
+        groups
+    }
+}
+
 impl Run {
     /// A measurement of a phase, or of the run if the phase is `None`.
     pub(crate) fn value(&self, phase: Option<&str>, measure: Measure) -> Option<f64> {
@@ -107,6 +144,10 @@ impl Run {
             Measure::StatusWrites => count(phase.requests.status_writes()),
             Measure::Events => count(phase.requests.events()),
             Measure::DeniedPods => count(phase.denied_pods),
+            Measure::LatencyMedian => phase.latency?.median,
+            Measure::LatencyP99 => phase.latency?.p99,
+            Measure::Rejected => count(phase.latency?.rejected),
+            Measure::MemoryGrowth => return phase.memory_growth,
             Measure::RestMemory | Measure::PeakMemory | Measure::EndMemory | Measure::PrivateDirty => {
                 return None;
             }
@@ -117,4 +158,26 @@ impl Run {
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
 fn count(number: u64) -> f64 {
     number as f64
+}
+
+/// Subjects of some runs, in their order.
+pub(crate) fn subjects<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
+    let mut subjects: Vec<&str> = Vec::new();
+    for run in runs {
+        if !subjects.contains(&run.subject.as_str()) {
+            subjects.push(&run.subject);
+        }
+    }
+    subjects
+}
+
+/// Statistics of a measurement over the rounds of a subject.
+pub(crate) fn over_rounds(
+    runs: &[&Run],
+    subject: &str,
+    phase: Option<&str>,
+    measure: Measure,
+) -> Option<Statistics> {
+    let of_subject = runs.iter().filter(|run| run.subject == subject);
+    Statistics::of(of_subject.filter_map(|run| run.value(phase, measure)))
 }

@@ -39,6 +39,9 @@ pub(crate) struct Scenario {
     /// Feature gates of the controller.
     #[serde(default)]
     pub(crate) feature_gates: BTreeMap<String, bool>,
+    /// Runs a second controller. The two elect a leader.
+    #[serde(default)]
+    pub(crate) standby: bool,
     /// Number of JobSets.
     #[serde(default = "one")]
     pub(crate) job_sets: Amount,
@@ -110,6 +113,27 @@ pub(crate) enum Step {
     Suspend {},
     /// Resumes all JobSets, and waits until all Jobs are ready.
     Resume {},
+    /// All pods succeed at the same time. Waits until all JobSets are completed.
+    Complete {},
+    /// Waits, while nothing changes.
+    Settle {
+        /// How long.
+        seconds: u64,
+    },
+    /// Stops the controller, deletes one Job, and starts the controller. Waits until the Job is recreated.
+    RestartController {},
+    /// Kills the controller, which has the lease, and deletes one Job. Waits until the standby has recreated the Job.
+    FailOver {},
+    /// Sends JobSets to admission, as dry runs.
+    Admission {
+        /// Requests per second.
+        rate: u32,
+        /// How long.
+        seconds: u32,
+    },
+    /// Replaces each JobSet that finishes by a new one, as long as `--soak-minutes`. The JobSets must finish by
+    /// themselves, and have a TTL.
+    Churn {},
 }
 
 impl Step {
@@ -120,6 +144,12 @@ impl Step {
             Self::FailOneJob {} => "fail-one-job",
             Self::Suspend {} => "suspend",
             Self::Resume {} => "resume",
+            Self::Complete {} => "complete",
+            Self::Settle { .. } => "settle",
+            Self::RestartController {} => "restart-controller",
+            Self::FailOver {} => "fail-over",
+            Self::Admission { .. } => "admission",
+            Self::Churn {} => "churn",
         }
     }
 }
@@ -164,6 +194,11 @@ impl Scenario {
             scenario.sizes
         );
         ensure!(!scenario.steps.is_empty(), "steps is empty: list at least one step");
+        let fails_over = scenario.steps.contains(&Step::FailOver {});
+        ensure!(
+            scenario.standby || !fails_over,
+            "step fail-over needs a second controller: set standby: true"
+        );
         for budget in &scenario.budgets {
             let phases: Vec<_> = scenario.steps.iter().map(Step::name).collect();
             if let Some(phase) = budget.phase.as_deref().filter(|phase| !phases.contains(phase)) {
@@ -203,4 +238,61 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<Scenario>> {
     }
     scenarios.sort_by(|one, other| (one.position, &one.name).cmp(&(other.position, &other.name)));
     Ok(scenarios)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "{name: n, description: d, sizes: [5, 10], steps: [{step: create}], budgets: []}";
+
+    #[test]
+    fn every_scenario_is_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scale/scenarios");
+        let scenarios = read_folder(&folder).unwrap();
+        assert_eq!(scenarios.len(), std::fs::read_dir(&folder).unwrap().count());
+        for scenario in &scenarios {
+            assert!(folder.join(format!("{}.yaml", scenario.name)).is_file(), "{}", scenario.name);
+            let others = scenarios.iter().filter(|other| other.position == scenario.position);
+            assert_eq!(others.count(), 1, "{}", scenario.name);
+            assert!(scenario.budgets.iter().any(|budget| budget.max.is_some()), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn amounts_are_numbers_or_the_size() {
+        let text =
+            MINIMAL.replace("budgets", "jobSets: size, jobs: 3, pods: 2, nodes: 4, racks: size, budgets");
+        let load = Scenario::parse(&text).unwrap().load(10);
+        assert_eq!((load.job_sets, load.jobs(), load.pods()), (10, 30, 60));
+        assert_eq!((load.nodes, load.racks, load.unrelated_pods), (4, 10, 0));
+        let default = Scenario::parse(MINIMAL).unwrap().load(10);
+        assert_eq!((default.job_sets, default.jobs(), default.pods(), default.nodes), (1, 1, 1, 20));
+    }
+
+    #[test]
+    fn an_invalid_scenario_is_an_error_that_names_the_field() {
+        for (from, to, expected) in [
+            ("name: n", "name: n, size: 3", "unknown field `size`"),
+            ("description: d, ", "", "missing field `description`"),
+            ("[5, 10]", "[10, 5]", "sizes is [10, 5]: list the sizes in ascending order"),
+            ("[5, 10]", "[]", "sizes is empty"),
+            ("step: create", "step: fan", "unknown variant `fan`"),
+            ("step: create", "step: create, seconds: 3", "unknown field `seconds`"),
+            ("step: create", "step: settle", "missing field `seconds`"),
+            ("{step: create}", "", "steps is empty"),
+            ("{step: create}", "{step: fail-over}", "set standby: true"),
+            ("budgets: []", "jobs: all, budgets: []", "expected a number or the word size"),
+            (
+                "budgets: []",
+                "budgets: [{phase: resume, measure: requests, max: 1}]",
+                "a budget has phase resume: use a step of this scenario: create",
+            ),
+            ("budgets: []", "budgets: [{phase: create, measure: time, max: 1}]", "set relativeTo"),
+        ] {
+            let text = MINIMAL.replace(from, to);
+            let message = format!("{:#}", Scenario::parse(&text).unwrap_err());
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
 }

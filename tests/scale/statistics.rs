@@ -28,3 +28,24 @@ impl Statistics {
         if self.median == 0.0 { 0.0 } else { (self.max - self.min) / self.median }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        for (values, median, spread) in [
+            (vec![4.0], 4.0, 0.0),
+            (vec![3.0, 1.0], 2.0, 1.0),
+            (vec![9.0, 1.0, 2.0], 2.0, 4.0),
+            (vec![4.0, 1.0, 2.0, 100.0], 3.0, 33.0),
+            (vec![0.0, 0.0], 0.0, 0.0),
+        ] {
+            let statistics = Statistics::of(values.clone()).unwrap();
+            assert!((statistics.median - median).abs() < 1e-9, "{values:?}: {statistics:?}");
+            assert!((statistics.spread() - spread).abs() < 1e-9, "{values:?}: {statistics:?}");
+        }
+        assert_eq!(Statistics::of([]), None);
+    }
+}

@@ -1,93 +1,59 @@
-//! The table on the terminal.
+//! Tables of the results, for the terminal and the report.
 
 use std::fmt::Write as _;
 
 use crate::budget::Measure;
-use crate::result::{FLOOR, Results, Run};
-use crate::statistics::Statistics;
+use crate::result::{FLOOR, Results, Run, over_rounds, subjects};
 
-const HEADER: [&str; 12] = [
-    "step", "of", "time", "x floor", "last Job", "x floor", "spread", "CPU", "requests", "409", "status",
-    "denied",
+/// Number of columns.
+pub(crate) const COLUMNS: usize = 12;
+
+/// Titles of the columns. Times are in seconds. "last Job" is the time of the last write of a Job.
+pub(crate) const HEADER: [&str; COLUMNS] = [
+    "step",
+    "subject",
+    "time",
+    "× floor",
+    "last Job",
+    "× floor",
+    "spread",
+    "CPU",
+    "requests",
+    "conflicts",
+    "status",
+    "denied pods",
 ];
-
-/// Groups of runs that differ only in their subject and round.
-pub(crate) fn groups(results: &Results) -> Vec<(&str, u32, Vec<&Run>)> {
-    let mut groups: Vec<(&str, u32, Vec<&Run>)> = Vec::new();
-    for run in &results.runs {
-        match groups.iter_mut().find(|(name, size, _)| *name == run.scenario && *size == run.size) {
-            Some((_, _, runs)) => runs.push(run),
-            None => groups.push((&run.scenario, run.size, vec![run])),
-        }
-    }
-    groups
-}
-
-/// Subjects of some runs, in their order.
-pub(crate) fn subjects<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
-    let mut subjects: Vec<&str> = Vec::new();
-    for run in runs {
-        if !subjects.contains(&run.subject.as_str()) {
-            subjects.push(&run.subject);
-        }
-    }
-    subjects
-}
-
-/// Statistics of a measurement over the rounds of a subject.
-pub(crate) fn over_rounds(
-    runs: &[&Run],
-    subject: &str,
-    phase: Option<&str>,
-    measure: Measure,
-) -> Option<Statistics> {
-    let of_subject = runs.iter().filter(|run| run.subject == subject);
-    Statistics::of(of_subject.filter_map(|run| run.value(phase, measure)))
-}
 
 /// The table of all results.
 pub(crate) fn render(results: &Results) -> String {
     let mut text = String::new();
-    for (scenario, size, runs) in groups(results) {
+    for (scenario, size, runs) in results.groups() {
         let _ = writeln!(text, "\n{scenario}, size {size}");
-        let mut rows = vec![HEADER.map(str::to_owned)];
-        let mut phases: Vec<&str> = Vec::new();
-        for phase in runs.iter().flat_map(|run| &run.phases) {
-            if !phases.contains(&phase.name.as_str()) {
-                phases.push(&phase.name);
-            }
-        }
-        for phase in phases {
-            for subject in subjects(&runs) {
-                rows.extend(row(&runs, phase, subject));
-            }
-        }
-        align(&mut text, &rows);
-        for subject in subjects(&runs) {
-            let memory = |measure| over_rounds(&runs, subject, None, measure).map(|it| it.median);
-            if let (Some(rest), Some(peak), Some(end), Some(dirty)) = (
-                memory(Measure::RestMemory),
-                memory(Measure::PeakMemory),
-                memory(Measure::EndMemory),
-                memory(Measure::PrivateDirty),
-            ) {
-                let _ = writeln!(
-                    text,
-                    "  memory of {subject}: {rest:.1} MiB at rest, {peak:.1} at most, {end:.1} at the end, {dirty:.1} of it private and dirty"
-                );
-            }
-            let requests = runs.iter().find(|run| run.subject == subject && subject != FLOOR);
-            for phase in requests.iter().flat_map(|run| &run.phases) {
-                let counts: Vec<_> =
-                    phase.requests.0.iter().map(|(request, count)| format!("{count} {request}")).collect();
-                let _ = writeln!(text, "  {subject}, {}: {}", phase.name, counts.join(", "));
-            }
+        let mut table = vec![HEADER.map(str::to_owned)];
+        table.extend(rows(&runs));
+        align(&mut text, &table);
+        for note in notes(&runs) {
+            let _ = writeln!(text, "  {note}");
         }
     }
     text
 }
 
-fn row(runs: &[&Run], phase: &str, subject: &str) -> Option<[String; 12]> {
+/// A row for each step and subject.
+pub(crate) fn rows(runs: &[&Run]) -> Vec<[String; COLUMNS]> {
+    let mut phases: Vec<&str> = Vec::new();
+    for phase in runs.iter().flat_map(|run| &run.phases) {
+        if !phases.contains(&phase.name.as_str()) {
+            phases.push(&phase.name);
+        }
+    }
+    let subjects = subjects(runs);
+    let rows =
+        phases.iter().flat_map(|phase| subjects.iter().filter_map(|subject| row(runs, phase, subject)));
+    rows.collect()
+}
+
+fn row(runs: &[&Run], phase: &str, subject: &str) -> Option<[String; COLUMNS]> {
     let value = |subject: &str, measure| over_rounds(runs, subject, Some(phase), measure);
     let time = value(subject, Measure::Time)?;
     let median = |subject: &str, measure| value(subject, measure).map(|it| it.median);
@@ -116,18 +82,56 @@ fn row(runs: &[&Run], phase: &str, subject: &str) -> Option<[String; 12]> {
     ])
 }
 
+/// Sentences about memory, latency and requests.
+pub(crate) fn notes(runs: &[&Run]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for subject in subjects(runs) {
+        let median = |phase, measure| over_rounds(runs, subject, phase, measure).map(|it| it.median);
+        let memory = [Measure::RestMemory, Measure::PeakMemory, Measure::EndMemory, Measure::PrivateDirty];
+        if let [Some(rest), Some(peak), Some(end), Some(dirty)] = memory.map(|it| median(None, it)) {
+            notes.push(format!(
+                "{subject}: {rest:.1} MiB at rest, at most {peak:.1} MiB, {end:.1} MiB at the end, of which {dirty:.1} MiB are private and dirty"
+            ));
+        }
+        let Some(run) = runs.iter().find(|run| run.subject == subject) else { continue };
+        for phase in &run.phases {
+            let name = phase.name.as_str();
+            let latency = [Measure::LatencyMedian, Measure::LatencyP99, Measure::Rejected];
+            if let [Some(middle), Some(p99), Some(rejected)] = latency.map(|it| median(Some(name), it)) {
+                notes.push(format!(
+                    "{subject}, {name}: median {:.1} ms, 99th percentile {:.1} ms, {rejected:.0} rejected",
+                    middle * 1000.0,
+                    p99 * 1000.0
+                ));
+            }
+            if let Some(growth) = median(Some(name), Measure::MemoryGrowth) {
+                notes.push(format!("{subject}, {name}: memory grew by the factor {growth:.2}"));
+            }
+            let counts: Vec<_> =
+                phase.requests.0.iter().map(|(request, count)| format!("{count} {request}")).collect();
+            if !counts.is_empty() {
+                notes.push(format!("{subject}, {name}: {}", counts.join(", ")));
+            }
+        }
+    }
+    notes
+}
+
 /// Appends the rows, with aligned columns: text to the left, numbers to the right.
 fn align<const N: usize>(text: &mut String, rows: &[[String; N]]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
     for row in rows {
-        let _ = write!(text, " ");
+        let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-            let width = width.unwrap_or_default();
+            let width = width(column);
             let _ = match column {
-                0 | 1 => write!(text, " {cell:<width$}"),
-                _ => write!(text, "  {cell:>width$}"),
+                0 | 1 => write!(line, "  {cell:<width$}"),
+                _ => write!(line, "  {cell:>width$}"),
             };
         }
-        let _ = writeln!(text);
+        let _ = writeln!(text, "{}", line.trim_end());
     }
 }

@@ -1,11 +1,9 @@
 //! CPU time and memory of a process, from `/proc`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use procfs::process::Process;
 
@@ -54,50 +52,60 @@ fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
-/// Samples the resident memory of a process in a thread of its own, until it is stopped.
+/// Samples of resident memory: time, and MiB.
+type Samples = Vec<(Timestamp, f64)>;
+
+/// Samples the resident memory of a process in a thread of its own, until it is dropped.
 pub(crate) struct Sampler {
-    stop: Arc<AtomicBool>,
-    pid: Arc<Mutex<i32>>,
-    thread: Option<JoinHandle<Vec<(Timestamp, f64)>>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// The process; `None` ends the thread.
+    pid: Option<i32>,
+    samples: Samples,
 }
 
 impl Sampler {
     /// Starts the samples.
     pub(crate) fn start(pid: i32) -> Self {
-        let (stop, pid) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(pid)));
-        let (stopped, sampled) = (Arc::clone(&stop), Arc::clone(&pid));
-        let thread = std::thread::spawn(move || {
-            let mut samples = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                let pid = *sampled.lock().unwrap_or_else(PoisonError::into_inner);
-                // The process may be stopped at the moment.
-                if let Ok(statm) = process(pid).and_then(|process| Ok(process.statm()?)) {
-                    samples.push((Timestamp::now(), as_f64(statm.resident * procfs::page_size()) / MIB));
-                }
+        let state = Arc::new(Mutex::new(State { pid: Some(pid), samples: Vec::new() }));
+        let sampled = Arc::clone(&state);
+        std::thread::spawn(move || {
+            while sample(&mut lock(&sampled)) {
                 std::thread::sleep(INTERVAL);
             }
-            samples
         });
-        Self { stop, pid, thread: Some(thread) }
+        Self { state }
     }
 
     /// Samples another process from now on.
     pub(crate) fn follow(&self, pid: i32) {
-        *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+        lock(&self.state).pid = Some(pid);
     }
 
-    /// Stops, and returns the samples: time, and MiB.
-    pub(crate) fn finish(mut self) -> Result<Vec<(Timestamp, f64)>> {
-        self.stop.store(true, Ordering::Relaxed);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(samples)) => Ok(samples),
-            _ => Err(anyhow!("the thread that samples memory panicked")),
-        }
+    /// The samples so far.
+    pub(crate) fn samples(&self) -> Samples {
+        lock(&self.state).samples.clone()
     }
 }
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        lock(&self.state).pid = None;
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds a sample. Returns whether to continue.
+fn sample(state: &mut State) -> bool {
+    let Some(pid) = state.pid else { return false };
+    // A process that is being restarted does not exist for a moment.
+    if let Ok(statm) = process(pid).and_then(|process| Ok(process.statm()?)) {
+        state.samples.push((Timestamp::now(), as_f64(statm.resident * procfs::page_size()) / MIB));
+    }
+    true
 }

@@ -23,6 +23,8 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::{Client, ResourceExt as _};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -53,6 +55,8 @@ pub struct Controller {
 /// A controller manager to start: this project's, or another one for the same API, such as that of the Go project.
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// Name of its process, its log file and its folder. Two controllers of one cluster have different names.
+    pub name: String,
     /// Path of the program.
     pub path: PathBuf,
     /// Arguments besides `--config` and `--kubeconfig`.
@@ -77,6 +81,7 @@ impl Controller {
     ) -> Result<Self> {
         let gates = feature_gates.iter().map(|(gate, on)| ((*gate).to_owned(), Value::Bool(*on))).collect();
         let program = Program {
+            name: PROGRAM.to_owned(),
             path: beside_this_program(PROGRAM)?,
             arguments: Vec::new(),
             configuration: json!({ "featureGates": Value::Object(gates) }),
@@ -84,14 +89,14 @@ impl Controller {
         Self::launch(client, layout, &program).await
     }
 
-    /// Like [`Controller::start`], with this program. Stops a running controller first.
+    /// Like [`Controller::start`], with this program. Stops a running controller of the same name first.
     pub async fn launch(client: &Client, layout: &Layout, program: &Program) -> Result<Self> {
-        process::stop(layout, PROGRAM, Duration::from_secs(10))?;
+        process::stop(layout, &program.name, Duration::from_secs(10))?;
         let manifests = Manifests::read(&objects::repository().join("manifests"))?;
         for object in &manifests.prerequisites {
             objects::apply(client, object, FIELD_MANAGER).await?;
         }
-        let folder = layout.root().join(PROGRAM);
+        let folder = layout.root().join(&program.name);
         let certificates = folder.join("certificates");
         std::fs::create_dir_all(&certificates)
             .with_context(|| format!("cannot create {}", certificates.display()))?;
@@ -112,7 +117,7 @@ impl Controller {
         let token = manifests.token(client).await?;
         write(&kubeconfig, &kubeconfig_with_token(&layout.kubeconfig(), &token)?)?;
 
-        let daemon = Daemon::new(PROGRAM, &program.path)
+        let daemon = Daemon::new(&program.name, &program.path)
             .args(["--config".into(), configuration.display().to_string()])
             .args(["--kubeconfig".into(), kubeconfig.display().to_string()])
             .args(program.arguments.clone());
@@ -162,7 +167,7 @@ impl Controller {
 
     /// Its log file.
     pub fn log(&self) -> PathBuf {
-        self.layout.log(PROGRAM)
+        self.layout.log(&self.record.name)
     }
 
     /// Returns an error with the end of the log if the controller has ended.
@@ -192,9 +197,15 @@ impl Controller {
         Ok(())
     }
 
+    /// Kills the controller, without time to release its lease.
+    pub fn kill(&self) -> Result<()> {
+        kill(Pid::from_raw(self.record.pid), Signal::SIGKILL)
+            .with_context(|| format!("cannot kill {}", self.record.name))
+    }
+
     /// Stops the controller.
     pub fn stop(&self) -> Result<()> {
-        process::stop(&self.layout, PROGRAM, Duration::from_secs(10))
+        process::stop(&self.layout, &self.record.name, Duration::from_secs(10))
     }
 }
 
