@@ -89,6 +89,11 @@ impl Measure {
         matches!(self, Self::Time | Self::JobWritesTime | Self::Cpu | Self::LatencyMedian | Self::LatencyP99)
     }
 
+    /// Whether the value depends on the build of the controller: resident memory contains the code of the program.
+    pub(crate) fn depends_on_the_build(self) -> bool {
+        matches!(self, Self::RestMemory | Self::PeakMemory | Self::EndMemory)
+    }
+
     /// Whether the value belongs to the whole run, and not to a phase.
     fn is_of_the_run(self) -> bool {
         matches!(self, Self::RestMemory | Self::PeakMemory | Self::EndMemory | Self::PrivateDirty)

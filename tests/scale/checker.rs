@@ -54,8 +54,13 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Checks the budgets of one subject in every size that ran.
-pub(crate) fn check(results: &Results, scenarios: &[Scenario], subject: &str) -> Vec<Verdict> {
+/// Checks the budgets of one subject in every size that ran. The short version runs debug builds.
+pub(crate) fn check(
+    results: &Results,
+    scenarios: &[Scenario],
+    subject: &str,
+    is_short: bool,
+) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (name, size, runs) in results.groups() {
         let Some(scenario) = scenarios.iter().find(|scenario| scenario.name == name) else { continue };
@@ -63,7 +68,8 @@ pub(crate) fn check(results: &Results, scenarios: &[Scenario], subject: &str) ->
             continue;
         }
         let smallest = results.groups().into_iter().find(|(other, _, _)| *other == name);
-        for budget in &scenario.budgets {
+        let is_checked = |budget: &&Budget| !is_short || !budget.measure.depends_on_the_build();
+        for budget in scenario.budgets.iter().filter(is_checked) {
             let load = scenario.load(size);
             let value = match budget.relative_to.as_deref() {
                 None => measured(&runs, subject, budget),
@@ -171,7 +177,7 @@ mod tests {
     /// The only verdict of this budget.
     fn outcome(budget: &str, runs: Vec<Run>) -> Verdict {
         let results = Results { runs, ..Results::default() };
-        check(&results, &[scenario(&format!("[{budget}]"))], "rust").pop().unwrap()
+        check(&results, &[scenario(&format!("[{budget}]"))], "rust", false).pop().unwrap()
     }
 
     #[test]
@@ -224,8 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn the_short_version_does_not_check_resident_memory() {
+        let results = Results { runs: vec![run("rust", 10, 1.0, 1)], ..Results::default() };
+        let budgets = scenario("[{measure: peakMemory, max: 1}, {measure: privateDirty, max: 1}]");
+        let verdicts = check(&results, &[budgets], "rust", true);
+        assert_eq!(verdicts.iter().map(|it| it.what.as_str()).collect::<Vec<_>>(), ["privateDirty"]);
+    }
+
+    #[test]
     fn only_the_subject_is_checked() {
         let results = Results { runs: vec![run("go", 10, 1.0, 99)], ..Results::default() };
-        assert_eq!(check(&results, &[scenario("[{phase: create, measure: requests, max: 1}]")], "rust"), []);
+        let budgets = scenario("[{phase: create, measure: requests, max: 1}]");
+        assert_eq!(check(&results, &[budgets], "rust", false), []);
     }
 }

@@ -179,7 +179,8 @@ fn conclude(
     subject: Option<&Subject>,
 ) -> Result<()> {
     print!("{}", table::render(results));
-    let verdicts = checker::check(results, scenarios, subject.map_or(DEFAULT_NAME, Subject::name));
+    let verdicts =
+        checker::check(results, scenarios, subject.map_or(DEFAULT_NAME, Subject::name), arguments.short);
     write(arguments, "report.html", &report::render(results, scenarios, &verdicts)?)?;
     let exceeded: Vec<_> = verdicts.iter().filter(|verdict| verdict.is_exceeded()).collect();
     let kept = verdicts.iter().filter(|verdict| matches!(verdict.outcome, Outcome::Kept(_))).count();
@@ -205,6 +206,13 @@ fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
     if controllers.is_empty() {
         let path = beside_this_program(PROGRAM)?;
         controllers.push(controller(&format!("{DEFAULT_NAME}={}", path.display()))?);
+    }
+    for (index, (name, _)) in controllers.iter().enumerate() {
+        let before = controllers.iter().take(index);
+        ensure!(
+            before.clone().all(|(other, _)| other != name),
+            "two controllers have the name {name}: use different names"
+        );
     }
     if let Some(file) = &arguments.configuration {
         let text =

@@ -93,7 +93,8 @@ impl Default for Amount {
 }
 
 impl Amount {
-    fn at(self, size: u32) -> u32 {
+    /// The number at this size.
+    pub(crate) fn at(self, size: u32) -> u32 {
         match self {
             Self::Number(number) => number,
             Self::Size(SizeWord::Size) => size,
@@ -127,7 +128,7 @@ pub(crate) enum Step {
     /// Sends JobSets to admission, as dry runs.
     Admission {
         /// Requests per second.
-        rate: u32,
+        rate: Amount,
         /// How long.
         seconds: u32,
     },
@@ -157,6 +158,8 @@ impl Step {
 /// Numbers of objects of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
+    /// The size of the run.
+    pub(crate) size: u32,
     /// Simulated nodes.
     pub(crate) nodes: u32,
     /// Racks of the nodes.
@@ -212,6 +215,7 @@ impl Scenario {
     /// The numbers of objects at this size.
     pub(crate) fn load(&self, size: u32) -> Load {
         Load {
+            size,
             nodes: self.nodes.at(size).max(1),
             racks: self.racks.at(size).max(1),
             unrelated_pods: self.unrelated_pods.at(size),

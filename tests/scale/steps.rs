@@ -16,7 +16,7 @@ use crate::generator::{self, NAMESPACE};
 use crate::observer::{Observer, Totals};
 use crate::requests;
 use crate::result::Latency;
-use crate::scenario::{Load, Scenario, Step};
+use crate::scenario::{Amount, Load, Scenario, Step};
 
 /// Pause between two looks at the JobSets of step `churn`.
 const CHURN_INTERVAL: Duration = Duration::from_millis(200);
@@ -175,9 +175,16 @@ impl Workload {
     }
 
     /// Sends JobSets to admission.
-    pub(crate) async fn admission(&self, rate: u32, seconds: u32, bar: &Bar) -> Result<Latency> {
+    pub(crate) async fn admission(&self, rate: Amount, seconds: u32, bar: &Bar) -> Result<Latency> {
         let object = generator::job_set(&self.scenario, &self.load, "dry-run")?;
-        admission::load(&self.job_sets, &serde_json::from_value(object)?, rate, seconds, bar).await
+        admission::load(
+            &self.job_sets,
+            &serde_json::from_value(object)?,
+            rate.at(self.load.size),
+            seconds,
+            bar,
+        )
+        .await
     }
 
     async fn fail_pod_of(&self, job: &str, bar: &Bar) -> Result<()> {
