@@ -83,13 +83,12 @@ impl Follower {
     /// Reads the new lines. Returns all requests that completed so far.
     pub(crate) fn read(&mut self) -> Result<&[Request]> {
         loop {
-            let reader = match &mut self.reader {
-                Some(reader) => reader,
-                None => {
-                    let file = File::open(&self.path);
-                    let file = file.with_context(|| format!("cannot read {}", self.path.display()))?;
-                    self.reader.insert(BufReader::new(file))
-                }
+            let reader = if let Some(reader) = &mut self.reader {
+                reader
+            } else {
+                let file = File::open(&self.path);
+                let file = file.with_context(|| format!("cannot read {}", self.path.display()))?;
+                self.reader.insert(BufReader::new(file))
             };
             // The API server may have renamed the file and started another one. A renamed file does not grow.
             let is_renamed = inode(&self.path) != reader.get_ref().metadata()?.ino();

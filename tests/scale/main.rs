@@ -51,6 +51,7 @@ const DEFAULT_NAME: &str = "rust";
 /// memory. Each run has a new cluster. Runs of different controllers alternate.
 #[derive(Parser)]
 #[command(name = "scale")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Arguments {
     /// Only these scenarios
     #[arg(long, value_name = "NAME")]
@@ -219,9 +220,9 @@ fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let fields: Value =
             serde_yaml::from_str(&text).with_context(|| format!("{} is not YAML", file.display()))?;
-        controllers
-            .iter_mut()
-            .for_each(|(_, program)| json_patch::merge(&mut program.configuration, &fields));
+        for (_, program) in &mut controllers {
+            json_patch::merge(&mut program.configuration, &fields);
+        }
     }
     let floor = (!arguments.no_floor && !arguments.short).then_some(Subject::Floor);
     let controllers = controllers.into_iter().map(|(name, program)| Subject::Controller(name, program));

@@ -183,8 +183,12 @@ async fn observe(
             Some(state) => known.insert(object.name_any(), state),
             None => known.remove(&object.name_any()),
         };
-        before.iter().for_each(|before| sums.subtract(before));
-        state.iter().for_each(|state| sums.add(state));
+        if let Some(before) = before {
+            sums.subtract(&before);
+        }
+        if let Some(state) = state {
+            sums.add(&state);
+        }
         if listed.is_none() && sender.send(sums).is_err() {
             return;
         }

@@ -57,13 +57,12 @@ impl Trial {
         }
         let mut follower = Follower::new(cluster.layout().audit_log());
         let controller = Controller::launch(client, cluster.layout(), &program).await?;
-        let standby = match scenario.standby {
-            true => {
-                // The API server sends admission requests to the one that starts last. The other one will be killed.
-                program.name.push_str("-standby");
-                Some(Controller::launch(client, cluster.layout(), &program).await?)
-            }
-            false => None,
+        let standby = if scenario.standby {
+            // The API server sends admission requests to the one that starts last. The other one will be killed.
+            program.name.push_str("-standby");
+            Some(Controller::launch(client, cluster.layout(), &program).await?)
+        } else {
+            None
         };
         let objects = generator::job_sets(scenario, &load)?;
         let workload = Workload::of_job_sets(client, scenario, load, objects).await?;
