@@ -40,7 +40,7 @@ use jobset_tests::{objects, suite};
 use serde_json::{Value, json};
 
 use crate::checker::Outcome;
-use crate::result::Results;
+use crate::result::{Results, Run};
 use crate::run::Subject;
 use crate::scenario::Scenario;
 
@@ -148,28 +148,46 @@ fn main_with(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.output)
         .with_context(|| format!("cannot create {}", arguments.output.display()))?;
     let soak = Duration::from_mins(arguments.soak_minutes);
-    for scenario in &selected {
+    let mut failures = Vec::new();
+    for (scenario, size, round, subject) in plan(arguments, &selected, &subjects) {
+        let title = format!("{}, size {size}, round {round}: {}", scenario.name, subject.name());
+        progress.note(&title);
+        let settings = run::settings(&scenario.load(size));
+        let run = suite::with_cluster("scale", settings, |runtime, cluster| {
+            runtime.block_on(run::run(&cluster, scenario, size, subject, soak, &progress))
+        });
+        match run {
+            Ok(run) => results.runs.push(Run { round, ..run }),
+            // The other runs may take hours, and their results are useful.
+            Err(error) => {
+                progress.note(format!("error: {title}: {error:#}"));
+                failures.push(title);
+            }
+        }
+        write(arguments, "results.json", &serde_json::to_string(&results)?)?;
+    }
+    let verdict = conclude(arguments, &all, &results, subjects.iter().find(|subject| !subject.is_floor()));
+    ensure!(failures.is_empty(), "{} runs failed: {}", failures.len(), failures.join("; "));
+    verdict
+}
+
+/// The runs, in their order: the subjects take turns.
+fn plan<'a>(
+    arguments: &Arguments,
+    scenarios: &[&'a Scenario],
+    subjects: &'a [Subject],
+) -> Vec<(&'a Scenario, u32, u32, &'a Subject)> {
+    let mut runs = Vec::new();
+    for scenario in scenarios {
         for size in sizes(scenario, arguments) {
             for round in 1..=arguments.rounds {
-                for subject in &subjects {
-                    progress.note(format!(
-                        "{}, size {size}, round {round}: {}",
-                        scenario.name,
-                        subject.name()
-                    ));
-                    let settings = run::settings(&scenario.load(size));
-                    let mut run = suite::with_cluster("scale", settings, |runtime, cluster| {
-                        runtime.block_on(run::run(&cluster, scenario, size, subject, soak, &progress))
-                    })
-                    .with_context(|| format!("{}, size {size}, {}", scenario.name, subject.name()))?;
-                    run.round = round;
-                    results.runs.push(run);
-                    write(arguments, "results.json", &serde_json::to_string_pretty(&results)?)?;
-                }
+                let subjects =
+                    subjects.iter().filter(|subject| !subject.is_floor() || scenario.needs_floor());
+                runs.extend(subjects.map(|subject| (*scenario, size, round, subject)));
             }
         }
     }
-    conclude(arguments, &all, &results, subjects.iter().find(|subject| !subject.is_floor()))
+    runs
 }
 
 /// Prints the table and the budgets, and writes the report. Returns an error if a budget is exceeded.

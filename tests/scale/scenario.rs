@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::budget::Budget;
+use crate::result::FLOOR;
 
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
@@ -210,6 +211,11 @@ impl Scenario {
             budget.validate()?;
         }
         Ok(scenario)
+    }
+
+    /// Whether a budget is relative to the floor.
+    pub(crate) fn needs_floor(&self) -> bool {
+        self.budgets.iter().any(|budget| budget.relative_to.as_deref() == Some(FLOOR))
     }
 
     /// The numbers of objects at this size.
