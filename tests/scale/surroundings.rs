@@ -1,12 +1,12 @@
-//! What a cluster contains before the first step: namespaces, and pods of no JobSet.
+//! What a cluster contains before the first step: namespaces, permissions, and pods of no JobSet.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use devcluster::progress::Progress;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jobset_tests::objects;
 use jobset_tests::wait::wait_for;
+use jobset_tests::{objects, replicas};
 use kube::Client;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
@@ -18,8 +18,9 @@ use crate::steps::api_of;
 /// Namespace of the pods of no JobSet.
 const UNRELATED: &str = "unrelated";
 
-/// Creates the namespaces and the unrelated pods.
+/// Creates the namespaces, the permissions and the unrelated pods.
 pub(crate) async fn create(client: &Client, load: &Load, progress: &Progress) -> Result<()> {
+    objects::apply(client, &serde_json::from_value(all_permissions())?, "scale").await?;
     for namespace in [NAMESPACE, UNRELATED] {
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
         objects::create(client, "", &serde_json::from_value(object)?, false).await?;
@@ -57,4 +58,15 @@ fn unrelated_pod(index: u32) -> Result<DynamicObject> {
     let metadata = json!({ "name": format!("pod-{index}"), "labels": { "app": "server" } });
     let object = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
     Ok(serde_json::from_value(object)?)
+}
+
+/// Controllers of other projects need other permissions than those in `manifests/`.
+fn all_permissions() -> Value {
+    let group = format!("system:serviceaccounts:{}", replicas::NAMESPACE);
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": { "name": "scale-controllers" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group }],
+    })
 }
