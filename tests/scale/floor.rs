@@ -62,25 +62,31 @@ async fn perform(workload: &Workload, step: &Step, bar: &Bar) -> Result<Performe
     let mut performed = Performed { started: Timestamp::now(), ..Performed::default() };
     match step {
         Step::Create {} => {
-            requests::create(&workload.api, &workload.objects, bar).await?;
+            requests::create(&workload.api, &workload.objects).await?;
             performed.last_write = Some(Timestamp::now());
-            workload.until("ready Jobs", bar, |it| it.ready == jobs).await?;
+            workload.until("ready Jobs", bar, (jobs, |it| it.ready), |it| it.ready == jobs).await?;
         }
         // The controller cannot create a Job again before the garbage collector has deleted its predecessor.
         Step::FailOneJob {} => {
-            requests::delete(&workload.api, &names, bar).await?;
-            workload.until("the deletion of the Jobs", bar, |it| it.objects == 0).await?;
+            requests::delete(&workload.api, &names).await?;
+            workload.until("the deletion of the Jobs", bar, (0, |_| 0), |it| it.objects == 0).await?;
             performed.last_write = Some(Timestamp::now());
         }
         Step::Suspend {} => {
-            requests::patch(&workload.api, &names, &json!({ "spec": { "suspend": true } }), bar).await?;
+            requests::patch(&workload.api, &names, &json!({ "spec": { "suspend": true } })).await?;
             performed.last_write = Some(Timestamp::now());
-            workload.until("suspended Jobs", bar, |it| it.suspended == jobs && it.ready == 0).await?;
+            workload
+                .until("suspended Jobs", bar, (jobs, |it| it.suspended), |it| {
+                    it.suspended == jobs && it.ready == 0
+                })
+                .await?;
         }
         Step::Resume {} => {
-            requests::patch(&workload.api, &names, &json!({ "spec": { "suspend": false } }), bar).await?;
+            requests::patch(&workload.api, &names, &json!({ "spec": { "suspend": false } })).await?;
             performed.last_write = Some(Timestamp::now());
-            workload.until("resumed Jobs", bar, |it| it.suspended == 0 && it.ready == jobs).await?;
+            workload
+                .until("resumed Jobs", bar, (jobs, |it| it.ready), |it| it.suspended == 0 && it.ready == jobs)
+                .await?;
         }
         Step::Complete {} => {
             let pods = workload.pod_names(ListParams::default()).await?;

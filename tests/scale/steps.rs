@@ -104,27 +104,27 @@ impl Workload {
         let mut performed = Performed { started: Timestamp::now(), ..Performed::default() };
         match step {
             Step::Create {} => {
-                requests::create(&self.api, &self.objects, bar).await?;
-                self.until("ready Jobs", bar, |it| it.ready == jobs).await?;
+                requests::create(&self.api, &self.objects).await?;
+                self.until("ready Jobs", bar, (jobs, |it| it.ready), |it| it.ready == jobs).await?;
             }
             Step::FailOneJob {} => {
                 let job = format!("js-0-w-{}", self.load.jobs_each / 2);
-                self.fail_pod_of(&job, bar).await?;
+                self.fail_pod_of(&job).await?;
                 performed.failed_job = Some(job);
                 let restarted = |it: &Totals| it.restarts == 1 && it.ready == jobs;
-                self.until("ready Jobs after a restart", bar, restarted).await?;
+                self.until("ready Jobs after a restart", bar, (jobs, |it| it.ready), restarted).await?;
             }
             Step::Suspend {} => {
-                requests::patch(&self.api, &names, &json!({ "spec": { "suspend": true } }), bar).await?;
+                requests::patch(&self.api, &names, &json!({ "spec": { "suspend": true } })).await?;
                 let suspended =
                     |it: &Totals| it.suspended == jobs && it.suspended_objects == job_sets && it.ready == 0;
-                self.until("suspended Jobs", bar, suspended).await?;
+                self.until("suspended Jobs", bar, (jobs, |it| it.suspended), suspended).await?;
             }
             Step::Resume {} => {
-                requests::patch(&self.api, &names, &json!({ "spec": { "suspend": false } }), bar).await?;
+                requests::patch(&self.api, &names, &json!({ "spec": { "suspend": false } })).await?;
                 let resumed =
                     |it: &Totals| it.suspended == 0 && it.suspended_objects == 0 && it.ready == jobs;
-                self.until("resumed Jobs", bar, resumed).await?;
+                self.until("resumed Jobs", bar, (jobs, |it| it.ready), resumed).await?;
             }
             Step::Complete {} => {
                 let pods = self.pod_names(ListParams::default()).await?;
@@ -144,19 +144,19 @@ impl Workload {
         Ok(performed)
     }
 
-    /// Waits until the observed objects satisfy a condition.
+    /// Waits until the observed objects satisfy a condition. The bar shows how many of `total` are done.
     pub(crate) async fn until(
         &self,
         what: &str,
         bar: &Bar,
+        (total, done): (u64, fn(&Totals) -> u64),
         condition: impl Fn(&Totals) -> bool,
     ) -> Result<()> {
-        let jobs = self.load.jobs();
+        bar.total(total);
+        let mut shown = 0;
         let show = |totals: &Totals| {
-            let Totals { objects, ready, suspended, completed, .. } = totals;
-            bar.message(format!(
-                "{objects} objects, {ready} of {jobs} Jobs ready, {suspended} suspended, {completed} completed"
-            ));
+            bar.advance(done(totals).saturating_sub(shown));
+            shown = shown.max(done(totals));
         };
         self.observer.until(what, show, condition).await
     }
@@ -170,8 +170,8 @@ impl Workload {
     /// Lets these pods succeed, and waits until `objects` objects are completed.
     pub(crate) async fn complete(&self, pods: &[String], objects: u64, bar: &Bar) -> Result<()> {
         let change = json!({ "metadata": { "annotations": { "devcluster.jobset.dev/outcome": "succeed" } } });
-        requests::patch(&self.pods, pods, &change, bar).await?;
-        self.until("completed objects", bar, |it| it.completed == objects).await
+        requests::patch(&self.pods, pods, &change).await?;
+        self.until("completed objects", bar, (objects, |it| it.completed), |it| it.completed == objects).await
     }
 
     /// Sends JobSets to admission.
@@ -187,12 +187,12 @@ impl Workload {
         .await
     }
 
-    async fn fail_pod_of(&self, job: &str, bar: &Bar) -> Result<()> {
+    async fn fail_pod_of(&self, job: &str) -> Result<()> {
         let selector = format!("batch.kubernetes.io/job-name={job}");
         let pods = self.pod_names(ListParams::default().labels(&selector)).await?;
         let Some(pod) = pods.first() else { bail!("Job {job} has no pod") };
         let change = json!({ "metadata": { "annotations": { "devcluster.jobset.dev/outcome": "fail" } } });
-        requests::patch(&self.pods, std::slice::from_ref(pod), &change, bar).await
+        requests::patch(&self.pods, std::slice::from_ref(pod), &change).await
     }
 
     /// Creates JobSets as others are deleted, and at the end waits until all are deleted.
@@ -207,15 +207,14 @@ impl Workload {
                 Ok(serde_json::from_value(object)?)
             });
             let objects = objects.collect::<Result<Vec<_>>>()?;
-            // The bar counts seconds.
-            requests::create(&self.api, &objects, &devcluster::progress::Progress::quiet().step("")).await?;
+            requests::create(&self.api, &objects).await?;
             created += missing;
             bar.advance(begin.elapsed().as_secs().saturating_sub(shown));
             shown = begin.elapsed().as_secs();
             bar.message(format!("{created} JobSets"));
             tokio::time::sleep(CHURN_INTERVAL).await;
         }
-        self.until("the deletion of the last JobSets", bar, |it| it.objects == 0).await
+        self.until("the deletion of the last JobSets", bar, (0, |_| 0), |it| it.objects == 0).await
     }
 
     /// Deletes one Job.
