@@ -1,5 +1,5 @@
-//! Support for the suites `api`, `integration`, `failover`, `operator` and `e2e`, and the programs `install-bundle` and
-//! `start-controller`, which the demo uses.
+//! Support for the suites `api`, `integration`, `failover`, `operator` and `e2e`, the programs `install-bundle` and
+//! `start-controller`, which the demo uses, and the benchmark `scale`.
 //!
 //! | module | what it does |
 //! |---|---|
