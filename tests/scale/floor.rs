@@ -5,11 +5,12 @@ use anyhow::{Result, bail};
 use devcluster::progress::Step as Bar;
 use jiff::Timestamp;
 use jobset_tests::objects;
+use jobset_tests::wait::{TIMEOUT, wait_for};
 use kube::Client;
 use kube::api::ListParams;
 use serde_json::json;
 
-use crate::generator;
+use crate::generator::{self, NAMESPACE};
 use crate::requests;
 use crate::result::{PhaseResult, Run};
 use crate::scenario::{Load, Scenario, Step};
@@ -32,12 +33,7 @@ fn has_floor(step: &Step) -> bool {
 /// Performs those steps that have a floor.
 pub(crate) async fn run(client: &Client, scenario: &Scenario, load: Load, bar: &Bar) -> Result<Run> {
     if scenario.steps.iter().any(|step| matches!(step, Step::Admission { .. })) {
-        // JobSets without webhooks.
-        for object in objects::read_folder(&objects::repository().join("manifests"))? {
-            if objects::kind(&object) == "CustomResourceDefinition" {
-                objects::apply(client, &object, "kubectl").await?;
-            }
-        }
+        serve_job_sets(client, scenario, &load).await?;
     }
     let mut run = Run::default();
     let workload = Workload::of_jobs(client, scenario, load, generator::jobs(scenario, &load)?).await?;
@@ -53,6 +49,16 @@ pub(crate) async fn run(client: &Client, scenario: &Scenario, load: Load, bar: &
         });
     }
     Ok(run)
+}
+
+/// Applies the CRD, without webhooks, and waits until the API server accepts JobSets.
+async fn serve_job_sets(client: &Client, scenario: &Scenario, load: &Load) -> Result<()> {
+    for object in objects::read_folder(&objects::repository().join("manifests/crds"))? {
+        objects::apply(client, &object, "kubectl").await?;
+    }
+    let job_set = serde_json::from_value(generator::job_set(scenario, load, "first")?)?;
+    let create = || async { Ok(objects::create(client, NAMESPACE, &job_set, true).await) };
+    wait_for("the API server to accept JobSets", TIMEOUT, create, Result::is_ok).await.map(drop)
 }
 
 /// Sends the writes of Jobs that a controller would send, and waits for the same end of the step.
