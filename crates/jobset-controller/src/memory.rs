@@ -20,32 +20,48 @@ struct Remembered {
     failures: KnownFailures,
 }
 
-/// The state of all JobSets, by UID.
+/// The state of all JobSets.
 pub(crate) struct Memory {
     started: Instant,
-    jobsets: Mutex<HashMap<String, Remembered>>,
+    all: Mutex<All>,
+}
+
+#[derive(Default)]
+struct All {
+    by_uid: HashMap<String, Remembered>,
+    /// The number of JobSets whose statuses wait.
+    waiting: usize,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { started: Instant::now(), jobsets: Mutex::default() }
+        Self { started: Instant::now(), all: Mutex::default() }
     }
 }
 
 impl Memory {
-    fn of<T>(&self, uid: &str, use_it: impl FnOnce(&mut Remembered) -> T) -> T {
-        let mut jobsets = self.jobsets.lock().unwrap_or_else(PoisonError::into_inner);
-        use_it(jobsets.entry(uid.to_owned()).or_default())
+    /// Gives access to the state of a JobSet, and to the number of other JobSets whose statuses wait.
+    fn of<T>(&self, uid: &str, use_it: impl FnOnce(&mut Remembered, usize) -> T) -> T {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let All { by_uid, waiting } = &mut *all;
+        let jobset = by_uid.entry(uid.to_owned()).or_default();
+        *waiting = waiting.saturating_sub(usize::from(jobset.status.is_waiting()));
+        let result = use_it(jobset, *waiting);
+        *waiting += usize::from(jobset.status.is_waiting());
+        result
     }
 
     /// Removes the state of a deleted JobSet.
     pub(crate) fn forget(&self, uid: &str) {
-        self.jobsets.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.by_uid.remove(uid).is_some_and(|jobset| jobset.status.is_waiting()) {
+            all.waiting = all.waiting.saturating_sub(1);
+        }
     }
 
     /// Returns the problems that the last plan did not have. A problem with another text is a new problem.
     pub(crate) fn new_problems(&self, uid: &str, problems: Vec<Problem>) -> Vec<Problem> {
-        self.of(uid, |jobset| {
+        self.of(uid, |jobset, _| {
             let before = std::mem::replace(&mut jobset.problems, problems.clone());
             let known: HashSet<_> = before.iter().map(Problem::cause).collect();
             problems.into_iter().filter(|problem| !known.contains(&problem.cause())).collect()
@@ -54,23 +70,25 @@ impl Memory {
 
     /// Gives access to the known failures.
     pub(crate) fn failures<T>(&self, uid: &str, use_them: impl FnOnce(&mut KnownFailures) -> T) -> T {
-        self.of(uid, |jobset| use_them(&mut jobset.failures))
+        self.of(uid, |jobset, _| use_them(&mut jobset.failures))
     }
 
     /// How long the creation of Jobs waits, after this snapshot.
     pub(crate) fn creation_wait(&self, uid: &str, jobs: &[Arc<JobRecord>]) -> Option<Duration> {
-        self.of(uid, |jobset| jobset.recreation.wait(jobs, self.started.elapsed()))
+        self.of(uid, |jobset, _| jobset.recreation.wait(jobs, self.started.elapsed()))
     }
 
     /// Returns the next step of an execution for this JobSet.
     pub(crate) fn next_step(&self, uid: &str, jobset: &JobSet, execution: &mut Execution) -> Step {
         let stored = jobset.status.as_ref();
-        self.of(uid, |jobset| execution.next(stored, &mut jobset.status, self.started.elapsed()))
+        self.of(uid, |jobset, waiting| {
+            execution.next(stored, &mut jobset.status, waiting, self.started.elapsed())
+        })
     }
 
     /// Records that a status was stored.
     pub(crate) fn status_is_stored(&self, uid: &str, execution: &mut Execution) {
-        self.of(uid, |jobset| execution.stored(&mut jobset.status, self.started.elapsed()));
+        self.of(uid, |jobset, _| execution.stored(&mut jobset.status, self.started.elapsed()));
     }
 }
 

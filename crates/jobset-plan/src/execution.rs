@@ -80,10 +80,16 @@ impl Execution {
         }
     }
 
-    /// The next step. `stored` is the status of the snapshot.
-    pub fn next(&mut self, stored: Option<&JobSetStatus>, timing: &mut StatusTiming, now: Duration) -> Step {
+    /// The next step. `stored` is the status of the snapshot, `waiting` the number of other JobSets whose statuses wait.
+    pub fn next(
+        &mut self,
+        stored: Option<&JobSetStatus>,
+        timing: &mut StatusTiming,
+        waiting: usize,
+        now: Duration,
+    ) -> Step {
         if self.failed {
-            return self.after_failure(stored, timing, now);
+            return self.after_failure(stored, timing, waiting, now);
         }
         self.wrote |= std::mem::take(&mut self.sent_optional);
         if let Some(actions) = self.actions.pop_front() {
@@ -93,7 +99,7 @@ impl Execution {
         }
         let mut again = self.requeue_after;
         if let Some(status) = self.status.take() {
-            let wait = timing.wait(StatusChange::of(self.status_is_urgent, stored, &status), now);
+            let wait = timing.wait(StatusChange::of(self.status_is_urgent, stored), waiting, now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));
             }
@@ -116,6 +122,7 @@ impl Execution {
         &mut self,
         stored: Option<&JobSetStatus>,
         timing: &mut StatusTiming,
+        waiting: usize,
         now: Duration,
     ) -> Step {
         let mut within = self.requeue_after.unwrap_or(Duration::MAX);
@@ -129,7 +136,7 @@ impl Execution {
             is_urgent |= is_new;
         }
         if differs(stored, &status) {
-            let wait = timing.wait(StatusChange::of(is_urgent, stored, &status), now);
+            let wait = timing.wait(StatusChange::of(is_urgent, stored), waiting, now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));
             }
@@ -201,10 +208,10 @@ mod tests {
         let (mut execution, mut timing, stored) =
             (Execution::new(plan), StatusTiming::default(), status(0, 0));
         // A status that is not urgent has differed for long enough.
-        timing.wait(StatusChange::Counts, Duration::ZERO);
+        timing.wait(StatusChange::Counts, 0, Duration::ZERO);
         let mut steps = Vec::new();
         loop {
-            let step = execution.next(Some(&stored), &mut timing, NOW);
+            let step = execution.next(Some(&stored), &mut timing, 0, NOW);
             match step {
                 Step::Finish(..) => {
                     steps.push(step);
@@ -315,12 +322,12 @@ mod tests {
         let after = |stored: &JobSetStatus, failure, differs: bool| {
             let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
             if differs {
-                timing.wait(StatusChange::Counts, Duration::ZERO);
+                timing.wait(StatusChange::Counts, 0, Duration::ZERO);
             }
-            execution.next(Some(stored), &mut timing, NOW);
+            execution.next(Some(stored), &mut timing, 0, NOW);
             execution.failed();
             execution.group_creation_failed(failure);
-            execution.next(Some(stored), &mut timing, NOW)
+            execution.next(Some(stored), &mut timing, 0, NOW)
         };
         let first = after(&status(0, 2), failure("Failed", "foreign"), false);
         let Step::StoreStatus(stored) = first else { panic!("a new reason is urgent: {first:?}") };
@@ -344,16 +351,18 @@ mod tests {
             [(true, "Held", vec!["Held held"]), (false, "Held", vec![]), (true, "Failed", vec![])]
         {
             let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
-            execution.next(None, &mut timing, NOW);
+            execution.next(None, &mut timing, 0, NOW);
             execution.failed();
             execution.group_creation_failed(failure(reason, "held"));
-            execution.next(None, &mut timing, NOW);
+            execution.next(None, &mut timing, 0, NOW);
             if is_stored {
                 execution.stored(&mut timing, NOW);
             } else {
                 execution.failed();
             }
-            let Step::Finish(events, _) = execution.next(None, &mut timing, NOW) else { panic!("{reason}") };
+            let Step::Finish(events, _) = execution.next(None, &mut timing, 0, NOW) else {
+                panic!("{reason}")
+            };
             let events: Vec<_> = events.iter().map(|it| format!("{} {}", it.reason, it.note)).collect();
             assert_eq!(events, expected, "{reason} {is_stored}");
         }
@@ -367,13 +376,13 @@ mod tests {
         for (requeue_after, again) in [(None, window), (Some(half), half), (Some(window * 2), window)] {
             let (mut execution, mut timing) =
                 (Execution::new(counting(requeue_after)), StatusTiming::default());
-            let step = execution.next(Some(&status(0, 0)), &mut timing, NOW);
+            let step = execution.next(Some(&status(0, 0)), &mut timing, 0, NOW);
             assert_eq!(step, Step::Finish(vec![], Requeue::After(again)), "{requeue_after:?}");
         }
         let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
-        assert!(matches!(execution.next(None, &mut timing, NOW), Step::Execute(_)));
+        assert!(matches!(execution.next(None, &mut timing, 0, NOW), Step::Execute(_)));
         execution.failed();
-        let step = execution.next(Some(&status(0, 0)), &mut timing, NOW);
+        let step = execution.next(Some(&status(0, 0)), &mut timing, 0, NOW);
         assert_eq!(
             step,
             Step::Finish(vec![], Requeue::Retry(window)),

@@ -10,12 +10,14 @@ use std::time::Duration;
 /// How long counts may differ before they are stored. Changes arrive in bursts. The reader is a user who watches the
 /// progress of a JobSet.
 const BATCH_WINDOW: Duration = Duration::from_secs(1);
-/// How long the first counts may wait after a Job has started. Usually all Jobs become ready before, and the JobSet needs
-/// one write. The reader is a user whose pods stay pending.
+/// How long the first counts may wait. Usually all Jobs become ready before, and the JobSet needs one write. The reader
+/// is a user whose Jobs do not start.
 const FIRST_WINDOW: Duration = Duration::from_secs(5);
-/// How long the first counts may wait if no Job starts. In a busy cluster, the Job controller needs seconds for that. The
-/// reader is a user whose pods cannot be created.
-const UNSTARTED_WINDOW: Duration = Duration::from_secs(8);
+/// How much longer counts wait for each other JobSet whose counts wait, so that the controller stores at most 25 such
+/// statuses per second. While hundreds of JobSets start together, most get ready before their turn.
+const WINDOW_PER_WAITING: Duration = Duration::from_millis(40);
+/// The maximum that other JobSets add.
+const LONGEST_ADDITION: Duration = Duration::from_secs(25);
 /// The minimum interval between two writes of one JobSet's status, if the second changes only counts.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -27,26 +29,18 @@ pub enum StatusChange {
     /// Only counts changed.
     Counts,
     /// Only counts changed, and no counts are stored yet.
-    FirstCounts {
-        /// Whether a Job has started.
-        started: bool,
-    },
+    FirstCounts,
 }
 
 impl StatusChange {
-    /// How `new` differs from the stored status.
-    pub(crate) fn of(is_urgent: bool, stored: Option<&JobSetStatus>, new: &JobSetStatus) -> Self {
+    /// The change of the stored status.
+    pub(crate) fn of(is_urgent: bool, stored: Option<&JobSetStatus>) -> Self {
         if is_urgent {
             Self::Urgent
         } else if stored.is_some_and(|stored| !stored.replicated_jobs_status.is_empty()) {
             Self::Counts
         } else {
-            let has_started = |counts: &ReplicatedJobStatus| {
-                [counts.active, counts.ready, counts.succeeded, counts.suspended]
-                    .iter()
-                    .any(|count| *count > 0)
-            };
-            Self::FirstCounts { started: new.replicated_jobs_status.iter().any(has_started) }
+            Self::FirstCounts
         }
     }
 }
@@ -57,29 +51,31 @@ impl StatusChange {
 pub struct StatusTiming {
     stored_at: Option<Duration>,
     differs_since: Option<Duration>,
-    /// Whether a Job had started when the status last differed.
-    started: bool,
 }
 
 impl StatusTiming {
-    /// How long the write of a changed status can wait. Zero means now.
-    pub fn wait(&mut self, change: StatusChange, now: Duration) -> Duration {
+    /// Whether a changed status waits.
+    pub fn is_waiting(&self) -> bool {
+        self.differs_since.is_some()
+    }
+
+    /// How long the write of a changed status can wait, if the statuses of `waiting` other JobSets wait. Zero means now.
+    pub fn wait(&mut self, change: StatusChange, waiting: usize, now: Duration) -> Duration {
         let window = match change {
             StatusChange::Urgent => Duration::ZERO,
             StatusChange::Counts => BATCH_WINDOW,
-            StatusChange::FirstCounts { started: false } if !self.started => UNSTARTED_WINDOW,
-            StatusChange::FirstCounts { .. } => {
-                if !std::mem::replace(&mut self.started, true) {
-                    self.differs_since = None;
-                }
-                FIRST_WINDOW
-            }
+            StatusChange::FirstCounts => FIRST_WINDOW,
         };
         let differs_since = *self.differs_since.get_or_insert(now);
         if window.is_zero() {
             return Duration::ZERO;
         }
-        let due = self.stored_at.map_or(Duration::ZERO, |at| at + MIN_INTERVAL).max(differs_since + window);
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let addition = WINDOW_PER_WAITING.saturating_mul(waiting).min(LONGEST_ADDITION);
+        let due = self
+            .stored_at
+            .map_or(Duration::ZERO, |at| at + MIN_INTERVAL)
+            .max(differs_since + window + addition);
         due.saturating_sub(now)
     }
 

@@ -149,30 +149,24 @@ fn only_the_counts_of_a_failed_plan_are_stored() {
 
 #[test]
 fn the_first_counts_differ_from_later_ones() {
-    let new = |scene: &Scene, jobs: &str| scene.clone().jobs(jobs).plan().status.unwrap();
-    let scene = jobset("");
-    let of = |stored: Option<&JobSetStatus>, jobs: &str| StatusChange::of(false, stored, &new(&scene, jobs));
-    let empty = JobSetStatus { restarts: 1, ..JobSetStatus::default() };
-    for stored in [None, Some(&empty)] {
-        assert_eq!(of(stored, ""), StatusChange::FirstCounts { started: false });
-        assert_eq!(of(stored, "driver-0 active=0"), StatusChange::FirstCounts { started: false });
-        for jobs in ["driver-0", "driver-0 ready", "driver-0 complete", "driver-0 suspended"] {
-            assert_eq!(of(stored, jobs), StatusChange::FirstCounts { started: true }, "{jobs}");
-        }
+    let counted = jobset("").plan().status.unwrap();
+    let restarted = JobSetStatus { restarts: 1, ..JobSetStatus::default() };
+    for (is_urgent, stored, change) in [
+        (false, None, StatusChange::FirstCounts),
+        (false, Some(&restarted), StatusChange::FirstCounts),
+        (false, Some(&counted), StatusChange::Counts),
+        (true, None, StatusChange::Urgent),
+        (true, Some(&counted), StatusChange::Urgent),
+    ] {
+        assert_eq!(StatusChange::of(is_urgent, stored), change, "{is_urgent}, {stored:?}");
     }
-    let stored = new(&scene, "");
-    assert_eq!(of(Some(&stored), "driver-0"), StatusChange::Counts);
-    assert_eq!(
-        StatusChange::of(true, None, &new(&scene, "driver-0 failed@7, worker-0, worker-1")),
-        StatusChange::Urgent
-    );
 }
 
 #[test]
 fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
-    let wait = |timing: &mut StatusTiming, now| timing.wait(StatusChange::Counts, now);
+    let wait = |timing: &mut StatusTiming, now| timing.wait(StatusChange::Counts, 0, now);
     assert_eq!(wait(&mut timing, at(100)), at(1000), "a new process");
     assert_eq!(wait(&mut timing, at(700)), at(400), "the status differs for a while");
     assert_eq!(wait(&mut timing, at(1100)), Duration::ZERO);
@@ -188,28 +182,50 @@ fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
 }
 
 #[test]
-fn the_first_counts_are_stored_five_seconds_after_a_job_starts() {
+fn the_first_counts_are_stored_after_five_seconds() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
-    let first = |started| StatusChange::FirstCounts { started };
-    assert_eq!(timing.wait(first(false), at(100)), at(8000), "a new JobSet");
-    assert_eq!(timing.wait(first(false), at(2100)), at(6000), "no Job starts");
-    assert_eq!(timing.wait(first(true), at(3100)), at(5000), "the first Job has started");
-    assert_eq!(timing.wait(first(true), at(8000)), at(100), "more Jobs have started");
-    assert_eq!(timing.wait(first(false), at(8050)), at(50), "a user deleted the Jobs");
-    assert_eq!(timing.wait(first(true), at(8100)), Duration::ZERO, "they do not get ready");
-    timing.stored(at(8100));
-    assert_eq!(timing.wait(StatusChange::Counts, at(8200)), at(4900));
+    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(100)), at(5000), "a new JobSet");
+    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(2100)), at(3000), "Jobs have started");
+    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(5100)), Duration::ZERO, "they do not get ready");
+    timing.stored(at(5100));
+    assert_eq!(timing.wait(StatusChange::Counts, 0, at(5200)), at(4900));
 }
 
 #[test]
 fn an_urgent_status_is_stored_immediately() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
-    assert_eq!(timing.wait(StatusChange::FirstCounts { started: true }, at(900)), at(5000));
-    assert_eq!(timing.wait(StatusChange::Urgent, at(1000)), Duration::ZERO, "all Jobs are ready");
+    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(900)), at(5000));
+    assert_eq!(timing.wait(StatusChange::Urgent, 0, at(1000)), Duration::ZERO, "all Jobs are ready");
     timing.stored(at(1000));
-    assert_eq!(timing.wait(StatusChange::Urgent, at(1001)), Duration::ZERO);
+    assert_eq!(timing.wait(StatusChange::Urgent, 0, at(1001)), Duration::ZERO);
     timing.stored(at(1001));
-    assert_eq!(timing.wait(StatusChange::Counts, at(1002)), at(4999), "the whole status was stored");
+    assert_eq!(timing.wait(StatusChange::Counts, 0, at(1002)), at(4999), "the whole status was stored");
+}
+
+#[test]
+fn counts_wait_longer_while_other_jobsets_wait() {
+    let at = Duration::from_millis;
+    let first = StatusChange::FirstCounts;
+    for (change, waiting, window) in [
+        (first, 1, 5040),
+        (first, 500, 25_000),
+        (first, 625, 30_000),
+        (first, 5000, 30_000),
+        (first, usize::MAX, 30_000),
+        (StatusChange::Counts, 50, 3000),
+        (StatusChange::Urgent, 5000, 0),
+    ] {
+        let wait = StatusTiming::default().wait(change, waiting, at(100));
+        assert_eq!(wait, at(window), "{change:?}, {waiting}");
+    }
+    let mut timing = StatusTiming::default();
+    assert!(!timing.is_waiting());
+    assert_eq!(timing.wait(first, 500, at(100)), at(25_000));
+    assert!(timing.is_waiting());
+    assert_eq!(timing.wait(first, 20, at(4100)), at(1800), "the others are ready");
+    assert_eq!(timing.wait(StatusChange::Urgent, 20, at(4200)), Duration::ZERO);
+    timing.stored(at(4200));
+    assert!(!timing.is_waiting());
 }

@@ -187,8 +187,9 @@ impl World {
         let now = self.elapsed();
         let Process { reconciles, timing, .. } = &mut self.processes[process];
         let reconcile = reconciles.get_mut(uid)?;
+        let waiting = timing.iter().filter(|(other, timing)| *other != uid && timing.is_waiting()).count();
         let timing = timing.entry(uid.to_owned()).or_default();
-        Some(reconcile.execution.next(reconcile.jobset.status.as_ref(), timing, now))
+        Some(reconcile.execution.next(reconcile.jobset.status.as_ref(), timing, waiting, now))
     }
 
     /// Executes the next step of a reconcile.

@@ -27,7 +27,8 @@ fn pods_wait_for_the_workload_and_every_podgroup() {
     let jobs = ["create train-driver-0", "create train-worker-0", "create train-worker-1"];
     scene.expect_actions(&[objects, jobs].concat());
     let mut execution = Execution::new(scene.plan());
-    let Step::Execute(first) = execution.next(None, &mut StatusTiming::default(), std::time::Duration::ZERO)
+    let Step::Execute(first) =
+        execution.next(None, &mut StatusTiming::default(), 0, std::time::Duration::ZERO)
     else {
         panic!("{execution:?}")
     };
