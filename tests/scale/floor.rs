@@ -15,7 +15,7 @@ use crate::requests;
 use crate::result::{PhaseResult, Run};
 use crate::scenario::{Load, Scenario, Step};
 use crate::series::seconds;
-use crate::steps::{Performed, Workload};
+use crate::steps::{self, Performed, Workload};
 
 /// Whether this step has a floor.
 fn has_floor(step: &Step) -> bool {
@@ -35,6 +35,8 @@ pub(crate) async fn run(client: &Client, scenario: &Scenario, load: Load, bar: &
     if scenario.steps.iter().any(|step| matches!(step, Step::Admission { .. })) {
         serve_job_sets(client, scenario, &load).await?;
     }
+    requests::create(&steps::api_of(client, NAMESPACE, "", "v1", "Service"), &generator::services(&load)?)
+        .await?;
     let mut run = Run::default();
     let workload = Workload::of_jobs(client, scenario, load, generator::jobs(scenario, &load)?).await?;
     for step in scenario.steps.iter().filter(|step| has_floor(step)) {

@@ -38,6 +38,16 @@ pub(crate) fn jobs(scenario: &Scenario, load: &Load) -> Result<Vec<DynamicObject
     let template =
         template.pointer("/spec/replicatedJobs/0/template").context("the JobSet has no template")?;
     let spec = template.get("spec").context("the JobSet's template has no spec")?;
+    let spec = |job_set: u32, job: u32| {
+        let mut spec = spec.clone();
+        let pods = spec.get_mut("template").context("the JobSet's template has no template of pods")?;
+        let metadata = json!({"labels": labels(job_set, job), "annotations": labels(job_set, job)});
+        json_patch::merge(
+            pods,
+            &json!({"metadata": metadata, "spec": {"subdomain": format!("js-{job_set}")}}),
+        );
+        anyhow::Ok(spec)
+    };
     let indices = (0..load.job_sets).flat_map(|job_set| (0..load.jobs_each).map(move |job| (job_set, job)));
     indices
         .map(|(job_set, job)| {
@@ -49,8 +59,25 @@ pub(crate) fn jobs(scenario: &Scenario, load: &Load) -> Result<Vec<DynamicObject
                     "labels": labels(job_set, job),
                     "annotations": labels(job_set, job),
                 },
-                "spec": spec,
+                "spec": spec(job_set, job)?,
             });
+            Ok(serde_json::from_value(object)?)
+        })
+        .collect()
+}
+
+/// The headless Services of a run without a controller. The controllers of Kubernetes follow each pod for them.
+pub(crate) fn services(load: &Load) -> Result<Vec<DynamicObject>> {
+    (0..load.job_sets)
+        .map(|job_set| {
+            let name = format!("js-{job_set}");
+            let spec = json!({
+                "clusterIP": "None",
+                "publishNotReadyAddresses": true,
+                "selector": {"scale/jobset-name": name},
+            });
+            let object =
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
             Ok(serde_json::from_value(object)?)
         })
         .collect()
@@ -115,6 +142,13 @@ budgets: []
         let jobs = jobs(&scenario, &scenario.load(1)).unwrap();
         let names: Vec<_> = jobs.iter().map(ResourceExt::name_any).collect();
         assert_eq!(names, ["js-0-w-0", "js-0-w-1", "js-0-w-2", "js-1-w-0", "js-1-w-1", "js-1-w-2"]);
-        assert_eq!(jobs[5].data.pointer("/spec/parallelism").unwrap(), 4);
+        let value = |path: &str| jobs[5].data.pointer(path).unwrap();
+        assert_eq!(value("/spec/parallelism"), 4);
+        assert_eq!(value("/spec/template/spec/containers/0/name"), "c");
+        let services = services(&scenario.load(1)).unwrap();
+        assert_eq!(services.len(), 2);
+        let selector = services[1].data.pointer("/spec/selector/scale~1jobset-name").unwrap();
+        assert_eq!(value("/spec/template/metadata/labels/scale~1jobset-name"), selector);
+        assert_eq!(value("/spec/template/spec/subdomain"), &services[1].name_any());
     }
 }
