@@ -335,7 +335,7 @@ mod tests {
     fn a_jobset_is_counted_only_when_it_finishes() {
         let (metrics, index, measured) = measured();
         let running = jobset("u", &json!({"restarts": 0}));
-        index.apply_jobset(running.clone(), Source::Watch);
+        index.apply_jobset(&running, Source::Watch);
         let completed = JobSetStatus { terminal_state: "Completed".into(), ..JobSetStatus::default() };
         measured.status_stored(&running, &JobSetStatus::default(), &[], &index);
         assert!(!metrics.text().unwrap().contains("jobset_completed_total{"));
@@ -361,7 +361,7 @@ mod tests {
         };
         let (metrics, index, measured) = measured();
         let running = jobset("u", &json!({"restarts": 0}));
-        index.apply_jobset(running.clone(), Source::Watch);
+        index.apply_jobset(&running, Source::Watch);
         measured.status_stored(&running, &failed("FailedJobs"), &[], &index);
         let has_series = || metrics.text().unwrap().contains("jobset_active_deadline_exceeded_total{");
         assert!(!has_series());
@@ -446,7 +446,7 @@ mod tests {
     fn series_are_removed_after_the_deletion_of_their_jobset() {
         let (metrics, index, measured) = measured();
         let running = jobset("u", &json!({"restarts": 0}));
-        index.apply_jobset(running.clone(), Source::Watch);
+        index.apply_jobset(&running, Source::Watch);
         let failed = JobSetStatus { terminal_state: "Failed".into(), ..JobSetStatus::default() };
         measured.status_stored(&running, &failed, &[], &index);
         let has_series = || metrics.text().unwrap().contains("jobset_failed_total{");
@@ -467,7 +467,7 @@ mod tests {
         let failed = JobSetStatus { terminal_state: "Failed".into(), ..JobSetStatus::default() };
         for uid in ["predecessor", "successor"] {
             let running = jobset(uid, &json!({"restarts": 0}));
-            index.apply_jobset(running.clone(), Source::Watch);
+            index.apply_jobset(&running, Source::Watch);
             measured.status_stored(&running, &failed, &[], &index);
             index.end_jobset("predecessor");
             measured.clean(|uid| index.has_jobset(uid), Instant::now());

@@ -1,14 +1,15 @@
-//! The controller's view of the cluster: whole JobSets, and their children as short records.
+//! The controller's view of the cluster: JobSets as text, and their children as short records.
 //!
 //! The index finds children by the UID of their owner. A JobSet that a user deletes and creates again under the same
 //! name never gets the children of its predecessor. The index does no I/O: every change returns the UIDs of the JobSets
 //! that need a reconcile.
 //!
-//! A reconcile takes an [`ObservedJobSet`], which shares its records with the index. Its cost does not depend on the
-//! number of Jobs. The first change of a Job while a reconcile holds one copies the list of pointers, but no record.
+//! A reconcile takes an [`ObservedJobSet`], which shares the records of children with the index. Its cost does not depend
+//! on the number of Jobs. The first change of a Job while a reconcile holds one copies the list of pointers, but no record.
 
 use super::{
     child_job::ChildJob,
+    jobset_record::JobSetRecord,
     named::{Key, Named},
     owned::{Item, Owned, Record},
     scheduling::{ObservedScheduling, SchedulingKind, SchedulingObjects},
@@ -17,10 +18,7 @@ use super::{
     versioned::{Source, Versioned},
 };
 use jobset_api::JobSet;
-use jobset_plan::{
-    Controller, JobRecord, ServiceRecord, claim_names, in_place_restart::restarts_in_place, subdomain,
-    topology_keys, validation::headless_service,
-};
+use jobset_plan::{Controller, JobRecord, ServiceRecord, validation::headless_service};
 use k8s_openapi::{
     api::scheduling::v1beta1::{PodGroup, Workload},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -33,7 +31,7 @@ use std::{
 /// A JobSet and its children, as the index holds them.
 #[derive(Clone)]
 pub(crate) struct ObservedJobSet {
-    pub(crate) jobset: Arc<JobSet>,
+    pub(crate) jobset: JobSet,
     /// Sorted by name.
     pub(crate) jobs: Arc<Vec<Arc<JobRecord>>>,
     pub(crate) service: Option<ServiceRecord>,
@@ -69,7 +67,7 @@ pub(crate) enum Observation {
 
 #[derive(Default)]
 struct State {
-    jobsets: Versioned<Arc<JobSet>>,
+    jobsets: Versioned<JobSetRecord>,
     subdomains: Subdomains,
     jobs: Owned<JobRecord>,
     scheduling: SchedulingObjects,
@@ -98,15 +96,18 @@ impl Index {
     /// The JobSet with this UID, and its children.
     pub(crate) fn observe(&self, uid: &str) -> Option<ObservedJobSet> {
         let state = self.state();
-        let jobset = state.jobsets.get(uid)?.clone();
+        let record = state.jobsets.get(uid)?;
+        let text = record.text();
         let jobs = state.jobs.of(uid);
         let scheduling = state.scheduling.of(uid);
-        let namespace = jobset.metadata.namespace.clone().unwrap_or_default();
-        let service = (namespace.clone(), subdomain(&jobset).to_owned());
-        let service = state.services.get(&service).map(|service| state.with_owner(service));
-        let claims = claim_names(&jobset).map(|name| (namespace.clone(), name));
+        let key = |name: &str| (record.namespace.to_string(), name.to_owned());
+        let service = state.services.get(&key(&record.subdomain)).map(|service| state.with_owner(service));
+        let claims = record.claims.iter().map(|name| key(name));
         let existing = claims.filter(|key| state.claims.get(key).is_some());
         let claims = existing.map(|(_, name)| name).collect();
+        drop(state);
+        // It was decoded before.
+        let jobset = text.decode().ok()?;
         Some(ObservedJobSet { jobset, jobs, service, claims, scheduling })
     }
 
@@ -117,7 +118,7 @@ impl Index {
 
     /// Whether the JobSet with this UID restarts in place. None for an unknown JobSet.
     pub(crate) fn restarts_in_place(&self, uid: &str) -> Option<bool> {
-        self.state().jobsets.get(uid).map(|jobset| restarts_in_place(jobset))
+        self.state().jobsets.get(uid).map(|jobset| jobset.restarts_in_place)
     }
 
     /// The number of objects of each kind.
@@ -138,7 +139,7 @@ impl Index {
     /// JobSet that needs a reconcile if a Job or a JobSet changed.
     pub(crate) fn store(&self, observation: Observation) -> Option<String> {
         match observation {
-            Observation::JobSet(jobset) => self.apply_jobset(*jobset, Source::Answer),
+            Observation::JobSet(jobset) => self.apply_jobset(&jobset, Source::Answer),
             Observation::Job(job) => self.apply_job(&job, Source::Answer),
             Observation::Service(service) => {
                 self.apply_service(&service, Source::Answer);
@@ -164,15 +165,17 @@ impl Index {
     }
 
     /// Stores a JobSet. Returns its UID, or None if the index holds the same or a newer version.
-    pub(crate) fn apply_jobset(&self, jobset: JobSet, source: Source) -> Option<String> {
+    pub(crate) fn apply_jobset(&self, jobset: &JobSet, source: Source) -> Option<String> {
         let (uid, version) = identity(&jobset.metadata)?;
-        let jobset = Arc::new(jobset);
+        // It was decoded from text.
+        let record = JobSetRecord::new(jobset).ok()?;
+        let service = record.headless_service_key();
         let mut state = self.state();
-        let before = state.jobsets.apply(&uid, &version, source, jobset.clone()).ok()?;
+        let before = state.jobsets.apply(&uid, &version, source, record).ok()?;
         if let Some(before) = before {
-            state.subdomains.remove(&uid, &before);
+            state.subdomains.remove(&uid, before.headless_service_key());
         }
-        state.subdomains.add(&uid, &jobset);
+        state.subdomains.add(&uid, service);
         Some(uid)
     }
 
@@ -186,15 +189,14 @@ impl Index {
             return None;
         }
         let others = state.subdomains.users(&key).filter_map(|uid| state.jobsets.get(uid));
-        let others = others.filter(|other| other.metadata.deletion_timestamp.is_none());
-        let mut names = others.filter_map(|other| other.metadata.name.as_deref());
+        let mut names = others.filter(|other| !other.is_deleting).map(|other| &*other.name);
         names.find(|name| jobset.metadata.name.as_deref() != Some(name)).map(str::to_owned)
     }
 
     /// The topology keys of exclusive placement that JobSets name. Iterates over all JobSets.
     pub(crate) fn topology_keys(&self) -> BTreeSet<String> {
         let state = self.state();
-        state.jobsets.values().flat_map(|jobset| topology_keys(jobset)).map(str::to_owned).collect()
+        state.jobsets.values().flat_map(|jobset| &jobset.topology_keys).map(ToString::to_string).collect()
     }
 
     /// Removes a JobSet that the controller cannot decode. The controller ignores it until it changes.
@@ -202,7 +204,7 @@ impl Index {
         let mut state = self.state();
         state.jobsets.mark_listed(uid);
         let before = state.jobsets.forget(uid);
-        before.inspect(|before| state.subdomains.remove(uid, before));
+        before.inspect(|before| state.subdomains.remove(uid, before.headless_service_key()));
     }
 
     /// Marks an undecodable Job as existing. Its last record stays valid.
@@ -212,14 +214,14 @@ impl Index {
 
     /// UIDs of all JobSets.
     pub(crate) fn jobsets(&self) -> Vec<String> {
-        self.state().jobsets.values().filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+        self.state().jobsets.iter().map(|(uid, _)| uid.to_owned()).collect()
     }
 
     /// Removes a deleted JobSet.
     pub(crate) fn end_jobset(&self, uid: &str) {
         let mut state = self.state();
         let before = state.jobsets.end(uid);
-        before.inspect(|before| state.subdomains.remove(uid, before));
+        before.inspect(|before| state.subdomains.remove(uid, before.headless_service_key()));
     }
 
     /// Stores a Job. Returns its owner, or its previous owner if a user removed the owner reference.
@@ -241,8 +243,8 @@ impl Index {
     /// UIDs of the JobSets that use `spec.scheduling`. Iterates over all JobSets.
     pub(crate) fn jobsets_with_scheduling(&self) -> Vec<String> {
         let state = self.state();
-        let users = state.jobsets.values().filter(|jobset| jobset.spec.scheduling.is_some());
-        users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+        let users = state.jobsets.iter().filter(|(_, jobset)| jobset.uses_scheduling);
+        users.map(|(uid, _)| uid.to_owned()).collect()
     }
 
     /// Stores a Service. Returns its key if it is new or changed; see [`Self::users_of`].
@@ -334,20 +336,17 @@ impl State {
             return self.subdomains.users(key).map(str::to_owned).collect();
         }
         let (namespace, name) = key;
-        let of_namespace = |jobset: &&Arc<JobSet>| jobset.metadata.namespace.as_deref() == Some(namespace);
-        let wants = |jobset: &&Arc<JobSet>| claim_names(jobset).any(|wanted| wanted == *name);
-        let users = self.jobsets.values().filter(of_namespace).filter(wants);
-        users.filter_map(|jobset| jobset.metadata.uid.clone()).collect()
+        let uses = |jobset: &JobSetRecord| {
+            *jobset.namespace == **namespace && jobset.claims.iter().any(|claim| **claim == **name)
+        };
+        self.jobsets.iter().filter(|(_, jobset)| uses(jobset)).map(|(uid, _)| uid.to_owned()).collect()
     }
 
     /// The record of a Service, with the state of the JobSet that controls it.
     fn with_owner(&self, service: &ServiceRecord) -> ServiceRecord {
         let is_gone = |owner: &Controller| {
             owner.kind == jobset_api::jobset::KIND
-                && self
-                    .jobsets
-                    .get(&owner.uid)
-                    .is_none_or(|jobset| jobset.metadata.deletion_timestamp.is_some())
+                && self.jobsets.get(&owner.uid).is_none_or(|jobset| jobset.is_deleting)
         };
         let will_be_deleted = service.will_be_deleted || service.controller.as_ref().is_some_and(is_gone);
         ServiceRecord { will_be_deleted, ..service.clone() }

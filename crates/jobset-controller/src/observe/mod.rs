@@ -1,11 +1,14 @@
 //! An index of short records. Watches and the responses to the controller's own writes feed it.
 
+#[cfg(test)]
+mod bytes_test;
 mod child_job;
 mod decoded;
 mod delivery;
 mod demand;
 mod in_place;
 mod index;
+mod jobset_record;
 mod named;
 mod nodes;
 mod owned;

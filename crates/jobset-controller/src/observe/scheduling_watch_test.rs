@@ -102,7 +102,7 @@ impl Scene {
                 "metadata": {"name": name, "namespace": "team", "uid": name, "resourceVersion": "1"},
                 "spec": {"replicatedJobs": [], "scheduling": scheduling},
             });
-            index.apply_jobset(serde_json::from_value(jobset).unwrap(), Source::Watch);
+            index.apply_jobset(&serde_json::from_value(jobset).unwrap(), Source::Watch);
         }
         let (needed, is_needed) = watch::channel(false);
         start(&server.client(), &index, &requeue, is_needed);

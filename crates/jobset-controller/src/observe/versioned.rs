@@ -74,6 +74,10 @@ impl<V> Versioned<V> {
         first.and_then(version) <= version(second)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
+        self.items.iter().map(|(uid, item)| (uid.as_str(), &item.value))
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.items.values().map(|item| &item.value)
     }

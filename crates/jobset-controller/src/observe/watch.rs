@@ -160,7 +160,7 @@ impl Feeder {
                 }
                 let keys: Vec<String> =
                     if listing { Vec::new() } else { topology_keys(&jobset).map(str::to_owned).collect() };
-                self.requeue.add(self.index.apply_jobset(jobset, Source::Watch));
+                self.requeue.add(self.index.apply_jobset(&jobset, Source::Watch));
                 if let Some(metadata) = no_longer_needed {
                     self.placement.pods.release(&metadata);
                 }

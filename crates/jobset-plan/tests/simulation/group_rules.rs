@@ -151,7 +151,7 @@ fn min_counts(action: &Action) -> Vec<(String, i32)> {
 /// The number of pods of a group that have not ended: of existing Jobs, and of those that the controller will create. The
 /// name of the group or of its template begins with the name of its ReplicatedJob, if its entry has only one.
 fn most_pods(observed: &ObservedJobSet, plan: &Plan, group: &str) -> i64 {
-    let JobSet { metadata, spec, .. } = &*observed.jobset;
+    let JobSet { metadata, spec, .. } = &observed.jobset;
     let jobset = format!("{}-", metadata.name.as_deref().unwrap_or_default());
     let template = group.strip_prefix(&jobset).unwrap_or(group);
     let entry = spec.scheduling.iter().flat_map(|scheduling| &scheduling.replicated_jobs).find(|entry| {

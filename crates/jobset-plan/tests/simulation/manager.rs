@@ -171,7 +171,7 @@ impl World {
         });
         let premature = self.planted_bug_reorders(&mut plan);
         let reconcile = Reconcile {
-            jobset: observed.jobset.clone(),
+            jobset: Arc::new(observed.jobset.clone()),
             execution: Execution::new(plan),
             in_flight: 0,
             failures: Vec::new(),

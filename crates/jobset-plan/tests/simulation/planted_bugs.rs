@@ -178,7 +178,7 @@ impl World {
 
     /// Applies bugs that change the input of the planner.
     pub(crate) fn planted_bug_changes_view(&mut self, process: usize, observed: &mut ObservedJobSet) {
-        let jobset = Arc::make_mut(&mut observed.jobset);
+        let jobset = &mut observed.jobset;
         match self.bug {
             Some(Bug::JobsMatchedByName) => {
                 let name = jobset.metadata.name.clone().unwrap_or_default();

@@ -7,6 +7,8 @@ mod child_job;
 #[allow(dead_code, unreachable_pub, reason = "the controller uses more of it")]
 #[path = "../../../../jobset-controller/src/observe/index.rs"]
 mod index;
+#[path = "../../../../jobset-controller/src/observe/jobset_record.rs"]
+mod jobset_record;
 #[path = "../../../../jobset-controller/src/observe/named.rs"]
 mod named;
 #[allow(dead_code, reason = "the controller uses more of it")]
@@ -194,9 +196,7 @@ impl World {
         self.planted_bug_observes(process, change);
         let index = &self.processes[process].index;
         let mut requeue: Vec<String> = match change {
-            Change::JobSet(jobset) => {
-                index.apply_jobset(jobset_api::JobSet::clone(jobset), Source::Watch).into_iter().collect()
-            }
+            Change::JobSet(jobset) => index.apply_jobset(jobset, Source::Watch).into_iter().collect(),
             Change::Job(job) => index.apply_job(&ChildJob::new(job), Source::Watch).into_iter().collect(),
             Change::Named(service) if kind == Watched::Core(Kind::Services) => {
                 let changed = index.apply_service(&observed_service(service), Source::Watch);
