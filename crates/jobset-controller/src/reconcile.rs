@@ -37,7 +37,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::block_in_place;
+use tokio::{task::block_in_place, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -45,9 +45,18 @@ use tracing::{Instrument, debug, info, info_span, warn};
 /// thousands of requests do not block others, and the writer is fair between JobSets.
 const WORKERS: usize = 128;
 
+/// How many times longer than its plan a JobSet pauses after a reconcile that sent nothing. While thousands of Jobs of a
+/// JobSet change within seconds, each plan reads all of them, and most plans find nothing to do. The first change
+/// after a pause has no delay.
+const PAUSE_PER_PLAN: u32 = 50;
+/// The longest pause. Users see no delay.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// The result of one reconcile.
 struct ReconcileResult {
     requeue: Requeue,
+    /// How long the plan took.
+    planned: Duration,
     errors: Vec<ActError>,
     /// Whether one of the errors is new.
     has_new_errors: bool,
@@ -61,6 +70,16 @@ impl ReconcileResult {
             Requeue::OnChange => Outcome::Success,
             Requeue::Retry(_) if self.is_expected() => Outcome::Requeue,
             Requeue::Retry(_) => Outcome::Error,
+        }
+    }
+
+    /// How long the JobSet pauses. Its changes wait meanwhile.
+    fn pause(&self) -> Duration {
+        match self.requeue {
+            Requeue::OnChange | Requeue::After(_) => {
+                self.planned.saturating_mul(PAUSE_PER_PLAN).min(LONGEST_PAUSE)
+            }
+            Requeue::Now | Requeue::Retry(_) => Duration::ZERO,
         }
     }
 
@@ -114,8 +133,9 @@ impl Reconciler {
         // A panic is a bug in the controller. It must stop neither the process nor other JobSets.
         let outcome =
             AssertUnwindSafe(self.reconcile(&uid, &observed)).catch_unwind().instrument(span.clone()).await;
-        let _entered = span.entered();
         running.end(outcome.as_ref().map_or(Outcome::Panic, ReconcileResult::outcome));
+        sleep(outcome.as_ref().map_or(Duration::ZERO, ReconcileResult::pause)).await;
+        let _entered = span.entered();
         let Ok(result) = outcome else {
             let after = self.queue.retry(&uid);
             tracing::error!(?after, "reconcile panicked: this is a bug, please report it");
@@ -165,6 +185,7 @@ impl Reconciler {
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.
         let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };
+        let planned = began.elapsed();
         for why in &plan.waiting {
             debug!("waiting: {why}");
         }
@@ -220,7 +241,7 @@ impl Reconciler {
                         self.metrics.wrote(began);
                     }
                     let has_new_errors = self.report_failures(uid, jobset, &errors);
-                    return ReconcileResult { requeue: next, errors, has_new_errors };
+                    return ReconcileResult { requeue: next, planned, errors, has_new_errors };
                 }
             }
         }
@@ -331,4 +352,26 @@ fn matches_patterns(jobset: &JobSet, jobs: &[Arc<JobRecord>]) -> bool {
     let mut rules = jobset.spec.failure_policy.iter().flat_map(|policy| &policy.rules);
     jobs.iter().any(|job| job.verdict.is_some())
         && rules.any(|rule| !rule.on_job_failure_message_patterns.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobset_pauses_after_a_long_plan_that_sent_nothing() {
+        let at = Duration::from_micros;
+        for (requeue, planned, pause) in [
+            (Requeue::OnChange, at(2), at(100)),
+            (Requeue::OnChange, at(300), at(15_000)),
+            (Requeue::After(at(7)), at(300), at(15_000)),
+            (Requeue::OnChange, at(9000), LONGEST_PAUSE),
+            (Requeue::OnChange, Duration::MAX, LONGEST_PAUSE),
+            (Requeue::Now, at(9000), Duration::ZERO),
+            (Requeue::Retry(at(7)), at(9000), Duration::ZERO),
+        ] {
+            let result = ReconcileResult { requeue, planned, errors: Vec::new(), has_new_errors: false };
+            assert_eq!(result.pause(), pause, "{requeue:?}, {planned:?}");
+        }
+    }
 }
