@@ -105,7 +105,8 @@ impl Workload {
         match step {
             Step::Create {} => {
                 requests::create(&self.api, &self.objects).await?;
-                self.until("ready Jobs", bar, (jobs, |it| it.ready), |it| it.ready == jobs).await?;
+                let done = |it: &Totals| it.ready + it.suspended;
+                self.until("ready or suspended Jobs", bar, (jobs, done), |it| done(it) == jobs).await?;
             }
             Step::FailOneJob {} => {
                 let job = format!("js-0-w-{}", self.load.jobs_each / 2);
