@@ -22,7 +22,7 @@ use crate::{E2e, IMAGE, load_programs, programs};
 
 const OPERAND: &str = "jobset-controller-manager";
 /// The image in `manifests/`, which is not on the node at first.
-const IMAGE_OF_MANIFESTS: &str = "localhost/jobset-operator:v1.0.0";
+const IMAGE_OF_MANIFESTS: &str = concat!("localhost/jobset-operator:v", env!("CARGO_PKG_VERSION"));
 const MISSING_IMAGE: &str = "localhost/no-such-image:e2e";
 const CRD: &str = "jobsets.jobset.x-k8s.io";
 /// The JobSet that runs all the time.

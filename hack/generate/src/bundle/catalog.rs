@@ -7,41 +7,26 @@ use jobset_api::jobset_operator;
 use serde_json::{Map, Value, json};
 
 /// Fields of the `ClusterServiceVersion`'s spec that the catalog contains.
-const SPEC_FIELDS: [&str; 8] = [
+const SPEC_FIELDS: [&str; 9] = [
     "description",
     "displayName",
     "installModes",
     "keywords",
     "links",
+    "maintainers",
     "maturity",
     "minKubeVersion",
     "provider",
 ];
 
+/// Name of the bundle's image among the related images. Mirroring tools print it.
+const BUNDLE: &str = "jobset-operator-bundle";
+
 /// The catalog file. It has three documents.
 pub(super) fn catalog(images: &Images, csv: &Value) -> Result<String> {
-    let spec = csv.get("spec").context("the ClusterServiceVersion has no spec")?;
-    let field = |name: &str| {
-        spec.get(name).cloned().with_context(|| format!("the ClusterServiceVersion has no {name}"))
-    };
-    let icon = field("icon")?;
-    let icon = icon.pointer("/0").context("the ClusterServiceVersion has no icon")?;
-    let package = json!({
-        "schema": "olm.package",
-        "name": PACKAGE,
-        "defaultChannel": CHANNEL,
-        "description": field("description")?,
-        "icon": { "base64data": icon.get("base64data"), "mediatype": icon.get("mediatype") },
-    });
-    let channel = json!({
-        "schema": "olm.channel",
-        "package": PACKAGE,
-        "name": CHANNEL,
-        "entries": [{ "name": csv::name() }],
-    });
-    let mut related = vec![json!({ "name": "", "image": images.bundle_image })];
-    if let Value::Array(of_csv) = field("relatedImages")? {
-        related.extend(of_csv);
+    let mut related = vec![json!({ "name": BUNDLE, "image": images.bundle_image })];
+    if let Some(Value::Array(of_csv)) = csv.pointer("/spec/relatedImages") {
+        related.extend(of_csv.iter().cloned());
     }
     let bundle = json!({
         "schema": "olm.bundle",
@@ -62,9 +47,68 @@ pub(super) fn catalog(images: &Images, csv: &Value) -> Result<String> {
             { "type": "olm.csv.metadata", "value": metadata(csv)? },
         ],
     });
+    documents(&[package(csv)?, channel(), bundle])
+}
+
+/// The input of `opm alpha render-template basic`. The output is [`catalog`].
+pub(super) fn basic_template(images: &Images, csv: &Value) -> Result<String> {
+    let bundle = json!({ "schema": "olm.bundle", "image": images.bundle_image });
+    yaml::file(&json!({ "schema": "olm.template.basic", "entries": [package(csv)?, channel(), bundle] }))
+}
+
+/// The input of `opm alpha render-template semver`, which names channels and edges after the versions of the bundles.
+/// With major channels, each new bundle of version 1 needs only one line.
+pub(super) fn semver_template(images: &Images) -> Result<String> {
+    yaml::file(&json!({
+        "Schema": "olm.semver",
+        "GenerateMajorChannels": true,
+        "GenerateMinorChannels": false,
+        "Stable": { "Bundles": [{ "Image": images.bundle_image }] },
+    }))
+}
+
+/// Builds the catalog's image.
+pub(super) fn dockerfile() -> String {
+    format!(
+        "{}# Build it with bundle/ as the build context. For a reproducible image, set OPM_IMAGE to a digest.
+ARG OPM_IMAGE=quay.io/operator-framework/opm:latest
+FROM ${{OPM_IMAGE}}
+COPY catalog /configs/
+RUN [\"/bin/opm\", \"serve\", \"/configs\", \"--cache-dir=/tmp/cache\", \"--cache-only\"]
+ENTRYPOINT [\"/bin/opm\"]
+CMD [\"serve\", \"/configs\", \"--cache-dir=/tmp/cache\"]
+LABEL operators.operatorframework.io.index.configs.v1=/configs
+",
+        yaml::NOTICE
+    )
+}
+
+fn package(csv: &Value) -> Result<Value> {
+    let icon = csv.pointer("/spec/icon/0").context("the ClusterServiceVersion has no icon")?;
+    Ok(json!({
+        "schema": "olm.package",
+        "name": PACKAGE,
+        "defaultChannel": CHANNEL,
+        "description": csv.pointer("/spec/description"),
+        "icon": { "base64data": icon.get("base64data"), "mediatype": icon.get("mediatype") },
+    }))
+}
+
+/// The channel. The replaced version is not in this catalog. It can be that of another catalog, such as OpenShift's: OLM
+/// follows the edge from the installed version, and in a valid catalog, the last entry may replace an unknown one.
+fn channel() -> Value {
+    json!({
+        "schema": "olm.channel",
+        "package": PACKAGE,
+        "name": CHANNEL,
+        "entries": [{ "name": csv::name(), "replaces": csv::replaces(), "skipRange": csv::skip_range() }],
+    })
+}
+
+fn documents(documents: &[Value]) -> Result<String> {
     let mut text = yaml::NOTICE.to_owned();
     // No separator before the first document: `opm` would read the comment as a document without a schema.
-    for (index, document) in [package, channel, bundle].iter().enumerate() {
+    for (index, document) in documents.iter().enumerate() {
         if index > 0 {
             text.push_str("---\n");
         }
