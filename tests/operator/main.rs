@@ -9,6 +9,7 @@
 mod certificates;
 mod cluster_facts;
 mod conflicts;
+mod console;
 mod installation;
 mod olm;
 mod rbac;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
             repair::changes_during_downtime_are_repaired,
             cluster_facts::monitors_follow_the_monitoring_api,
             cluster_facts::operand_follows_openshift_configuration,
+            console::the_console_shows_jobsets,
             conflicts::a_deployment_in_another_namespace_stops_nothing,
             conflicts::another_installation_is_reported_and_not_changed,
             certificates::operator_waits_for_cert_manager,

@@ -89,6 +89,23 @@ pub const EDITOR_ROLE: &str = "jobset-editor";
 /// `ClusterRole` of JobSet viewers, aggregated to view.
 pub const VIEWER_ROLE: &str = "jobset-viewer";
 
+/// Quick start in the console of OpenShift.
+pub const QUICK_START: &str = "jobset-first-run";
+/// Sample in the YAML editor of the console: a leader and workers.
+pub const DEMO_SAMPLE: &str = "jobset-demo";
+/// Sample with a coordinator.
+pub const COORDINATOR_SAMPLE: &str = "jobset-coordinator";
+/// Sample with a failure policy.
+pub const FAILURE_POLICY_SAMPLE: &str = "jobset-failure-policy";
+/// Sample with volume claims.
+pub const VOLUME_CLAIM_SAMPLE: &str = "jobset-volume-claims";
+/// ConfigMap of the dashboard in the console.
+pub const DASHBOARD: &str = "grafana-dashboard-jobset";
+/// Namespace from which the console of OpenShift reads dashboards.
+pub const DASHBOARD_NAMESPACE: &str = "openshift-config-managed";
+/// Label of the ConfigMaps that the console shows as dashboards.
+pub const DASHBOARD_LABEL: &str = "console.openshift.io/dashboard";
+
 /// Label selector of the operator's watches. All objects of an installation of JobSet have these labels: those of this
 /// operator, of the Go operator, and of the JobSet project's manifests. Only the Go operator's ConfigMap has no label.
 pub const INSTALLATION_SELECTOR: &str = "app.kubernetes.io/name=jobset,app.kubernetes.io/instance=jobset";

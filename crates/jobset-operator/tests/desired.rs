@@ -6,8 +6,8 @@ use jobset_api::jobset_operator::{
     ControllerClientConnection, ControllerResources, ControllerSpec, PrometheusServer,
 };
 use jobset_operator::desired::{
-    CertificateHashes, Certificates, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider, objects,
-    tls_profile,
+    CertificateHashes, Certificates, Console, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider,
+    objects, tls_profile,
 };
 use jobset_operator::observe::facts::ProxySettings;
 use jobset_operator::{OperatorInputs, operator_objects};
@@ -51,6 +51,7 @@ fn managed() -> Inputs {
                 .into(),
             runbooks: "https://runbooks.example/jobset".into(),
         },
+        console: Console { quick_starts: true, yaml_samples: true, dashboards: true },
         replicas: 2,
         ..Inputs::plain("ns-of-operand", "registry.example/operand@sha256:0123")
     }
@@ -283,8 +284,11 @@ fn the_operator_may_write_every_object_by_name() {
         let plural =
             kube::api::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(&group, "", &types.kind))
                 .plural;
-        let rules =
-            if object.metadata.namespace.is_some() { operator_rules() } else { operator_cluster_rules() };
+        let rules = if object.metadata.namespace.as_deref() == Some("ns-of-operand") {
+            operator_rules()
+        } else {
+            operator_cluster_rules()
+        };
         for verb in ["create", "delete", "get", "patch"] {
             let granted = rules.iter().any(|rule| {
                 rule.groups.contains(&group.as_str())

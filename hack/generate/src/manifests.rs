@@ -1,4 +1,4 @@
-//! `manifests/`: the CRDs, and the controller without the operator, for Kubernetes.
+//! `manifests/`: the CRDs, the dashboard for Grafana, and the controller without the operator, for Kubernetes.
 //!
 //! `kubectl apply --server-side -k manifests` installs the JobSet API, and the controller in namespace `jobset-system`.
 //! The controller issues the certificates of its webhooks. `kubectl delete -k manifests/controller` uninstalls the
@@ -6,6 +6,7 @@
 
 use crate::{files::Files, images::Images, objects, yaml};
 use anyhow::Result;
+use jobset_operator::desired::dashboard::{self, Audience};
 use jobset_operator::desired::{self, Inputs};
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::json;
@@ -38,6 +39,7 @@ pub fn add(files: &mut Files, images: &Images, jobset_crd: &str) -> Result<()> {
     let controller = names.map(|name| format!("controller/{name}"));
     let all = iter::once(jobset_crd.to_owned()).chain(controller);
     files.add("manifests/kustomization.yaml", kustomization(all)?);
+    files.add("manifests/grafana-dashboard.json", dashboard::text(Audience::Grafana));
     Ok(())
 }
 

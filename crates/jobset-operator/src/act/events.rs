@@ -16,15 +16,11 @@ use crate::names;
 /// Records events about the JobSetOperator.
 pub struct Recorder {
     events: EventSender,
-    namespace: String,
 }
 
 impl Recorder {
-    pub(super) fn new(client: Client, instance: String, namespace: &str, metrics: &Metrics) -> Self {
-        Self {
-            events: EventSender::start(client, names::OPERATOR, instance, metrics),
-            namespace: namespace.to_owned(),
-        }
+    pub(super) fn new(client: Client, instance: String, metrics: &Metrics) -> Self {
+        Self { events: EventSender::start(client, names::OPERATOR, instance, metrics) }
     }
 
     pub(super) fn applied(&self, operator: &JobSetOperator, object: &DynamicObject, created: bool) {
@@ -34,12 +30,12 @@ impl Recorder {
         } else {
             (format!("{kind}Updated"), "Updated", "it differed from its desired state")
         };
-        let note = format!("{verb} {} because {why}", self.describe(object));
+        let note = format!("{verb} {} because {why}", describe(object));
         self.send(operator, EventType::Normal, reason, "Apply", note, Some(object));
     }
 
     pub(super) fn deleted(&self, operator: &JobSetOperator, object: &DynamicObject) {
-        let note = format!("Deleted {} because it is no longer needed", self.describe(object));
+        let note = format!("Deleted {} because it is no longer needed", describe(object));
         self.send(
             operator,
             EventType::Normal,
@@ -61,7 +57,7 @@ impl Recorder {
         let note = format!(
             "Removed the owner reference to the JobSetOperator from {}, because otherwise the deletion of the \
              JobSetOperator deletes every JobSet",
-            self.describe(crd)
+            describe(crd)
         );
         let owner = || ObjectReference {
             api_version: Some(owner.api_version.clone()),
@@ -77,7 +73,7 @@ impl Recorder {
     /// Records why the JobSet CRD stays although no JobSetOperator needs it. The event is about the CRD if there is no
     /// JobSetOperator.
     pub fn api_kept(&self, operator: Option<&JobSetOperator>, crd: &DynamicObject, why: &str) {
-        let note = format!("Kept {} because {why}", self.describe(crd));
+        let note = format!("Kept {} because {why}", describe(crd));
         let event = about_api("JobSetAPIKept", "Keep", note, operator.map(|_| crd));
         let regarding = operator.map_or_else(|| reference(crd), |operator| operator.object_ref(&()));
         self.events.send(event, regarding);
@@ -133,14 +129,14 @@ impl Recorder {
         let event = Event { type_, reason, note: Some(note), action: action.to_owned(), secondary };
         self.events.send(event, operator.object_ref(&()));
     }
+}
 
-    /// `Kind[.group]/name[ -n namespace]`
-    fn describe(&self, object: &DynamicObject) -> String {
-        let api_version = object.types.as_ref().map_or("", |types| types.api_version.as_str());
-        let group = api_version.rsplit_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
-        let namespace = object.namespace().map_or(String::new(), |_| format!(" -n {}", self.namespace));
-        format!("{}{group}/{}{namespace}", kind(object), object.name_any())
-    }
+/// `Kind[.group]/name[ -n namespace]`
+fn describe(object: &DynamicObject) -> String {
+    let api_version = object.types.as_ref().map_or("", |types| types.api_version.as_str());
+    let group = api_version.rsplit_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
+    let namespace = object.namespace().map_or(String::new(), |namespace| format!(" -n {namespace}"));
+    format!("{}{group}/{}{namespace}", kind(object), object.name_any())
 }
 
 fn about_api(reason: &str, action: &str, note: String, crd: Option<&DynamicObject>) -> Event {

@@ -170,7 +170,7 @@ impl Actor {
         fence: Fence,
     ) -> Self {
         Self {
-            recorder: Recorder::new(client.clone(), instance, namespace, metrics),
+            recorder: Recorder::new(client.clone(), instance, metrics),
             client,
             namespace: namespace.to_owned(),
             index,
@@ -310,7 +310,7 @@ impl Actor {
         operator: &JobSetOperator,
     ) -> Result<Option<DynamicObject>, ActError> {
         // The index does not contain objects without the operator's label.
-        if let Some(found) = self.api(&step.key.kind)?.get_opt(&step.key.name).await? {
+        if let Some(found) = self.api(&step.key)?.get_opt(&step.key.name).await? {
             match Recreation::of(&found, &step.object) {
                 Recreation::Wait => return Ok(None),
                 Recreation::Adopt => {
@@ -328,7 +328,7 @@ impl Actor {
     }
 
     async fn patch(&self, step: &Step) -> Result<DynamicObject, ActError> {
-        let api = self.api(&step.key.kind)?;
+        let api = self.api(&step.key)?;
         // Forced: with management state Managed, the operator owns every field that it applies.
         let parameters = PatchParams::apply(names::OPERATOR).force();
         let patch = Patch::Apply(&step.object);
@@ -340,7 +340,7 @@ impl Actor {
         let patch: Patch<()> = Patch::Json(serde_json::from_value(drift::replacement(live, &step.object))?);
         let parameters =
             PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
-        let api = self.api(&step.key.kind)?;
+        let api = self.api(&step.key)?;
         Ok(self.writer.send(|| api.patch(&step.key.name, &parameters, &patch)).await?)
     }
 
@@ -367,7 +367,7 @@ impl Actor {
     /// Removes the annotation of cert-manager's CA injector from a webhook configuration: the operator sets the CA.
     async fn detach_injector(&self, key: &ObjectKey) -> Result<(), ActError> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {INJECT_CA_FROM: null}}}));
-        let api = self.api(&key.kind)?;
+        let api = self.api(key)?;
         let parameters = PatchParams::default();
         self.index.written(self.writer.send(|| api.patch(&key.name, &parameters, &patch)).await?);
         info!(object = %key, "removed the annotation of cert-manager's CA injector");
@@ -386,7 +386,7 @@ impl Actor {
             preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
             ..parameters
         };
-        let api = self.api(&key.kind)?;
+        let api = self.api(key)?;
         match self.writer.send(|| api.delete(&key.name, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!(object = %key, "deleted");
@@ -412,7 +412,7 @@ impl Actor {
             "ownerReferences": release.remaining,
             "annotations": {names::CREATED_BY: names::OPERATOR},
         }}));
-        let api = self.api("CustomResourceDefinition")?;
+        let api = self.api(&ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD))?;
         let parameters =
             PatchParams { field_manager: Some(names::OPERATOR.to_owned()), ..PatchParams::default() };
         let request = || api.patch(names::JOBSET_CRD, &parameters, &patch);
@@ -461,7 +461,7 @@ impl Actor {
             }),
             ..DeleteParams::default()
         };
-        let crds = self.api("CustomResourceDefinition")?;
+        let crds = self.api(&ObjectKey::new("CustomResourceDefinition", names::JOBSET_CRD))?;
         match self.writer.send(|| crds.delete(names::JOBSET_CRD, &parameters)).await.map_err(ActError::from) {
             Ok(_) => {
                 info!("deleted the JobSet CRD: no JobSet exists and no JobSetOperator needs it");
@@ -475,11 +475,12 @@ impl Actor {
         }
     }
 
-    fn api(&self, kind: &str) -> Result<Api<DynamicObject>, ActError> {
-        let watch = kinds::of_kind(kind).ok_or_else(|| ActError::UnknownKind(kind.to_owned()))?;
+    fn api(&self, key: &ObjectKey) -> Result<Api<DynamicObject>, ActError> {
+        let watch = kinds::watch_of(key).ok_or_else(|| ActError::UnknownKind(key.kind.clone()))?;
         let resource = watch.resource();
         Ok(if watch.namespaced {
-            Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+            let namespace = watch.namespace.unwrap_or(&self.namespace);
+            Api::namespaced_with(self.client.clone(), namespace, &resource)
         } else {
             Api::all_with(self.client.clone(), &resource)
         })

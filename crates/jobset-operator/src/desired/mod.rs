@@ -8,7 +8,9 @@ mod certification;
 pub mod condition_types;
 pub mod configuration;
 mod conflict;
+mod console;
 pub mod crd_ownership;
+pub mod dashboard;
 pub mod degraded;
 mod monitoring;
 mod network;
@@ -27,6 +29,7 @@ pub mod template;
 pub mod tls_profile;
 
 pub use certification::{Issue, Provider};
+pub use console::{Console, ICON};
 pub use monitoring::Monitoring;
 
 use crate::content_hash::content_hash;
@@ -88,6 +91,8 @@ pub struct Inputs {
     pub openshift: bool,
     /// Monitoring of operand and operator.
     pub monitoring: Monitoring,
+    /// What the console of the cluster shows.
+    pub console: Console,
     /// Replicas of the operand.
     pub replicas: i32,
     /// The administrator's settings for the operand. [`Self::replicas`] takes precedence over its `replicas`.
@@ -113,6 +118,7 @@ impl Inputs {
             certificate_hashes: CertificateHashes::default(),
             openshift: false,
             monitoring: Monitoring::default(),
+            console: Console::default(),
             replicas: 1,
             controller: ControllerSpec::default(),
             tls: None,
@@ -223,6 +229,7 @@ pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     if inputs.managed_by == ManagedBy::Operator {
         all.extend(network::policies(&monitoring.prometheus)?);
     }
+    all.extend(console::objects(inputs)?);
     all.extend(monitoring::objects(inputs)?);
     for object in &mut all {
         set_metadata(object, inputs);
@@ -242,11 +249,11 @@ fn labels(managed_by: ManagedBy) -> impl Iterator<Item = (String, String)> {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
-/// Sets namespace, labels and owner of an object.
+/// Sets namespace, labels and owner of an object. An object keeps the namespace that it has.
 fn set_metadata(object: &mut DynamicObject, inputs: &Inputs) {
     let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
     if !is_cluster_scoped(kind) {
-        object.metadata.namespace = Some(inputs.namespace.clone());
+        object.metadata.namespace.get_or_insert_with(|| inputs.namespace.clone());
     }
     object.metadata.labels.get_or_insert_default().extend(labels(inputs.managed_by));
     // The JobSet CRD has no owner. Otherwise, a deletion of the owner would delete every JobSet of the cluster.
@@ -268,6 +275,8 @@ pub fn is_cluster_scoped(kind: &str) -> bool {
         kind,
         "ClusterRole"
             | "ClusterRoleBinding"
+            | "ConsoleQuickStart"
+            | "ConsoleYAMLSample"
             | "CustomResourceDefinition"
             | "MutatingWebhookConfiguration"
             | "Namespace"

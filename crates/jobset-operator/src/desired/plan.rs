@@ -13,8 +13,8 @@ use super::removal::{foreign_operand, no_longer_desired, own_objects, removal};
 use super::selector;
 use super::settings::{Mode, Settings};
 use super::{
-    CertificateHashes, Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, labels,
-    objects, previous_pods, tls_profile,
+    CertificateHashes, Certificates, Console, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel,
+    labels, objects, previous_pods, tls_profile,
 };
 use crate::names;
 use crate::observe::{ObjectKey, Observed, kinds};
@@ -249,6 +249,11 @@ fn inputs(
             prometheus_rule: observed.apis.contains(kinds::PROMETHEUS_RULE_CRD),
             prometheus: prometheus_servers(operator, observed.facts.is_openshift()),
             runbooks: settings.runbooks.clone(),
+        },
+        console: Console {
+            quick_starts: observed.apis.contains(kinds::QUICK_START_CRD),
+            yaml_samples: observed.apis.contains(kinds::YAML_SAMPLE_CRD),
+            dashboards: observed.dashboard_namespace,
         },
         replicas: controller.replicas.unwrap_or(topology),
         controller,

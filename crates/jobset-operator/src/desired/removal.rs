@@ -7,8 +7,8 @@
 use super::conflict::{WEBHOOK_CONFIGURATIONS, calls_namespace};
 use super::settings::Settings;
 use super::{
-    Certificates, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider, is_cluster_scoped,
-    objects,
+    Certificates, Console, DesiredError, Inputs, ManagedBy, Monitoring, OperandLogLevel, Provider,
+    is_cluster_scoped, objects,
 };
 use crate::names;
 use crate::observe::{Live, ObjectKey, Observed};
@@ -41,6 +41,7 @@ pub fn known_keys() -> Result<&'static BTreeSet<ObjectKey>, DesiredError> {
             ca_bundle: String::new(),
         },
         monitoring: Monitoring { service_monitor: true, prometheus_rule: true, ..Monitoring::default() },
+        console: Console { quick_starts: true, yaml_samples: true, dashboards: true },
         replicas: 2,
         ..Inputs::plain(names::NAMESPACE, "any")
     };
@@ -94,7 +95,7 @@ pub(super) fn removal(settings: &Settings, observed: &Observed, mut own: Vec<&Ob
 fn rank(kind: &str) -> u8 {
     match kind {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => 0,
-        "ServiceMonitor" | "PrometheusRule" => 1,
+        "ServiceMonitor" | "PrometheusRule" | "ConsoleQuickStart" | "ConsoleYAMLSample" => 1,
         "Deployment" => 2,
         "Service" | "ConfigMap" | "Certificate" => 3,
         "Issuer" => 4,
@@ -167,8 +168,8 @@ mod tests {
     #[test]
     fn the_operator_may_delete_each_of_its_objects() {
         for key in known_keys().unwrap() {
-            let watch = kinds::of_kind(&key.kind).unwrap();
-            let rules = if watch.namespaced { operator_rules() } else { operator_cluster_rules() };
+            let watch = kinds::watch_of(key).unwrap();
+            let rules = if watch.is_in_own_namespace() { operator_rules() } else { operator_cluster_rules() };
             let plural = watch.resource().plural;
             let allows = |rule: &Rule| {
                 rule.groups.contains(&watch.group)

@@ -41,6 +41,7 @@ struct State {
     pods: BTreeMap<String, Pod>,
     endpoints: Option<BTreeMap<String, usize>>,
     other_namespaces: BTreeSet<String>,
+    dashboard_namespace: bool,
     unsynced: BTreeMap<String, Unsynced>,
 }
 
@@ -77,6 +78,7 @@ impl Index {
             ending_pods: state.pods.values().filter(|pod| pod.is_ending).count(),
             ready_endpoints: state.endpoints.as_ref().map(|slices| slices.values().sum()),
             other_namespaces: state.other_namespaces.clone(),
+            dashboard_namespace: state.dashboard_namespace,
         };
         (observed, state.unsynced.values().cloned().collect())
     }
@@ -209,6 +211,10 @@ impl State {
             IndexPart::OtherDeployments => {
                 self.other_namespaces.extend(object.namespace());
             }
+            // In a namespace that is being deleted, no object can be created.
+            IndexPart::DashboardNamespace => {
+                self.dashboard_namespace = object.metadata.deletion_timestamp.is_none();
+            }
         }
     }
 
@@ -267,6 +273,7 @@ impl State {
             IndexPart::OtherDeployments => {
                 self.other_namespaces.remove(&object.namespace().unwrap_or_default());
             }
+            IndexPart::DashboardNamespace => self.dashboard_namespace = false,
         }
     }
 
@@ -304,6 +311,7 @@ impl State {
             IndexPart::Pods => self.pods.clear(),
             IndexPart::Endpoints => self.endpoints = Some(BTreeMap::new()),
             IndexPart::OtherDeployments => self.other_namespaces.clear(),
+            IndexPart::DashboardNamespace => self.dashboard_namespace = false,
         }
     }
 }
@@ -344,7 +352,7 @@ mod tests {
     }
 
     fn services() -> &'static Watch {
-        kinds::of_kind("Service").unwrap()
+        kinds::watch_of(&ObjectKey::new("Service", "any")).unwrap()
     }
 
     fn names(index: &Index) -> Vec<String> {
@@ -417,6 +425,26 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_that_is_being_deleted_gets_no_dashboard() {
+        let watch = watch(IndexPart::DashboardNamespace);
+        let index = Index::default();
+        let exists = || index.snapshot().0.dashboard_namespace;
+        let mut namespace = object("Namespace", names::DASHBOARD_NAMESPACE, 1, json!({}));
+        assert!(!exists());
+        index.replace(watch, vec![namespace.clone()]);
+        assert!(exists());
+        namespace.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2030-01-01T00:00:00Z")).unwrap());
+        index.apply(watch, namespace.clone());
+        assert!(!exists());
+        namespace.metadata.deletion_timestamp = None;
+        index.apply(watch, namespace.clone());
+        assert!(exists());
+        index.replace(watch, vec![]);
+        assert!(!exists());
+    }
+
+    #[test]
     fn changes_of_a_deployment_in_another_namespace_do_not_requeue() {
         let watch = watch(IndexPart::OtherDeployments);
         let mut foreign = object("Deployment", names::OPERAND, 1, json!({}));
@@ -470,7 +498,7 @@ mod tests {
 
     #[test]
     fn the_index_contains_no_private_key_of_other_secrets() {
-        let watch = kinds::of_kind("Secret").unwrap();
+        let watch = kinds::watch_of(&ObjectKey::new("Secret", crate::names::CA_SECRET)).unwrap();
         let index = Index::default();
         let name = crate::names::CA_SECRET;
         index.replace(watch, vec![object("Secret", name, 1, json!({"data": {"tls.key": "c2VjcmV0"}}))]);

@@ -1,5 +1,6 @@
 //! The watches of the operator: kinds, and the selection of each.
 
+use super::ObjectKey;
 use crate::names;
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
@@ -12,6 +13,10 @@ pub const CERTIFICATE_CRD: &str = "certificates.cert-manager.io";
 pub const SERVICE_MONITOR_CRD: &str = "servicemonitors.monitoring.coreos.com";
 /// CRD of the Prometheus operator's `PrometheusRule`.
 pub const PROMETHEUS_RULE_CRD: &str = "prometheusrules.monitoring.coreos.com";
+/// CRD of the quick starts in OpenShift's console.
+pub const QUICK_START_CRD: &str = "consolequickstarts.console.openshift.io";
+/// CRD of the samples in the YAML editor of OpenShift's console.
+pub const YAML_SAMPLE_CRD: &str = "consoleyamlsamples.console.openshift.io";
 /// CRD of OpenShift's Infrastructure.
 pub const INFRASTRUCTURE_CRD: &str = "infrastructures.config.openshift.io";
 /// CRD of OpenShift's `APIServer`.
@@ -49,6 +54,8 @@ pub enum IndexPart {
     Endpoints,
     /// Deployments in other namespaces with the name of the operand's Deployment.
     OtherDeployments,
+    /// Whether the namespace of the console's dashboards exists.
+    DashboardNamespace,
 }
 
 /// One watch.
@@ -60,8 +67,10 @@ pub struct Watch {
     pub version: &'static str,
     /// Kind.
     pub kind: &'static str,
-    /// Whether the kind is namespaced. The operator watches such a kind only in its own namespace.
+    /// Whether the kind is namespaced. The operator watches such a kind only in one namespace.
     pub namespaced: bool,
+    /// The namespace, if it is not the operator's own.
+    pub namespace: Option<&'static str>,
     /// The selected objects of the kind.
     pub selection: Selection,
     /// The part of the index that the watch updates.
@@ -77,6 +86,7 @@ impl Watch {
             version: "v1",
             kind,
             namespaced: false,
+            namespace: None,
             selection: Selection::Installation,
             part: IndexPart::Objects,
             api: None,
@@ -89,6 +99,10 @@ impl Watch {
 
     const fn optional(group: &'static str, kind: &'static str, api: &'static str) -> Self {
         Self { api: Some(api), ..Self::namespaced(group, kind) }
+    }
+
+    const fn console(kind: &'static str, api: &'static str) -> Self {
+        Self { api: Some(api), ..Self::cluster("console.openshift.io", kind) }
     }
 
     const fn fact(kind: &'static str, api: &'static str) -> Self {
@@ -121,7 +135,12 @@ impl Watch {
 
     /// Whether the operator can work without this watch.
     pub fn is_optional(&self) -> bool {
-        self.group == "monitoring.coreos.com"
+        ["monitoring.coreos.com", "console.openshift.io"].contains(&self.group) || self.namespace.is_some()
+    }
+
+    /// Whether the rules of the operator in its own namespace are those for this watch.
+    pub fn is_in_own_namespace(&self) -> bool {
+        self.namespaced && self.namespace.is_none()
     }
 
     /// A name for logs and messages.
@@ -153,6 +172,8 @@ pub const WATCHES: &[Watch] = &[
     Watch::crd(CERTIFICATE_CRD, IndexPart::Apis),
     Watch::crd(SERVICE_MONITOR_CRD, IndexPart::Apis),
     Watch::crd(PROMETHEUS_RULE_CRD, IndexPart::Apis),
+    Watch::crd(QUICK_START_CRD, IndexPart::Apis),
+    Watch::crd(YAML_SAMPLE_CRD, IndexPart::Apis),
     Watch::crd(INFRASTRUCTURE_CRD, IndexPart::Apis),
     Watch::crd(API_SERVER_CRD, IndexPart::Apis),
     Watch::crd(PROXY_CRD, IndexPart::Apis),
@@ -193,6 +214,16 @@ pub const WATCHES: &[Watch] = &[
     Watch::optional("cert-manager.io", "Certificate", CERTIFICATE_CRD),
     Watch::optional("monitoring.coreos.com", "ServiceMonitor", SERVICE_MONITOR_CRD),
     Watch::optional("monitoring.coreos.com", "PrometheusRule", PROMETHEUS_RULE_CRD),
+    Watch::console("ConsoleQuickStart", QUICK_START_CRD),
+    Watch::console("ConsoleYAMLSample", YAML_SAMPLE_CRD),
+    Watch {
+        part: IndexPart::DashboardNamespace,
+        ..Watch::cluster("", "Namespace").named(names::DASHBOARD_NAMESPACE)
+    },
+    Watch {
+        namespace: Some(names::DASHBOARD_NAMESPACE),
+        ..Watch::namespaced("", "ConfigMap").named(names::DASHBOARD)
+    },
 ];
 
 /// Whether this CRD defines a kind with the configuration of the cluster.
@@ -200,11 +231,15 @@ pub fn is_api_of_facts(crd: &str) -> bool {
     WATCHES.iter().any(|watch| watch.part == IndexPart::Facts && watch.api == Some(crd))
 }
 
-/// The watch of a managed kind.
-pub fn of_kind(kind: &str) -> Option<&'static Watch> {
-    WATCHES
-        .iter()
-        .find(|watch| watch.kind == kind && matches!(watch.part, IndexPart::Objects | IndexPart::Secrets))
+/// The watch of a managed object. If none has its name, that of another object of its kind.
+pub fn watch_of(key: &ObjectKey) -> Option<&'static Watch> {
+    let of_kind = || {
+        WATCHES.iter().filter(|watch| {
+            watch.kind == key.kind && matches!(watch.part, IndexPart::Objects | IndexPart::Secrets)
+        })
+    };
+    let is_named = |watch: &&Watch| matches!(watch.selection, Selection::Name(name) if name == key.name);
+    of_kind().find(is_named).or_else(|| of_kind().next())
 }
 
 #[cfg(test)]
@@ -215,7 +250,7 @@ mod tests {
     #[test]
     fn every_watch_has_its_permissions() {
         for watch in WATCHES {
-            let rules = if watch.namespaced { operator_rules() } else { operator_cluster_rules() };
+            let rules = if watch.is_in_own_namespace() { operator_rules() } else { operator_cluster_rules() };
             let plural = watch.resource().plural;
             let granted = |verb: &str| {
                 rules.iter().any(|rule: &Rule| {

@@ -29,7 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Kind and name of an object. The namespace of a namespaced object is always the operator's.
+/// Kind and name of an object. The namespace of a namespaced object is the operator's, or that of its watch in
+/// [`kinds::WATCHES`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Kind. No two managed kinds have the same name.
@@ -114,7 +115,8 @@ pub fn is_job_set_operator(owner: &OwnerReference) -> bool {
 pub struct Observed {
     /// JobSetOperator `cluster`.
     pub operator: Option<Arc<JobSetOperator>>,
-    /// The objects of an installation of JobSet in the operator's namespace, and cluster-scoped ones, of any creator.
+    /// The objects of an installation of JobSet in the operator's namespace, cluster-scoped ones, and the dashboard, of
+    /// any creator.
     pub objects: BTreeMap<ObjectKey, Live>,
     /// The Secrets of the operand's certificates.
     pub secrets: BTreeMap<String, CertificateSecret>,
@@ -132,6 +134,8 @@ pub struct Observed {
     pub ready_endpoints: Option<usize>,
     /// All namespaces with a Deployment of the operand's name. Any user may create one in a project.
     pub other_namespaces: BTreeSet<String>,
+    /// Whether the namespace exists from which OpenShift's console reads dashboards.
+    pub dashboard_namespace: bool,
 }
 
 impl Observed {

@@ -91,7 +91,8 @@ impl Observer {
         async move {
             let resource = watch.resource();
             let api: Api<DynamicObject> = if watch.namespaced {
-                Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+                let namespace = watch.namespace.unwrap_or(&self.namespace);
+                Api::namespaced_with(self.client.clone(), namespace, &resource)
             } else {
                 Api::all_with(self.client.clone(), &resource)
             };

@@ -42,6 +42,8 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         names: &[
             "apiservers.config.openshift.io",
             "certificates.cert-manager.io",
+            "consolequickstarts.console.openshift.io",
+            "consoleyamlsamples.console.openshift.io",
             "infrastructures.config.openshift.io",
             "issuers.cert-manager.io",
             "jobsets.jobset.x-k8s.io",
@@ -131,6 +133,50 @@ pub const OPERATOR_CLUSTER_RULES: &[Rule] = &[
         resources: &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
         names: &[names::MUTATING_WEBHOOKS, names::VALIDATING_WEBHOOKS],
         verbs: LIST_WATCH,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator adds a quick start to the console of OpenShift",
+        groups: &["console.openshift.io"],
+        resources: &["consolequickstarts"],
+        names: &[names::QUICK_START],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "and samples to its YAML editor",
+        groups: &["console.openshift.io"],
+        resources: &["consoleyamlsamples"],
+        names: &[
+            names::COORDINATOR_SAMPLE,
+            names::DEMO_SAMPLE,
+            names::FAILURE_POLICY_SAMPLE,
+            names::VOLUME_CLAIM_SAMPLE,
+        ],
+        verbs: MANAGE,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator repairs changes to them",
+        groups: &["console.openshift.io"],
+        resources: &["consolequickstarts", "consoleyamlsamples"],
+        verbs: LIST_WATCH,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator finds out whether the console of OpenShift reads dashboards",
+        groups: &[""],
+        resources: &["namespaces"],
+        names: &[names::DASHBOARD_NAMESPACE],
+        verbs: LIST_WATCH,
+        ..Rule::NONE
+    },
+    Rule {
+        reason: "the operator adds its dashboard there, in another namespace than its own",
+        groups: &[""],
+        resources: &["configmaps"],
+        names: &[names::DASHBOARD],
+        verbs: &["create", "delete", "get", "list", "patch", "watch"],
         ..Rule::NONE
     },
     Rule {

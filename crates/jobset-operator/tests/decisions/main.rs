@@ -6,6 +6,7 @@ mod api_deletion;
 mod applied_settings;
 mod certificate_providers;
 mod conflicts;
+mod console;
 mod planned_changes;
 mod previous_pods;
 mod reported_status;

@@ -17,7 +17,7 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PREVIOUS: &str = "1.0.0";
 /// Date of this version of the bundle. Change it with the version, not with each build.
 const CREATED_AT: &str = "2026-11-28";
-const ICON: &str = include_str!("../../assets/icon.svg");
+
 const DESCRIPTION: &str = include_str!("../../assets/description.md");
 pub(super) const SUMMARY: &str = "Installs the JobSet controller, which runs groups of Jobs as one unit.";
 const UNINSTALL_MESSAGE: &str = "Delete the JobSetOperator named cluster first: the operator then removes the JobSet \
@@ -78,7 +78,7 @@ pub(super) fn cluster_service_version(images: &Images) -> Result<Value> {
                 { "name": "JobSet documentation", "url": "https://jobset.sigs.k8s.io" },
                 { "name": "JobSet API", "url": "https://github.com/kubernetes-sigs/jobset" },
             ],
-            "icon": [{ "base64data": BASE64_STANDARD.encode(ICON), "mediatype": "image/svg+xml" }],
+            "icon": [{ "base64data": BASE64_STANDARD.encode(jobset_operator::desired::ICON), "mediatype": "image/svg+xml" }],
             // The operator watches one cluster-scoped object and its own namespace, and does not read the target
             // namespaces of the OperatorGroup. So it works the same in each of these modes. OLM v1 installs only
             // bundles with AllNamespaces. MultiNamespace promises a choice of namespaces that has no effect.
