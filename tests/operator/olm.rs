@@ -8,7 +8,7 @@ use jobset_tests::wait::{holds_for, wait_for};
 use serde_json::{Value, json};
 
 use crate::cluster_facts::{apply_when_served, remove};
-use crate::{PROMPT, Suite};
+use crate::{DEPLOYMENT, PROMPT, Suite};
 
 const CRD: &str = include_str!("fixtures/operator-condition-crd.yaml");
 const OLM: &str = include_str!("fixtures/olm.yaml");
@@ -20,7 +20,8 @@ pub(crate) async fn upgradeable_is_reported_to_olm(suite: Arc<Suite>) -> Result<
     suite.apply(CRD).await?;
     apply_when_served(&suite, OLM).await?;
     suite.operator.stop()?;
-    suite.operator.start_with(&[("OPERATOR_CONDITION_NAME", NAME)])?;
+    // With a namespace of users, as in install mode SingleNamespace. The operator manages its own nevertheless.
+    suite.operator.start_with(&[("OPERATOR_CONDITION_NAME", NAME), ("WATCH_NAMESPACE", "a-project")])?;
     wait_for_upgradeable(&suite, "True", "AsExpected").await?;
 
     suite.specify(json!({"unsupportedConfigOverrides": {"webhook": {"port": 9443}}})).await?;
@@ -36,6 +37,11 @@ pub(crate) async fn upgradeable_is_reported_to_olm(suite: Arc<Suite>) -> Result<
     // A change that does not affect the condition.
     suite.specify(json!({"operatorLogLevel": "Debug"})).await?;
     holds_for("no write of an equal condition", Duration::from_secs(3), writes, Vec::is_empty).await?;
+
+    suite.install(json!({"logLevel": "Debug"})).await?;
+    let arguments = "/spec/template/spec/containers/0/args/1";
+    let deployment = suite.get(DEPLOYMENT.0, DEPLOYMENT.1, DEPLOYMENT.2).await?.unwrap();
+    assert_eq!(deployment.data.pointer(arguments), Some(&json!("--zap-log-level=debug")));
 
     suite.operator.stop()?;
     suite.operator.start()?;

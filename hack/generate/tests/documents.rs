@@ -180,6 +180,28 @@ fn packages_in_commands_exist() {
     }
 }
 
+/// The versions after this text in a document.
+fn versions_after<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    let rest = text.split(before).skip(1);
+    rest.map(|rest| rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default())
+        .collect()
+}
+
+/// Commands and examples that a reader copies name this version.
+#[test]
+fn versions_in_commands_are_current() {
+    let examples = files("docs/examples").into_iter();
+    for file in pages().into_iter().chain(examples).chain(["Containerfile".to_owned()]) {
+        let text = text(&file);
+        for before in ["csv/jobset-operator.v", "localhost/jobset-operator:v"] {
+            for version in versions_after(&text, before) {
+                assert_eq!(version.trim_end_matches('.'), env!("CARGO_PKG_VERSION"), "{file}: {before}");
+            }
+        }
+    }
+    assert_eq!(versions_after("a:v1.2.3 b a:v4.5.6`", "a:v"), ["1.2.3", "4.5.6"]);
+}
+
 /// `hack/test --help` describes each suite once, in the order in which the suites run.
 #[test]
 fn help_of_the_tests_describes_each_suite_once() {
