@@ -103,7 +103,7 @@ pub const VOLUME_CLAIM_SAMPLE: &str = "jobset-volume-claims";
 pub const DASHBOARD: &str = "grafana-dashboard-jobset";
 /// Namespace from which the console of OpenShift reads dashboards.
 pub const DASHBOARD_NAMESPACE: &str = "openshift-config-managed";
-/// Label of the ConfigMaps that the console shows as dashboards.
+/// Label of each ConfigMap that the console shows as a dashboard.
 pub const DASHBOARD_LABEL: &str = "console.openshift.io/dashboard";
 
 /// Label selector of the operator's watches. All objects of an installation of JobSet have these labels: those of this

@@ -13,7 +13,7 @@ pub struct Images {
     /// Image of the OLM bundle, built from bundle/bundle.Dockerfile. The catalog refers to it.
     #[arg(long, value_name = "REFERENCE", default_value = concat!("localhost/jobset-operator-bundle:v", env!("CARGO_PKG_VERSION")))]
     pub bundle_image: String,
-    /// Image of the catalog, built from bundle/catalog.Dockerfile. The CatalogSource refers to it.
+    /// Image of the catalog, built from bundle/catalog.Dockerfile. The catalog source refers to it.
     #[arg(long, value_name = "REFERENCE", default_value = concat!("localhost/jobset-operator-catalog:v", env!("CARGO_PKG_VERSION")))]
     pub catalog_image: String,
     /// Image with the tests that `operator-sdk scorecard` runs against the bundle.
@@ -22,7 +22,7 @@ pub struct Images {
     /// Architectures of these images, which the bundle declares.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "amd64,arm64")]
     pub architectures: Vec<String>,
-    /// Address of the maintainers in the bundle, which OperatorHub requires. The default is no address: a release sets
+    /// Address of the maintainers in the bundle, which catalogs of operators require. The default is no address: a release sets
     /// one.
     #[arg(long, value_name = "ADDRESS", default_value = "maintainers@jobset-operator.example")]
     pub maintainer_email: String,

@@ -11,7 +11,7 @@ use std::fmt::Write;
 const CATALOG_NAMESPACE: &str = "openshift-marketplace";
 const CATALOG: &str = "jobset-operator";
 
-/// The CatalogSource.
+/// The `CatalogSource`.
 pub(super) fn catalog_source(images: &Images) -> Result<String> {
     yaml::file(&json!({
         "apiVersion": "operators.coreos.com/v1alpha1",
@@ -27,7 +27,7 @@ pub(super) fn catalog_source(images: &Images) -> Result<String> {
     }))
 }
 
-/// Namespace, OperatorGroup and Subscription.
+/// Namespace, `OperatorGroup` and Subscription.
 pub(super) fn subscription(images: &Images) -> Result<String> {
     let mut text = yaml::NOTICE.to_owned();
     for object in deploy::operator(images, true)? {

@@ -137,5 +137,5 @@ fn is_semver(version: &str) -> bool {
     let is_number = |part: &&str| {
         part.parse::<u64>().is_ok() && (part.len() == 1 || !part.starts_with('0')) && !part.starts_with('+')
     };
-    parts.len() == 3 && parts.iter().all(|part| is_number(part))
+    parts.len() == 3 && parts.iter().all(is_number)
 }

@@ -191,9 +191,9 @@ fn icon_has_its_media_type(bundle: &Bundle) -> Vec<String> {
 fn package_icon() {
     obeys(icon_has_its_media_type);
     breaks(icon_has_its_media_type, |bundle| {
-        document(bundle, "olm.package")["icon"]["mediatype"] = json!("image/png")
+        document(bundle, "olm.package")["icon"]["mediatype"] = json!("image/png");
     });
     breaks(icon_has_its_media_type, |bundle| {
-        document(bundle, "olm.package")["icon"]["base64data"] = json!("aWNvbg==")
+        document(bundle, "olm.package")["icon"]["base64data"] = json!("aWNvbg==");
     });
 }

@@ -1,4 +1,4 @@
-//! The ClusterServiceVersion, the catalog, and the samples.
+//! The `ClusterServiceVersion`, the catalog, and the samples.
 
 use crate::{csv, documents, get, kustomization, policy, text};
 use clap::Parser;
