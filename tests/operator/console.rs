@@ -36,12 +36,12 @@ pub(crate) async fn the_console_shows_jobsets(suite: Arc<Suite>) -> Result<()> {
         let api = api_of(&suite.client, object).await?;
         api.delete(&object.name_any(), &DeleteParams::background()).await?;
         wait_for_objects(&suite, 6, PROMPT).await?;
-        let (path, value) = match objects::kind(object) {
+        let (field, value) = match objects::kind(object) {
             "ConfigMap" => ("/data/jobset.json", json!("{}")),
             _ => ("/spec/description", json!("another one")),
         };
         let patch: Patch<()> =
-            Patch::Json(serde_json::from_value(json!([{"op": "replace", "path": path, "value": value}]))?);
+            Patch::Json(serde_json::from_value(json!([{"op": "replace", "path": field, "value": value}]))?);
         api.patch(&object.name_any(), &PatchParams::default(), &patch).await?;
         let content = || async { Ok(api.get(&object.name_any()).await?.data) };
         wait_for("a repaired object", PROMPT, content, |data| *data == object.data).await?;
