@@ -9,7 +9,7 @@
 use crate::{
     gang_scheduling::{self, GroupFailure},
     plan::{Action, Event, Plan},
-    status_timing::{StatusChange, StatusTiming, differs, only_counts},
+    status_timing::{StatusTiming, differs, only_counts},
 };
 use jobset_api::JobSetStatus;
 use std::{collections::VecDeque, time::Duration};
@@ -99,7 +99,7 @@ impl Execution {
         }
         let mut again = self.requeue_after;
         if let Some(status) = self.status.take() {
-            let wait = timing.wait(StatusChange::of(self.status_is_urgent, stored), waiting, now);
+            let wait = timing.wait(self.status_is_urgent, waiting, now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));
             }
@@ -136,7 +136,7 @@ impl Execution {
             is_urgent |= is_new;
         }
         if differs(stored, &status) {
-            let wait = timing.wait(StatusChange::of(is_urgent, stored), waiting, now);
+            let wait = timing.wait(is_urgent, waiting, now);
             if wait.is_zero() {
                 return Step::StoreStatus(Box::new(status));
             }
@@ -208,7 +208,7 @@ mod tests {
         let (mut execution, mut timing, stored) =
             (Execution::new(plan), StatusTiming::default(), status(0, 0));
         // A status that is not urgent has differed for long enough.
-        timing.wait(StatusChange::Counts, 0, Duration::ZERO);
+        timing.wait(false, 0, Duration::ZERO);
         let mut steps = Vec::new();
         loop {
             let step = execution.next(Some(&stored), &mut timing, 0, NOW);
@@ -322,7 +322,7 @@ mod tests {
         let after = |stored: &JobSetStatus, failure, differs: bool| {
             let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
             if differs {
-                timing.wait(StatusChange::Counts, 0, Duration::ZERO);
+                timing.wait(false, 0, Duration::ZERO);
             }
             execution.next(Some(stored), &mut timing, 0, NOW);
             execution.failed();

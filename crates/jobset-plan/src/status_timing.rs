@@ -10,9 +10,6 @@ use std::time::Duration;
 /// How long counts may differ before they are stored. Changes arrive in bursts. The reader is a user who watches the
 /// progress of a JobSet.
 const BATCH_WINDOW: Duration = Duration::from_secs(1);
-/// How long the first counts may wait. Usually all Jobs become ready before, and the JobSet needs one write. The reader
-/// is a user whose Jobs do not start.
-const FIRST_WINDOW: Duration = Duration::from_secs(5);
 /// How much longer counts wait for each other JobSet whose counts wait, so that the controller stores at most 25 such
 /// statuses per second. While hundreds of JobSets start together, most get ready before their turn.
 const WINDOW_PER_WAITING: Duration = Duration::from_millis(40);
@@ -20,30 +17,6 @@ const WINDOW_PER_WAITING: Duration = Duration::from_millis(40);
 const LONGEST_ADDITION: Duration = Duration::from_secs(25);
 /// The minimum interval between two writes of one JobSet's status, if the second changes only counts.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Why the status of a JobSet changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusChange {
-    /// Clients wait for it.
-    Urgent,
-    /// Only counts changed.
-    Counts,
-    /// Only counts changed, and no counts are stored yet.
-    FirstCounts,
-}
-
-impl StatusChange {
-    /// The change of the stored status.
-    pub(crate) fn of(is_urgent: bool, stored: Option<&JobSetStatus>) -> Self {
-        if is_urgent {
-            Self::Urgent
-        } else if stored.is_some_and(|stored| !stored.replicated_jobs_status.is_empty()) {
-            Self::Counts
-        } else {
-            Self::FirstCounts
-        }
-    }
-}
 
 /// When the status of one JobSet was stored and when it changed. This state is a cache: without it, a process stores
 /// counts sooner. Times are from a monotonic clock.
@@ -60,14 +33,9 @@ impl StatusTiming {
     }
 
     /// How long the write of a changed status can wait, if the statuses of `waiting` other JobSets wait. Zero means now.
-    pub fn wait(&mut self, change: StatusChange, waiting: usize, now: Duration) -> Duration {
-        let window = match change {
-            StatusChange::Urgent => Duration::ZERO,
-            StatusChange::Counts => BATCH_WINDOW,
-            StatusChange::FirstCounts => FIRST_WINDOW,
-        };
+    pub fn wait(&mut self, is_urgent: bool, waiting: usize, now: Duration) -> Duration {
         let differs_since = *self.differs_since.get_or_insert(now);
-        if window.is_zero() {
+        if is_urgent {
             return Duration::ZERO;
         }
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
@@ -75,7 +43,7 @@ impl StatusTiming {
         let due = self
             .stored_at
             .map_or(Duration::ZERO, |at| at + MIN_INTERVAL)
-            .max(differs_since + window + addition);
+            .max(differs_since + BATCH_WINDOW + addition);
         due.saturating_sub(now)
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::status_timing::{StatusChange, only_counts};
+use crate::status_timing::only_counts;
 use std::time::Duration;
 
 /// Whether the status of `jobs` is urgent while the status of `before` is stored.
@@ -148,25 +148,10 @@ fn only_the_counts_of_a_failed_plan_are_stored() {
 }
 
 #[test]
-fn the_first_counts_differ_from_later_ones() {
-    let counted = jobset("").plan().status.unwrap();
-    let restarted = JobSetStatus { restarts: 1, ..JobSetStatus::default() };
-    for (is_urgent, stored, change) in [
-        (false, None, StatusChange::FirstCounts),
-        (false, Some(&restarted), StatusChange::FirstCounts),
-        (false, Some(&counted), StatusChange::Counts),
-        (true, None, StatusChange::Urgent),
-        (true, Some(&counted), StatusChange::Urgent),
-    ] {
-        assert_eq!(StatusChange::of(is_urgent, stored), change, "{is_urgent}, {stored:?}");
-    }
-}
-
-#[test]
 fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
-    let wait = |timing: &mut StatusTiming, now| timing.wait(StatusChange::Counts, 0, now);
+    let wait = |timing: &mut StatusTiming, now| timing.wait(false, 0, now);
     assert_eq!(wait(&mut timing, at(100)), at(1000), "a new process");
     assert_eq!(wait(&mut timing, at(700)), at(400), "the status differs for a while");
     assert_eq!(wait(&mut timing, at(1100)), Duration::ZERO);
@@ -182,50 +167,37 @@ fn counts_are_stored_a_second_after_they_change_and_every_five_seconds() {
 }
 
 #[test]
-fn the_first_counts_are_stored_after_five_seconds() {
-    let mut timing = StatusTiming::default();
-    let at = Duration::from_millis;
-    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(100)), at(5000), "a new JobSet");
-    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(2100)), at(3000), "Jobs have started");
-    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(5100)), Duration::ZERO, "they do not get ready");
-    timing.stored(at(5100));
-    assert_eq!(timing.wait(StatusChange::Counts, 0, at(5200)), at(4900));
-}
-
-#[test]
 fn an_urgent_status_is_stored_immediately() {
     let mut timing = StatusTiming::default();
     let at = Duration::from_millis;
-    assert_eq!(timing.wait(StatusChange::FirstCounts, 0, at(900)), at(5000));
-    assert_eq!(timing.wait(StatusChange::Urgent, 0, at(1000)), Duration::ZERO, "all Jobs are ready");
+    assert_eq!(timing.wait(false, 0, at(900)), at(1000));
+    assert_eq!(timing.wait(true, 0, at(1000)), Duration::ZERO, "all Jobs are ready");
     timing.stored(at(1000));
-    assert_eq!(timing.wait(StatusChange::Urgent, 0, at(1001)), Duration::ZERO);
+    assert_eq!(timing.wait(true, 0, at(1001)), Duration::ZERO);
     timing.stored(at(1001));
-    assert_eq!(timing.wait(StatusChange::Counts, 0, at(1002)), at(4999), "the whole status was stored");
+    assert_eq!(timing.wait(false, 0, at(1002)), at(4999), "the whole status was stored");
 }
 
 #[test]
 fn counts_wait_longer_while_other_jobsets_wait() {
     let at = Duration::from_millis;
-    let first = StatusChange::FirstCounts;
-    for (change, waiting, window) in [
-        (first, 1, 5040),
-        (first, 500, 25_000),
-        (first, 625, 30_000),
-        (first, 5000, 30_000),
-        (first, usize::MAX, 30_000),
-        (StatusChange::Counts, 50, 3000),
-        (StatusChange::Urgent, 5000, 0),
+    for (is_urgent, waiting, window) in [
+        (false, 0, 1000),
+        (false, 1, 1040),
+        (false, 500, 21_000),
+        (false, 625, 26_000),
+        (false, usize::MAX, 26_000),
+        (true, 5000, 0),
     ] {
-        let wait = StatusTiming::default().wait(change, waiting, at(100));
-        assert_eq!(wait, at(window), "{change:?}, {waiting}");
+        let wait = StatusTiming::default().wait(is_urgent, waiting, at(100));
+        assert_eq!(wait, at(window), "{is_urgent}, {waiting}");
     }
     let mut timing = StatusTiming::default();
     assert!(!timing.is_waiting());
-    assert_eq!(timing.wait(first, 500, at(100)), at(25_000));
+    assert_eq!(timing.wait(false, 500, at(100)), at(21_000));
     assert!(timing.is_waiting());
-    assert_eq!(timing.wait(first, 20, at(4100)), at(1800), "the others are ready");
-    assert_eq!(timing.wait(StatusChange::Urgent, 20, at(4200)), Duration::ZERO);
-    timing.stored(at(4200));
+    assert_eq!(timing.wait(false, 20, at(1100)), at(800), "the others are ready");
+    assert_eq!(timing.wait(true, 20, at(1200)), Duration::ZERO);
+    timing.stored(at(1200));
     assert!(!timing.is_waiting());
 }
