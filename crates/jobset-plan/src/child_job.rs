@@ -30,8 +30,8 @@ use std::{
 /// until the last one is created. The next plan follows at once.
 pub(crate) const CREATED_AT_ONCE: usize = 500;
 
-/// Creates the missing Jobs, at most [`CREATED_AT_ONCE`]. An existing Job of any attempt occupies its name. With the restart strategy
-/// BlockingRecreate, one Job of an earlier attempt blocks all creations.
+/// Creates the missing Jobs, at most [`CREATED_AT_ONCE`]. An existing Job of any attempt occupies its name. With the
+/// restart strategy BlockingRecreate, one Job of an earlier attempt blocks all creations.
 pub(crate) fn create_missing(
     snapshot: &Snapshot<'_>,
     jobs: &Buckets<'_>,

@@ -376,13 +376,13 @@ mod tests {
         for (requeue_after, again) in [(None, window), (Some(half), half), (Some(window * 2), window)] {
             let (mut execution, mut timing) =
                 (Execution::new(counting(requeue_after)), StatusTiming::default());
-            let step = execution.next(Some(&status(0, 0)), &mut timing, 0, NOW);
+            let step = execution.next(None, &mut timing, 0, NOW);
             assert_eq!(step, Step::Finish(vec![], Requeue::After(again)), "{requeue_after:?}");
         }
         let (mut execution, mut timing) = (Execution::new(full()), StatusTiming::default());
         assert!(matches!(execution.next(None, &mut timing, 0, NOW), Step::Execute(_)));
         execution.failed();
-        let step = execution.next(Some(&status(0, 0)), &mut timing, 0, NOW);
+        let step = execution.next(None, &mut timing, 0, NOW);
         assert_eq!(
             step,
             Step::Finish(vec![], Requeue::Retry(window)),

@@ -49,7 +49,7 @@ impl StatusTiming {
 
     /// Reports that the status was stored.
     pub fn stored(&mut self, now: Duration) {
-        *self = Self { stored_at: Some(now), ..Self::default() };
+        *self = Self { stored_at: Some(now), differs_since: None };
     }
 
     /// Reports that the stored status is correct again.

@@ -11,7 +11,6 @@ use jobset_plan::{
 use std::sync::Arc;
 
 /// A JobSet in the index.
-#[derive(Clone)]
 pub(super) struct JobSetRecord {
     pub(super) namespace: Box<str>,
     pub(super) name: Box<str>,
@@ -20,8 +19,8 @@ pub(super) struct JobSetRecord {
     pub(super) uses_scheduling: bool,
     /// The name of its Service.
     pub(super) subdomain: Box<str>,
-    /// The name of the Service that gives its pods host names.
-    headless_service: Option<Box<str>>,
+    /// Whether this Service gives its pods host names.
+    has_host_names: bool,
     /// The topology keys of exclusive placement.
     pub(super) topology_keys: Box<[Box<str>]>,
     /// The names of its claims.
@@ -41,7 +40,7 @@ impl JobSetRecord {
             restarts_in_place: restarts_in_place(jobset),
             uses_scheduling: jobset.spec.scheduling.is_some(),
             subdomain: subdomain(jobset).into(),
-            headless_service: headless_service(jobset).map(Into::into),
+            has_host_names: headless_service(jobset).is_some(),
             topology_keys: topology_keys(jobset).map(Into::into).collect(),
             claims: claim_names(jobset).map(Into::into).collect(),
             text: serde_json::to_vec(jobset)?.into(),
@@ -50,7 +49,7 @@ impl JobSetRecord {
 
     /// Namespace and name of the Service that gives its pods host names.
     pub(super) fn headless_service_key(&self) -> Option<Key> {
-        Some((self.namespace.to_string(), self.headless_service.as_ref()?.to_string()))
+        self.has_host_names.then(|| (self.namespace.to_string(), self.subdomain.to_string()))
     }
 
     /// The text, which can be decoded while the index is not locked.
