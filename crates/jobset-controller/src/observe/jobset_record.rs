@@ -11,6 +11,7 @@ use jobset_plan::{
 use std::sync::Arc;
 
 /// A JobSet in the index.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about a JobSet")]
 pub(super) struct JobSetRecord {
     pub(super) namespace: Box<str>,
     pub(super) name: Box<str>,
