@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use devcluster::node::image::{busybox, manager};
+use devcluster::node::images::busybox;
 use devcluster::node::load;
 use jobset_tests::objects;
 use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
+use oci_image::product;
 use serde_json::{Value, json};
 
 use crate::workloads::{delete, example};
@@ -207,7 +208,7 @@ pub(crate) async fn injected_agents_restart_all_pods_in_place(e2e: Arc<E2e>) -> 
 
 /// The agent is the command of the worker's container.
 pub(crate) async fn agents_in_main_containers_restart_all_pods_in_place(e2e: Arc<E2e>) -> Result<()> {
-    let mut image = manager::image(&programs()?, WORKER_IMAGE)?;
+    let mut image = product::image(&programs()?, WORKER_IMAGE, None)?;
     image.entries.extend(busybox(["sh", "sleep", "touch"]).entries);
     load(e2e.cluster.cluster().context(), &image)?;
     let mut jobset = injected_example()?;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use devcluster::node::image::{busybox, manager};
+use devcluster::node::images::busybox;
 use devcluster::node::load;
 use jobset_tests::agent::Workload;
 use jobset_tests::objects;
 use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::Api;
+use oci_image::product;
 use serde_json::{Value, json};
 
 use crate::workloads::example;
@@ -82,7 +83,7 @@ pub(crate) async fn sidecar_holds_and_restarts_the_worker(e2e: Arc<E2e>) -> Resu
 
 /// The agent is process 1 of the worker's container.
 pub(crate) async fn main_container_runs_and_restarts_the_worker(e2e: Arc<E2e>) -> Result<()> {
-    let mut image = manager::image(&programs()?, WORKER_IMAGE)?;
+    let mut image = product::image(&programs()?, WORKER_IMAGE, None)?;
     image.entries.extend(busybox(["sh", "sleep", "cat"]).entries);
     load(e2e.cluster.cluster().context(), &image)?;
     let workload = workload(&e2e).await?;

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use crate::binaries::{self, Component};
 use crate::context::Context;
-use crate::node::{self, image};
+use crate::node::{self, images};
 use crate::options::Addons;
 use manifests::Replacements;
 
@@ -77,7 +77,7 @@ pub fn install(context: &Context) -> Result<()> {
             .iter()
             .zip(&images)
             .map(|(addon, tag)| {
-                let image = image::program(tag, addon.program, &folder.join(addon.program));
+                let image = images::program(tag, addon.program, &folder.join(addon.program));
                 let folder = &folder;
                 scope.spawn(move || node::load_cached(context, &image, folder))
             })

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 
-use super::image::PAUSE_TAG;
+use super::images::PAUSE_TAG;
 use super::packages::CNI_PLUGINS;
 use crate::context::Context;
 use crate::process::{Daemon, Record, run};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use oci_image::{Compression, Image, RunConfig, Written, from_folder, product, tags_in};
 
 use super::containerd;
-use super::image::{self, Image, RunConfig, manager};
 use crate::context::Context;
 use crate::process::run;
 
@@ -42,7 +42,7 @@ pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
     if let Some(archive) = &request.archive {
         let archive =
             archive.canonicalize().with_context(|| format!("cannot read --archive {}", archive.display()))?;
-        let tags = image::tags_in(&archive)?;
+        let tags = tags_in(&archive)?;
         if tags.is_empty() {
             bail!("no image in {} has a name: save the image by its name, not by its ID", archive.display());
         }
@@ -51,16 +51,12 @@ pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
     }
     let Some(tag) = &request.tag else { bail!("--tag is missing: set it to the NAME:TAG of the new image") };
     let image = match (&request.binaries, &request.rootfs) {
-        (Some(binaries), _) => manager::image(binaries, tag)?,
+        (Some(binaries), _) => product::image(binaries, tag, None)?,
         (None, Some(rootfs)) => {
             if !rootfs.is_dir() {
                 bail!("--rootfs {}: no such folder", rootfs.display());
             }
-            Image {
-                tags: vec![tag.clone()],
-                entries: image::from_folder(rootfs)?,
-                config: RunConfig::default(),
-            }
+            Image::new(tag, from_folder(rootfs)?, RunConfig::default())
         }
         (None, None) => bail!("no source: set --archive, --binaries or --rootfs"),
     };
@@ -69,12 +65,12 @@ pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
 }
 
 /// Builds an image and loads it into the node.
-pub fn load(context: &Context, image: &Image) -> Result<image::Written> {
+pub fn load(context: &Context, image: &Image) -> Result<Written> {
     // On the disk of containerd's data, which needs the same space.
     let folder =
         tempfile::tempdir_in(context.layout.node()).context("cannot create a folder for the image")?;
     let archive = folder.path().join("image.tar");
-    let written = image.write(&archive)?;
+    let written = image.write(&archive, Compression::None)?;
     import(context, &archive)?;
     Ok(written)
 }
@@ -84,7 +80,7 @@ pub fn load(context: &Context, image: &Image) -> Result<image::Written> {
 pub fn load_cached(context: &Context, image: &Image, folder: &Path) -> Result<()> {
     let archive = folder.join(format!("image-{}.tar", image.fingerprint()));
     if !archive.is_file() {
-        image.write(&archive)?;
+        image.write(&archive, Compression::None)?;
     }
     import(context, &archive)
 }

@@ -4,7 +4,7 @@
 //! namespace ([`containerd`]), and their pods are below one control group ([`cgroups`]). This isolates nodes of
 //! different clusters from each other and from the host, and allows a complete removal ([`cleanup`]).
 
-pub mod image;
+pub mod images;
 pub mod network;
 
 mod cgroups;
@@ -67,8 +67,8 @@ pub fn start(context: &Context) -> Result<()> {
         containerd::start(context)?;
     }
     step.message("images");
-    load(context, &image::pause())?;
-    load(context, &image::busybox(busybox_tools()?.lines()))?;
+    load(context, &images::pause())?;
+    load(context, &images::busybox(busybox_tools()?.lines()))?;
     if !is_running(context, kube_proxy::NAME) {
         kube_proxy::start(context)?;
     }

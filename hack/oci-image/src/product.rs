@@ -1,14 +1,15 @@
 //! The image of this project's programs, with the layout of the `Containerfile`.
 //!
-//! [`FILES`], [`USER`] and [`ENTRYPOINT`] have the values of COPY, USER and ENTRYPOINT in the `Containerfile`. Its base
-//! image contains the dynamic linker, the C library, `/etc/passwd` and `/tmp`; this module adds them from this machine.
+//! [`FILES`], [`USER`], [`ENTRYPOINT`] and [`labels`] have the values of COPY, USER, ENTRYPOINT and LABEL in the
+//! `Containerfile`. Its base image contains the dynamic linker, the C library, `/etc/passwd` and `/tmp`. Without a base
+//! image, this module adds them from this machine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{Entry, Image, RunConfig, elf};
+use crate::{Base, Entry, Image, RunConfig, elf};
 
 /// Files of the image: path in the image, and source.
 pub const FILES: [(&str, Source); 4] = [
@@ -37,7 +38,7 @@ pub enum Source {
 }
 
 /// Builds the image from the programs in `binaries`.
-pub fn image(binaries: &Path, tag: &str) -> Result<Image> {
+pub fn image(binaries: &Path, tag: &str, base: Option<Base>) -> Result<Image> {
     let mut entries = BTreeMap::new();
     let mut programs = Vec::new();
     for (path, source) in FILES {
@@ -65,27 +66,86 @@ pub fn image(binaries: &Path, tag: &str) -> Result<Image> {
     for (link, to) in LINKS {
         entries.insert(link.to_owned(), Entry::link(to));
     }
-    entries.insert("etc/passwd".into(), Entry::text(PASSWD, 0o644));
-    entries.insert("etc/group".into(), Entry::text(GROUP, 0o644));
-    entries.insert("tmp".into(), Entry::folder(0o1777));
-    for object in elf::shared_objects(&programs, &elf::library_folders())? {
+    if base.is_none() {
+        entries.extend(system(&programs)?);
+    }
+    add_parents(&mut entries);
+    let config = RunConfig { entrypoint: vec![ENTRYPOINT.into()], user: USER.into(), ..RunConfig::default() };
+    Ok(Image { base, ..Image::new(tag, entries, config) })
+}
+
+/// What a base image contains: the dynamic linker, the libraries of these programs, their licences, users, `/tmp`.
+fn system(programs: &[PathBuf]) -> Result<BTreeMap<String, Entry>> {
+    let mut entries = BTreeMap::from([
+        ("etc/passwd".to_owned(), Entry::text(PASSWD, 0o644)),
+        ("etc/group".to_owned(), Entry::text(GROUP, 0o644)),
+        ("tmp".to_owned(), Entry::folder(0o1777)),
+    ]);
+    for object in elf::shared_objects(programs, &elf::library_folders())? {
         let path = object.strip_prefix("/").unwrap_or(&object);
         entries.insert(path.to_string_lossy().into_owned(), Entry::file(&object, 0o755));
     }
-    add_parents(&mut entries);
-    Ok(Image {
-        tags: vec![tag.to_owned()],
-        entries,
-        config: RunConfig { entrypoint: vec![ENTRYPOINT.into()], command: vec![], user: USER.into() },
-    })
+    for package in ["libc6", "libgcc-s1"] {
+        let copyright = Path::new("/usr/share/doc").join(package).join("copyright");
+        if copyright.is_file() {
+            entries.insert(format!("licenses/{package}"), Entry::file(copyright, 0o644));
+        }
+    }
+    Ok(entries)
 }
+
+/// Labels of the image: those that a certification of OpenShift requires, and those of OCI.
+pub fn labels(version: &str, commit: &str, created: u64) -> BTreeMap<String, String> {
+    let created = i64::try_from(created).ok().and_then(|time| jiff::Timestamp::from_second(time).ok());
+    let created = created.unwrap_or_default().to_string();
+    let mut labels: BTreeMap<_, _> =
+        LABELS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    for (names, value) in [
+        (["version", "org.opencontainers.image.version"], version),
+        (["vcs-ref", "org.opencontainers.image.revision"], commit),
+        (["build-date", "org.opencontainers.image.created"], &created),
+    ] {
+        for name in names {
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    labels
+}
+
+const DESCRIPTION: &str =
+    "The JobSet controller, the operator that installs it, and the in-place-restart-agent";
+const SUMMARY: &str = "Runs groups of Kubernetes Jobs as one unit";
+const VENDOR: &str = "JobSet Operator contributors";
+const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+
+/// Labels that have the same value in every build. A base has some of these labels too, with values about itself.
+const LABELS: [(&str, &str); 18] = [
+    ("com.redhat.component", "jobset-operator"),
+    ("description", DESCRIPTION),
+    ("distribution-scope", "public"),
+    ("io.k8s.description", DESCRIPTION),
+    ("io.k8s.display-name", "JobSet Operator"),
+    ("io.openshift.tags", "jobset,batch,job"),
+    ("maintainer", VENDOR),
+    ("name", "jobset-operator"),
+    ("org.opencontainers.image.description", DESCRIPTION),
+    ("org.opencontainers.image.licenses", "Apache-2.0"),
+    ("org.opencontainers.image.source", REPOSITORY),
+    ("org.opencontainers.image.title", "JobSet Operator"),
+    ("org.opencontainers.image.url", REPOSITORY),
+    ("org.opencontainers.image.vendor", VENDOR),
+    ("release", "1"),
+    ("summary", SUMMARY),
+    ("url", REPOSITORY),
+    ("vendor", VENDOR),
+];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
 /// Adds the parent folders of every path, so that their permissions do not depend on the program that unpacks the
 /// image.
-fn add_parents(entries: &mut BTreeMap<String, Entry>) {
+pub fn add_parents(entries: &mut BTreeMap<String, Entry>) {
     let paths: Vec<_> = entries.keys().cloned().collect();
     for path in paths {
         for parent in
@@ -103,7 +163,7 @@ fn repository() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::image::Kind;
+    use crate::Kind;
 
     fn release() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -119,7 +179,7 @@ mod tests {
     #[test]
     fn image_contains_programs_links_licence_and_libraries() {
         let folder = release();
-        let image = image(folder.path(), "localhost/jobset:dev").unwrap();
+        let image = image(folder.path(), "localhost/jobset:dev", None).unwrap();
         assert_eq!(image.entries["manager"].kind, Kind::Link("/usr/bin/jobset-controller-manager".into()));
         assert_eq!(
             image.entries["usr/bin/jobset-operator"],
@@ -139,7 +199,7 @@ mod tests {
     fn a_missing_program_is_an_error_with_a_remedy() {
         let folder = release();
         std::fs::remove_file(folder.path().join("jobset-operator")).unwrap();
-        let message = image(folder.path(), "t").unwrap_err().to_string();
+        let message = image(folder.path(), "t", None).unwrap_err().to_string();
         assert!(
             message.contains("no program jobset-operator") && message.contains("cargo build --release"),
             "{message}"
@@ -148,7 +208,8 @@ mod tests {
 
     #[test]
     fn image_matches_the_containerfile() {
-        let containerfile = std::fs::read_to_string(repository().join("Containerfile")).unwrap();
+        let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+        let (containerfile, build) = (read("Containerfile"), read("hack/build-programs"));
         let has =
             |line: &str| assert!(containerfile.contains(line), "Containerfile does not contain: {line}");
         has(&format!("USER {USER}\n"));
@@ -158,12 +219,29 @@ mod tests {
         }
         for (path, source) in FILES {
             let folder = Path::new(path).parent().unwrap().display();
-            has(&format!("-t /image/{folder} "));
             match source {
-                Source::Program("in-place-restart-agent") => has("/agent/in-place-restart-agent "),
-                Source::Program(name) => has(&format!("target/release/{name} ")),
-                Source::Repository(name) => has(&format!("/image/{folder} {name}")),
+                Source::Program(name) => {
+                    has(&format!("hack/build-programs /image/{folder} "));
+                    assert!(
+                        build.contains(&format!("/{name}\"")),
+                        "hack/build-programs does not build {name}"
+                    );
+                }
+                Source::Repository(name) => has(&format!("-t /image/{folder} {name}")),
             }
+        }
+        let in_file: BTreeMap<_, _> = containerfile
+            .lines()
+            .filter_map(|line| line.strip_prefix("      ")?.trim_end_matches(" \\").split_once("=\""))
+            .map(|(name, value)| (name, value.trim_end_matches('"')))
+            .collect();
+        assert_eq!(
+            in_file.keys().copied().collect::<Vec<_>>(),
+            labels("1", "c", 0).keys().collect::<Vec<_>>()
+        );
+        for (name, value) in in_file {
+            let fixed = LABELS.iter().find(|(label, _)| *label == name).map(|(_, value)| *value);
+            assert!(fixed == Some(value) || fixed.is_none() && value.starts_with("${"), "{name}: {value}");
         }
     }
 }

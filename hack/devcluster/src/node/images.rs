@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Entry, Image, RunConfig};
-use crate::node::packages::BUSYBOX;
+use oci_image::{Entry, Image, RunConfig};
+
+use super::packages::BUSYBOX;
 
 /// Names of the shell image. Examples use the first one as `busybox`.
 const BUSYBOX_TAGS: [&str; 2] = ["busybox:latest", "localhost/busybox:dev"];
@@ -21,11 +22,11 @@ pub fn busybox<'a>(tools: impl IntoIterator<Item = &'a str>) -> Image {
     // Scripts use this path.
     entries.insert("usr/bin".into(), Entry::folder(0o755));
     entries.insert("usr/bin/env".into(), Entry::link("/bin/busybox"));
-    Image {
-        tags: BUSYBOX_TAGS.map(str::to_owned).to_vec(),
-        entries,
-        config: RunConfig { entrypoint: vec![], command: vec!["sh".into()], user: String::new() },
-    }
+    let config = RunConfig { command: vec!["sh".into()], ..RunConfig::default() };
+    let [first, other] = BUSYBOX_TAGS;
+    let mut image = Image::new(first, entries, config);
+    image.tags.push(other.to_owned());
+    image
 }
 
 /// The sandbox container of a pod, which holds the pod's namespaces. With a shared process namespace, its process has
@@ -36,30 +37,24 @@ pub fn pause() -> Image {
     entries.insert("bin/sh".into(), Entry::link("/bin/busybox"));
     entries.insert("bin/sleep".into(), Entry::link("/bin/busybox"));
     let script = "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait $!; done";
-    Image {
-        tags: vec![PAUSE_TAG.into()],
-        entries,
-        config: RunConfig {
-            entrypoint: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-            command: vec![],
-            user: "65535:65535".into(),
-        },
-    }
+    let config = RunConfig {
+        entrypoint: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        user: "65535:65535".into(),
+        ..RunConfig::default()
+    };
+    Image::new(PAUSE_TAG, entries, config)
 }
 
 /// An image with one static program, `/<name>`.
 pub fn program(tag: &str, name: &str, source: &Path) -> Image {
     let mut entries = base();
     entries.insert(name.to_owned(), Entry::file(source, 0o755));
-    Image {
-        tags: vec![tag.to_owned()],
-        entries,
-        config: RunConfig {
-            entrypoint: vec![format!("/{name}")],
-            command: vec![],
-            user: "65532:65532".into(),
-        },
-    }
+    let config = RunConfig {
+        entrypoint: vec![format!("/{name}")],
+        user: "65532:65532".into(),
+        ..RunConfig::default()
+    };
+    Image::new(tag, entries, config)
 }
 
 /// Files and folders that programs expect.
@@ -88,7 +83,7 @@ fn base() -> BTreeMap<String, Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::image::Kind;
+    use oci_image::Kind;
 
     #[test]
     fn tools_are_links_to_busybox() {

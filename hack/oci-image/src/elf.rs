@@ -16,7 +16,7 @@ struct Dependencies {
 }
 
 /// The search path of Debian's dynamic linker for this machine's architecture.
-pub(super) fn library_folders() -> Vec<PathBuf> {
+pub(crate) fn library_folders() -> Vec<PathBuf> {
     let architecture = std::env::consts::ARCH;
     [
         format!("/lib/{architecture}-linux-gnu"),
@@ -31,7 +31,7 @@ pub(super) fn library_folders() -> Vec<PathBuf> {
 }
 
 /// The paths of the dynamic linker and of every library that these programs need, directly or indirectly.
-pub(super) fn shared_objects(programs: &[PathBuf], folders: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+pub(crate) fn shared_objects(programs: &[PathBuf], folders: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut pending: VecDeque<PathBuf> = programs.iter().cloned().collect();
     while let Some(file) = pending.pop_front() {

@@ -1,0 +1,355 @@
+//! An image, and its archive.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::base::Base;
+use crate::contents::Entry;
+use crate::digest::sha256;
+use crate::layer::{self, Compression, header};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// Default command and user of containers, and labels of the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunConfig {
+    /// Program and first arguments.
+    pub entrypoint: Vec<String>,
+    /// Arguments that a pod's `args` replace.
+    pub command: Vec<String>,
+    /// `uid` or `uid:gid`; empty means root.
+    pub user: String,
+    /// Labels. Those of a base stay, unless they have the same name.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Names of the image, such as `localhost/busybox:dev`.
+    pub tags: Vec<String>,
+    /// Entries of its root folder, by path without leading slash.
+    pub entries: BTreeMap<String, Entry>,
+    /// Default command, user and labels.
+    pub config: RunConfig,
+    /// Time of the image and of its entries, in seconds since 1970.
+    pub created: u64,
+    /// The image below the entries.
+    pub base: Option<Base>,
+}
+
+/// A written archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Digest of the image's manifest: the digest by which a registry serves the image.
+    pub digest: String,
+    /// Size of the entries in bytes, without a base.
+    pub size: u64,
+}
+
+impl Image {
+    /// An image without base, of 1970.
+    pub fn new(tag: impl Into<String>, entries: BTreeMap<String, Entry>, config: RunConfig) -> Self {
+        Self { tags: vec![tag.into()], entries, config, created: 0, base: None }
+    }
+
+    /// Writes the archive to `target`.
+    pub fn write(&self, target: &Path, compression: Compression) -> Result<Written> {
+        self.write_archive(target, compression)
+            .with_context(|| format!("cannot write image {} to {}", self.tags.join(", "), target.display()))
+    }
+
+    /// A digest of everything except for the content of copied files.
+    pub fn fingerprint(&self) -> String {
+        sha256(format!("{self:?}").as_bytes()).trim_start_matches("sha256:").chars().take(16).collect()
+    }
+
+    fn write_archive(&self, target: &Path, compression: Compression) -> Result<Written> {
+        let folder = target.parent().unwrap_or(Path::new("."));
+        let layer = layer::write(&self.entries, self.created, compression, tempfile::tempfile_in(folder)?)?;
+        let config = text(self.config_json(&layer.diff_id)?);
+        let mut layers: Vec<_> = self
+            .base
+            .iter()
+            .flat_map(|base| &base.layers)
+            .map(|(descriptor, _)| descriptor.clone())
+            .collect();
+        layers.push(descriptor(compression.media_type(), &layer.digest, layer.size));
+        let manifest = text(json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, &sha256(&config), config.len() as u64),
+            "layers": layers,
+        }));
+        let digest = sha256(&manifest);
+        let index = text(self.index_json(&digest, manifest.len() as u64));
+
+        let mut blobs = BTreeMap::new();
+        for (descriptor, content) in self.base.iter().flat_map(|base| &base.layers) {
+            let digest = descriptor.get("digest").and_then(Value::as_str).unwrap_or_default();
+            blobs.insert(digest.to_owned(), Blob::Bytes(content));
+        }
+        blobs.insert(sha256(&config), Blob::Bytes(&config));
+        blobs.insert(digest.clone(), Blob::Bytes(&manifest));
+        blobs.insert(layer.digest, Blob::File(layer.file, layer.size));
+
+        let temporary = tempfile::NamedTempFile::new_in(folder)?;
+        {
+            let mut archive =
+                Archive(tar::Builder::new(io::BufWriter::new(temporary.as_file())), self.created);
+            archive.folder("blobs/")?;
+            archive.folder("blobs/sha256/")?;
+            for (digest, blob) in blobs {
+                let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+                match blob {
+                    Blob::Bytes(bytes) => archive.file(&path, bytes.len() as u64, bytes)?,
+                    Blob::File(mut file, size) => {
+                        file.rewind()?;
+                        archive.file(&path, size, BufReader::new(file))?;
+                    }
+                }
+            }
+            archive.file("index.json", index.len() as u64, index.as_slice())?;
+            let layout = text(json!({ "imageLayoutVersion": "1.0.0" }));
+            archive.file("oci-layout", layout.len() as u64, layout.as_slice())?;
+            archive.0.into_inner()?.flush()?;
+        }
+        // A temporary file is readable only by its owner.
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        temporary.as_file().set_permissions(permissions)?;
+        temporary.persist(target)?;
+        Ok(Written { digest, size: layer.unpacked })
+    }
+
+    fn config_json(&self, diff_id: &str) -> Result<Value> {
+        let created =
+            i64::try_from(self.created).context("the image is from a time too far in the future")?;
+        let created = jiff::Timestamp::from_second(created).context("invalid time of the image")?;
+        let of_base = self.base.as_ref().and_then(|base| base.config.get("config"));
+        let inherited = |name: &str| of_base.and_then(|config| config.get(name));
+        let mut labels = inherited("Labels").and_then(Value::as_object).cloned().unwrap_or_default();
+        labels.extend(self.config.labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
+        let path = json!(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
+        let diff_ids = self.base.iter().flat_map(Base::diff_ids).chain([diff_id.into()]);
+        Ok(json!({
+            "created": created.to_string(),
+            "architecture": architecture(),
+            "os": "linux",
+            "config": {
+                "Env": inherited("Env").cloned().unwrap_or(path),
+                "WorkingDir": "/",
+                "Entrypoint": self.config.entrypoint,
+                "Cmd": self.config.command,
+                "User": self.config.user,
+                "Labels": labels,
+            },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids.collect::<Vec<_>>() },
+        }))
+    }
+
+    fn index_json(&self, digest: &str, size: u64) -> Value {
+        let manifests = self.tags.iter().map(|tag| {
+            json!({
+                "mediaType": MANIFEST,
+                "digest": digest,
+                "size": size,
+                "platform": { "architecture": architecture(), "os": "linux" },
+                "annotations": {
+                    // containerd and Docker read the first one, and take it for the whole name.
+                    "io.containerd.image.name": tag,
+                    "org.opencontainers.image.ref.name": tag.rsplit_once(':').map_or("latest", |(_, tag)| tag),
+                },
+            })
+        });
+        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests.collect::<Vec<_>>() })
+    }
+}
+
+enum Blob<'a> {
+    Bytes(&'a [u8]),
+    File(File, u64),
+}
+
+/// The archive, and the time of its entries.
+struct Archive<W: io::Write>(tar::Builder<W>, u64);
+
+impl<W: io::Write> Archive<W> {
+    fn folder(&mut self, path: &str) -> io::Result<()> {
+        let mut header = header(tar::EntryType::Directory, 0o755, self.1, 0);
+        self.0.append_data(&mut header, path, io::empty())
+    }
+
+    fn file(&mut self, path: &str, size: u64, content: impl Read) -> io::Result<()> {
+        let mut header = header(tar::EntryType::Regular, 0o644, self.1, size);
+        self.0.append_data(&mut header, path, content)
+    }
+}
+
+fn descriptor(media_type: &str, digest: &str, size: u64) -> Value {
+    json!({ "mediaType": media_type, "digest": digest, "size": size })
+}
+
+/// JSON with sorted keys, independent of `serde_json`'s feature `preserve_order`.
+fn text(mut value: Value) -> Vec<u8> {
+    value.sort_all_objects();
+    value.to_string().into_bytes()
+}
+
+/// This machine's architecture, as images name it.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest, MediaType, OciLayout};
+
+    fn image() -> Image {
+        let entries = [
+            ("etc/passwd", Entry::text("nobody:x:1:1::/:/bin/false\n", 0o644)),
+            ("tmp", Entry::folder(0o1777)),
+            ("bin/ls", Entry::link("/bin/box")),
+            ("etc", Entry::folder(0o755)),
+        ];
+        let mut image = Image::new(
+            "localhost:5000/test:one",
+            entries.into_iter().map(|(path, entry)| (path.to_owned(), entry)).collect(),
+            RunConfig { entrypoint: vec!["/bin/ls".into()], user: "7:8".into(), ..RunConfig::default() },
+        );
+        image.created = 1_000_000_000;
+        image.config.labels = ["b", "a", "c"].map(|name| (name.to_owned(), "x".to_owned())).into();
+        image
+    }
+
+    fn read(archive: impl Read) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut paths = Vec::new();
+        for entry in tar::Archive::new(archive).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let header = entry.header();
+            assert_eq!((header.mtime().unwrap(), header.uid().unwrap()), (1_000_000_000, 0));
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().to_owned();
+            paths.push(path.clone());
+            files.insert(path, content);
+        }
+        assert!(paths.is_sorted(), "{paths:?}");
+        files
+    }
+
+    fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, digest: &str) -> &'a [u8] {
+        let bytes = &files[&format!("blobs/{}", digest.replacen(':', "/", 1))];
+        assert_eq!(sha256(bytes), digest);
+        bytes
+    }
+
+    /// Reads the archive with the types of another project.
+    fn parsed(archive: &Path) -> (ImageIndex, ImageManifest, ImageConfiguration, BTreeMap<String, Vec<u8>>) {
+        let files = read(File::open(archive).unwrap());
+        let layout = OciLayout::from_reader(files["oci-layout"].as_slice()).unwrap();
+        assert_eq!(layout.image_layout_version(), "1.0.0");
+        let index = ImageIndex::from_reader(files["index.json"].as_slice()).unwrap();
+        let manifest = index.manifests()[0].digest().to_string();
+        let manifest = ImageManifest::from_reader(blob(&files, &manifest)).unwrap();
+        let config = manifest.config().digest().to_string();
+        let config = ImageConfiguration::from_reader(blob(&files, &config)).unwrap();
+        (index, manifest, config, files)
+    }
+
+    #[test]
+    fn an_archive_is_an_oci_layout() {
+        for (compression, media_type) in
+            [(Compression::None, MediaType::ImageLayer), (Compression::Gzip, MediaType::ImageLayerGzip)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let target = folder.path().join("image.tar");
+            let written = image().write(&target, compression).unwrap();
+            let (index, manifest, config, files) = parsed(&target);
+            assert_eq!(index.manifests()[0].digest().to_string(), written.digest);
+            assert_eq!(index.manifests()[0].platform().as_ref().unwrap().os().to_string(), "linux");
+            assert_eq!(crate::tags_in(&target).unwrap(), ["localhost:5000/test:one"]);
+            let names = index.manifests()[0].annotations().clone().unwrap();
+            assert_eq!(names["org.opencontainers.image.ref.name"], "one");
+
+            assert_eq!(config.created().as_deref(), Some("2001-09-09T01:46:40Z"));
+            let run = config.config().as_ref().unwrap();
+            assert_eq!(run.user().as_deref(), Some("7:8"));
+            assert_eq!(run.labels().as_ref().unwrap().len(), 3);
+
+            assert_eq!(manifest.layers().len(), 1);
+            assert_eq!(*manifest.layers()[0].media_type(), media_type);
+            let bytes = blob(&files, manifest.layers()[0].digest().as_ref());
+            let mut layer = Vec::new();
+            if compression == Compression::Gzip {
+                flate2::read::GzDecoder::new(bytes).read_to_end(&mut layer).unwrap();
+            } else {
+                layer.extend_from_slice(bytes);
+            }
+            assert_eq!(config.rootfs().diff_ids(), &[sha256(&layer)]);
+            assert_eq!(written.size, layer.len() as u64);
+            let paths = read(layer.as_slice());
+            assert_eq!(
+                paths.keys().map(|path| path.trim_end_matches('/')).collect::<Vec<_>>(),
+                ["bin/ls", "etc", "etc/passwd", "tmp"]
+            );
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "temporary files are left");
+        }
+    }
+
+    #[test]
+    fn archives_are_reproducible() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("1"), folder.path().join("2"));
+        image().write(&one, Compression::Gzip).unwrap();
+        image().write(&other, Compression::Gzip).unwrap();
+        assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&other).unwrap());
+        let mut later = image();
+        later.created += 1;
+        later.write(&other, Compression::Gzip).unwrap();
+        assert_ne!(std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
+    }
+
+    #[test]
+    fn every_name_has_an_entry_in_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image.tar");
+        let mut image = image();
+        image.tags = vec!["busybox:latest".into(), "localhost/busybox:dev".into()];
+        image.write(&target, Compression::None).unwrap();
+        assert_eq!(crate::tags_in(&target).unwrap(), image.tags);
+    }
+
+    #[test]
+    fn an_image_on_a_base_has_its_layers_and_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image.tar");
+        let base = image().write(&target, Compression::Gzip).unwrap();
+        let mut upper = image();
+        upper.base =
+            Some(Base::read(&target, &format!("example.org/base@{}", base.digest), architecture()).unwrap());
+        upper.entries = [("new".to_owned(), Entry::text("new", 0o644))].into();
+        upper.config.labels = [("a".to_owned(), "changed".to_owned())].into();
+        upper.write(&target, Compression::Gzip).unwrap();
+        let (_, manifest, config, files) = parsed(&target);
+        assert_eq!(manifest.layers().len(), 2);
+        assert_eq!(config.rootfs().diff_ids().len(), 2);
+        for layer in manifest.layers() {
+            blob(&files, layer.digest().as_ref());
+        }
+        let labels = config.config().as_ref().unwrap().labels().clone().unwrap();
+        assert_eq!((labels["a"].as_str(), labels["b"].as_str()), ("changed", "x"));
+    }
+}
