@@ -82,6 +82,11 @@ impl Files {
         self.0.get(Path::new(path)).map(String::as_str)
     }
 
+    /// All files, sorted by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.0.iter().map(|(path, content)| (path.as_path(), content.as_str()))
+    }
+
     /// Writes the files that differ and removes obsolete files. Returns the differences that it resolved.
     pub fn write(&self, root: &Path) -> Result<Vec<Difference>> {
         let differences = self.differences(root)?;
