@@ -208,7 +208,7 @@ pub(crate) async fn injected_agents_restart_all_pods_in_place(e2e: Arc<E2e>) -> 
 
 /// The agent is the command of the worker's container.
 pub(crate) async fn agents_in_main_containers_restart_all_pods_in_place(e2e: Arc<E2e>) -> Result<()> {
-    let mut image = product::image(&programs()?, WORKER_IMAGE, None)?;
+    let mut image = product::image(&programs()?, WORKER_IMAGE, std::env::consts::ARCH, None)?;
     image.entries.extend(busybox(["sh", "sleep", "touch"]).entries);
     load(e2e.cluster.cluster().context(), &image)?;
     let mut jobset = injected_example()?;

@@ -83,7 +83,7 @@ pub(crate) async fn sidecar_holds_and_restarts_the_worker(e2e: Arc<E2e>) -> Resu
 
 /// The agent is process 1 of the worker's container.
 pub(crate) async fn main_container_runs_and_restarts_the_worker(e2e: Arc<E2e>) -> Result<()> {
-    let mut image = product::image(&programs()?, WORKER_IMAGE, None)?;
+    let mut image = product::image(&programs()?, WORKER_IMAGE, std::env::consts::ARCH, None)?;
     image.entries.extend(busybox(["sh", "sleep", "cat"]).entries);
     load(e2e.cluster.cluster().context(), &image)?;
     let workload = workload(&e2e).await?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use generate::files::Files;
 use oci_image::{Base, Entry, Image, RunConfig, product};
 
-use crate::{BUNDLE, CATALOG, IMAGE, Inputs, References, VERSION, containerfile, generated};
+use crate::{BUNDLE, CATALOG, IMAGE, Inputs, Programs, References, VERSION, containerfile, generated};
 
 /// Folder of the catalog in its image.
 pub(crate) const CATALOG_FOLDER: &str = "configs";
@@ -16,11 +16,16 @@ const CATALOG_LABEL: &str = "operators.operatorframework.io.index.configs.v1";
 /// The image with the programs, and the licences of their crates.
 pub(crate) fn programs(
     inputs: &Inputs,
-    base: Option<Base>,
-    licenses: String,
+    programs: &Programs,
+    licenses: &str,
     references: &References,
 ) -> Result<Image> {
-    let mut image = product::image(&inputs.programs, &references.tag(IMAGE), base)?;
+    let architecture = programs.architecture();
+    let base = match (&inputs.base_image, &inputs.base_archive) {
+        (Some(name), Some(file)) => Some(Base::read(file, name, oci_image::architecture(architecture))?),
+        _ => None,
+    };
+    let mut image = product::image(&programs.folder, &references.tag(IMAGE), architecture, base)?;
     image.entries.insert("licenses/THIRD-PARTY.txt".to_owned(), Entry::text(licenses, 0o644));
     image.config.labels = labels(inputs);
     if let Some(base) = &image.base {

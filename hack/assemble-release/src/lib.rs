@@ -26,7 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser as _};
 use generate::files::Files;
 use generate::images::Images;
-use oci_image::{Base, sha256};
+use oci_image::{Compression, Image, sha256};
 
 /// Version of the release: that of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -37,12 +37,10 @@ pub struct Inputs {
     /// Root of the repository.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub root: PathBuf,
-    /// Folder with the built programs.
-    #[arg(long, value_name = "FOLDER")]
-    pub programs: PathBuf,
-    /// Target for which they are built, such as x86_64-unknown-linux-gnu.
-    #[arg(long, value_name = "TRIPLE")]
-    pub target: String,
+    /// A target of Rust, such as x86_64-unknown-linux-gnu, and the folder with the programs for it. Repeat the option for
+    /// an image of several architectures.
+    #[arg(long, value_name = "TARGET=FOLDER", required = true)]
+    pub programs: Vec<Programs>,
     /// Commit of the source.
     #[arg(long)]
     pub commit: String,
@@ -61,6 +59,35 @@ pub struct Inputs {
     /// Options of hack/generate after --, such as --maintainer-email ADDRESS.
     #[arg(last = true, value_name = "OPTION")]
     pub generator: Vec<String>,
+}
+
+/// The programs for one target.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The target, such as `x86_64-unknown-linux-gnu`.
+    pub target: String,
+    /// The folder with the programs.
+    pub folder: PathBuf,
+}
+
+impl std::str::FromStr for Programs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((target, folder)) if target.contains('-') && !folder.is_empty() => {
+                Ok(Self { target: target.to_owned(), folder: folder.into() })
+            }
+            _ => Err("use TARGET=FOLDER, such as x86_64-unknown-linux-gnu=target/release".to_owned()),
+        }
+    }
+}
+
+impl Programs {
+    /// The architecture, as Rust names it.
+    pub(crate) fn architecture(&self) -> &str {
+        self.target.split('-').next().unwrap_or_default()
+    }
 }
 
 /// Validates the name of a registry, which becomes the start of image names.
@@ -111,35 +138,37 @@ pub fn assemble(inputs: &Inputs, output: &Path) -> Result<()> {
     let root = root.with_context(|| format!("cannot read --root {}", inputs.root.display()))?;
     prepare(output)?;
     let notes = changelog::section(&root, VERSION)?;
-    let base = match (&inputs.base_image, &inputs.base_archive) {
-        (Some(name), Some(file)) => Some(Base::read(file, name, oci_image::architecture())?),
-        _ => None,
-    };
-    let crates = sbom::read(&root, &inputs.target)?;
+    let targets: Vec<_> = inputs.programs.iter().map(|programs| programs.target.as_str()).collect();
+    let crates = sbom::read(&root, &targets)?;
     let subject =
         sbom::Subject { name: IMAGE, version: VERSION, commit: &inputs.commit, created: inputs.created };
     let bill = sbom::bill_of_materials(&subject, &crates)?;
     let references = References { registry: inputs.registry.clone() };
 
     let mut list = String::new();
-    let mut write_image = |name: &str, image: oci_image::Image| -> Result<String> {
-        let written = image.write(&output.join(archive(name)), oci_image::Compression::Gzip)?;
+    let mut write_image = |name: &str, images: &[Image]| -> Result<String> {
+        let written = oci_image::write(images, &output.join(archive(name)), Compression::Gzip)?;
         let reference = references.digest(name, &written.digest);
         list.push_str(&format!("{reference} {}\n", archive(name)));
         Ok(reference)
     };
-    let programs = images::programs(inputs, base, sbom::third_party(&crates)?, &references)?;
+    let licenses = sbom::third_party(&crates)?;
+    let of_programs = inputs
+        .programs
+        .iter()
+        .map(|programs| images::programs(inputs, programs, &licenses, &references))
+        .collect::<Result<Vec<_>>>()?;
     let mut named =
         Images::try_parse_from(iter::once("generate").chain(inputs.generator.iter().map(String::as_str)))
             .context("invalid options of the generator after --")?;
-    named.architectures = vec![oci_image::architecture().to_owned()];
-    named.image = write_image(IMAGE, programs)?;
+    named.architectures = of_programs.iter().map(|image| image.architecture.clone()).collect();
+    named.image = write_image(IMAGE, &of_programs)?;
     // The digest of each image is in the files of the next one. The bundle's own name counts as pinned before it is known.
     named.bundle_image = references.digest(BUNDLE, "sha256:unknown");
     let files = generate::generate(&root, &named)?;
-    named.bundle_image = write_image(BUNDLE, images::bundle(inputs, &files, &references)?)?;
+    named.bundle_image = write_image(BUNDLE, &[images::bundle(inputs, &files, &references)?])?;
     let files = generate::generate(&root, &named)?;
-    named.catalog_image = write_image(CATALOG, images::catalog(inputs, &files, &references)?)?;
+    named.catalog_image = write_image(CATALOG, &[images::catalog(inputs, &files, &references)?])?;
     let files = generate::generate(&root, &named)?;
 
     let mut texts = BTreeMap::from([
@@ -204,6 +233,15 @@ mod tests {
         }
         for invalid in ["", "https://registry.example.com", "registry.example.com/", "Registry/x", "a b"] {
             assert!(registry(invalid).unwrap_err().contains("without scheme"), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn programs_have_a_target_and_a_folder() {
+        let programs: Programs = "aarch64-unknown-linux-gnu=a=b".parse().unwrap();
+        assert_eq!((programs.architecture(), programs.folder.to_str()), ("aarch64", Some("a=b")));
+        for invalid in ["target/release", "a-b=", "x=y"] {
+            assert!(invalid.parse::<Programs>().unwrap_err().contains("TARGET=FOLDER"), "{invalid}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use assemble_release::{BUNDLE, CATALOG, IMAGE, Inputs, VERSION, archive, assemble};
+use assemble_release::{BUNDLE, CATALOG, IMAGE, Inputs, Programs, VERSION, archive, assemble};
 use oci_image::sha256;
 use serde_json::Value;
 use serde_yaml::Deserializer;
@@ -39,8 +39,10 @@ fn root() -> PathBuf {
 fn inputs(programs: &Path) -> Inputs {
     Inputs {
         root: root(),
-        programs: programs.to_owned(),
-        target: "x86_64-unknown-linux-gnu".into(),
+        programs: vec![Programs {
+            target: format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
+            folder: programs.to_owned(),
+        }],
         commit: "c0ffee".into(),
         created: CREATED,
         registry: REGISTRY.into(),

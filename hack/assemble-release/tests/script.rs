@@ -78,6 +78,11 @@ fn another_version_is_refused() {
     assert_has(&repository.refusal(&[VERSION, "2.0.0"]), &["two versions"]);
     assert_has(&repository.refusal(&["--outptu", "x"]), &["unknown option --outptu", "--help"]);
     assert_has(&repository.refusal(&[VERSION, "--output"]), &["--output has no value"]);
+    let two = ["--target", "a-b", "--target", "c-d", "--programs", "x"];
+    assert_has(
+        &repository.refusal(&[&[VERSION], &two[..]].concat()),
+        &["--programs is a folder for one target"],
+    );
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Image {
     pub entries: BTreeMap<String, Entry>,
     /// Default command, user and labels.
     pub config: RunConfig,
+    /// Architecture of its programs, as images name it: `amd64`, `arm64`.
+    pub architecture: String,
     /// Time of the image and of its entries, in seconds since 1970.
     pub created: u64,
     /// The image below the entries.
@@ -48,22 +50,22 @@ pub struct Image {
 /// A written archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Digest of the image's manifest: the digest by which a registry serves the image.
+    /// Digest of the image's manifest, or of the index of several: the digest by which a registry serves the image.
     pub digest: String,
-    /// Size of the entries in bytes, without a base.
+    /// Size of the entries in bytes, without a base and with all architectures.
     pub size: u64,
 }
 
 impl Image {
-    /// An image without base, of 1970.
+    /// An image for this machine's architecture, without base, of 1970.
     pub fn new(tag: impl Into<String>, entries: BTreeMap<String, Entry>, config: RunConfig) -> Self {
-        Self { tags: vec![tag.into()], entries, config, created: 0, base: None }
+        let architecture = architecture(std::env::consts::ARCH).to_owned();
+        Self { tags: vec![tag.into()], entries, config, architecture, created: 0, base: None }
     }
 
     /// Writes the archive to `target`.
     pub fn write(&self, target: &Path, compression: Compression) -> Result<Written> {
-        self.write_archive(target, compression)
-            .with_context(|| format!("cannot write image {} to {}", self.tags.join(", "), target.display()))
+        write(std::slice::from_ref(self), target, compression)
     }
 
     /// A digest of everything except for the content of copied files.
@@ -71,61 +73,31 @@ impl Image {
         sha256(format!("{self:?}").as_bytes()).trim_start_matches("sha256:").chars().take(16).collect()
     }
 
-    fn write_archive(&self, target: &Path, compression: Compression) -> Result<Written> {
-        let folder = target.parent().unwrap_or(Path::new("."));
+    /// Adds the image's blobs. Returns the descriptor of its manifest, and the size of its layer.
+    fn add_to<'a>(
+        &'a self,
+        blobs: &mut Blobs<'a>,
+        folder: &Path,
+        compression: Compression,
+    ) -> Result<(Value, u64)> {
         let layer = layer::write(&self.entries, self.created, compression, tempfile::tempfile_in(folder)?)?;
-        let config = text(self.config_json(&layer.diff_id)?);
-        let mut layers: Vec<_> = self
-            .base
-            .iter()
-            .flat_map(|base| &base.layers)
-            .map(|(descriptor, _)| descriptor.clone())
-            .collect();
-        layers.push(descriptor(compression.media_type(), &layer.digest, layer.size));
-        let manifest = text(json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": descriptor(CONFIG, &sha256(&config), config.len() as u64),
-            "layers": layers,
-        }));
-        let digest = sha256(&manifest);
-        let index = text(self.index_json(&digest, manifest.len() as u64));
-
-        let mut blobs = BTreeMap::new();
+        let mut layers = Vec::new();
         for (descriptor, content) in self.base.iter().flat_map(|base| &base.layers) {
             let digest = descriptor.get("digest").and_then(Value::as_str).unwrap_or_default();
-            blobs.insert(digest.to_owned(), Blob::Bytes(content));
+            blobs.insert(digest.to_owned(), Blob::Borrowed(content));
+            layers.push(descriptor.clone());
         }
-        blobs.insert(sha256(&config), Blob::Bytes(&config));
-        blobs.insert(digest.clone(), Blob::Bytes(&manifest));
+        layers.push(descriptor(compression.media_type(), &layer.digest, layer.size));
+        let config = add(blobs, CONFIG, self.config_json(&layer.diff_id)?);
         blobs.insert(layer.digest, Blob::File(layer.file, layer.size));
-
-        let temporary = tempfile::NamedTempFile::new_in(folder)?;
-        {
-            let mut archive =
-                Archive(tar::Builder::new(io::BufWriter::new(temporary.as_file())), self.created);
-            archive.folder("blobs/")?;
-            archive.folder("blobs/sha256/")?;
-            for (digest, blob) in blobs {
-                let path = format!("blobs/{}", digest.replacen(':', "/", 1));
-                match blob {
-                    Blob::Bytes(bytes) => archive.file(&path, bytes.len() as u64, bytes)?,
-                    Blob::File(mut file, size) => {
-                        file.rewind()?;
-                        archive.file(&path, size, BufReader::new(file))?;
-                    }
-                }
-            }
-            archive.file("index.json", index.len() as u64, index.as_slice())?;
-            let layout = text(json!({ "imageLayoutVersion": "1.0.0" }));
-            archive.file("oci-layout", layout.len() as u64, layout.as_slice())?;
-            archive.0.into_inner()?.flush()?;
+        let manifest =
+            json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
+        let mut descriptor = add(blobs, MANIFEST, manifest);
+        if let Some(fields) = descriptor.as_object_mut() {
+            let platform = json!({ "architecture": self.architecture, "os": "linux" });
+            fields.insert("platform".to_owned(), platform);
         }
-        // A temporary file is readable only by its owner.
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        temporary.as_file().set_permissions(permissions)?;
-        temporary.persist(target)?;
-        Ok(Written { digest, size: layer.unpacked })
+        Ok((descriptor, layer.unpacked))
     }
 
     fn config_json(&self, diff_id: &str) -> Result<Value> {
@@ -140,7 +112,7 @@ impl Image {
         let diff_ids = self.base.iter().flat_map(Base::diff_ids).chain([diff_id.into()]);
         Ok(json!({
             "created": created.to_string(),
-            "architecture": architecture(),
+            "architecture": self.architecture,
             "os": "linux",
             "config": {
                 "Env": inherited("Env").cloned().unwrap_or(path),
@@ -153,28 +125,97 @@ impl Image {
             "rootfs": { "type": "layers", "diff_ids": diff_ids.collect::<Vec<_>>() },
         }))
     }
+}
 
-    fn index_json(&self, digest: &str, size: u64) -> Value {
-        let manifests = self.tags.iter().map(|tag| {
-            json!({
-                "mediaType": MANIFEST,
-                "digest": digest,
-                "size": size,
-                "platform": { "architecture": architecture(), "os": "linux" },
-                "annotations": {
-                    // containerd and Docker read the first one, and take it for the whole name.
-                    "io.containerd.image.name": tag,
-                    "org.opencontainers.image.ref.name": tag.rsplit_once(':').map_or("latest", |(_, tag)| tag),
-                },
-            })
-        });
-        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests.collect::<Vec<_>>() })
+/// Writes an archive with one image, or with one for each of several architectures. Names and time are those of the
+/// first one.
+pub fn write(images: &[Image], target: &Path, compression: Compression) -> Result<Written> {
+    let names = images.first().map(|image| image.tags.join(", ")).unwrap_or_default();
+    write_archive(images, target, compression)
+        .with_context(|| format!("cannot write image {names} to {}", target.display()))
+}
+
+fn write_archive(images: &[Image], target: &Path, compression: Compression) -> Result<Written> {
+    let first = images.first().context("there is no image")?;
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let mut blobs = Blobs::new();
+    let mut manifests = Vec::new();
+    let mut size = 0;
+    for image in images {
+        let (descriptor, of_layer) = image.add_to(&mut blobs, folder, compression)?;
+        manifests.push(descriptor);
+        size += of_layer;
     }
+    let root = match manifests.as_slice() {
+        [only] => only.clone(),
+        _ => add(&mut blobs, INDEX, index(manifests)),
+    };
+    let digest = root.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();
+
+    let temporary = tempfile::NamedTempFile::new_in(folder)?;
+    {
+        let mut archive = Archive(tar::Builder::new(io::BufWriter::new(temporary.as_file())), first.created);
+        archive.folder("blobs/")?;
+        archive.folder("blobs/sha256/")?;
+        for (digest, blob) in blobs {
+            let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+            match blob {
+                Blob::Borrowed(bytes) => archive.bytes(&path, bytes)?,
+                Blob::Owned(bytes) => archive.bytes(&path, &bytes)?,
+                Blob::File(mut file, size) => {
+                    file.rewind()?;
+                    archive.file(&path, size, BufReader::new(file))?;
+                }
+            }
+        }
+        archive.bytes("index.json", &text(index(named(&root, &first.tags))))?;
+        archive.bytes("oci-layout", &text(json!({ "imageLayoutVersion": "1.0.0" })))?;
+        archive.0.into_inner()?.flush()?;
+    }
+    // A temporary file is readable only by its owner.
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    temporary.as_file().set_permissions(permissions)?;
+    temporary.persist(target)?;
+    Ok(Written { digest, size })
+}
+
+/// The descriptor once for each name.
+fn named(descriptor: &Value, tags: &[String]) -> Vec<Value> {
+    let with_name = |tag: &String| {
+        let mut descriptor = descriptor.clone();
+        let annotations = json!({
+            // containerd and Docker read the first one, and take it for the whole name.
+            "io.containerd.image.name": tag,
+            "org.opencontainers.image.ref.name": tag.rsplit_once(':').map_or("latest", |(_, tag)| tag),
+        });
+        if let Some(fields) = descriptor.as_object_mut() {
+            fields.insert("annotations".to_owned(), annotations);
+        }
+        descriptor
+    };
+    tags.iter().map(with_name).collect()
+}
+
+fn index(manifests: Vec<Value>) -> Value {
+    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests })
 }
 
 enum Blob<'a> {
-    Bytes(&'a [u8]),
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
     File(File, u64),
+}
+
+/// Blobs by digest.
+type Blobs<'a> = BTreeMap<String, Blob<'a>>;
+
+/// Adds a document, and returns its descriptor.
+fn add(blobs: &mut Blobs<'_>, media_type: &str, document: Value) -> Value {
+    let bytes = text(document);
+    let digest = sha256(&bytes);
+    let descriptor = descriptor(media_type, &digest, bytes.len() as u64);
+    blobs.insert(digest, Blob::Owned(bytes));
+    descriptor
 }
 
 /// The archive, and the time of its entries.
@@ -184,6 +225,10 @@ impl<W: io::Write> Archive<W> {
     fn folder(&mut self, path: &str) -> io::Result<()> {
         let mut header = header(tar::EntryType::Directory, 0o755, self.1, 0);
         self.0.append_data(&mut header, path, io::empty())
+    }
+
+    fn bytes(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
+        self.file(path, content.len() as u64, content)
     }
 
     fn file(&mut self, path: &str, size: u64, content: impl Read) -> io::Result<()> {
@@ -202,9 +247,9 @@ fn text(mut value: Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// This machine's architecture, as images name it.
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
+/// An architecture of Rust, as images name it.
+pub fn architecture(name: &str) -> &str {
+    match name {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
@@ -333,13 +378,47 @@ mod tests {
     }
 
     #[test]
+    fn several_architectures_have_one_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image.tar");
+        let images = ["amd64", "arm64"].map(|architecture| {
+            let mut image = image();
+            image.entries.insert("program".into(), Entry::text(architecture, 0o755));
+            Image { architecture: architecture.into(), ..image }
+        });
+        let written = write(&images, &target, Compression::Gzip).unwrap();
+        let files = read(File::open(&target).unwrap());
+        let outer = ImageIndex::from_reader(files["index.json"].as_slice()).unwrap();
+        assert_eq!(outer.manifests().len(), 1);
+        assert_eq!(outer.manifests()[0].digest().to_string(), written.digest);
+        assert_eq!(*outer.manifests()[0].media_type(), MediaType::ImageIndex);
+        assert_eq!(crate::tags_in(&target).unwrap(), ["localhost:5000/test:one"]);
+        let inner = ImageIndex::from_reader(blob(&files, &written.digest)).unwrap();
+        let mut found = Vec::new();
+        for manifest in inner.manifests() {
+            let platform = manifest.platform().clone().unwrap().architecture().to_string();
+            let manifest = ImageManifest::from_reader(blob(&files, manifest.digest().as_ref())).unwrap();
+            let config = blob(&files, manifest.config().digest().as_ref());
+            let config = ImageConfiguration::from_reader(config).unwrap();
+            assert_eq!(config.architecture().to_string(), platform);
+            found.push(platform);
+        }
+        assert_eq!(found, ["amd64", "arm64"]);
+        // Such an archive can be a base.
+        for architecture in ["amd64", "arm64"] {
+            let base = Base::read(&target, &format!("example.org/base@{}", written.digest), architecture);
+            assert_eq!(base.unwrap().config["architecture"], architecture);
+        }
+    }
+
+    #[test]
     fn an_image_on_a_base_has_its_layers_and_labels() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("image.tar");
         let base = image().write(&target, Compression::Gzip).unwrap();
         let mut upper = image();
         upper.base =
-            Some(Base::read(&target, &format!("example.org/base@{}", base.digest), architecture()).unwrap());
+            Some(Base::read(&target, &format!("example.org/base@{}", base.digest), "amd64").unwrap());
         upper.entries = [("new".to_owned(), Entry::text("new", 0o644))].into();
         upper.config.labels = [("a".to_owned(), "changed".to_owned())].into();
         upper.write(&target, Compression::Gzip).unwrap();

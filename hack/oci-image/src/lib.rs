@@ -23,6 +23,6 @@ pub mod product;
 pub use base::Base;
 pub use contents::{Entry, Kind, from_folder};
 pub use digest::sha256;
-pub use image::{Image, RunConfig, Written, architecture};
+pub use image::{Image, RunConfig, Written, architecture, write};
 pub use layer::Compression;
 pub use names::tags_in;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::{Base, Entry, Image, RunConfig, elf};
+use crate::{Base, Entry, Image, RunConfig, architecture, elf};
 
 /// Files of the image: path in the image, and source.
 pub const FILES: [(&str, Source); 4] = [
@@ -37,8 +37,8 @@ pub enum Source {
     Repository(&'static str),
 }
 
-/// Builds the image from the programs in `binaries`.
-pub fn image(binaries: &Path, tag: &str, base: Option<Base>) -> Result<Image> {
+/// Builds the image from the programs in `binaries`, which are for an architecture of Rust, such as `x86_64`.
+pub fn image(binaries: &Path, tag: &str, for_architecture: &str, base: Option<Base>) -> Result<Image> {
     let mut entries = BTreeMap::new();
     let mut programs = Vec::new();
     for (path, source) in FILES {
@@ -67,26 +67,32 @@ pub fn image(binaries: &Path, tag: &str, base: Option<Base>) -> Result<Image> {
         entries.insert(link.to_owned(), Entry::link(to));
     }
     if base.is_none() {
-        entries.extend(system(&programs)?);
+        entries.extend(system(&programs, for_architecture)?);
     }
     add_parents(&mut entries);
     let config = RunConfig { entrypoint: vec![ENTRYPOINT.into()], user: USER.into(), ..RunConfig::default() };
-    Ok(Image { base, ..Image::new(tag, entries, config) })
+    let architecture = architecture(for_architecture).to_owned();
+    Ok(Image { base, architecture, ..Image::new(tag, entries, config) })
 }
 
 /// What a base image contains: the dynamic linker, the libraries of these programs, their licences, users, `/tmp`.
-fn system(programs: &[PathBuf]) -> Result<BTreeMap<String, Entry>> {
+fn system(programs: &[PathBuf], for_architecture: &str) -> Result<BTreeMap<String, Entry>> {
     let mut entries = BTreeMap::from([
         ("etc/passwd".to_owned(), Entry::text(PASSWD, 0o644)),
         ("etc/group".to_owned(), Entry::text(GROUP, 0o644)),
         ("tmp".to_owned(), Entry::folder(0o1777)),
     ]);
-    for object in elf::shared_objects(programs, &elf::library_folders())? {
-        let path = object.strip_prefix("/").unwrap_or(&object);
-        entries.insert(path.to_string_lossy().into_owned(), Entry::file(&object, 0o755));
+    for (path, source) in elf::shared_objects(programs, &elf::Search::new(for_architecture))? {
+        let path = path.strip_prefix("/").unwrap_or(&path);
+        entries.insert(path.to_string_lossy().into_owned(), Entry::file(source, 0o755));
     }
     for package in ["libc6", "libgcc-s1"] {
-        let copyright = Path::new("/usr/share/doc").join(package).join("copyright");
+        let installed = if for_architecture == std::env::consts::ARCH {
+            package.to_owned()
+        } else {
+            format!("{package}-{}-cross", architecture(for_architecture))
+        };
+        let copyright = Path::new("/usr/share/doc").join(installed).join("copyright");
         if copyright.is_file() {
             entries.insert(format!("licenses/{package}"), Entry::file(copyright, 0o644));
         }
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn image_contains_programs_links_licence_and_libraries() {
         let folder = release();
-        let image = image(folder.path(), "localhost/jobset:dev", None).unwrap();
+        let image = image(folder.path(), "localhost/jobset:dev", std::env::consts::ARCH, None).unwrap();
         assert_eq!(image.entries["manager"].kind, Kind::Link("/usr/bin/jobset-controller-manager".into()));
         assert_eq!(
             image.entries["usr/bin/jobset-operator"],
@@ -199,7 +205,7 @@ mod tests {
     fn a_missing_program_is_an_error_with_a_remedy() {
         let folder = release();
         std::fs::remove_file(folder.path().join("jobset-operator")).unwrap();
-        let message = image(folder.path(), "t", None).unwrap_err().to_string();
+        let message = image(folder.path(), "t", std::env::consts::ARCH, None).unwrap_err().to_string();
         assert!(
             message.contains("no program jobset-operator") && message.contains("cargo build --release"),
             "{message}"

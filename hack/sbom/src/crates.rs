@@ -35,11 +35,12 @@ pub struct Crate {
 }
 
 /// Reads the crates in the programs of the workspace at `root`, sorted by name and version. Features are those of the
-/// whole workspace, so a crate can be in the list that only a test enables.
-pub fn read(root: &Path, target: &str) -> Result<Vec<Crate>> {
+/// whole workspace, so a crate can be in the list that only a test enables. `targets` are those of the programs.
+pub fn read(root: &Path, targets: &[&str]) -> Result<Vec<Crate>> {
+    let filter = targets.iter().flat_map(|target| ["--filter-platform", target]);
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
-        .other_options(["--locked", "--filter-platform", target].map(str::to_owned))
+        .other_options(["--locked"].into_iter().chain(filter).map(str::to_owned).collect::<Vec<_>>())
         .exec()
         .context("cannot read the crates of the workspace")?;
     crates(&metadata)
@@ -122,7 +123,7 @@ mod tests {
 
     fn this_workspace() -> Vec<Crate> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        read(&root, "x86_64-unknown-linux-gnu").unwrap()
+        read(&root, &["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]).unwrap()
     }
 
     #[test]

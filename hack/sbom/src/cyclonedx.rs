@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn the_document_is_valid_and_reproducible() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let crates = crate::read(&root, "x86_64-unknown-linux-gnu").unwrap();
+        let crates = crate::read(&root, &["x86_64-unknown-linux-gnu"]).unwrap();
         let text = bill_of_materials(&SUBJECT, &crates).unwrap();
         assert_eq!(text, bill_of_materials(&SUBJECT, &crates).unwrap());
         assert!(!text.contains(root.canonicalize().unwrap().to_str().unwrap()), "a path of this machine");

@@ -31,6 +31,6 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let root = arguments.root.canonicalize();
     let root = root.with_context(|| format!("cannot read --root {}", arguments.root.display()))?;
-    print!("{}", sbom::third_party(&sbom::read(&root, &arguments.target)?)?);
+    print!("{}", sbom::third_party(&sbom::read(&root, &[&arguments.target])?)?);
     Ok(())
 }

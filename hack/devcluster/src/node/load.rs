@@ -51,7 +51,7 @@ pub fn load_image(context: &Context, request: &LoadImage) -> Result<Loaded> {
     }
     let Some(tag) = &request.tag else { bail!("--tag is missing: set it to the NAME:TAG of the new image") };
     let image = match (&request.binaries, &request.rootfs) {
-        (Some(binaries), _) => product::image(binaries, tag, None)?,
+        (Some(binaries), _) => product::image(binaries, tag, std::env::consts::ARCH, None)?,
         (None, Some(rootfs)) => {
             if !rootfs.is_dir() {
                 bail!("--rootfs {}: no such folder", rootfs.display());
