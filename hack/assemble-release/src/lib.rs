@@ -145,11 +145,11 @@ pub fn assemble(inputs: &Inputs, output: &Path) -> Result<()> {
     let bill = sbom::bill_of_materials(&subject, &crates)?;
     let references = References { registry: inputs.registry.clone() };
 
-    let mut list = String::new();
+    let mut list = Vec::new();
     let mut write_image = |name: &str, images: &[Image]| -> Result<String> {
         let written = oci_image::write(images, &output.join(archive(name)), Compression::Gzip)?;
         let reference = references.digest(name, &written.digest);
-        list.push_str(&format!("{reference} {}\n", archive(name)));
+        list.push(format!("{reference} {}", archive(name)));
         Ok(reference)
     };
     let licenses = sbom::third_party(&crates)?;
@@ -172,7 +172,7 @@ pub fn assemble(inputs: &Inputs, output: &Path) -> Result<()> {
     let files = generate::generate(&root, &named)?;
 
     let mut texts = BTreeMap::from([
-        ("images.txt".to_owned(), list),
+        ("images.txt".to_owned(), lines(&list)),
         ("release-notes.md".to_owned(), notes),
         ("sbom.cdx.json".to_owned(), bill),
     ]);
@@ -209,17 +209,21 @@ const CHECKSUMS: &str = "SHA256SUMS";
 
 /// The checksums of all files in the folder, in the format of `sha256sum`.
 fn checksums(folder: &Path) -> Result<String> {
-    let mut lines = BTreeMap::new();
+    let mut digests = BTreeMap::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        lines.insert(name, sha256(&content));
+        digests.insert(name, sha256(&content));
     }
-    Ok(lines
-        .iter()
-        .map(|(name, digest)| format!("{}  {name}\n", digest.trim_start_matches("sha256:")))
-        .collect())
+    let line =
+        |(name, digest): (&String, &String)| format!("{}  {name}", digest.trim_start_matches("sha256:"));
+    Ok(lines(&digests.iter().map(line).collect::<Vec<_>>()))
+}
+
+/// A text of these lines.
+fn lines(lines: &[String]) -> String {
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]

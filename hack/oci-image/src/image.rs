@@ -148,7 +148,7 @@ fn write_archive(images: &[Image], target: &Path, compression: Compression) -> R
     }
     let root = match manifests.as_slice() {
         [only] => only.clone(),
-        _ => add(&mut blobs, INDEX, index(manifests)),
+        several => add(&mut blobs, INDEX, index(several)),
     };
     let digest = root.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();
 
@@ -168,7 +168,7 @@ fn write_archive(images: &[Image], target: &Path, compression: Compression) -> R
                 }
             }
         }
-        archive.bytes("index.json", &text(index(named(&root, &first.tags))))?;
+        archive.bytes("index.json", &text(index(&named(&root, &first.tags))))?;
         archive.bytes("oci-layout", &text(json!({ "imageLayoutVersion": "1.0.0" })))?;
         archive.0.into_inner()?.flush()?;
     }
@@ -196,7 +196,7 @@ fn named(descriptor: &Value, tags: &[String]) -> Vec<Value> {
     tags.iter().map(with_name).collect()
 }
 
-fn index(manifests: Vec<Value>) -> Value {
+fn index(manifests: &[Value]) -> Value {
     json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests })
 }
 

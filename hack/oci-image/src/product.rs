@@ -72,7 +72,7 @@ pub fn image(binaries: &Path, tag: &str, for_architecture: &str, base: Option<Ba
     add_parents(&mut entries);
     let config = RunConfig { entrypoint: vec![ENTRYPOINT.into()], user: USER.into(), ..RunConfig::default() };
     let architecture = architecture(for_architecture).to_owned();
-    Ok(Image { base, architecture, ..Image::new(tag, entries, config) })
+    Ok(Image { architecture, base, ..Image::new(tag, entries, config) })
 }
 
 /// What a base image contains: the dynamic linker, the libraries of these programs, their licences, users, `/tmp`.
