@@ -5,6 +5,7 @@
 mod admission;
 mod agent;
 mod crds;
+mod helm;
 mod immutability;
 mod kubectl;
 mod manifests;
@@ -104,6 +105,12 @@ fn main() -> ExitCode {
             kubectl::shared_subdomain_causes_a_warning,
             kubectl::invalid_coordinator_causes_a_warning_on_update,
             kubectl::errors_are_shown,
+            helm::charts_have_no_lint_errors,
+            helm::default_values_render_the_plain_manifests,
+            helm::values_of_the_controller_reach_its_objects,
+            helm::values_of_the_operator_reach_its_objects,
+            helm::invalid_values_are_rejected_by_name,
+            helm::rendered_objects_are_accepted,
         ],
     )
 }

@@ -3,6 +3,7 @@
 // A panic fails only its own test.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod helm;
 mod in_place_jobset;
 mod in_place_restart;
 mod installation;
@@ -90,6 +91,11 @@ fn main() -> ExitCode {
         migration::go_operator_can_take_over_again,
         migration::jobsets_outlive_the_operator,
     ];
+    let helm = tests![
+        helm::chart_installs_the_controller,
+        helm::upgrade_disturbs_no_jobset,
+        helm::uninstallation_keeps_jobsets_and_their_api,
+    ];
     let parts = vec![
         Part::new(1, prepare, installation),
         Part::new(4, prepare, workloads),
@@ -102,6 +108,7 @@ fn main() -> ExitCode {
             tests![operator_uninstallation::uninstalling_the_operator_first_blocks_nothing],
         ),
         Part::new(1, migration::prepare, migration),
+        Part::new(1, migration::prepare, helm),
     ];
     suite::run_parts("e2e", NodeKind::Real, parts)
 }

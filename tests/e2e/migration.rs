@@ -26,7 +26,7 @@ const IMAGE_OF_MANIFESTS: &str = concat!("localhost/jobset-operator:v", env!("CA
 const MISSING_IMAGE: &str = "localhost/no-such-image:e2e";
 const CRD: &str = "jobsets.jobset.x-k8s.io";
 /// The JobSet that runs all the time.
-const RUNNER: &str = "
+pub(crate) const RUNNER: &str = "
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
 metadata: {name: runner}
@@ -248,19 +248,19 @@ fn run_in(e2e: &E2e, folder: &Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn in_default(yaml: &str) -> Result<DynamicObject> {
+pub(crate) fn in_default(yaml: &str) -> Result<DynamicObject> {
     let mut object = objects::one(yaml)?;
     object.metadata.namespace = Some("default".to_owned());
     Ok(object)
 }
 
-async fn wait_until_serving(e2e: &E2e) -> Result<()> {
+pub(crate) async fn wait_until_serving(e2e: &E2e) -> Result<()> {
     let admitted = || async { Ok(load::request(&e2e.client).await.err()) };
     wait_for("the webhooks to respond", TIMEOUT, admitted, Option::is_none).await.map(drop)
 }
 
 /// Waits until this number of the JobSet's pods run, and returns their uids and restarts.
-async fn wait_for_pods(e2e: &E2e, jobset: &str, number: usize) -> Result<Vec<(Value, Value)>> {
+pub(crate) async fn wait_for_pods(e2e: &E2e, jobset: &str, number: usize) -> Result<Vec<(Value, Value)>> {
     let selector = format!("jobset.sigs.k8s.io/jobset-name={jobset}");
     let list = || async {
         let pods = e2e.kubectl.json(&["get", "pods", "--namespace", "default", "--selector", &selector])?;

@@ -13,6 +13,7 @@
 //! | [`go_operator`] | what OpenShift's Go operator leaves in a cluster |
 //! | [`upstream`] | the objects of the JobSet project's manifests |
 //! | [`operator`] | runs the JobSet operator as a process, with the RBAC of `deploy/` |
+//! | [`helm`] | runs Helm with the charts of `manifests/charts` |
 //! | [`faulty_proxy`] | a proxy for an API server that injects faults |
 //! | [`freeze`] | freezes a process of the cluster |
 //! | [`bundle`] | installs the OLM bundle as OLM does |
@@ -29,6 +30,7 @@ pub mod controller;
 pub mod faulty_proxy;
 pub mod freeze;
 pub mod go_operator;
+pub mod helm;
 pub mod objects;
 pub mod operator;
 pub mod rbac;

@@ -28,7 +28,8 @@ pub fn read(file: &Path) -> Result<Vec<DynamicObject>> {
     parse(&text).with_context(|| format!("{} does not contain Kubernetes objects", file.display()))
 }
 
-/// Reads the objects in the YAML files of a folder and its subfolders, sorted by path, without kustomizations.
+/// Reads the objects in the YAML files of a folder and its subfolders, sorted by path, without kustomizations and Helm
+/// charts.
 pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
     let mut paths = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read folder {}", folder.display()))?
@@ -37,6 +38,9 @@ pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
     paths.sort();
     let mut objects = Vec::new();
     for path in paths {
+        if path.join("Chart.yaml").is_file() {
+            continue;
+        }
         if path.is_dir() {
             objects.extend(read_folder(&path)?);
         } else if path.extension().is_some_and(|it| it == "yaml")

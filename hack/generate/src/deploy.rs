@@ -10,12 +10,17 @@ use serde_json::{Value, json};
 
 /// The operator's objects, in the order in which to apply them.
 pub fn operator(images: &Images, openshift: bool) -> Result<Vec<kube::api::DynamicObject>> {
-    Ok(operator_objects(&OperatorInputs {
-        namespace: names::NAMESPACE.to_owned(),
+    Ok(operator_objects(&inputs(images, names::NAMESPACE, openshift))?)
+}
+
+/// Inputs of the operator's objects in this namespace.
+pub fn inputs(images: &Images, namespace: &str, openshift: bool) -> OperatorInputs {
+    OperatorInputs {
+        namespace: namespace.to_owned(),
         operator_image: images.image.clone(),
         operand_image: images.image.clone(),
         openshift,
-    })?)
+    }
 }
 
 /// An example of the JobSetOperator.

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod bundle;
+pub mod charts;
 pub mod crds;
 pub mod deploy;
 pub mod files;
@@ -34,6 +35,7 @@ pub fn generate(root: &Path, images: &Images) -> Result<Files> {
     for crd in [&jobset_crd, &operator_crd] {
         files.add(format!("manifests/crds/{}", crds::file_name(crd)?), yaml::file(crd)?);
     }
+    charts::add(&mut files, images, &jobset_crd, &operator_crd).context("manifests/charts/")?;
     let jobset_crd = format!("crds/{}", crds::file_name(&jobset_crd)?);
     manifests::add(&mut files, images, &jobset_crd).context("manifests/")?;
     deploy::add(&mut files, images, &operator_crd).context("deploy/")?;

@@ -1,10 +1,11 @@
 //! Converts Kubernetes objects to files.
 
 use crate::yaml;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use jobset_operator::rbac::{self, Rule};
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::{ResourceExt, api::DynamicObject};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The kind of an object.
 pub fn kind(object: &DynamicObject) -> &str {
@@ -32,8 +33,16 @@ pub fn file<'a>(objects: impl IntoIterator<Item = &'a DynamicObject>) -> Result<
     Ok(text)
 }
 
-/// The rules of the RBAC table for this role.
+/// The rules of the RBAC table that this role has. Some rules of the table only some roles need.
 fn rules_of(role: &DynamicObject) -> Result<Vec<Rule>> {
+    let found = role.data.get("rules").and_then(Value::as_array).context("a role has no rules")?;
+    let mut rules = table_of(role)?;
+    rules.retain(|rule| found.contains(&json!(PolicyRule::from(rule))));
+    Ok(rules)
+}
+
+/// The rules of the RBAC table for roles of this name.
+fn table_of(role: &DynamicObject) -> Result<Vec<Rule>> {
     let name = role.name_any();
     if name == jobset_operator::names::OPERATOR {
         return Ok(match kind(role) {
@@ -66,8 +75,6 @@ fn with_reasons(document: &str, rules: &[Rule]) -> Result<String> {
         text.push_str(line);
         text.push('\n');
     }
-    if reasons.next().is_some() {
-        bail!("the role has fewer rules than the RBAC table");
-    }
+    ensure!(reasons.next().is_none(), "a rule of the role is in the RBAC table twice");
     Ok(text)
 }

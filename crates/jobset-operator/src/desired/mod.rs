@@ -31,6 +31,7 @@ pub mod tls_profile;
 pub use certification::{Issue, Provider};
 pub use console::{Console, ICON};
 pub use monitoring::Monitoring;
+pub use operand::PRIORITY_CLASS;
 
 use crate::content_hash::content_hash;
 use crate::names;
@@ -135,6 +136,8 @@ pub enum ManagedBy {
     Operator,
     /// An administrator, with kustomize.
     Kustomize,
+    /// An administrator, with Helm.
+    Helm,
 }
 
 impl ManagedBy {
@@ -143,6 +146,7 @@ impl ManagedBy {
         match self {
             ManagedBy::Operator => names::OPERATOR,
             ManagedBy::Kustomize => "kustomize",
+            ManagedBy::Helm => "Helm",
         }
     }
 }
@@ -214,7 +218,7 @@ pub fn objects(inputs: &Inputs) -> Result<Vec<DynamicObject>, DesiredError> {
     let configuration = configuration::merged(inputs)?;
     // An administrator who does not use the operator enables a gate in the ConfigMap, and the roles stay as they are.
     let is_enabled = |gate: &str| {
-        inputs.managed_by == ManagedBy::Kustomize || configuration::enables_alpha(&configuration, gate)
+        inputs.managed_by != ManagedBy::Operator || configuration::enables_alpha(&configuration, gate)
     };
     let mut all = rbac_objects::operand(inputs.certificates == Certificates::Internal, is_enabled, scraping);
     all.extend(services()?);

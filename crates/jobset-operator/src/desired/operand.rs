@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub(super) const REQUIRED_SCC: &str = "restricted-v2";
 /// The default priority of the pods of operator and operand. While no pod of the operand runs, the API server rejects
 /// every JobSet of the cluster, so these pods are as important as the cluster's own.
-pub(super) const PRIORITY_CLASS: &str = "system-cluster-critical";
+pub const PRIORITY_CLASS: &str = "system-cluster-critical";
 
 /// The Deployment and, for several replicas, the `PodDisruptionBudget`. `config_hash` is the hash of the configuration
 /// that the pods read when they start.

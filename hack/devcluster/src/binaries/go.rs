@@ -15,9 +15,9 @@ use crate::progress::Step;
 /// build needs a sixth less CPU time, and a compiler process up to 600 MB of memory instead of 440.
 const GOGC: &str = "400";
 
-/// `hack/controlplane` in this source tree: the Go module that pins every program.
-pub(super) fn source_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../controlplane")
+/// The folder of this Go module in `hack/` of this source tree.
+pub(super) fn source_folder(module: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(module)
 }
 
 /// The Go files of the module, sorted by path. Each of its packages is a folder.
@@ -36,11 +36,11 @@ pub(super) fn sources(module: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A Go command in the module's folder. It overrides settings of the user that would change the build.
-fn go_command(go: &Path) -> Command {
+/// A Go command in this folder. It overrides settings of the user that would change the build.
+fn go_command(go: &Path, folder: &Path) -> Command {
     let mut command = Command::new(go);
     command
-        .current_dir(source_folder())
+        .current_dir(folder)
         .env("GOFLAGS", "-mod=readonly")
         .env("GOWORK", "off")
         .env("CGO_ENABLED", "0")
@@ -77,19 +77,25 @@ fn is_new_enough(goversion: &str) -> bool {
 
 /// The folder of a module in the Go module cache. Downloads the module if the cache does not have it.
 pub(crate) fn module_folder(module: &str) -> Result<PathBuf> {
-    let go = go()?;
-    run(go_command(&go).args(["mod", "download", module]))?;
-    let folder = run(go_command(&go).args(["list", "-m", "-f", "{{.Dir}}", module]))?;
+    let (go, source) = (go()?, source_folder(super::CONTROLPLANE));
+    run(go_command(&go, &source).args(["mod", "download", module]))?;
+    let folder = run(go_command(&go, &source).args(["list", "-m", "-f", "{{.Dir}}", module]))?;
     Ok(PathBuf::from(folder.trim()))
 }
 
 /// Template for `go list`: package, folder and source files of a package that is not in the build cache.
 const LISTING: &str = "{{if .Stale}}{{.ImportPath}}\t{{.Dir}}{{range .GoFiles}}\t{{.}}{{end}}{{end}}";
 
-/// Builds the programs of these packages into a folder.
-pub(super) fn build(packages: &[&str], ldflags: &str, target: &Path, step: &Step) -> Result<()> {
+/// Builds the programs of these packages of the Go module in `source` into a folder.
+pub(super) fn build(
+    source: &Path,
+    packages: &[&str],
+    ldflags: &str,
+    target: &Path,
+    step: &Step,
+) -> Result<()> {
     let go = go()?;
-    let command = || go_command(&go);
+    let command = || go_command(&go, source);
     // `go list` also downloads missing modules. The time to compile a package is proportional to the size of its
     // sources.
     let mut sizes = HashMap::new();

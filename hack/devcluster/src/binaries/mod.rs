@@ -1,4 +1,5 @@
-//! The programs of the cluster. They are built once from the Go module `hack/controlplane/`, into a cache.
+//! The programs of the cluster. They are built once from the Go module `hack/controlplane/`, into a cache. Helm, which
+//! tests use, has a Go module of its own, `hack/helm/`, so that its updates do not rebuild the cluster's programs.
 //!
 //! The name of the cache folder is a digest of the inputs of the build, so a changed pin never uses a stale program. A
 //! build writes into a temporary folder and moves complete programs into the cache folder.
@@ -33,7 +34,12 @@ pub enum Component {
     LocalPathProvisioner,
     /// promlint, which tests use to check metrics.
     Promlint,
+    /// helm, which tests use to install the charts.
+    Helm,
 }
+
+/// The Go module of the cluster's programs.
+const CONTROLPLANE: &str = "controlplane";
 
 /// A Go program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +76,7 @@ const KUBERNETES: [Program; 2] = [
 
 impl Component {
     /// Every component.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Kubernetes,
         Self::Etcd,
         Self::Kwok,
@@ -78,6 +84,7 @@ impl Component {
         Self::CertManager,
         Self::LocalPathProvisioner,
         Self::Promlint,
+        Self::Helm,
     ];
 
     /// Name in messages.
@@ -90,6 +97,7 @@ impl Component {
             Self::CertManager => "cert-manager",
             Self::LocalPathProvisioner => "local-path-provisioner",
             Self::Promlint => "promlint",
+            Self::Helm => "Helm",
         }
     }
 
@@ -105,6 +113,7 @@ impl Component {
             Self::CertManager => const { &one("./cert-manager") },
             Self::LocalPathProvisioner => const { &one("./local-path-provisioner") },
             Self::Promlint => const { &one("./promlint") },
+            Self::Helm => const { &one("helm.sh/helm/v4/cmd/helm") },
         }
     }
 
@@ -127,12 +136,18 @@ impl Component {
             Self::CertManager => "github.com/cert-manager/cert-manager",
             Self::LocalPathProvisioner => "sigs.k8s.io/sig-storage-lib-external-provisioner/v13",
             Self::Promlint => "github.com/prometheus/client_golang",
+            Self::Helm => "helm.sh/helm/v4",
         }
+    }
+
+    /// Folder in `hack/` of the Go module that pins the version.
+    fn module(self) -> &'static str {
+        if self == Self::Helm { "helm" } else { CONTROLPLANE }
     }
 
     /// The pinned version, such as `v1.37.2`.
     pub fn version(self) -> Result<String> {
-        let file = go::source_folder().join("go.mod");
+        let file = go::source_folder(self.module()).join("go.mod");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         required_version(&text, self.upstream())
             .ok_or_else(|| anyhow!("{} does not require {}", file.display(), self.upstream()))
@@ -215,11 +230,15 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))
 }
 
-/// Builds the missing programs of these components. Returns the folder that contains them.
+/// Builds the missing programs of these components, which have one Go module. Returns the folder that contains them.
 pub fn ensure(components: &[Component], progress: &Progress) -> Result<PathBuf> {
-    let ldflags = ldflags()?;
+    let module = components.first().map_or(CONTROLPLANE, |component| component.module());
+    if components.iter().any(|component| component.module() != module) {
+        bail!("the Go module {module} does not pin all of {}", titles(components)?);
+    }
+    let (ldflags, source) = (ldflags()?, go::source_folder(module));
     let cache = cache_dir()?.join("bin");
-    let folder = cache.join(key(&go::source_folder(), &ldflags)?);
+    let folder = cache.join(key(&source, &ldflags)?);
     let missing = || -> Vec<Component> {
         let exists = |name| folder.join(name).is_file();
         components.iter().copied().filter(|component| !component.names().all(exists)).collect()
@@ -244,7 +263,7 @@ pub fn ensure(components: &[Component], progress: &Progress) -> Result<PathBuf> 
     let step = progress.step(format!("Building {}", titles(&missing)?));
     let programs: Vec<Program> = missing.iter().flat_map(|component| component.programs()).copied().collect();
     let packages: Vec<&str> = programs.iter().map(|program| program.package).collect();
-    go::build(&packages, &ldflags, &building, &step)?;
+    go::build(&source, &packages, &ldflags, &building, &step)?;
     for program in programs {
         let file = building.join(program.file());
         for name in program.names() {
@@ -362,6 +381,7 @@ mod tests {
             ("etcd", Component::Etcd),
             ("kwok", Component::Kwok),
             ("local-path-provisioner", Component::LocalPathProvisioner),
+            ("helm", Component::Helm),
         ] {
             assert_eq!(Component::with(name), Some(component), "{name}");
         }

@@ -263,4 +263,31 @@ fn all_copies_of_the_operator_crd_are_equal() {
     let crd = text("manifests/crds/operator.openshift.io_jobsetoperators.yaml");
     assert_eq!(crd, text("deploy/00_customresourcedefinition.yaml"));
     assert_eq!(crd, text("bundle/manifests/operator.openshift.io_jobsetoperators.yaml"));
+    assert_eq!(crd, text("manifests/charts/jobset-operator/objects/customresourcedefinition.yaml"));
+}
+
+/// Equal files are stored once in git.
+#[test]
+fn the_chart_contains_the_jobset_crd() {
+    let crd = text("manifests/crds/jobset.x-k8s.io_jobsets.yaml");
+    assert_eq!(crd, text("manifests/charts/jobset/objects/customresourcedefinition.yaml"));
+}
+
+/// The charts have the version of the programs, and their image.
+#[test]
+fn the_charts_have_the_version_and_the_image() {
+    let operator = get(&kustomization("deploy"), "Deployment", "jobset-operator").clone();
+    for chart in ["jobset", "jobset-operator"] {
+        let metadata = documents(&format!("manifests/charts/{chart}/Chart.yaml")).remove(0);
+        assert_eq!(metadata["name"], chart);
+        assert_eq!(metadata["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(metadata["appVersion"], env!("CARGO_PKG_VERSION"));
+        let image = documents(&format!("manifests/charts/{chart}/values.yaml")).remove(0)["image"].take();
+        let part = |name: &str| image[name].as_str().unwrap().to_owned();
+        let reference = match part("digest").as_str() {
+            "" => format!("{}:{}", part("repository"), part("tag")),
+            digest => format!("{}@{digest}", part("repository")),
+        };
+        assert_eq!(operator["spec"]["template"]["spec"]["containers"][0]["image"], reference);
+    }
 }
