@@ -9,6 +9,7 @@ mod helm;
 mod immutability;
 mod kubectl;
 mod manifests;
+mod must_gather;
 mod pods;
 mod process;
 mod scheduling;
@@ -111,6 +112,8 @@ fn main() -> ExitCode {
             helm::values_of_the_operator_reach_its_objects,
             helm::invalid_values_are_rejected_by_name,
             helm::rendered_objects_are_accepted,
+            must_gather::must_gather_collects_no_secrets,
+            must_gather::must_gather_names_what_it_may_not_read,
         ],
     )
 }

@@ -9,6 +9,7 @@ mod in_place_restart;
 mod installation;
 mod load;
 mod migration;
+mod must_gather;
 mod operator_lifecycle;
 mod operator_uninstallation;
 mod policies;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         installation::operator_reports_its_conditions,
         installation::controller_answers_webhooks,
         installation::pods_are_restricted,
+        must_gather::must_gather_collects_logs_and_metrics,
     ];
     let workloads = tests![
         workloads::workers_reach_their_coordinator,

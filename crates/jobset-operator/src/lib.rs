@@ -7,12 +7,15 @@
 //! act/       objects -> API requests  server-side apply of objects that differ, pruning, status
 //! ```
 //!
+//! [`gather`] is a program of its own in the same image. It collects what support needs.
+//!
 //! [`rbac`] contains all RBAC rules, and [`names`] the names of all objects.
 
 pub mod act;
 pub mod content_hash;
 pub mod desired;
 pub mod election;
+pub mod gather;
 pub mod measure;
 pub mod names;
 pub mod observe;

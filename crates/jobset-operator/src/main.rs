@@ -6,7 +6,7 @@ use jobset_operator::desired::settings::Settings;
 use jobset_operator::desired::tls_profile;
 use jobset_operator::observe::facts::{self, ProxySettings, TlsSecurityProfile};
 use jobset_operator::run::Operator;
-use jobset_operator::{election, names};
+use jobset_operator::{election, gather, names};
 use manager_runtime::client::connect;
 use manager_runtime::events::EventSender;
 use manager_runtime::hostname;
@@ -49,6 +49,17 @@ enum Subcommands {
     /// The environment variable `OPERAND_IMAGE` sets the image of the JobSet controller.
     #[command(verbatim_doc_comment)]
     Operator(Options),
+    /// Collect what support needs to explain a problem.
+    ///
+    /// The files contain JobSets and what belongs to them, the objects of operator and controller, their events, logs
+    /// and metrics, and versions. They contain no data of Secrets, and no values that users put into their pods.
+    ///
+    /// What the user may not read is in the file `index.yaml`, and is no failure. In the image, the program also has the
+    /// name `/usr/bin/gather`:
+    ///
+    ///   oc adm must-gather --image IMAGE
+    #[command(verbatim_doc_comment)]
+    MustGather(gather::GatherOptions),
 }
 
 #[derive(Args)]
@@ -82,8 +93,14 @@ struct Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     manager_runtime::install_crypto_provider();
-    let Subcommands::Operator(options) = Command::parse().command;
-    match Box::pin(run(options)).await {
+    let result = match Command::parse_from(gather::arguments(std::env::args())).command {
+        Subcommands::Operator(options) => Box::pin(run(options)).await,
+        Subcommands::MustGather(options) => {
+            logging::init(log_format(), Level::Info);
+            Box::pin(gather::run(options)).await
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{}", logging::in_one_line(error.as_ref()));
@@ -92,9 +109,12 @@ async fn main() -> ExitCode {
     }
 }
 
+fn log_format() -> Format {
+    if std::io::stderr().is_terminal() { Format::Console } else { Format::Json }
+}
+
 async fn run(options: Options) -> anyhow::Result<()> {
-    let format = if std::io::stderr().is_terminal() { Format::Console } else { Format::Json };
-    let log = logging::init(format, Level::Info);
+    let log = logging::init(log_format(), Level::Info);
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let listen =
         probes::bind_address(&options.listen).map_err(|error| anyhow::anyhow!("--listen {error}"))?;

@@ -19,9 +19,10 @@ pub const FILES: [(&str, Source); 4] = [
     ("licenses/LICENSE", Source::Repository("LICENSE")),
 ];
 /// Symbolic links of the image: path in the image, and target.
-pub const LINKS: [(&str, &str); 2] = [
+pub const LINKS: [(&str, &str); 3] = [
     ("in-place-restart-agent", "/usr/bin/in-place-restart-agent"),
     ("manager", "/usr/bin/jobset-controller-manager"),
+    ("usr/bin/gather", "/usr/bin/jobset-operator"),
 ];
 /// User of the container: `nonroot`.
 pub const USER: &str = "65532:65532";

@@ -319,11 +319,16 @@ impl Pair {
 
 /// The certificates in this text, each as normalized PEM. Anything else is skipped.
 pub fn certificates(pem: &str) -> Vec<String> {
+    certificates_der(pem).into_iter().map(encoded).collect()
+}
+
+/// The certificates in this text, as DER. Anything else is skipped.
+pub fn certificates_der(pem: &str) -> Vec<Vec<u8>> {
     let blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
     blocks
         .filter_map(Result::ok)
         .filter(|block| block.label == "CERTIFICATE" && block.parse_x509().is_ok())
-        .map(|block| encoded(block.contents))
+        .map(|block| block.contents)
         .collect()
 }
 
