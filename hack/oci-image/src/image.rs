@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read, Seek as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use oci_spec::distribution::Reference;
 use serde_json::{Value, json};
 
 use crate::base::Base;
@@ -168,7 +169,7 @@ fn write_archive(images: &[Image], target: &Path, compression: Compression) -> R
                 }
             }
         }
-        archive.bytes("index.json", &text(index(&named(&root, &first.tags))))?;
+        archive.bytes("index.json", &text(index(&named(&root, &first.tags)?)))?;
         archive.bytes("oci-layout", &text(json!({ "imageLayoutVersion": "1.0.0" })))?;
         archive.0.into_inner()?.flush()?;
     }
@@ -180,18 +181,19 @@ fn write_archive(images: &[Image], target: &Path, compression: Compression) -> R
 }
 
 /// The descriptor once for each name.
-fn named(descriptor: &Value, tags: &[String]) -> Vec<Value> {
+fn named(descriptor: &Value, tags: &[String]) -> Result<Vec<Value>> {
     let with_name = |tag: &String| {
+        let name: Reference = tag.parse().with_context(|| format!("invalid image name {tag}"))?;
         let mut descriptor = descriptor.clone();
         let annotations = json!({
-            // containerd and Docker read the first one, and take it for the whole name.
-            "io.containerd.image.name": tag,
-            "org.opencontainers.image.ref.name": tag.rsplit_once(':').map_or("latest", |(_, tag)| tag),
+            // containerd and Docker take the first one for the whole name, with a registry.
+            "io.containerd.image.name": name.whole(),
+            "org.opencontainers.image.ref.name": name.tag(),
         });
         if let Some(fields) = descriptor.as_object_mut() {
             fields.insert("annotations".to_owned(), annotations);
         }
-        descriptor
+        Ok(descriptor)
     };
     tags.iter().map(with_name).collect()
 }
@@ -315,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn names_are_those_by_which_a_kubelet_asks() {
+        let names = |tag: &str| {
+            let named = named(&json!({}), &[tag.to_owned()])?;
+            let annotations = &named[0]["annotations"];
+            anyhow::Ok(
+                ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+                    .map(|name| annotations[name].as_str().unwrap().to_owned()),
+            )
+        };
+        assert_eq!(names("busybox").unwrap(), ["docker.io/library/busybox:latest", "latest"]);
+        assert_eq!(names("me/box:1").unwrap(), ["docker.io/me/box:1", "1"]);
+        assert_eq!(names("localhost:5000/a/b:1").unwrap(), ["localhost:5000/a/b:1", "1"]);
+        assert!(names("A b").unwrap_err().to_string().contains("A b"));
+    }
+
+    #[test]
     fn an_archive_is_an_oci_layout() {
         for (compression, media_type) in
             [(Compression::None, MediaType::ImageLayer), (Compression::Gzip, MediaType::ImageLayerGzip)]
@@ -374,7 +392,8 @@ mod tests {
         let mut image = image();
         image.tags = vec!["busybox:latest".into(), "localhost/busybox:dev".into()];
         image.write(&target, Compression::None).unwrap();
-        assert_eq!(crate::tags_in(&target).unwrap(), image.tags);
+        let names = ["docker.io/library/busybox:latest", "localhost/busybox:dev"];
+        assert_eq!(crate::tags_in(&target).unwrap(), names);
     }
 
     #[test]
