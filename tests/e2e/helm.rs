@@ -32,7 +32,8 @@ pub(crate) async fn chart_installs_the_controller(e2e: Arc<E2e>) -> Result<()> {
     fields.remove(field).context("the CRD has no such field")?;
     fs::write(&crd, serde_yaml::to_string(&old)?)?;
 
-    release(&e2e, "install", previous.path(), &["--create-namespace", "--take-ownership"])?;
+    let options = ["--create-namespace", "--take-ownership", "--force-conflicts"];
+    release(&e2e, "install", previous.path(), &options)?;
     ensure!(served(&e2e)?.pointer(NEW_FIELD).is_none(), "the CRD is not that of the release");
     wait_until_serving(&e2e).await?;
     objects::apply(&e2e.client, &in_default(RUNNER)?, "kubectl").await?;
