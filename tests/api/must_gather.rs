@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use jobset_tests::controller::{beside_this_program, write_certificates};
 use jobset_tests::wait::{TIMEOUT, wait_for};
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ pub(crate) async fn must_gather_collects_no_secrets(api: Arc<Api>) -> Result<()>
         "cluster-scoped-resources/apiextensions.k8s.io/customresourcedefinitions/jobsets.jobset.x-k8s.io.yaml",
     )?;
     let secrets = file(&files, &format!("namespaces/{INSTALLATION}/core/secrets.yaml"))?;
-    let [secret] = secrets["items"].as_array().context("no list")?.as_slice() else { panic!("{secrets}") };
+    let [secret] = secrets["items"].as_array().context("no list")?.as_slice() else { bail!("{secrets}") };
     assert_eq!(secret["keys"], json!(["ca.crt", "password", "tls.crt", "tls.key"]));
     let certificates = file(&files, "certificates.yaml")?;
     let served = |it: &&Value| {
