@@ -1,4 +1,4 @@
-//! Types, reasons and messages of JobSet conditions. A condition's reason is also the reason of its event.
+//! Types and reasons of JobSet conditions. A condition's reason is also the reason of its event.
 
 /// The JobSet met its success policy. Terminal.
 pub const COMPLETED: &str = "Completed";
@@ -17,7 +17,8 @@ pub const STARTUP_POLICY_COMPLETED: &str = "StartupPolicyCompleted";
 /// scheduler's.
 pub const GANG_SCHEDULED: &str = "GangScheduled";
 
-/// Reasons, as `status.conditions[].reason` and as event reasons.
+/// Reasons, as `status.conditions[].reason` and as event reasons. `docs/troubleshooting.md` has a row for each. A test of
+/// `hack/generate` compares the page with this module.
 pub mod reasons {
     /// Success policy met.
     pub const ALL_JOBS_COMPLETED: &str = "AllJobsCompleted";
@@ -37,6 +38,8 @@ pub mod reasons {
     pub const STARTUP_POLICY_COMPLETED: &str = "InOrderStartupPolicyCompleted";
     /// A rule with action FailJobSet matched.
     pub const FAIL_JOB_SET_ACTION: &str = "FailJobSetFailurePolicyAction";
+    /// Event: suffix after the action of a failure policy that restarts the JobSet or a Job.
+    pub const FAILURE_POLICY_ACTION: &str = "FailurePolicyAction";
     /// `spec.suspend` is true.
     pub const SUSPENDED_JOBS: &str = "SuspendedJobs";
     /// `spec.suspend` became false.
@@ -63,6 +66,8 @@ pub mod reasons {
     pub const SERVICE_CONFLICT: &str = "HeadlessServiceConflict";
     /// Event: no node has the topology key of exclusive placement.
     pub const TOPOLOGY_KEY_NOT_FOUND: &str = "TopologyKeyNotFound";
+    /// Pod condition `DisruptionTarget`: the controller evicts the pod from another topology domain than its leader's.
+    pub const EXCLUSIVE_PLACEMENT_VIOLATION: &str = "ExclusivePlacementViolation";
     /// Event: a service account lacks a permission that the agent of in-place restart needs.
     pub const AGENT_PERMISSION_MISSING: &str = "InPlaceRestartPermissionMissing";
     /// Event: the controller could not create a child Job.

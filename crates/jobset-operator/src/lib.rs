@@ -9,7 +9,8 @@
 //!
 //! [`gather`] is a program of its own in the same image. It collects what support needs.
 //!
-//! [`rbac`] contains all RBAC rules, and [`names`] the names of all objects.
+//! [`rbac`] contains all RBAC rules, [`names`] the names of all objects, and [`reasons`] the
+//! reasons of conditions and events.
 
 pub mod act;
 pub mod content_hash;
@@ -20,6 +21,7 @@ pub mod measure;
 pub mod names;
 pub mod observe;
 pub mod rbac;
+pub mod reasons;
 pub mod run;
 
 pub use desired::operator::{OperatorInputs, operator_objects};

@@ -10,6 +10,7 @@ use crate::measure::Gauges;
 use crate::names;
 use crate::observe::watch::Observer;
 use crate::observe::{Index, ObjectKey, Observed, Unsynced};
+use crate::reasons;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{LogLevel, SINGLETON};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -305,7 +306,7 @@ fn watch_failures(unsynced: &[Unsynced], forbidden: bool) -> Option<Problem> {
         Some(format!("cannot watch {}: {}", unsynced.title, error.message))
     };
     let messages: Vec<String> = unsynced.iter().filter_map(message).collect();
-    (!messages.is_empty()).then(|| Problem { reason: "WatchFailed", message: messages.join("\n") })
+    (!messages.is_empty()).then(|| Problem { reason: reasons::WATCH_FAILED, message: messages.join("\n") })
 }
 
 /// The delay until shortly after a time, so that the next decision is not a moment too early.

@@ -137,7 +137,7 @@ fn act(
             );
         }
     }
-    draft.event(EventKind::Warning, &format!("{action}FailurePolicyAction"), &message);
+    draft.event(EventKind::Warning, &format!("{action}{}", reasons::FAILURE_POLICY_ACTION), &message);
 }
 
 /// Reports that the failure policy cannot be applied. The JobSet waits until a user acts.

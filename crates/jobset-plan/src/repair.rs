@@ -9,6 +9,7 @@ use crate::{
     pod_record::{DISRUPTION_TARGET, PodGroup, PodRecord},
 };
 use jiff::Timestamp;
+use jobset_api::conditions::reasons;
 use serde_json::{Value, json};
 use std::{fmt, sync::Arc};
 
@@ -100,7 +101,7 @@ pub fn disruption_target(pod: &PodRecord, now: Timestamp) -> Value {
         "status": {"conditions": [{
             "type": DISRUPTION_TARGET,
             "status": "True",
-            "reason": "ExclusivePlacementViolation",
+            "reason": reasons::EXCLUSIVE_PLACEMENT_VIOLATION,
             "message": "Pod violated JobSet exclusive placement policy",
             "lastTransitionTime": now.to_string(),
         }]},

@@ -11,7 +11,7 @@ use manager_runtime::events::EventSender;
 use manager_runtime::metrics::Metrics;
 
 use crate::desired::condition_types::{AVAILABLE, DEGRADED};
-use crate::names;
+use crate::{names, reasons};
 
 /// Records events about the JobSetOperator.
 pub struct Recorder {
@@ -25,12 +25,13 @@ impl Recorder {
 
     pub(super) fn applied(&self, operator: &JobSetOperator, object: &DynamicObject, created: bool) {
         let kind = kind(object);
-        let (reason, verb, why) = if created {
-            (format!("{kind}Created"), "Created", "it was missing")
+        let (verb, why) = if created {
+            (reasons::CREATED, "it was missing")
         } else {
-            (format!("{kind}Updated"), "Updated", "it differed from its desired state")
+            (reasons::UPDATED, "it differed from its desired state")
         };
         let note = format!("{verb} {} because {why}", describe(object));
+        let reason = format!("{kind}{verb}");
         self.send(operator, EventType::Normal, reason, "Apply", note, Some(object));
     }
 
@@ -39,7 +40,7 @@ impl Recorder {
         self.send(
             operator,
             EventType::Normal,
-            format!("{}Deleted", kind(object)),
+            format!("{}{}", kind(object), reasons::DELETED),
             "Delete",
             note,
             Some(object),
@@ -67,14 +68,14 @@ impl Recorder {
             ..ObjectReference::default()
         };
         let regarding = operator.map_or_else(owner, |operator| operator.object_ref(&()));
-        self.events.send(about_api("JobSetAPIReleased", "Release", note, Some(crd)), regarding);
+        self.events.send(about_api(reasons::JOB_SET_API_RELEASED, "Release", note, Some(crd)), regarding);
     }
 
     /// Records why the JobSet CRD stays although no JobSetOperator needs it. The event is about the CRD if there is no
     /// JobSetOperator.
     pub fn api_kept(&self, operator: Option<&JobSetOperator>, crd: &DynamicObject, why: &str) {
         let note = format!("Kept {} because {why}", describe(crd));
-        let event = about_api("JobSetAPIKept", "Keep", note, operator.map(|_| crd));
+        let event = about_api(reasons::JOB_SET_API_KEPT, "Keep", note, operator.map(|_| crd));
         let regarding = operator.map_or_else(|| reference(crd), |operator| operator.object_ref(&()));
         self.events.send(event, regarding);
     }
@@ -95,7 +96,7 @@ impl Recorder {
             };
             if changed {
                 let reason = match condition.reason.as_deref() {
-                    Some("AsExpected") | None => format!("{}{}", condition.type_, condition.status),
+                    Some(reasons::AS_EXPECTED) | None => format!("{}{}", condition.type_, condition.status),
                     Some(reason) => reason.to_owned(),
                 };
                 let message = condition.message.as_deref().unwrap_or_default();
@@ -111,7 +112,7 @@ impl Recorder {
     /// Records a change of the operator's own log level.
     pub fn log_level_changed(&self, operator: &JobSetOperator, from: &str, to: &str) {
         let note = format!("Operator log level changed from \"{from}\" to \"{to}\"");
-        let (reason, action) = ("OperatorLogLevelChange".to_owned(), format!("Set{to}LogLevel"));
+        let (reason, action) = (reasons::OPERATOR_LOG_LEVEL_CHANGE.to_owned(), format!("Set{to}LogLevel"));
         self.send(operator, EventType::Normal, reason, &action, note, None);
     }
 

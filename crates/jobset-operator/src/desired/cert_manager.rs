@@ -7,6 +7,7 @@
 use super::problem::Problem;
 use crate::names;
 use crate::observe::{Live, Observed};
+use crate::reasons;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -56,7 +57,7 @@ pub(super) fn issuance(observed: &Observed, now: Timestamp) -> Issuance {
         }
     }
     let problem = |waiting: &[String]| Problem {
-        reason: "CertificatesNotIssued",
+        reason: reasons::CERTIFICATES_NOT_ISSUED,
         message: format!(
             "{}. If cert-manager does not work here, repair or remove it, or set spec.certificates.provider to BuiltIn",
             waiting.join("; ")
@@ -74,7 +75,7 @@ pub(super) fn issuance(observed: &Observed, now: Timestamp) -> Issuance {
             {
                 let end = text(live, "/status/notAfter").map(|end| format!(". It expires at {end}"));
                 issuance.problems.push(Problem {
-                    reason: "CertificateRenewalFailed",
+                    reason: reasons::CERTIFICATE_RENEWAL_FAILED,
                     message: format!(
                         "cert-manager did not renew Certificate {certificate}: {why}{}. Repair cert-manager, or set \
                          spec.certificates.provider to BuiltIn",

@@ -20,6 +20,7 @@ use super::problem::Problem;
 use super::settings::Settings;
 use crate::names;
 use crate::observe::{ObjectKey, Observed, kinds};
+use crate::reasons;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::CertificateProvider;
 use k8s_openapi::api::core::v1::Secret;
@@ -137,7 +138,7 @@ pub(super) fn decide_certification(
     };
     if desired == Provider::CertManager && !observed.cert_manager() {
         problems.push(Problem {
-            reason: "MissingDependency",
+            reason: reasons::MISSING_DEPENDENCY,
             message: "please make sure that cert-manager is installed on your cluster".to_owned(),
         });
     }
@@ -149,7 +150,7 @@ pub(super) fn decide_certification(
                 reconcile_at = Some(reconcile_at.map_or(until, |earliest: Timestamp| earliest.min(until)));
             }
             Decision::Refuse { reason } => {
-                problems.push(Problem { reason: "ForeignSecret", message: reason });
+                problems.push(Problem { reason: reasons::FOREIGN_SECRET, message: reason });
             }
             decision => {
                 if !observed.secrets.contains_key(&desired.secret) {

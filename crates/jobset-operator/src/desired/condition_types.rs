@@ -1,4 +1,4 @@
-//! Types of the conditions in the status of the JobSetOperator, and their common reasons.
+//! Types of the conditions in the status of the JobSetOperator.
 
 /// The operand serves.
 pub const AVAILABLE: &str = "Available";
@@ -12,11 +12,6 @@ pub const UPGRADEABLE: &str = "Upgradeable";
 pub const TARGET_DEGRADED: &str = "TargetConfigControllerDegraded";
 /// [`DEGRADED`] for the service account, the roles and the metrics Service. Tools for the Go operator read it.
 pub const STATIC_DEGRADED: &str = "JobSetOperatorStaticResourcesDegraded";
-
-/// Reason of a condition without a problem.
-pub(super) const AS_EXPECTED: &str = "AsExpected";
-/// Reason of a condition when a request failed.
-pub(super) const SYNC_ERROR: &str = "SyncError";
 
 /// A condition without its transition time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::settings::Settings;
 use crate::names;
 use crate::observe::{Live, Observed};
+use crate::reasons;
 use kube::ResourceExt;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -56,7 +57,7 @@ pub(super) fn conflicting_installation(settings: &Settings, observed: &Observed)
         found.push(format!("Deployment {} exists in {}", names::OPERAND, some_of(&others)));
     }
     Some(Problem {
-        reason: "ConflictingInstallation",
+        reason: reasons::CONFLICTING_INSTALLATION,
         message: format!(
             "JobSet is already installed: {}. The operator changes nothing. To replace the other installation, keep \
              CustomResourceDefinition {}, because its deletion deletes every JobSet, and run `{}`: docs/migration.md \

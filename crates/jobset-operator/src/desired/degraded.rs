@@ -11,9 +11,10 @@
 //! watch is the transition time of its part condition. That time is in the status, so a restart of the operator does
 //! not restart the clock.
 
-use super::condition_types::{AS_EXPECTED, DEGRADED, Finding, STATIC_DEGRADED, SYNC_ERROR, TARGET_DEGRADED};
+use super::condition_types::{DEGRADED, Finding, STATIC_DEGRADED, TARGET_DEGRADED};
 use super::problem::Problem;
 use super::settings::Mode;
+use crate::reasons;
 use jobset_api::jobset_operator::JobSetOperatorStatus;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -74,13 +75,13 @@ pub(super) fn degradation(
             cause.part == kind && (!matches!(cause.clock, Clock::Own(_)) || counts_at(cause) <= now)
         };
         let shown: Vec<&Cause> = causes.iter().filter(is_shown).collect();
-        let reason = if shown.is_empty() { AS_EXPECTED } else { SYNC_ERROR };
+        let reason = if shown.is_empty() { reasons::AS_EXPECTED } else { reasons::SYNC_ERROR };
         Finding::new(kind, !shown.is_empty(), reason, messages(&shown))
     };
     let degraded = match counting.first() {
         Some(first) => Finding::new(DEGRADED, true, first.reason, messages(&counting)),
-        None if mode == Mode::Unmanaged => Finding::new(DEGRADED, false, "Unmanaged", ""),
-        None => Finding::new(DEGRADED, false, AS_EXPECTED, ""),
+        None if mode == Mode::Unmanaged => Finding::new(DEGRADED, false, reasons::UNMANAGED, ""),
+        None => Finding::new(DEGRADED, false, reasons::AS_EXPECTED, ""),
     };
     Degradation {
         degraded,

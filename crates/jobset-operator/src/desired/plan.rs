@@ -18,6 +18,7 @@ use super::{
 };
 use crate::names;
 use crate::observe::{ObjectKey, Observed, kinds};
+use crate::reasons;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::LogLevel;
 use k8s_openapi::api::core::v1::Secret;
@@ -126,7 +127,7 @@ fn manage(
     plan.warnings.extend(suspected_installation(settings, observed));
     if settings.operand_image.is_none() {
         plan.problems.push(Problem {
-            reason: "MissingOperandImage",
+            reason: reasons::MISSING_OPERAND_IMAGE,
             message: "environment variable OPERAND_IMAGE of the operator is not set: set it to the image of \
                       the JobSet controller"
                 .to_owned(),
@@ -217,7 +218,7 @@ fn inputs(
     let (webhook, metrics) = certification.hashes.clone().unzip();
     let tls = observed.facts.tls_profile.as_ref().map(|profile| {
         tls_profile::settings(profile).unwrap_or_else(|message| {
-            problems.push(Problem { reason: "UnsupportedTLSProfile", message });
+            problems.push(Problem { reason: reasons::UNSUPPORTED_TLS_PROFILE, message });
             tls_profile::intermediate()
         })
     });
@@ -225,7 +226,7 @@ fn inputs(
         Ok(()) => true,
         Err(message) => {
             problems.push(Problem {
-                reason: "InvalidConfigOverrides",
+                reason: reasons::INVALID_CONFIG_OVERRIDES,
                 message: format!("spec.unsupportedConfigOverrides is ignored: {message}"),
             });
             false

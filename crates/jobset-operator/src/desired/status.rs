@@ -2,8 +2,7 @@
 
 use super::certification::served_validity;
 use super::condition_types::{
-    AS_EXPECTED, AVAILABLE, DEGRADED, Finding, PROGRESSING, STATIC_DEGRADED, SYNC_ERROR, TARGET_DEGRADED,
-    UPGRADEABLE,
+    AVAILABLE, DEGRADED, Finding, PROGRESSING, STATIC_DEGRADED, TARGET_DEGRADED, UPGRADEABLE,
 };
 use super::degraded::{Cause, Clock, Degradation, degradation};
 use super::operand_state::OperandState;
@@ -12,6 +11,7 @@ use super::problem::Problem;
 use super::settings::{Mode, Settings};
 use crate::names;
 use crate::observe::{ObjectKey, Observed};
+use crate::reasons;
 use jobset_api::JobSetOperator;
 use jobset_api::jobset_operator::{GenerationStatus, JobSetOperatorStatus, OperatorCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -131,7 +131,7 @@ fn causes(
     }
     causes.extend(plan.passing.iter().map(|problem| Cause::of_operand(problem.clone(), Clock::Part)));
     causes.extend(failures.iter().map(|failure| Cause {
-        reason: SYNC_ERROR,
+        reason: reasons::SYNC_ERROR,
         message: format!("{}: {}", failure.key, failure.message),
         part: if is_static(&failure.key) { STATIC_DEGRADED } else { TARGET_DEGRADED },
         clock: if failure.lasting { Clock::None } else { Clock::Part },
@@ -181,17 +181,17 @@ fn available(
 ) -> (Finding, Option<Timestamp>) {
     let unavailable = |why: String| {
         let message = format!("Operand Deployment is not available: {why}");
-        (Finding::new(AVAILABLE, false, "DeploymentUnavailable", message), None)
+        (Finding::new(AVAILABLE, false, reasons::DEPLOYMENT_UNAVAILABLE, message), None)
     };
     let serves = observed.ready_endpoints.is_some_and(|ready| ready > 0);
     let counts = match operand {
         None if plan.mode == Mode::Removed && plan.delete.is_empty() => {
             let message = "the operand is removed, as spec.managementState requests";
-            return (Finding::new(AVAILABLE, false, "Removed", message), None);
+            return (Finding::new(AVAILABLE, false, reasons::REMOVED, message), None);
         }
         None if plan.mode == Mode::Removed => {
             let message = "the operator is removing the operand";
-            return (Finding::new(AVAILABLE, false, "Removing", message), None);
+            return (Finding::new(AVAILABLE, false, reasons::REMOVING, message), None);
         }
         None if !serves => return unavailable("it does not exist".to_owned()),
         Some(operand) if !serves && operand.available == 0 => {
@@ -202,24 +202,24 @@ fn available(
         Some(operand) => operand.counts(),
     };
     if let Some(why) = unreachable_webhook(observed) {
-        return (Finding::new(AVAILABLE, false, "WebhookUnavailable", why), None);
+        return (Finding::new(AVAILABLE, false, reasons::WEBHOOK_UNAVAILABLE, why), None);
     }
     let Some((secret, begin, end)) = served_validity(observed) else {
-        return (Finding::new(AVAILABLE, true, AS_EXPECTED, counts), None);
+        return (Finding::new(AVAILABLE, true, reasons::AS_EXPECTED, counts), None);
     };
     let invalid = |what: String| {
         let message = format!(
             "the API server rejects the certificate of the webhooks: the certificate in Secret {secret} {what}. Check \
              that its issuer works, and the clocks of the nodes"
         );
-        Finding::new(AVAILABLE, false, "CertificateExpired", message)
+        Finding::new(AVAILABLE, false, reasons::CERTIFICATE_EXPIRED, message)
     };
     if now < begin {
         (invalid(format!("is not valid before {begin}")), Some(begin))
     } else if now >= end {
         (invalid(format!("expired at {end}")), None)
     } else {
-        (Finding::new(AVAILABLE, true, AS_EXPECTED, counts), Some(end))
+        (Finding::new(AVAILABLE, true, reasons::AS_EXPECTED, counts), Some(end))
     }
 }
 
@@ -257,7 +257,7 @@ fn failing_pods(observed: &Observed) -> Option<Cause> {
     let since = failing().filter_map(|(_, trouble)| trouble.since).min();
     (!messages.is_empty()).then(|| {
         let problem = Problem {
-            reason: "OperandPodFailing",
+            reason: reasons::OPERAND_POD_FAILING,
             message: format!("pods of the operand fail: {}", messages.join("; ")),
         };
         Cause::of_operand(problem, since.map_or(Clock::Part, Clock::Own))
@@ -270,11 +270,11 @@ pub fn upgradeable(plan: &Plan) -> Finding {
         return Finding::new(
             UPGRADEABLE,
             false,
-            "UnsupportedConfigOverrides",
+            reasons::UNSUPPORTED_CONFIG_OVERRIDES,
             "spec.unsupportedConfigOverrides is set: the next version may not support it. Remove it before an upgrade",
         );
     }
-    Finding::new(UPGRADEABLE, true, AS_EXPECTED, "")
+    Finding::new(UPGRADEABLE, true, reasons::AS_EXPECTED, "")
 }
 
 fn progressing(
@@ -289,44 +289,51 @@ fn progressing(
             return Finding::new(
                 PROGRESSING,
                 false,
-                "Unmanaged",
+                reasons::UNMANAGED,
                 "the operator changes nothing, as spec.managementState requests",
             );
         }
         Mode::Removed if plan.delete.is_empty() && plan.foreign_operand.is_some() => {
             let message = plan.foreign_operand.clone().unwrap_or_default();
-            return Finding::new(PROGRESSING, false, "NotRemoved", message);
+            return Finding::new(PROGRESSING, false, reasons::NOT_REMOVED, message);
         }
         Mode::Removed if plan.delete.is_empty() => {
             return Finding::new(
                 PROGRESSING,
                 false,
-                "Removed",
+                reasons::REMOVED,
                 "the operand is removed, as spec.managementState requests",
             );
         }
         Mode::Removed => {
             let rest: Vec<String> = plan.delete.iter().map(ToString::to_string).collect();
-            return Finding::new(PROGRESSING, true, "Removing", format!("deleting {}", rest.join(", ")));
+            return Finding::new(
+                PROGRESSING,
+                true,
+                reasons::REMOVING,
+                format!("deleting {}", rest.join(", ")),
+            );
         }
         Mode::Absent | Mode::Managed => {}
     }
     if !plan.waiting.is_empty() {
-        return Finding::new(PROGRESSING, true, "WaitingForCertificates", plan.waiting.join("\n"));
+        return Finding::new(PROGRESSING, true, reasons::WAITING_FOR_CERTIFICATES, plan.waiting.join("\n"));
     }
     match operand {
-        Some(operand) if operand.is_rolled_out() => Finding::new(PROGRESSING, false, AS_EXPECTED, ""),
+        Some(operand) if operand.is_rolled_out() => {
+            Finding::new(PROGRESSING, false, reasons::AS_EXPECTED, "")
+        }
         Some(operand) if operand.deadline_exceeded.is_none() => {
             let troubles = pod_troubles(observed).map(|trouble| format!("; {trouble}"));
             let message = troubles.fold(operand.progress(), |all, trouble| all + &trouble);
-            Finding::new(PROGRESSING, true, "RollingOut", message)
+            Finding::new(PROGRESSING, true, reasons::ROLLING_OUT, message)
         }
         None if !degraded.status => {
             let error = if of_target.status { format!("; {}", of_target.message) } else { String::new() };
             let message = format!("the operand's Deployment is being created{error}");
-            Finding::new(PROGRESSING, true, "Deploying", message)
+            Finding::new(PROGRESSING, true, reasons::DEPLOYING, message)
         }
-        _ => Finding::new(PROGRESSING, false, "Blocked", "see condition Degraded"),
+        _ => Finding::new(PROGRESSING, false, reasons::BLOCKED, "see condition Degraded"),
     }
 }
 
@@ -343,7 +350,7 @@ fn is_static(key: &ObjectKey) -> bool {
 fn refused(operand: &OperandState) -> Option<Problem> {
     let message = operand.pods_refused.as_ref()?;
     Some(Problem {
-        reason: "OperandPodRefused",
+        reason: reasons::OPERAND_POD_REFUSED,
         message: format!("the Deployment cannot create pods of the operand: {message}"),
     })
 }
@@ -351,7 +358,7 @@ fn refused(operand: &OperandState) -> Option<Problem> {
 fn stuck(operand: &OperandState) -> Option<Problem> {
     let message = operand.deadline_exceeded.as_ref()?;
     Some(Problem {
-        reason: "RolloutStuck",
+        reason: reasons::ROLLOUT_STUCK,
         message: format!("the rollout of the operand makes no progress: {message}"),
     })
 }

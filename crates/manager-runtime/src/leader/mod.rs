@@ -170,13 +170,19 @@ impl Drop for Leadership {
     }
 }
 
+/// Reasons of events about a Lease. `docs/troubleshooting.md` has a row for each.
+mod reasons {
+    /// A replica became the leader. As with client-go, it is also the action of the event.
+    pub(super) const LEADER_ELECTION: &str = "LeaderElection";
+}
+
 /// The event that reports the new leader, and a reference to the Lease.
 pub fn became_leader(settings: &LeaseSettings) -> (Event, ObjectReference) {
     let event = Event {
         type_: EventType::Normal,
-        reason: "LeaderElection".to_owned(),
+        reason: reasons::LEADER_ELECTION.to_owned(),
         note: Some(format!("{} became leader", settings.identity)),
-        action: "LeaderElection".to_owned(),
+        action: reasons::LEADER_ELECTION.to_owned(),
         secondary: None,
     };
     let lease = ObjectReference {
