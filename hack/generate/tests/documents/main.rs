@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod operator_fields;
+mod sources;
+mod troubleshooting;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -141,6 +145,20 @@ fn links_lead_to_files_and_headings() {
     assert!(problem_of_link("docs/README.md", "jobset.md").is_some());
     assert!(problem_of_link("docs/README.md", "jobsets.md#failures").is_some());
     assert_eq!(links("see [a](b.md) and `x` [c](d.md#e)"), ["b.md", "d.md#e"]);
+}
+
+/// docs/README.md lists every page for users, and the folders of the others.
+#[test]
+fn the_index_lists_every_page() {
+    let index = text("docs/README.md");
+    let listed: BTreeSet<String> = links(&index).into_iter().collect();
+    for page in
+        pages().iter().filter_map(|page| page.strip_prefix("docs/")).filter(|page| *page != "README.md")
+    {
+        let folder = page.split_once('/').map(|(folder, _)| folder);
+        let is_listed = listed.contains(page) || folder.is_some_and(|folder| listed.contains(folder));
+        assert!(is_listed, "docs/README.md has no link to {page}");
+    }
 }
 
 #[test]
