@@ -115,6 +115,24 @@ fn code_words(text: &str) -> Vec<String> {
     words
 }
 
+/// The code spans in the first column of the tables whose first heading is this one.
+fn first_column(page: &str, heading: &str) -> Vec<String> {
+    let cell = |line: &str| line.strip_prefix("| ")?.split(" | ").next().map(str::to_owned);
+    let mut is_in_table = false;
+    let mut found = Vec::new();
+    for (line, _) in lines(page) {
+        match cell(line) {
+            None => is_in_table = line.starts_with("|-") && is_in_table,
+            Some(first) if first == heading => is_in_table = true,
+            Some(first) if is_in_table => {
+                found.extend(first.split('`').skip(1).step_by(2).map(str::to_owned));
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
 /// The problem of a word, if it is a path or the name of a source file.
 fn problem_of_word(page: &str, word: &str, sources: &[String]) -> Option<String> {
     let path = word.trim_end_matches([',', ':', ';', '.', '/']);
@@ -145,6 +163,12 @@ fn links_lead_to_files_and_headings() {
     assert!(problem_of_link("docs/README.md", "jobset.md").is_some());
     assert!(problem_of_link("docs/README.md", "jobsets.md#failures").is_some());
     assert_eq!(links("see [a](b.md) and `x` [c](d.md#e)"), ["b.md", "d.md#e"]);
+}
+
+#[test]
+fn code_in_the_first_column_of_a_table_is_found() {
+    let page = "| message | a |\n|---|---|\n| `one …`<br>`two` | `no` |\n\n| other | a |\n|---|---|\n| `three` | b |\n";
+    assert_eq!(first_column(page, "message"), ["one …", "two"]);
 }
 
 /// docs/README.md lists every page for users, and the folders of the others.

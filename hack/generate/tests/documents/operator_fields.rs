@@ -1,6 +1,6 @@
 //! Compares docs/operator.md with the CRD of JobSetOperator: every field of the spec has a row with its values.
 
-use crate::text;
+use crate::{first_column, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -37,20 +37,14 @@ fn the_page_has_a_row_for_each_field_of_the_job_set_operator() {
     assert!(expected.len() > 10, "{expected:?}");
 
     let page = text(PAGE);
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    let first_cell = |row: &str| row.split(" | ").next().unwrap().trim_start_matches("| ").to_owned();
-    let spans =
-        |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
-    let settings = page.split_once("\n## Fields\n").unwrap().1.split_once("\n## ").unwrap().0;
-    let listed: BTreeSet<String> = settings
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .flat_map(|row| spans(&first_cell(row)))
-        .collect();
+    let listed: BTreeSet<String> = first_column(&page, "field").into_iter().collect();
     let names: BTreeSet<String> = expected.iter().map(|(field, _)| field.clone()).collect();
     assert_eq!(listed, names, "{PAGE} and {CRD} have different fields");
     for (field, values) in &expected {
-        let row = rows.iter().find(|row| spans(&first_cell(row)).contains(field)).unwrap();
+        let cell = format!("`{field}`");
+        let is_row =
+            |line: &&str| line.starts_with("| ") && line.split(" | ").next().unwrap().contains(&cell);
+        let row = page.lines().find(is_row).unwrap();
         for value in values {
             assert!(row.contains(&format!("`{value}`")), "{PAGE}: the row of {field} lacks {value}");
         }

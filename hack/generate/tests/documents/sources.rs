@@ -54,9 +54,9 @@ impl Sources {
                 }
                 TokenTree::Group(group) => {
                     if is_reasons {
-                        self.declare(group.stream())
+                        self.declare(group.stream());
                     } else {
-                        self.walk(path, group.stream())
+                        self.walk(path, group.stream());
                     }
                     (is_module, is_reasons) = (false, false);
                 }

@@ -5,7 +5,7 @@
 //! so that a reason outside such a module is found.
 
 use crate::sources::{Sources, without_placeholders};
-use crate::{has_extension, lines, text};
+use crate::{first_column, has_extension, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = "docs/troubleshooting.md";
@@ -27,24 +27,6 @@ const REFUSALS: [&str; 13] = [
     "crates/jobset-plan/src/validation/volume_claims.rs",
     "manifests/crds/",
 ];
-
-/// The code spans in the first column of the tables with this heading, each with its line.
-fn first_column(page: &str, heading: &str) -> Vec<String> {
-    let cell = |line: &str| line.strip_prefix("| ")?.split(" | ").next().map(str::to_owned);
-    let mut is_in_table = false;
-    let mut found = Vec::new();
-    for (line, _) in lines(page) {
-        match cell(line) {
-            None => is_in_table = line.starts_with("|-") && is_in_table,
-            Some(first) if first == heading => is_in_table = true,
-            Some(first) if is_in_table => {
-                found.extend(first.split('`').skip(1).step_by(2).map(str::to_owned))
-            }
-            Some(_) => {}
-        }
-    }
-    found
-}
 
 /// A reason on the page without the part that varies, such as `<kind>` in `<kind>Created`.
 fn fixed_part(reason: &str) -> String {
@@ -144,6 +126,19 @@ fn each_difference_of_reasons_is_found() {
     }
 }
 
+/// The page refers to the runbook for remedies.
+#[test]
+fn the_runbook_has_a_remedy_for_each_reason_of_degraded() {
+    let (page, runbook) = (text(PAGE), text("docs/runbooks/JobSetOperatorDegraded.md"));
+    let of_degraded =
+        page.split_once("\nReasons of `Degraded` True.").unwrap().1.split_once("\n## ").unwrap().0;
+    let mut reasons: BTreeSet<String> = first_column(of_degraded, "reason").into_iter().collect();
+    assert!(reasons.len() > 10, "{reasons:?}");
+    // Also the reason of the two part conditions.
+    reasons.insert("SyncError".to_owned());
+    assert_eq!(first_column(&runbook, "reason").into_iter().collect::<BTreeSet<_>>(), reasons);
+}
+
 /// The page names every type of a condition.
 #[test]
 fn the_page_names_each_condition() {
@@ -235,6 +230,4 @@ fn the_page_has_a_row_for_each_message_of_a_denied_request() {
     }
     assert!(is_part("too long: … bytes", "it is too long: … bytes, at most"));
     assert!(!is_part("too long: … bytes", "bytes too long: …"));
-    let page = "| message | a |\n|---|---|\n| `one …`<br>`two` | `no` |\n\n| other | a |\n|---|---|\n| `three` | b |\n";
-    assert_eq!(first_column(page, "message"), ["one …", "two"]);
 }
