@@ -43,10 +43,11 @@ fn files(folder: &str) -> Vec<String> {
     found
 }
 
-/// README.md, CONTRIBUTING.md, and the pages in docs/.
+/// The pages in the root of the repository, and those in docs/.
 fn pages() -> Vec<String> {
     let in_docs = files("docs").into_iter().filter(|path| has_extension(path, "md"));
-    ["README.md".to_owned(), "CONTRIBUTING.md".to_owned()].into_iter().chain(in_docs).collect()
+    let in_root = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(str::to_owned);
+    in_root.into_iter().chain(in_docs).collect()
 }
 
 /// The lines of a page, and whether each is in a block of code.
