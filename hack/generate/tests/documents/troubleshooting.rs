@@ -5,11 +5,23 @@
 //! so that a reason outside such a module is found.
 
 use crate::sources::{Sources, without_placeholders};
-use crate::{first_column, has_extension, text};
+use crate::{first_column, has_extension, lines, pages, text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = "docs/troubleshooting.md";
 const NOT_REASONS: &str = "hack/generate/tests/documents/not_reasons.txt";
+
+/// Examples of reasons with a part that varies.
+const EXAMPLES: [&str; 3] = ["AvailableTrue", "DegradedFalse", "DeploymentCreated"];
+/// Reasons, phases and feature gates of Kubernetes that only the pages name.
+const OF_KUBERNETES: [&str; 6] = [
+    "FailedCreate",
+    "GenericWorkload",
+    "MutablePodResourcesForSuspendedJobs",
+    "Pending",
+    "SchedulerError",
+    "Unschedulable",
+];
 
 /// The files in which every sentence is the message of a denied request.
 const REFUSALS: [&str; 13] = [
@@ -124,6 +136,47 @@ fn each_difference_of_reasons_is_found() {
         let problems = check(&code, &page);
         assert!(problems.iter().any(|found| found.contains(problem)), "{problem}: {problems:?}");
     }
+}
+
+/// A reason that the code no longer has is not in the text of the page, nor in a table of another page.
+#[test]
+fn every_reason_that_the_pages_name_exists() {
+    let sources = Sources::of_programs();
+    let mut known = not_reasons();
+    known.extend(sources.reasons.iter().map(|(_, value)| value.clone()));
+    known.extend(EXAMPLES.iter().chain(&OF_KUBERNETES).map(|word| (*word).to_owned()));
+    let page = text(PAGE);
+    // The messages below contain other words.
+    let before_messages = page.split_once("\n## Messages of denied JobSets\n").unwrap().0;
+    let prose = lines(before_messages).into_iter().filter(|(_, in_code)| !in_code);
+    let of_page = prose.flat_map(|(line, _)| line.split('`').skip(1).step_by(2));
+    let of_page = of_page.map(|word| (PAGE.to_owned(), word.to_owned()));
+    let of_tables = pages().into_iter().flat_map(|page| {
+        let reasons = first_column(&text(&page), "reason");
+        reasons.into_iter().map(move |reason| (page.clone(), reason))
+    });
+    let of_tables: Vec<_> = of_tables.collect();
+    assert!(of_tables.iter().any(|(page, _)| page == "docs/gang-scheduling.md"));
+    let unknown = |word: &str| can_be_reason(word) && !known.contains(word);
+    let problems: Vec<_> = of_page
+        .chain(of_tables)
+        .map(|(page, word)| (page, fixed_part(&word)))
+        .filter(|(_, word)| unknown(word))
+        .map(|(page, word)| format!("{page}: no source contains {word}"))
+        .collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// A failure policy accepts these reasons, and `jobset_restarts_total` has them as label.
+#[test]
+fn the_page_has_a_row_for_each_reason_of_a_failed_job() {
+    let file = "crates/jobset-plan/src/validation/failure_policy.rs";
+    let mut sources = Sources::default();
+    sources.add(file, &text(file));
+    let literals = sources.literals.into_iter().map(|(_, literal)| literal);
+    let accepted: BTreeSet<String> = literals.filter(|literal| can_be_reason(literal)).collect();
+    let listed = first_column(&text(PAGE), "reason of the Job").into_iter().collect();
+    assert_eq!(accepted, listed);
 }
 
 /// The page refers to the runbook for remedies.
