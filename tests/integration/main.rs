@@ -22,6 +22,7 @@ mod managed_by;
 mod metrics;
 mod network;
 mod placement;
+mod plugin;
 mod rbac;
 mod replicated_jobs_status;
 mod restart;
@@ -127,6 +128,11 @@ fn main() -> ExitCode {
         lost_status::lost_status_is_restored_from_the_jobs,
         lost_status::edited_attempt_label_restores_nothing,
         defaults::jobset_without_defaults_runs,
+        plugin::waiting_jobset_is_explained,
+        plugin::quota_is_explained,
+        plugin::failed_jobset_is_explained,
+        plugin::plan_is_what_the_controller_creates,
+        plugin::errors_of_the_plugin_say_what_is_missing,
         api_requests::settled_jobset_causes_no_write,
         api_requests::small_jobset_causes_minimal_writes,
         api_requests::large_jobset_causes_minimal_writes,

@@ -318,7 +318,7 @@ pub fn write_certificates(folder: &Path) -> Result<String> {
 }
 
 /// The administrator's kubeconfig with this token instead of its credentials.
-pub(crate) fn kubeconfig_with_token(administrator: &Path, token: &str) -> Result<String> {
+pub fn kubeconfig_with_token(administrator: &Path, token: &str) -> Result<String> {
     let text = std::fs::read_to_string(administrator)
         .with_context(|| format!("cannot read {}", administrator.display()))?;
     let mut kubeconfig: Value = serde_yaml::from_str(&text)?;

@@ -11,11 +11,12 @@
 //! requeue     adds JobSets to the work queue after watch events
 //! certificates  the webhooks' certificate
 //! admission/  the HTTP server of the admission webhooks
+//! recorded    the plan for objects that another program read
 //! run         the process: starts and stops these parts
 //! ```
 //!
-//! The public items are those that `main` starts, and admission, which tests, fuzzing and benchmarks call without a
-//! process.
+//! The public items are those that `main` starts, admission, which tests, fuzzing and benchmarks call without a process,
+//! and `recorded`, which the plugin for kubectl calls.
 
 mod act;
 pub mod admission;
@@ -26,6 +27,7 @@ mod memory;
 mod metrics;
 mod observe;
 mod reconcile;
+pub mod recorded;
 mod repair;
 mod requeue;
 mod run;

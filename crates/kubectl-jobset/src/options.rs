@@ -1,0 +1,170 @@
+//! The command line.
+
+use crate::cluster::{Cluster, Connection};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jobset_plan::Gates;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Explains JobSets, and plans them without a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-jobset", bin_name = "kubectl jobset", version)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to connect, as for kubectl.
+#[derive(Args, Debug)]
+pub(crate) struct ConnectionOptions {
+    /// Kubeconfig file. Default: $KUBECONFIG, or ~/.kube/config
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig. Default: its current context
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace. Default: that of the context
+    #[arg(long, short, global = true, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+impl ConnectionOptions {
+    pub(crate) async fn connect(self) -> anyhow::Result<Cluster> {
+        let Self { kubeconfig, context, namespace } = self;
+        Cluster::connect(Connection { kubeconfig, context, namespace }).await
+    }
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// What a JobSet does, why it waits, what failed first, and what happens next
+    #[command(after_help = "Example:\n  kubectl jobset explain train")]
+    Explain {
+        /// Name of the JobSet
+        name: String,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// What admission says about a file, and which objects the controller creates in which order; without a cluster
+    #[command(
+        after_help = "Examples:\n  kubectl jobset plan -f train.yaml\n  kubectl jobset plan -f - < train.yaml\n\n\
+                            Exit code 3: admission refuses the JobSet."
+    )]
+    Plan {
+        /// File with JobSets; - is standard input
+        #[arg(long = "filename", short = 'f', value_name = "FILE")]
+        file: String,
+        /// Namespace of JobSets that name none
+        #[arg(long = "in", value_name = "NAMESPACE")]
+        namespace_of_file: Option<String>,
+        #[command(flatten)]
+        gates: GateOptions,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// A JobSet, its Jobs and its pods, with states, nodes and restarts
+    Tree {
+        /// Name of the JobSet
+        name: String,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// All JobSets, with progress, restarts and queue
+    #[command(visible_alias = "ls")]
+    List {
+        /// Label selector
+        #[arg(long, short = 'l', value_name = "SELECTOR")]
+        selector: Option<String>,
+        /// All namespaces
+        #[arg(long, short = 'A')]
+        all_namespaces: bool,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// A completion script for a shell
+    #[command(
+        after_help = "Example:\n  kubectl jobset completion bash > ~/.local/share/bash-completion/completions/kubectl-jobset"
+    )]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Format of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For programs
+    Yaml,
+}
+
+/// Feature gates of the controller.
+#[derive(Args, Debug)]
+pub(crate) struct GateOptions {
+    /// Feature gates of the controller, such as ElasticJobSet=true,RestartJob=true
+    #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',', value_parser = gate)]
+    feature_gates: Vec<(String, bool)>,
+}
+
+impl GateOptions {
+    pub(crate) fn gates(self) -> anyhow::Result<Gates> {
+        let named: BTreeMap<_, _> = self.feature_gates.into_iter().collect();
+        Ok(Gates::configured(&named)?)
+    }
+}
+
+fn gate(text: &str) -> Result<(String, bool), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} has no value: use {text}=true"))?;
+    let value = value.parse().map_err(|_| format!("{name}: {value:?} is neither true nor false"))?;
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn options_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_kubectl_stand_before_or_after_the_command() {
+        for line in [
+            "kubectl-jobset -n a explain b",
+            "kubectl-jobset explain b -n a",
+            "kubectl-jobset explain --namespace=a b",
+        ] {
+            let options = Options::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(options.connection.namespace.as_deref(), Some("a"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_gate_is_an_error_with_its_name() {
+        let error = |gates: &str| {
+            let line = ["kubectl-jobset", "plan", "-f", "x", "--feature-gates", gates];
+            match Options::try_parse_from(line) {
+                Err(error) => error.to_string(),
+                Ok(Options { command: Command::Plan { gates, .. }, .. }) => {
+                    gates.gates().unwrap_err().to_string()
+                }
+                Ok(_) => String::new(),
+            }
+        };
+        assert!(error("RestartJob").contains("RestartJob=true"));
+        assert!(error("RestartJob=maybe").contains("neither true nor false"));
+        assert!(error("Nothing=true").contains("Nothing"));
+    }
+}
