@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use flate2::{GzBuilder, write::GzEncoder};
 use generate::files::Files;
 use serde_json::Value;
+
+use crate::archive::Archive;
 
 /// The file that marks the folder of a chart.
 const CHART: &str = "Chart.yaml";
@@ -32,18 +33,11 @@ fn archive(files: &Files, folder: &Path, created: u64) -> Result<(String, Vec<u8
         value.with_context(|| format!("{} has no {name}", folder.join(CHART).display()))
     };
     let (name, version) = (field("name")?, field("version")?);
-    let gzip: GzEncoder<_> = GzBuilder::new().write(Vec::new(), flate2::Compression::default());
-    let mut tar = tar::Builder::new(gzip);
+    let mut archive = Archive::new(created);
     for (path, content) in of_chart {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_mtime(created);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(content.len() as u64);
-        tar.append_data(&mut header, Path::new(name).join(path), content.as_bytes())?;
+        archive.add(&Path::new(name).join(path), 0o644, content.as_bytes())?;
     }
-    Ok((format!("{name}-{version}.tgz"), tar.into_inner()?.finish()?))
+    Ok((format!("{name}-{version}.tgz"), archive.finish()?))
 }
 
 #[cfg(test)]

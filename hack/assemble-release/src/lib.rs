@@ -11,10 +11,12 @@
 //! Every reference to an image in these files has the digest of the image in the folder. The files depend on nothing but
 //! the programs and the inputs: two runs write the same bytes.
 
+mod archive;
 mod changelog;
 mod charts;
 mod containerfile;
 mod images;
+mod plugin;
 mod single_file;
 
 use std::collections::BTreeMap;
@@ -180,7 +182,8 @@ pub fn assemble(inputs: &Inputs, output: &Path) -> Result<()> {
     for (name, text) in texts {
         write(output, &name, text.as_bytes())?;
     }
-    for (name, bytes) in charts::all(&files, inputs.created)? {
+    let plugins = plugin::all(inputs, &root, &licenses)?;
+    for (name, bytes) in charts::all(&files, inputs.created)?.into_iter().chain(plugins) {
         write(output, &name, &bytes)?;
     }
     write(output, CHECKSUMS, checksums(output)?.as_bytes())

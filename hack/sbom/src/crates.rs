@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind};
 
-/// Packages whose programs the image contains.
-pub const PROGRAMS: [&str; 3] = ["in-place-restart-agent", "jobset-controller", "jobset-operator"];
+/// Packages whose programs a release contains.
+pub const PROGRAMS: [&str; 4] =
+    ["in-place-restart-agent", "jobset-controller", "jobset-operator", "kubectl-jobset"];
 
 /// A crate, of this workspace or of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Crate {
     pub version: String,
     /// Whether it is a crate of this workspace.
     pub own: bool,
-    /// Whether the image contains its code. Other crates run only during the build.
+    /// Whether a program contains its code. Other crates run only during the build.
     pub linked: bool,
     /// Expression of SPDX.
     pub license: String,

@@ -17,14 +17,15 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The sources of the crates.
+    /// The sources of the crates, except the plugin for kubectl, which writes no objects and shows reasons of others.
     pub(crate) fn of_programs() -> Self {
         let is_test = |path: &str| {
             path.contains("/tests/") || path.ends_with("_test.rs") || path.ends_with("/tests.rs")
         };
         let mut sources = Self::default();
         for path in files("crates") {
-            if has_extension(&path, "rs") && path.contains("/src/") && !is_test(&path) {
+            let is_plugin = path.starts_with("crates/kubectl-jobset/");
+            if has_extension(&path, "rs") && path.contains("/src/") && !is_test(&path) && !is_plugin {
                 sources.add(&path, &text(&path));
             }
         }
