@@ -12,6 +12,7 @@ mod migration;
 mod must_gather;
 mod operator_lifecycle;
 mod operator_uninstallation;
+mod plugin;
 mod policies;
 mod uninstallation;
 mod workloads;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
         policies::retained_claim_keeps_its_data,
         policies::containers_start_in_order,
         policies::finished_jobset_is_deleted_after_its_ttl,
+        plugin::failed_container_is_explained_with_its_log,
+        plugin::missing_image_is_explained,
         in_place_restart::sidecar_holds_and_restarts_the_worker,
         in_place_restart::main_container_runs_and_restarts_the_worker,
         in_place_restart::missing_permission_is_in_the_log_of_the_pod,

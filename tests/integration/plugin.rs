@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use jobset_tests::controller::{beside_this_program, kubeconfig_with_token};
+use jobset_tests::controller::kubeconfig_with_token;
+use jobset_tests::plugin;
 use jobset_tests::wait::{TIMEOUT, wait_for};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ResourceQuota, ServiceAccount};
@@ -16,18 +17,8 @@ use serde_json::{Value, json};
 use crate::Integration;
 use crate::jobset::{LiveJobSet, counts};
 
-/// Runs the plugin with this kubeconfig.
-fn run(kubeconfig: &Path, args: &[&str]) -> Result<Output> {
-    let program = beside_this_program("kubectl-jobset")?;
-    Ok(Command::new(program).args(args).env("KUBECONFIG", kubeconfig).output()?)
-}
-
-/// The output of a run that succeeds.
 fn output(suite: &Integration, args: &[&str]) -> Result<String> {
-    let Output { status, stdout, stderr } = run(&suite.cluster.layout().kubeconfig(), args)?;
-    let stderr = String::from_utf8_lossy(&stderr);
-    ensure!(status.success(), "kubectl jobset {} failed: {stderr}", args.join(" "));
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
+    plugin::output(&suite.cluster.layout().kubeconfig(), args)
 }
 
 /// The output until it contains these words: the scheduler and the controller need a moment.
@@ -131,7 +122,7 @@ pub(crate) async fn errors_of_the_plugin_say_what_is_missing(suite: Arc<Integrat
     let jobset = LiveJobSet::create(&suite, "train", "{suspend: true, replicatedJobs: [{name: w}]}").await?;
     let namespace = &jobset.namespace;
     let error = |kubeconfig: &Path, args: &[&str]| {
-        let Output { status, stderr, .. } = run(kubeconfig, args)?;
+        let Output { status, stderr, .. } = plugin::run(kubeconfig, args)?;
         ensure!(status.code() == Some(1), "kubectl jobset {}: {status}", args.join(" "));
         Ok(String::from_utf8_lossy(&stderr).into_owned())
     };

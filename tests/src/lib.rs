@@ -33,6 +33,7 @@ pub mod go_operator;
 pub mod helm;
 pub mod objects;
 pub mod operator;
+pub mod plugin;
 pub mod rbac;
 pub mod replicas;
 pub mod suite;
