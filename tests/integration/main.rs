@@ -133,6 +133,7 @@ fn main() -> ExitCode {
         plugin::failed_jobset_is_explained,
         plugin::plan_is_what_the_controller_creates,
         plugin::errors_of_the_plugin_say_what_is_missing,
+        plugin::suspension_and_waiting_follow_the_jobset,
         api_requests::settled_jobset_causes_no_write,
         api_requests::small_jobset_causes_minimal_writes,
         api_requests::large_jobset_causes_minimal_writes,

@@ -150,3 +150,34 @@ pub(crate) async fn errors_of_the_plugin_say_what_is_missing(suite: Arc<Integrat
     );
     Ok(())
 }
+
+/// A JobSet can be suspended and resumed, and waited for. Exit codes say how a wait ended.
+pub(crate) async fn suspension_and_waiting_follow_the_jobset(suite: Arc<Integration>) -> Result<()> {
+    let jobset = LiveJobSet::create(&suite, "train", "{replicatedJobs: [{name: w, replicas: 2}]}").await?;
+    let namespace = &jobset.namespace;
+    let kubeconfig = suite.cluster.layout().kubeconfig();
+    let with_code = |line: &str| {
+        let args: Vec<_> = line.split(' ').chain(["-n", namespace]).collect();
+        let Output { status, stdout, .. } = plugin::run(&kubeconfig, &args)?;
+        anyhow::Ok((status.code(), String::from_utf8_lossy(&stdout).trim_end().to_owned()))
+    };
+    let (code, text) = with_code("wait train --for=running --timeout=1m")?;
+    ensure!((code, text.as_str()) == (Some(0), "jobset/train is Running"), "{code:?}: {text}");
+    ensure!(with_code("wait train --timeout=1s")?.0 == Some(5), "the JobSet has not ended");
+    ensure!(with_code("suspend train")? == (Some(0), "jobset/train suspended".to_owned()), "not suspended");
+    let (_, text) = with_code("suspend train")?;
+    ensure!(text == "jobset/train unchanged: it is suspended already", "{text}");
+    jobset.counts_become(&[counts("w", [0, 0, 0, 0, 2])]).await?;
+    ensure!(with_code("resume train")?.1 == "jobset/train resumed", "not resumed");
+    jobset.counts_become(&[counts("w", [2, 0, 0, 2, 0])]).await?;
+    let events = ["SuspendedJobs", "ResumeJobs", "SuccessfulCreate", "job/train-w-1"];
+    becomes(&suite, &["events", "train", "-n", namespace], &events).await?;
+    jobset.fail("w-1").await?;
+    ensure!(with_code("wait train --for=Completed --timeout=1m")?.0 == Some(4), "it cannot complete");
+    ensure!(
+        with_code("wait train --timeout=1m")? == (Some(0), "jobset/train is Failed".to_owned()),
+        "not ended"
+    );
+    ensure!(with_code("suspend train")?.0 == Some(1), "a failed JobSet can be suspended");
+    Ok(())
+}

@@ -1,7 +1,8 @@
 //! Reads the objects of a JobSet with the user's own rights. What the user may not read is a gap of the explanation, and
 //! no failure.
 
-use crate::explain::{Failure, Observed};
+use crate::explain::{Failure, Observed, State, state_of};
+use crate::wait::{Verdict, verdict};
 use anyhow::{Context, anyhow, bail};
 use jobset_api::{JobSet, configuration::Configuration, jobset, labels};
 use jobset_controller::recorded::{Recorded, RecordedScheduling};
@@ -12,12 +13,14 @@ use k8s_openapi::api::{
 };
 use kube::{
     Client, Config, Resource,
-    api::{Api, ApiResource, DynamicObject, ListParams, LogParams},
+    api::{Api, ApiResource, DynamicObject, ListParams, LogParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::{GroupVersionKind, NamespaceResourceScope},
+    runtime::wait::await_condition,
 };
 use manager_runtime::client::api_message;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::path::PathBuf;
 
@@ -80,8 +83,7 @@ impl Cluster {
 
     /// A JobSet, and what explains it.
     pub(crate) async fn observe(&self, name: &str) -> anyhow::Result<Observed> {
-        let found = self.api::<JobSet>().get_opt(name).await.map_err(|error| refused("JobSets", &error))?;
-        let Some(jobset) = found else { bail!(self.not_found(name).await) };
+        let jobset = self.jobset(name).await?;
         let of_jobset = ListParams::default().labels(&format!("{}={name}", labels::JOBSET_NAME));
         let everything = ListParams::default();
         let mut gaps = Vec::new();
@@ -113,6 +115,42 @@ impl Cluster {
         let gates = self.gates(&mut gaps).await;
         let recorded = Recorded { jobset, jobs, pods, services, claims, nodes, scheduling };
         Ok(Observed { recorded, gates, events, kueue, gaps, log: Vec::new() })
+    }
+
+    /// A JobSet.
+    pub(crate) async fn jobset(&self, name: &str) -> anyhow::Result<JobSet> {
+        let found = self.api::<JobSet>().get_opt(name).await.map_err(|error| refused("JobSets", &error))?;
+        match found {
+            Some(jobset) => Ok(jobset),
+            None => bail!(self.not_found(name).await),
+        }
+    }
+
+    /// Changes a JobSet by a merge patch. Only this version of it: another client can have changed it.
+    pub(crate) async fn patch(&self, jobset: &JobSet, mut patch: Value) -> anyhow::Result<()> {
+        let name = jobset.metadata.name.as_deref().unwrap_or_default();
+        json_patch::merge(
+            &mut patch,
+            &json!({"metadata": {"uid": jobset.metadata.uid, "resourceVersion": jobset.metadata.resource_version}}),
+        );
+        let sent = self.api::<JobSet>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        sent.map(drop).map_err(|error| anyhow!("cannot change JobSet {name}: {}", api_message(&error)))
+    }
+
+    /// Watches a JobSet until it has one of these states, or can have none of them any more. Returns the last state.
+    pub(crate) async fn wait(
+        &self,
+        name: &str,
+        wanted: &[State],
+    ) -> anyhow::Result<(Verdict, Option<State>)> {
+        self.jobset(name).await?;
+        let is_decided = |jobset: Option<&JobSet>| verdict(jobset.map(state_of), wanted) != Verdict::NotYet;
+        let last = await_condition(self.api::<JobSet>(), name, is_decided)
+            .await
+            .map_err(|error| anyhow!("cannot watch JobSet {name}: {error}"))?
+            .as_ref()
+            .map(state_of);
+        Ok((verdict(last, wanted), last))
     }
 
     fn api<K>(&self) -> Api<K>

@@ -5,29 +5,40 @@
 //! cluster     reads objects with the user's own rights
 //! explain/    why a JobSet waits, what failed first, and what happens next     pure
 //! dry_run     what a file creates, and in which order                          pure
-//! tree, list  tables                                                           pure
+//! tree, list, events  tables                                                   pure
+//! suspension, wait    when to change a JobSet, and when a wait ends            pure
 //! ```
 //!
 //! The decisions are those of `jobset-plan`, the functions that the controller runs.
 
 mod cluster;
 mod dry_run;
+mod events;
 mod explain;
 mod list;
 mod options;
+mod suspension;
 mod table;
 mod tree;
+mod wait;
 
 use anstream::{eprintln, println};
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser};
+use explain::{State, state_of};
 use jiff::Timestamp;
-use options::{Command, Format, Options};
+use options::{Command, ConnectionOptions, Format, Options, SuspensionOptions};
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
+use std::time::Duration;
+use wait::Verdict;
 
 /// Exit code for a JobSet that admission refuses.
 const REFUSED: u8 = 3;
+/// Exit code for a JobSet that ended otherwise than `wait` expects.
+const NEVER: u8 = 4;
+/// Exit code for a `wait` that took too long.
+const TIME_IS_OVER: u8 = 5;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -82,12 +93,74 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
             }
             return Ok(code);
         }
+        Command::Events { name, output } => {
+            let cluster = connection.connect().await?;
+            let events = events::of(&cluster.observe(&name).await?, Timestamp::now());
+            if events.is_empty() {
+                eprintln!(
+                    "No events found for JobSet {name}: the API server keeps events for an hour by default."
+                );
+            }
+            print(output, &events, |events| events::text(events))?;
+        }
+        Command::Suspend(options) => suspend(connection, options, true).await?,
+        Command::Resume(options) => suspend(connection, options, false).await?,
+        Command::Wait { name, states, timeout } => return wait(connection, &name, &states, timeout).await,
         Command::Completion { shell } => {
             let mut command = Options::command();
             clap_complete::generate(shell, &mut command, "kubectl-jobset", &mut std::io::stdout());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Suspends or resumes JobSets.
+async fn suspend(
+    connection: ConnectionOptions,
+    SuspensionOptions { names, force }: SuspensionOptions,
+    suspend: bool,
+) -> anyhow::Result<()> {
+    let cluster = connection.connect().await?;
+    let done = if suspend { "suspended" } else { "resumed" };
+    for name in names {
+        let jobset = cluster.jobset(&name).await?;
+        match suspension::patch(&jobset, suspend, force)? {
+            Some(patch) => {
+                cluster.patch(&jobset, patch).await?;
+                println!("jobset/{name} {done}");
+            }
+            None => println!("jobset/{name} unchanged: it is {done} already"),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a state of a JobSet.
+async fn wait(
+    connection: ConnectionOptions,
+    name: &str,
+    states: &[State],
+    timeout: Option<Duration>,
+) -> anyhow::Result<ExitCode> {
+    let cluster = connection.connect().await?;
+    let waiting = cluster.wait(name, states);
+    let waited = match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, waiting).await,
+        None => Ok(waiting.await),
+    };
+    let Ok(decided) = waited else {
+        let state = state_of(&cluster.jobset(name).await?);
+        eprintln!("The time is over: jobset/{name} is {state}. `kubectl jobset explain {name}` says why.");
+        return Ok(ExitCode::from(TIME_IS_OVER));
+    };
+    let (verdict, state) = decided?;
+    let state = state.map_or_else(|| "gone".to_owned(), |state| state.to_string());
+    if verdict == Verdict::Reached {
+        println!("jobset/{name} is {state}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("jobset/{name} is {state}, and will not be what you wait for.");
+    Ok(ExitCode::from(NEVER))
 }
 
 /// Prints a value: as text for people, or as JSON or YAML for programs.

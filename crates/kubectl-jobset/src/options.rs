@@ -1,11 +1,14 @@
 //! The command line.
 
 use crate::cluster::{Cluster, Connection};
+use crate::explain::State;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::SignedDuration;
 use jobset_plan::Gates;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Explains JobSets, and plans them without a cluster.
 #[derive(Debug, Parser)]
@@ -85,6 +88,31 @@ pub(crate) enum Command {
         #[arg(long, short, value_enum, default_value_t)]
         output: Format,
     },
+    /// What happened to a JobSet, its Jobs and its pods, the oldest first
+    Events {
+        /// Name of the JobSet
+        name: String,
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Suspend JobSets: their pods end, and their Jobs stay
+    Suspend(SuspensionOptions),
+    /// Resume suspended JobSets
+    Resume(SuspensionOptions),
+    /// Wait until a JobSet has a state; by default, until it has ended
+    #[command(after_help = "Examples:\n  kubectl jobset wait train --for=Completed --timeout=2h\n  \
+                            kubectl jobset wait train --for=Running,Completed\n\n\
+                            Exit code 4: the JobSet ended without the state. Exit code 5: the time is over.")]
+    Wait {
+        /// Name of the JobSet
+        name: String,
+        /// States, any of which ends the wait
+        #[arg(long = "for", value_enum, ignore_case = true, value_delimiter = ',', value_name = "STATE")]
+        states: Vec<State>,
+        /// The longest time, such as 90s, 10m or 2h. Default: forever
+        #[arg(long, value_parser = duration, value_name = "TIME")]
+        timeout: Option<Duration>,
+    },
     /// A completion script for a shell
     #[command(
         after_help = "Example:\n  kubectl jobset completion bash > ~/.local/share/bash-completion/completions/kubectl-jobset"
@@ -93,6 +121,17 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// Which JobSets to suspend or resume.
+#[derive(Args, Debug)]
+pub(crate) struct SuspensionOptions {
+    /// Names of the JobSets
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Also JobSets that Kueue suspends and resumes
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Format of the output.
@@ -122,6 +161,13 @@ impl GateOptions {
     }
 }
 
+/// A duration such as `90s`, `10m` or `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: use 90s, 10m or 1h30m, for example");
+    let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(duration).map_err(|_| wrong())
+}
+
 fn gate(text: &str) -> Result<(String, bool), String> {
     let (name, value) =
         text.split_once('=').ok_or_else(|| format!("{text:?} has no value: use {text}=true"))?;
@@ -148,6 +194,15 @@ mod tests {
         ] {
             let options = Options::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(options.connection.namespace.as_deref(), Some("a"), "{line}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
+        for wrong in ["", "90", "-5s", "soon"] {
+            assert!(duration(wrong).unwrap_err().contains("for example"), "{wrong}");
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) use age::age;
 pub(crate) use failure::{Failure, first_failure};
 pub(crate) use pods::{is_ready, wait_of};
 pub(crate) use state::{State, state_of};
-pub(crate) use waiting::{is_queued, queue};
+pub(crate) use waiting::{is_queued, queue, time_of};
 
 use jiff::Timestamp;
 use jobset_controller::recorded::Recorded;

@@ -9,7 +9,8 @@ use serde::Serialize;
 use std::fmt;
 
 /// What a JobSet does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
 pub(crate) enum State {
     /// Its pods are being created, or are not ready.
     Starting,

@@ -200,7 +200,7 @@ fn refused_pods(observed: &Observed) -> Vec<String> {
 }
 
 /// When it happened last. The events of newer clients have only `eventTime`.
-fn time_of(event: &Event) -> Option<Timestamp> {
+pub(crate) fn time_of(event: &Event) -> Option<Timestamp> {
     let series =
         event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     let last = event.last_timestamp.as_ref().map(|time| time.0);
