@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         policies::finished_jobset_is_deleted_after_its_ttl,
         plugin::failed_container_is_explained_with_its_log,
         plugin::missing_image_is_explained,
+        plugin::logs_are_followed_across_a_restart,
         in_place_restart::sidecar_holds_and_restarts_the_worker,
         in_place_restart::main_container_runs_and_restarts_the_worker,
         in_place_restart::missing_permission_is_in_the_log_of_the_pod,

@@ -34,7 +34,30 @@ pub(crate) async fn failed_container_is_explained_with_its_log(e2e: Arc<E2e>) ->
     let kubeconfig = e2e.cluster.layout().kubeconfig();
     let text = plugin::output(&kubeconfig, &["explain", "leader-fails", "--namespace", &namespace])?;
     assert!(!text.contains("What is unknown"), "{text}");
+    for (options, expected) in
+        [("--first-failure", "leader fails\n"), ("--role=leader", "[leader-0-0] leader fails\n")]
+    {
+        let args = ["logs", "leader-fails", options, "--namespace", &namespace];
+        assert_eq!(plugin::output(&kubeconfig, &args)?, expected, "{options}");
+    }
     delete(&e2e, &namespace, "leader-fails").await
+}
+
+/// `logs --follow` goes on after a restart of the JobSet, and ends with it.
+pub(crate) async fn logs_are_followed_across_a_restart(e2e: Arc<E2e>) -> Result<()> {
+    let namespace = e2e.cluster.namespace(&e2e.client).await?;
+    e2e.kubectl.run(&["apply", "-f", &example("failure-policy-worker.yaml"), "--namespace", &namespace])?;
+    let args = ["logs", "worker-fails", "--follow", "--namespace", &namespace];
+    let text = plugin::output(&e2e.cluster.layout().kubeconfig(), &args)?;
+    for line in [
+        "[worker-0-0] attempt 0",
+        "[worker-0-0] attempt 1",
+        "[worker-1-0] attempt 1",
+        "[leader-0-0] attempt 1",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in:\n{text}");
+    }
+    delete(&e2e, &namespace, "worker-fails").await
 }
 
 /// A pod without image has the words of the kubelet.

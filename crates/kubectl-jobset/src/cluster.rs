@@ -29,6 +29,8 @@ const CONFIGURATIONS: [&str; 2] = ["openshift-jobset-operator", "jobset-system"]
 const CONFIGURATION: &str = "jobset-manager-config";
 /// Lines of the log of a failed container.
 const LOG_LINES: i64 = 10;
+/// Bytes of these lines.
+const LOG_BYTES: i64 = 16 * 1024;
 /// The most similar names in an error.
 const NEAR_NAMES: usize = 3;
 
@@ -153,6 +155,11 @@ impl Cluster {
         Ok((verdict(last, wanted), last))
     }
 
+    /// The pods of the namespace.
+    pub(crate) fn pods(&self) -> Api<Pod> {
+        self.api()
+    }
+
     fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -238,16 +245,29 @@ impl Cluster {
 
     /// The last lines of the log of a failed container. Empty if the log is gone or the user may not read it.
     pub(crate) async fn end_of_log(&self, failure: &Failure) -> Vec<String> {
-        let (Some(pod), Some(container)) = (&failure.pod, &failure.container) else { return Vec::new() };
+        let log = self.log(failure, Some(LOG_LINES), Some(LOG_BYTES)).await.unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// The log of a failed container.
+    pub(crate) async fn log(
+        &self,
+        failure: &Failure,
+        tail: Option<i64>,
+        bytes: Option<i64>,
+    ) -> anyhow::Result<String> {
+        let (Some(pod), Some(container)) = (&failure.pod, &failure.container) else {
+            bail!("no log: no container is left that failed");
+        };
         let params = LogParams {
             container: Some(container.clone()),
             previous: failure.restarted,
-            tail_lines: Some(LOG_LINES),
-            limit_bytes: Some(16 * 1024),
+            tail_lines: tail,
+            limit_bytes: bytes,
             ..LogParams::default()
         };
-        let log = self.api::<Pod>().logs(pod, &params).await.unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
+        let log = self.pods().logs(pod, &params).await;
+        log.map_err(|error| anyhow!("cannot read the log of pod {pod}: {}", api_message(&error)))
     }
 }
 

@@ -6,6 +6,7 @@
 //! explain/    why a JobSet waits, what failed first, and what happens next     pure
 //! dry_run     what a file creates, and in which order                          pure
 //! tree, list, events  tables                                                   pure
+//! logs, follow        which logs, and their lines
 //! suspension, wait    when to change a JobSet, and when a wait ends            pure
 //! ```
 //!
@@ -15,19 +16,24 @@ mod cluster;
 mod dry_run;
 mod events;
 mod explain;
+mod follow;
 mod list;
+mod logs;
 mod options;
 mod suspension;
 mod table;
 mod tree;
 mod wait;
 
-use anstream::{eprintln, println};
+use anstream::{eprintln, print, println};
 use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser};
+use cluster::Cluster;
 use explain::{State, state_of};
+use follow::Extent;
 use jiff::Timestamp;
-use options::{Command, ConnectionOptions, Format, Options, SuspensionOptions};
+use logs::Selection;
+use options::{Command, ConnectionOptions, Format, LogOptions, Options, SuspensionOptions};
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -93,6 +99,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
             }
             return Ok(code);
         }
+        Command::Logs(options) => logs(&connection.connect().await?, options).await?,
         Command::Events { name, output } => {
             let cluster = connection.connect().await?;
             let events = events::of(&cluster.observe(&name).await?, Timestamp::now());
@@ -112,6 +119,23 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints logs.
+async fn logs(cluster: &Cluster, options: LogOptions) -> anyhow::Result<()> {
+    let LogOptions { name, role, job_index, pod_index, container, follow, previous, tail, first_failure } =
+        options;
+    if !first_failure {
+        let selection = Selection { role, job: job_index, pod: pod_index, container };
+        return follow::logs(cluster, &name, &selection, &Extent { previous, tail }, follow).await;
+    }
+    let observed = cluster.observe(&name).await?;
+    let failure = explain::first_failure(&observed, Timestamp::now());
+    let failure = failure.with_context(|| format!("nothing of JobSet {name} has failed"))?;
+    eprintln!("{}", failure.sentence);
+    let log = cluster.log(&failure, tail, None).await?;
+    print!("{log}");
+    Ok(())
 }
 
 /// Suspends or resumes JobSets.

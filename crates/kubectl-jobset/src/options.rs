@@ -88,6 +88,11 @@ pub(crate) enum Command {
         #[arg(long, short, value_enum, default_value_t)]
         output: Format,
     },
+    /// The logs of a JobSet's pods, each line with the pod that wrote it
+    #[command(after_help = "Examples:\n  kubectl jobset logs train --follow\n  \
+                            kubectl jobset logs train --role workers --job-index 0 --tail 20\n  \
+                            kubectl jobset logs train --first-failure")]
+    Logs(LogOptions),
     /// What happened to a JobSet, its Jobs and its pods, the oldest first
     Events {
         /// Name of the JobSet
@@ -121,6 +126,37 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// Which logs.
+#[derive(Args, Debug)]
+pub(crate) struct LogOptions {
+    /// Name of the JobSet
+    pub(crate) name: String,
+    /// Only this ReplicatedJob
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) role: Option<String>,
+    /// Only the Job with this index in its ReplicatedJob
+    #[arg(long, short = 'i', value_name = "INDEX")]
+    pub(crate) job_index: Option<u32>,
+    /// Only the pods with this index in their Job
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) pod_index: Option<u32>,
+    /// Only this container
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Go on with what the containers write, also after a restart, until the JobSet has ended
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The logs of the containers before their last restart
+    #[arg(long, short, conflicts_with = "follow")]
+    pub(crate) previous: bool,
+    /// The number of lines from the end of each log
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<i64>,
+    /// Only the log of the container that failed first
+    #[arg(long, conflicts_with_all = ["role", "job_index", "pod_index", "container", "follow", "previous"])]
+    pub(crate) first_failure: bool,
 }
 
 /// Which JobSets to suspend or resume.
