@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(statuses: serde_json::Value) -> Pod {
+    fn pod(statuses: &serde_json::Value) -> Pod {
         let pod = json!({"metadata": {"name": "train-workers-0-1-abcde", "uid": "u"}, "status": statuses});
         serde_json::from_value(pod).unwrap()
     }
@@ -135,11 +135,11 @@ mod tests {
     fn containers_that_have_started_have_a_log() {
         let status = |name: &str, state: serde_json::Value, restarts: i32| json!({"name": name, "state": state, "restartCount": restarts, "image": "i", "imageID": "", "ready": false});
         let running = || json!({"running": {}});
-        let one = pod(json!({"containerStatuses": [status("main", running(), 1)]}));
+        let one = pod(&json!({"containerStatuses": [status("main", running(), 1)]}));
         let sources = Selection::default().sources("train", &one);
         assert_eq!((sources[0].mark.as_str(), sources[0].restarts), ("[workers-0-1]", 1));
 
-        let two = pod(json!({
+        let two = pod(&json!({
             "initContainerStatuses": [status("setup", json!({"terminated": {"exitCode": 0}}), 0)],
             "containerStatuses": [status("main", json!({"waiting": {"reason": "PodInitializing"}}), 0)],
         }));
