@@ -29,6 +29,23 @@ struct Outcome {
     requests: usize,
     /// The rejections, each with the time since the start.
     rejections: Vec<(Duration, String)>,
+    /// When the last accepted request ended.
+    accepted: Duration,
+    /// The longest time without an accepted request.
+    longest_pause: Duration,
+}
+
+impl Outcome {
+    /// Adds a response that arrived at `now`.
+    fn add(&mut self, response: Result<(), String>, now: Duration) {
+        match response {
+            Ok(()) => {
+                self.longest_pause = self.longest_pause.max(now.saturating_sub(self.accepted));
+                self.accepted = now;
+            }
+            Err(message) => self.rejections.push((now, message)),
+        }
+    }
 }
 
 impl Load {
@@ -49,11 +66,15 @@ impl Load {
         let requests = outcome.requests;
         ensure!(
             outcome.rejections.is_empty(),
-            "{} of {requests} requests were rejected in {elapsed:?}: {:#?}",
+            "{} of {requests} requests were rejected in {elapsed:?}, and none was accepted for {:?}: {:#?}",
             outcome.rejections.len(),
+            outcome.longest_pause,
             outcome.rejections.iter().take(5).collect::<Vec<_>>()
         );
-        eprintln!("figure: {requests} admission requests in {elapsed:.1?}, none rejected");
+        let pause = outcome.longest_pause;
+        eprintln!(
+            "figure: {requests} admission requests in {elapsed:.1?}, none rejected, at most {pause:.2?} between responses"
+        );
         Ok(())
     }
 }
@@ -71,17 +92,17 @@ async fn send(targets: [Target; 2], started: Instant, stop: Arc<AtomicBool>) -> 
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
-        let rejection = tokio::select! {
+        let response = tokio::select! {
             _ = ticks.tick(), if !stop.load(Ordering::Relaxed) => {
                 let Some((api, object)) = targets.next().cloned() else { return outcome };
-                in_flight.spawn(async move { create(&api, &object).await.err().map(|it| (started.elapsed(), it)) });
+                in_flight.spawn(async move { create(&api, &object).await });
                 outcome.requests += 1;
                 continue;
             }
-            Some(result) = in_flight.join_next() => result.ok().flatten(),
+            Some(joined) = in_flight.join_next() => joined,
             else => return outcome,
         };
-        outcome.rejections.extend(rejection);
+        outcome.add(response.unwrap_or_else(|error| Err(error.to_string())), started.elapsed());
     }
 }
 

@@ -14,7 +14,9 @@ mod operator_lifecycle;
 mod operator_uninstallation;
 mod plugin;
 mod policies;
+mod release;
 mod uninstallation;
+mod upgrade;
 mod workloads;
 
 use std::process::ExitCode;
@@ -102,6 +104,14 @@ fn main() -> ExitCode {
         helm::upgrade_disturbs_no_jobset,
         helm::uninstallation_keeps_jobsets_and_their_api,
     ];
+    let upgrade = tests![
+        upgrade::controller_with_one_replica_rejects_no_request,
+        upgrade::controller_with_two_replicas_rejects_no_request,
+        upgrade::operator_with_one_replica_rejects_no_request,
+        upgrade::operator_with_two_replicas_rejects_no_request,
+        upgrade::jobsets_continue_after_upgrades,
+        upgrade::fields_that_a_downgrade_loses_are_documented,
+    ];
     let parts = vec![
         Part::new(1, prepare, installation),
         Part::new(4, prepare, workloads),
@@ -115,6 +125,7 @@ fn main() -> ExitCode {
         ),
         Part::new(1, migration::prepare, migration),
         Part::new(1, migration::prepare, helm),
+        Part::new(1, upgrade::prepare, upgrade).skipped_because(release::missing_history()),
     ];
     suite::run_parts("e2e", NodeKind::Real, parts)
 }

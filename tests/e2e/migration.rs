@@ -226,22 +226,27 @@ fn operator_deployments(e2e: &E2e) -> Result<(DynamicObject, DynamicObject)> {
     Ok((operator, broken))
 }
 
-/// Runs a command of `docs/migration.md` or `docs/installation.md` in the root of the repository.
+/// Runs a documented command in the root of the repository.
 fn documented(e2e: &E2e, command: &str) -> Result<()> {
+    documented_in(e2e, &objects::repository(), command)
+}
+
+/// Runs a command of one of these documents in this folder, such as that of another release.
+pub(crate) fn documented_in(e2e: &E2e, folder: &Path, command: &str) -> Result<()> {
     let root = objects::repository();
     let line = format!("$ {command}");
     let has_line = |file: &&str| -> bool {
         std::fs::read_to_string(root.join(file)).is_ok_and(|text| text.lines().any(|it| it.trim() == line))
     };
     ensure!(
-        ["docs/migration.md", "docs/installation.md"].iter().any(has_line),
+        ["docs/migration.md", "docs/installation.md", "docs/upgrading.md"].iter().any(has_line),
         "no document contains the command: {command}"
     );
     let arguments = command.strip_prefix("kubectl ").context("not a kubectl command")?;
-    run_in(e2e, &root, &arguments.split(' ').collect::<Vec<_>>())
+    run_in(e2e, folder, &arguments.split(' ').collect::<Vec<_>>())
 }
 
-fn run_in(e2e: &E2e, folder: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn run_in(e2e: &E2e, folder: &Path, arguments: &[&str]) -> Result<()> {
     let output = e2e.kubectl.command().current_dir(folder).args(arguments).output()?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "kubectl {} failed: {stderr}", arguments.join(" "));
@@ -312,7 +317,7 @@ async fn deployment(e2e: &E2e) -> Result<DynamicObject> {
     Ok(objects::api_of(&e2e.client, &object).await?.get(OPERAND).await?)
 }
 
-fn keep_pods(e2e: &E2e, namespace: &str) {
+pub(crate) fn keep_pods(e2e: &E2e, namespace: &str) {
     let pods = e2e.kubectl.run(&["describe", "pods", "--namespace", namespace]);
     let logs =
         e2e.kubectl.run(&["logs", "-n", namespace, "-l", "control-plane=controller-manager", "--tail=-1"]);

@@ -54,7 +54,11 @@ pub fn read_folder(folder: &Path) -> Result<Vec<DynamicObject>> {
 
 /// Files of the JobSets in docs/examples that need no feature gate, sorted.
 pub fn example_files() -> Result<Vec<PathBuf>> {
-    let folder = repository().join("docs/examples");
+    example_files_in(&repository())
+}
+
+fn example_files_in(root: &Path) -> Result<Vec<PathBuf>> {
+    let folder = root.join("docs/examples");
     let paths = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let needs_gate = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -67,7 +71,12 @@ pub fn example_files() -> Result<Vec<PathBuf>> {
 
 /// The JobSets of [`example_files`].
 pub fn examples() -> Result<Vec<DynamicObject>> {
-    Ok(example_files()?.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat())
+    examples_in(&repository())
+}
+
+/// The JobSets in docs/examples of another release that need no feature gate.
+pub fn examples_in(root: &Path) -> Result<Vec<DynamicObject>> {
+    Ok(example_files_in(root)?.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Parses YAML that contains exactly one object.

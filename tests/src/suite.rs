@@ -50,6 +50,7 @@ pub struct Part<Prepared> {
     parallel: usize,
     prepare: Box<dyn FnOnce(SuiteCluster) -> LocalBoxFuture<'static, Result<Prepared>>>,
     tests: Vec<Test<Prepared>>,
+    skipped: Option<String>,
 }
 
 impl<Prepared> Part<Prepared> {
@@ -64,7 +65,13 @@ impl<Prepared> Part<Prepared> {
     where
         Preparing: Future<Output = Result<Prepared>> + 'static,
     {
-        Self { parallel, prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests }
+        Self { parallel, prepare: Box::new(|cluster| Box::pin(prepare(cluster))), tests, skipped: None }
+    }
+
+    /// Skips the tests if there is a reason, such as a missing prerequisite with its remedy. They count as ignored.
+    #[must_use]
+    pub fn skipped_because(self, reason: Option<String>) -> Self {
+        Self { skipped: reason, ..self }
     }
 }
 
@@ -123,6 +130,16 @@ fn run_part<Prepared: Send + Sync + 'static>(
     let logs = cluster.kept_logs();
     let mut arguments = arguments.clone();
     arguments.test_threads.get_or_insert(part.parallel);
+    if let Some(reason) = part.skipped {
+        eprintln!("skipped: {reason}");
+        let fail = |reason: &String| -> Result<(), Failed> { Err(reason.into()) };
+        let trials = part.tests.into_iter().map(|test| {
+            let reason = reason.clone();
+            // Fails with the argument --ignored.
+            Trial::test(test.name, move || fail(&reason)).with_ignored_flag(true)
+        });
+        return Ok(libtest_mimic::run(&arguments, trials.collect()));
+    }
     let preparing = (part.prepare)(cluster.clone());
     let prepared = Arc::new(runtime.block_on(preparing).context("cannot prepare the suite")?);
     let trials = part.tests.into_iter().map(|test| {
