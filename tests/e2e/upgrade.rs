@@ -85,6 +85,7 @@ spec:
   - name: driver
     template: &template
       spec:
+        completions: 1
         template:
           spec:
             restartPolicy: OnFailure
