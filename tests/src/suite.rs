@@ -106,8 +106,15 @@ pub fn run_parts<Prepared: Send + Sync + 'static>(
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     parts.retain(|part| part.tests.iter().any(is_selected));
+    let (skipped, parts): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.skipped.is_some());
+    let mut all_passed = true;
+    for part in skipped {
+        all_passed &= !skip(&arguments, part).has_failed();
+    }
+    if parts.is_empty() {
+        return if all_passed { ExitCode::SUCCESS } else { ExitCode::from(101) };
+    }
     match with_cluster(name, settings.into(), |runtime, cluster| {
-        let mut all_passed = true;
         for part in parts {
             all_passed &= !run_part(runtime, &cluster, &arguments, part)?.has_failed();
         }
@@ -121,6 +128,17 @@ pub fn run_parts<Prepared: Send + Sync + 'static>(
     }
 }
 
+/// Reports the tests of a part as ignored. With the argument `--include-ignored`, they fail with the reason.
+fn skip<Prepared>(arguments: &Arguments, part: Part<Prepared>) -> Conclusion {
+    let reason = part.skipped.unwrap_or_default();
+    eprintln!("skipped: {reason}");
+    let trials = part.tests.into_iter().map(|test| {
+        let reason = reason.clone();
+        Trial::test(test.name, move || Err(reason.into())).with_ignored_flag(true)
+    });
+    libtest_mimic::run(arguments, trials.collect())
+}
+
 fn run_part<Prepared: Send + Sync + 'static>(
     runtime: &Arc<Runtime>,
     cluster: &SuiteCluster,
@@ -130,16 +148,6 @@ fn run_part<Prepared: Send + Sync + 'static>(
     let logs = cluster.kept_logs();
     let mut arguments = arguments.clone();
     arguments.test_threads.get_or_insert(part.parallel);
-    if let Some(reason) = part.skipped {
-        eprintln!("skipped: {reason}");
-        let fail = |reason: &String| -> Result<(), Failed> { Err(reason.into()) };
-        let trials = part.tests.into_iter().map(|test| {
-            let reason = reason.clone();
-            // Fails with the argument --ignored.
-            Trial::test(test.name, move || fail(&reason)).with_ignored_flag(true)
-        });
-        return Ok(libtest_mimic::run(&arguments, trials.collect()));
-    }
     let preparing = (part.prepare)(cluster.clone());
     let prepared = Arc::new(runtime.block_on(preparing).context("cannot prepare the suite")?);
     let trials = part.tests.into_iter().map(|test| {
