@@ -68,10 +68,10 @@ pub(crate) fn missing_history() -> Option<String> {
     let mut git = Command::new("git");
     let output =
         git.current_dir(objects::repository()).args(["rev-parse", "--is-shallow-repository"]).output();
-    let is_shallow = output.is_ok_and(|output| output.stdout.starts_with(b"true"));
-    is_shallow.then(|| {
-        "upgrades need the commit of the previous release, which a shallow clone does not contain: run \
-         `git fetch --unshallow`, then hack/previous-release"
+    let has_history = output.is_ok_and(|output| output.stdout.starts_with(b"false"));
+    (!has_history).then(|| {
+        "upgrades need the commit of the previous release, which only a clone with history contains: clone the \
+         repository, or run `git fetch --unshallow`, then hack/previous-release"
             .to_owned()
     })
 }
