@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use jobset_tests::objects;
+use jobset_tests::wait::TIMEOUT;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
 use tokio::task::{JoinHandle, JoinSet};
@@ -13,6 +14,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// The time between two requests: 50 requests in a second, also while the webhooks do not respond.
 const INTERVAL: Duration = Duration::from_millis(20);
+
+/// The number of accepted requests in succession before a load starts.
+const ACCEPTED_BEFORE: u32 = 25;
 
 /// An object, and where to create it.
 type Target = (Api<DynamicObject>, DynamicObject);
@@ -50,8 +54,19 @@ impl Outcome {
 
 impl Load {
     /// Starts the load. The requests create a JobSet and a pod of a JobSet in turn, as a dry run.
+    ///
+    /// It starts when requests are accepted in succession: an earlier test can have left a Service whose new pod
+    /// kube-proxy does not know yet.
     pub(crate) async fn start(client: &Client) -> Result<Self> {
         let targets = [jobset(client).await?, pod(client).await?];
+        let mut accepted = 0;
+        let began = Instant::now();
+        while accepted < ACCEPTED_BEFORE {
+            let answer = request(client).await;
+            accepted = if answer.is_ok() { accepted + 1 } else { 0 };
+            ensure!(began.elapsed() < TIMEOUT, "the webhooks do not serve before the load: {answer:?}");
+            tokio::time::sleep(INTERVAL).await;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let started = Instant::now();
         let task = tokio::spawn(send(targets, started, Arc::clone(&stop)));

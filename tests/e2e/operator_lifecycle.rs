@@ -71,8 +71,8 @@ pub(crate) async fn certificate_provider_change_rejects_no_request(e2e: Arc<E2e>
 
 pub(crate) async fn killed_operand_recovers(e2e: Arc<E2e>) -> Result<()> {
     kill_pods(&e2e, "control-plane=controller-manager").await?;
-    wait_for_webhooks(&e2e).await?;
-    settle(&e2e, json!({"managementState": "Managed"})).await
+    settle(&e2e, json!({"managementState": "Managed"})).await?;
+    wait_for_webhooks(&e2e).await
 }
 
 /// The operator is killed during a rollout.
