@@ -7,14 +7,13 @@ use crate::{
     failures::{Failure, KnownFailures, Reported},
     memory::Memory,
     metrics::JobSetMetrics,
-    observe::{Index, ObservedJobSet, Placement},
+    observe::{Index, ObservedJobSet, Placement, PlanInputs},
 };
 use futures::{FutureExt, StreamExt, future::ready, stream};
 use jiff::Timestamp;
 use jobset_api::JobSet;
 use jobset_plan::{
-    EventKind, Execution, Gates, GroupFailure, InPlacePods, JobRecord, Requeue, Snapshot, Step, Subject,
-    agent_injection, in_place_restart::restarts_in_place,
+    EventKind, Execution, Gates, GroupFailure, JobRecord, Requeue, Step, Subject, agent_injection,
 };
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -163,25 +162,9 @@ impl Reconciler {
     /// Reconciles one JobSet once.
     async fn reconcile(&self, uid: &str, observed: &ObservedJobSet) -> ReconcileResult {
         let began = Instant::now();
-        let ObservedJobSet { jobset, jobs, service, claims, scheduling } = observed;
-        let topologies = &self.placement.topologies(jobset);
-        let namespace = jobset.metadata.namespace.as_deref().unwrap_or("");
-        let in_place_pods = if restarts_in_place(jobset) {
-            self.placement.pods.in_place(uid)
-        } else {
-            InPlacePods::default()
-        };
-        let snapshot = Snapshot {
-            jobset,
-            jobs,
-            service: service.as_ref(),
-            claims,
-            topologies,
-            placed_leaders: &self.placement.pods.placed_leaders(namespace, jobs),
-            in_place_pods: &in_place_pods,
-            scheduling: scheduling.api(),
-            creation_wait: self.memory.creation_wait(uid, jobs),
-        };
+        let ObservedJobSet { jobset, jobs, .. } = observed;
+        let inputs = PlanInputs::of(uid, observed, &self.placement);
+        let snapshot = inputs.snapshot(self.memory.creation_wait(uid, jobs));
         let plan = || jobset_plan::plan(&snapshot, Timestamp::now(), &self.gates);
         // Compiling many patterns takes long, so the other tasks of this thread move to another thread.
         let mut plan = if matches_patterns(jobset, jobs) { block_in_place(plan) } else { plan() };

@@ -1,10 +1,12 @@
 //! The plan for objects that another program read, such as the plugin for kubectl: what the controller does with these
 //! objects, and why it waits.
 
-use crate::observe::{ChildJob, Index, ObservedPod, ObservedService, Placement, SchedulingKind, Source};
+use crate::observe::{
+    ChildJob, Index, ObservedPod, ObservedService, Placement, PlanInputs, SchedulingKind, Source,
+};
 use jiff::Timestamp;
 use jobset_api::JobSet;
-use jobset_plan::{Gates, InPlacePods, Plan, Snapshot, in_place_restart::restarts_in_place, topology_keys};
+use jobset_plan::{Gates, Plan, topology_keys};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Node, PersistentVolumeClaim, Pod, Service},
@@ -59,21 +61,8 @@ impl Recorded {
             // Without UID or resource version, the index does not take it.
             return Ok(Plan::default());
         };
-        let namespace = jobset.metadata.namespace.as_deref().unwrap_or_default();
-        let in_place_pods =
-            if restarts_in_place(jobset) { placement.pods.in_place(uid) } else { InPlacePods::default() };
-        let snapshot = Snapshot {
-            jobset: &observed.jobset,
-            jobs: &observed.jobs,
-            service: observed.service.as_ref(),
-            claims: &observed.claims,
-            topologies: &placement.topologies(jobset),
-            placed_leaders: &placement.pods.placed_leaders(namespace, &observed.jobs),
-            in_place_pods: &in_place_pods,
-            scheduling: observed.scheduling.api(),
-            creation_wait: None,
-        };
-        Ok(jobset_plan::plan(&snapshot, now, gates))
+        let inputs = PlanInputs::of(uid, &observed, &placement);
+        Ok(jobset_plan::plan(&inputs.snapshot(None), now, gates))
     }
 
     fn index(&self) -> serde_json::Result<Index> {
