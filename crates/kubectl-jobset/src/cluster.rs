@@ -2,6 +2,7 @@
 //! no failure.
 
 use crate::explain::{Failure, Observed, State, state_of};
+use crate::options::ConnectionOptions;
 use crate::wait::{Verdict, verdict};
 use anyhow::{Context, anyhow, bail};
 use jobset_api::{JobSet, configuration::Configuration, jobset, labels};
@@ -22,7 +23,6 @@ use manager_runtime::client::api_message;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
-use std::path::PathBuf;
 
 /// Where the configuration of a controller usually is.
 const CONFIGURATIONS: [&str; 2] = ["openshift-jobset-operator", "jobset-system"];
@@ -34,14 +34,6 @@ const LOG_BYTES: i64 = 16 * 1024;
 /// The most similar names in an error.
 const NEAR_NAMES: usize = 3;
 
-/// How to connect.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) kubeconfig: Option<PathBuf>,
-    pub(crate) context: Option<String>,
-    pub(crate) namespace: Option<String>,
-}
-
 /// A cluster, and the namespace of the user.
 pub(crate) struct Cluster {
     client: Client,
@@ -49,8 +41,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) async fn connect(connection: Connection) -> anyhow::Result<Self> {
-        let Connection { kubeconfig, context, namespace } = connection;
+    pub(crate) async fn connect(options: ConnectionOptions) -> anyhow::Result<Self> {
+        let ConnectionOptions { kubeconfig, context, namespace } = options;
         let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
         let config = match &kubeconfig {
             Some(path) => {
@@ -66,8 +58,8 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
-    /// Where JobSets were searched, for a message.
-    pub(crate) fn whereabouts(&self, all_namespaces: bool) -> String {
+    /// The namespace, for a message; empty for all namespaces.
+    pub(crate) fn in_namespace(&self, all_namespaces: bool) -> String {
         if all_namespaces { String::new() } else { format!(" in namespace {}", self.namespace) }
     }
 

@@ -70,7 +70,7 @@ pub(crate) async fn logs(
     }
 }
 
-/// Prints a log, line by line, each with the mark of its source.
+/// Prints a log, line by line, each with the prefix of its source.
 async fn print(pods: &Api<Pod>, source: &Source, extent: &Extent, follow: bool) {
     let params = LogParams {
         container: Some(source.container.clone()),
@@ -80,21 +80,21 @@ async fn print(pods: &Api<Pod>, source: &Source, extent: &Extent, follow: bool) 
         ..LogParams::default()
     };
     let style = style(source);
-    let mark = &source.mark;
+    let prefix = &source.prefix;
     match pods.log_stream(&source.pod, &params).await {
         Ok(stream) => {
             let lines = stream.lines().into_stream();
             lines
                 .for_each(|line| async move {
                     match line {
-                        Ok(line) => println!("{style}{mark}{style:#} {line}"),
-                        Err(error) => anstream::eprintln!("{mark} the log ended: {error}"),
+                        Ok(line) => println!("{style}{prefix}{style:#} {line}"),
+                        Err(error) => anstream::eprintln!("{prefix} the log ended: {error}"),
                     }
                 })
                 .await;
         }
         Err(error) => {
-            anstream::eprintln!("{mark} no log: {}", manager_runtime::client::api_message(&error));
+            anstream::eprintln!("{prefix} no log: {}", manager_runtime::client::api_message(&error));
         }
     }
 }

@@ -1,11 +1,12 @@
-//! `logs`: which containers, and how their lines are marked.
+//! `logs`: which containers, and the prefixes of their lines.
 
+use crate::explain::containers;
 use anstyle::{AnsiColor, Style};
 use jobset_api::labels;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use std::collections::BTreeSet;
 
-/// Colours of the marks, in turn.
+/// Colours of the prefixes, in turn.
 const COLORS: [AnsiColor; 6] = [
     AnsiColor::Cyan,
     AnsiColor::Green,
@@ -37,7 +38,7 @@ pub(crate) struct Source {
     /// The number of runs before this one.
     pub(crate) restarts: i32,
     /// The start of each line.
-    pub(crate) mark: String,
+    pub(crate) prefix: String,
 }
 
 impl Selection {
@@ -58,17 +59,7 @@ impl Selection {
 
     /// The containers of a pod that have a log.
     pub(crate) fn sources(&self, jobset: &str, pod: &Pod) -> Vec<Source> {
-        let statuses: Vec<&ContainerStatus> = pod
-            .status
-            .iter()
-            .flat_map(|status| {
-                status
-                    .init_container_statuses
-                    .iter()
-                    .flatten()
-                    .chain(status.container_statuses.iter().flatten())
-            })
-            .collect();
+        let statuses: Vec<&ContainerStatus> = containers(pod).collect();
         let is_wanted = |status: &&&ContainerStatus| {
             self.container.as_ref().is_none_or(|container| status.name == *container)
         };
@@ -83,7 +74,7 @@ impl Selection {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             container: status.name.clone(),
             restarts: status.restart_count,
-            mark: if with_container { format!("[{short} {}]", status.name) } else { format!("[{short}]") },
+            prefix: if with_container { format!("[{short} {}]", status.name) } else { format!("[{short}]") },
         };
         statuses.iter().filter(is_wanted).filter(has_started).map(source).collect()
     }
@@ -102,9 +93,9 @@ pub(crate) fn new_sources(seen: &mut BTreeSet<(String, String, i32)>, sources: V
     sources.into_iter().filter(is_new).collect()
 }
 
-/// The colour of a mark: always the same for one pod.
+/// The colour of a prefix: always the same for one pod.
 pub(crate) fn style(source: &Source) -> Style {
-    let sum = source.mark.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let sum = source.prefix.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let color = COLORS.get(sum % COLORS.len()).copied().unwrap_or(AnsiColor::White);
     color.on_default()
 }
@@ -137,15 +128,15 @@ mod tests {
         let running = || json!({"running": {}});
         let one = pod(&json!({"containerStatuses": [status("main", running(), 1)]}));
         let sources = Selection::default().sources("train", &one);
-        assert_eq!((sources[0].mark.as_str(), sources[0].restarts), ("[workers-0-1]", 1));
+        assert_eq!((sources[0].prefix.as_str(), sources[0].restarts), ("[workers-0-1]", 1));
 
         let two = pod(&json!({
             "initContainerStatuses": [status("setup", json!({"terminated": {"exitCode": 0}}), 0)],
             "containerStatuses": [status("main", json!({"waiting": {"reason": "PodInitializing"}}), 0)],
         }));
-        let marks: Vec<_> =
-            Selection::default().sources("train", &two).into_iter().map(|it| it.mark).collect();
-        assert_eq!(marks, ["[workers-0-1 setup]"]);
+        let prefixes: Vec<_> =
+            Selection::default().sources("train", &two).into_iter().map(|it| it.prefix).collect();
+        assert_eq!(prefixes, ["[workers-0-1 setup]"]);
         let of_main = Selection { container: Some("main".into()), ..Selection::default() };
         assert!(of_main.sources("train", &two).is_empty());
     }
@@ -157,7 +148,7 @@ mod tests {
             uid: "u".into(),
             container: "c".into(),
             restarts,
-            mark: String::new(),
+            prefix: String::new(),
         };
         let mut seen = BTreeSet::new();
         assert_eq!(new_sources(&mut seen, vec![source(0)]).len(), 1);

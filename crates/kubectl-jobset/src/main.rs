@@ -43,8 +43,8 @@ use wait::Verdict;
 const REFUSED: u8 = 3;
 /// Exit code for a JobSet that ended otherwise than `wait` expects.
 const NEVER: u8 = 4;
-/// Exit code for a `wait` that took too long.
-const TIME_IS_OVER: u8 = 5;
+/// Exit code for a `wait` that timed out.
+const TIMED_OUT: u8 = 5;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -63,7 +63,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Options { connection, command } = options;
     match command {
         Command::Explain { name, output } => {
-            let cluster = connection.connect().await?;
+            let cluster = Cluster::connect(connection).await?;
             let mut observed = cluster.observe(&name).await?;
             let now = Timestamp::now();
             let failure = explain::first_failure(&observed, now);
@@ -74,15 +74,15 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
             print(output, &explanation, ToString::to_string)?;
         }
         Command::Tree { name, output } => {
-            let cluster = connection.connect().await?;
+            let cluster = Cluster::connect(connection).await?;
             let tree = tree::of(&cluster.observe(&name).await?, Timestamp::now());
             print(output, &tree, tree::Branch::text)?;
         }
         Command::List { selector, all_namespaces, output } => {
-            let cluster = connection.connect().await?;
+            let cluster = Cluster::connect(connection).await?;
             let jobsets = cluster.jobsets(all_namespaces, selector.as_deref()).await?;
             if jobsets.is_empty() {
-                eprintln!("No JobSets found{}.", cluster.whereabouts(all_namespaces));
+                eprintln!("No JobSets found{}.", cluster.in_namespace(all_namespaces));
             }
             print(output, &list::of(&jobsets, all_namespaces, Timestamp::now()), list::List::text)?;
         }
@@ -92,16 +92,16 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
             let mut code = ExitCode::SUCCESS;
             for jobset in dry_run::read(&text).with_context(|| format!("--filename {file}"))? {
                 let planned = dry_run::plan(&jobset, namespace_of_file.as_deref(), &gates)?;
-                if !planned.refusals.is_empty() {
+                if planned.is_refused() {
                     code = ExitCode::from(REFUSED);
                 }
                 print(output, &planned, ToString::to_string)?;
             }
             return Ok(code);
         }
-        Command::Logs(options) => logs(&connection.connect().await?, options).await?,
+        Command::Logs(options) => logs(&Cluster::connect(connection).await?, options).await?,
         Command::Events { name, output } => {
-            let cluster = connection.connect().await?;
+            let cluster = Cluster::connect(connection).await?;
             let events = events::of(&cluster.observe(&name).await?, Timestamp::now());
             if events.is_empty() {
                 eprintln!(
@@ -144,7 +144,7 @@ async fn suspend(
     SuspensionOptions { names, force }: SuspensionOptions,
     suspend: bool,
 ) -> anyhow::Result<()> {
-    let cluster = connection.connect().await?;
+    let cluster = Cluster::connect(connection).await?;
     let done = if suspend { "suspended" } else { "resumed" };
     for name in names {
         let jobset = cluster.jobset(&name).await?;
@@ -166,7 +166,7 @@ async fn wait(
     states: &[State],
     timeout: Option<Duration>,
 ) -> anyhow::Result<ExitCode> {
-    let cluster = connection.connect().await?;
+    let cluster = Cluster::connect(connection).await?;
     let waiting = cluster.wait(name, states);
     let waited = match timeout {
         Some(timeout) => tokio::time::timeout(timeout, waiting).await,
@@ -174,8 +174,8 @@ async fn wait(
     };
     let Ok(decided) = waited else {
         let state = state_of(&cluster.jobset(name).await?);
-        eprintln!("The time is over: jobset/{name} is {state}. `kubectl jobset explain {name}` says why.");
-        return Ok(ExitCode::from(TIME_IS_OVER));
+        eprintln!("timed out: jobset/{name} is {state}. `kubectl jobset explain {name}` says why.");
+        return Ok(ExitCode::from(TIMED_OUT));
     };
     let (verdict, state) = decided?;
     let state = state.map_or_else(|| "gone".to_owned(), |state| state.to_string());

@@ -1,6 +1,5 @@
 //! The command line.
 
-use crate::cluster::{Cluster, Connection};
 use crate::explain::State;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -25,20 +24,13 @@ pub(crate) struct Options {
 pub(crate) struct ConnectionOptions {
     /// Kubeconfig file. Default: $KUBECONFIG, or ~/.kube/config
     #[arg(long, global = true, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig. Default: its current context
     #[arg(long, global = true, value_name = "NAME")]
-    context: Option<String>,
+    pub(crate) context: Option<String>,
     /// Namespace. Default: that of the context
     #[arg(long, short, global = true, value_name = "NAME")]
-    namespace: Option<String>,
-}
-
-impl ConnectionOptions {
-    pub(crate) async fn connect(self) -> anyhow::Result<Cluster> {
-        let Self { kubeconfig, context, namespace } = self;
-        Cluster::connect(Connection { kubeconfig, context, namespace }).await
-    }
+    pub(crate) namespace: Option<String>,
 }
 
 /// A command.
@@ -107,7 +99,7 @@ pub(crate) enum Command {
     /// Wait until a JobSet has a state; by default, until it has ended
     #[command(after_help = "Examples:\n  kubectl jobset wait train --for=Completed --timeout=2h\n  \
                             kubectl jobset wait train --for=Running,Completed\n\n\
-                            Exit code 4: the JobSet ended without the state. Exit code 5: the time is over.")]
+                            Exit code 4: the JobSet ended without the state. Exit code 5: it timed out.")]
     Wait {
         /// Name of the JobSet
         name: String,

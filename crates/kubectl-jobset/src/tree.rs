@@ -4,6 +4,7 @@ use crate::explain::{Observed, age, is_ready, state_of, wait_of};
 use crate::table;
 use jiff::Timestamp;
 use jobset_api::labels;
+use jobset_plan::pod_admission::controller_uid;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -54,10 +55,7 @@ pub(crate) fn of(observed: &Observed, now: Timestamp) -> Branch {
 }
 
 fn of_job(observed: &Observed, job: &Job, now: Timestamp) -> Branch {
-    let owned = |pod: &&Pod| {
-        let mut owners = pod.metadata.owner_references.iter().flatten();
-        owners.any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
-    };
+    let owned = |pod: &&Pod| controller_uid(&pod.metadata) == job.metadata.uid.as_deref();
     let mut pods: Vec<_> = observed.pods().filter(owned).collect();
     pods.sort_by_key(|pod| {
         let index_of = pod.metadata.annotations.as_ref().and_then(|it| it.get(labels::JOB_COMPLETION_INDEX));

@@ -68,7 +68,7 @@ pub(crate) fn plan(manifest: &Manifest, namespace: Option<&str>, gates: &Gates) 
         stages: Vec::new(),
         then: Vec::new(),
     };
-    if planned.refusals.is_empty() {
+    if !planned.is_refused() {
         (planned.stages, planned.then) = stages::of(jobset, gates)?;
     }
     Ok(planned)

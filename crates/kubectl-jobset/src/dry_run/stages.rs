@@ -36,9 +36,7 @@ struct Cluster {
 
 /// The stages of a new JobSet, and what it waits for afterwards.
 pub(super) fn of(jobset: JobSet, gates: &Gates) -> anyhow::Result<(Vec<Stage>, Vec<String>)> {
-    let scheduling = RecordedScheduling::Served(Vec::new(), Vec::new());
-    let mut cluster =
-        Cluster { recorded: Recorded { jobset, scheduling, ..Recorded::default() }, created: 1 };
+    let mut cluster = Cluster::new(jobset);
     let now = Timestamp::now();
     let mut stages: Vec<Stage> = Vec::new();
     let mut after = Vec::new();
@@ -60,14 +58,18 @@ pub(super) fn of(jobset: JobSet, gates: &Gates) -> anyhow::Result<(Vec<Stage>, V
 /// A new JobSet with the objects that the controller creates at once.
 #[cfg(test)]
 pub(crate) fn created(jobset: JobSet, gates: &Gates, now: Timestamp) -> anyhow::Result<Recorded> {
-    let scheduling = RecordedScheduling::Served(Vec::new(), Vec::new());
-    let mut cluster =
-        Cluster { recorded: Recorded { jobset, scheduling, ..Recorded::default() }, created: 1 };
+    let mut cluster = Cluster::new(jobset);
     cluster.settle(now, gates)?;
     Ok(cluster.recorded)
 }
 
 impl Cluster {
+    /// A cluster with a new JobSet, which serves Workloads and PodGroups.
+    fn new(jobset: JobSet) -> Self {
+        let scheduling = RecordedScheduling::Served(Vec::new(), Vec::new());
+        Self { recorded: Recorded { jobset, scheduling, ..Recorded::default() }, created: 1 }
+    }
+
     /// Follows the plans until they create nothing. Returns the created objects, and why there are no others.
     fn settle(&mut self, now: Timestamp, gates: &Gates) -> anyhow::Result<(Vec<Value>, Vec<String>)> {
         let mut objects = Vec::new();

@@ -2,9 +2,14 @@
 
 use jiff::Timestamp;
 
-/// How long ago `then` was: `5s`, `3m20s`, `4h5m`, `3d`.
+/// How long ago `then` was.
 pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs().max(0);
+    duration(now.duration_since(then).as_secs())
+}
+
+/// A number of seconds: `5s`, `3m20s`, `4h5m`, `3d`. A negative number counts as none.
+pub(crate) fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let two = |first: i64, unit: &str, rest: i64, small: &str| {
         if rest == 0 { format!("{first}{unit}") } else { format!("{first}{unit}{rest}{small}") }

@@ -1,8 +1,9 @@
 //! What failed first.
 
-use super::{Observed, age, pods::containers, state::condition, waiting::controller};
+use super::{Observed, age, pods::containers, state::condition};
 use jiff::Timestamp;
 use jobset_api::conditions;
+use jobset_plan::pod_admission::controller_uid;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
@@ -182,7 +183,7 @@ fn of_condition(observed: &Observed, now: Timestamp) -> Option<Failure> {
 }
 
 fn job_of<'a>(observed: &'a Observed, pod: &Pod) -> Option<&'a str> {
-    let uid = controller(&pod.metadata);
+    let uid = controller_uid(&pod.metadata);
     let is_owner = |job: &&Job| job.metadata.uid.as_deref() == uid;
     observed.jobs().find(is_owner).and_then(|job| job.metadata.name.as_deref())
 }

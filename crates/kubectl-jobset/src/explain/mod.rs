@@ -15,8 +15,9 @@ mod waiting;
 mod tests;
 
 pub(crate) use age::age;
+use age::duration;
 pub(crate) use failure::{Failure, first_failure};
-pub(crate) use pods::{is_ready, wait_of};
+pub(crate) use pods::{containers, is_ready, wait_of};
 pub(crate) use state::{State, state_of};
 pub(crate) use waiting::{is_queued, queue, time_of};
 

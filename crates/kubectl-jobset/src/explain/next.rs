@@ -1,6 +1,6 @@
 //! Restarts so far, and what happens next.
 
-use super::{Observed, State, age, count, state::condition};
+use super::{Observed, State, count, duration, state::condition};
 use jiff::Timestamp;
 use jobset_api::{
     conditions::{self, reasons},
@@ -71,10 +71,9 @@ pub(super) fn steps(observed: &Observed, state: State, plan: &Plan, now: Timesta
                 [conditions::COMPLETED, conditions::FAILED].iter().find_map(|it| condition(jobset, it));
             if let Some(finished) = finished {
                 let past = now.duration_since(finished.last_transition_time.0).as_secs();
-                let left = (i64::from(ttl) - past).max(0);
                 steps.push(format!(
                     "The controller deletes the JobSet in {} (ttlSecondsAfterFinished: {ttl}).",
-                    age(now, now.saturating_add(jiff::SignedDuration::from_secs(left)).unwrap_or(now))
+                    duration(i64::from(ttl).saturating_sub(past))
                 ));
             }
         }
@@ -94,9 +93,8 @@ fn deadline(observed: &Observed, now: Timestamp) -> Option<String> {
     let jobset = &observed.recorded.jobset;
     let seconds = jobset.spec.active_deadline_seconds?;
     let started = jobset.status.as_ref()?.start_time.as_ref()?.0;
-    let left = (seconds - now.duration_since(started).as_secs()).max(0);
-    let at = now.saturating_add(jiff::SignedDuration::from_secs(left)).unwrap_or(now);
-    Some(format!("It fails in {} if it still runs (activeDeadlineSeconds: {seconds}).", age(now, at)))
+    let left = duration(seconds.saturating_sub(now.duration_since(started).as_secs()));
+    Some(format!("It fails in {left} if it still runs (activeDeadlineSeconds: {seconds})."))
 }
 
 /// The requests that the controller sends next.

@@ -62,8 +62,7 @@ impl Wait {
                 format!("{number} {} no image {image}: {message}", verb("gets", "get"))
             }
             Self::Crash(container) => format!(
-                "Container {container} of {number} {}, and the kubelet waits before it starts the container again.",
-                verb("crashes", "crashes")
+                "Container {container} of {number} crashes, and the kubelet waits before it starts the container again."
             ),
             Self::Configuration(message) => format!("{number} cannot start: {message}"),
             Self::Start => {
@@ -87,7 +86,7 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 }
 
 /// The statuses of its containers, those of initialization first.
-pub(super) fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.iter();
     status.flat_map(|status| {
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())

@@ -66,7 +66,7 @@ fn all_are_ready(jobset: &JobSet) -> bool {
     jobset.spec.replicated_jobs.iter().all(|replicated_job| {
         let mut counts = status.replicated_jobs_status.iter();
         let counts = counts.find(|counts| counts.name == replicated_job.name);
-        counts.is_some_and(|counts| counts.ready + counts.succeeded >= replicated_job.replicas)
+        counts.is_some_and(|counts| counts.ready.saturating_add(counts.succeeded) >= replicated_job.replicas)
     })
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn wanted_pods(jobset: &JobSet) -> i64 {
         let parallelism = replicated_job.template.spec.as_ref().and_then(|spec| spec.parallelism);
         i64::from(replicated_job.replicas) * i64::from(parallelism.unwrap_or(1))
     });
-    pods.sum()
+    pods.fold(0, i64::saturating_add)
 }
 
 /// What the JobSet does now.

@@ -3,16 +3,13 @@
 use super::{Observed, State, count, of_plan, pods};
 use jiff::Timestamp;
 use jobset_api::{JobSet, conditions::reasons};
-use jobset_plan::Plan;
-use k8s_openapi::{
-    api::{
-        batch::v1::Job,
-        core::v1::{Event, Pod},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use jobset_plan::{Plan, pod_admission::controller_uid};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Event, Pod},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The planner's words for a suspended JobSet.
 const SUSPENDED: &str = "jobset is suspended";
@@ -47,22 +44,15 @@ impl Observed {
         self.recorded
             .jobs
             .iter()
-            .filter(move |job| controller(&job.metadata).is_some_and(|of| Some(of) == uid))
+            .filter(move |job| controller_uid(&job.metadata).is_some_and(|of| Some(of) == uid))
     }
 
     /// The pods of these Jobs.
     pub(crate) fn pods(&self) -> impl Iterator<Item = &Pod> {
-        let jobs: std::collections::BTreeSet<_> =
-            self.jobs().filter_map(|job| job.metadata.uid.as_deref()).collect();
+        let jobs: BTreeSet<_> = self.jobs().filter_map(|job| job.metadata.uid.as_deref()).collect();
         let pods = self.recorded.pods.iter();
-        pods.filter(move |pod| controller(&pod.metadata).is_some_and(|of| jobs.contains(of)))
+        pods.filter(move |pod| controller_uid(&pod.metadata).is_some_and(|of| jobs.contains(of)))
     }
-}
-
-/// UID of the controller.
-pub(super) fn controller(metadata: &ObjectMeta) -> Option<&str> {
-    let mut owners = metadata.owner_references.iter().flatten();
-    owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
 /// The reasons, those of the controller first.
@@ -163,13 +153,13 @@ fn of_kueue(workload: &Value) -> Option<String> {
 
 /// Sentences for Jobs whose pods the API server refuses: quota, admission webhooks, service accounts.
 fn refused_pods(observed: &Observed) -> Vec<String> {
-    let pods_of: BTreeMap<&str, usize> = observed.pods().filter_map(|pod| controller(&pod.metadata)).fold(
-        BTreeMap::new(),
-        |mut counts, job| {
+    let pods_of: BTreeMap<&str, usize> = observed
+        .pods()
+        .filter_map(|pod| controller_uid(&pod.metadata))
+        .fold(BTreeMap::new(), |mut counts, job| {
             *counts.entry(job).or_default() += 1;
             counts
-        },
-    );
+        });
     let mut refused: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for job in observed.jobs() {
         let (Some(name), Some(uid)) = (&job.metadata.name, &job.metadata.uid) else { continue };
